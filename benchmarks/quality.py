@@ -1,0 +1,124 @@
+"""Picture quality of some weights on a folder of scenes, in one run.
+
+    python benchmarks/quality.py BENCH [--weights FILE] [--head blend|paper] [--sheets DIR] [-o TABLE.md]
+
+BENCH holds <set>/<scene>/<role>.<suffix>. Four things are measured:
+
+- truth: PSNR of the fused picture against `gt`, in sets whose scenes have one; beside it the plain average's;
+- identical: PSNR of a picture fused with itself against that picture, on 50 pictures of all sets;
+- masked: PSNR against the scene of sources that the paper's pretext masked (eq. 1), on the same pictures;
+- parts: mean absolute error of the four projections on those masked sources.
+
+PSNR is 10 log10(1 / MSE) over all pixels and channels of a picture in [0, 1], then the mean over pictures.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from defusion.api import Fuser
+from defusion.imaging import Picture, read, write
+from defusion.imaging.figure import labelled_panels
+from defusion.pretext import Pretext
+
+PICTURES = 50
+CROP_PX = 256
+ROLES = ("near", "far", "under", "over", "vis", "ir")
+
+
+def psnr(picture: np.ndarray, truth: np.ndarray) -> float:
+    return float(-10 * np.log10(max(np.mean((picture - truth) ** 2), 1e-12)))
+
+
+def sources_of(scene: Path) -> list[Path]:
+    """Returns the two sources of a scene: by role, or the first two files."""
+    files = sorted(file for file in scene.iterdir() if file.stem != "gt")
+    by_role = [file for role in ROLES for file in files if file.stem == role]
+    return (by_role or files)[:2]
+
+
+def against_truth(fuser: Fuser, bench: Path) -> list[tuple[str, int, float, float]]:
+    rows = []
+    for folder in sorted(bench.iterdir()):
+        scenes = [scene for scene in sorted(folder.glob("*")) if list(scene.glob("gt.*"))]
+        ours, average = [], []
+        for scene in scenes:
+            a, b = (read(file) for file in sources_of(scene))
+            truth = read(next(scene.glob("gt.*"))).pixels
+            ours.append(psnr(fuser.fuse_pictures([a, b]).pixels, truth))
+            average.append(psnr((a.pixels + b.pixels) / 2, truth))
+        if scenes:
+            rows.append((folder.name, len(scenes), float(np.mean(ours)), float(np.mean(average))))
+    return rows
+
+
+def on_single_pictures(fuser: Fuser, bench: Path) -> dict[str, float]:
+    scenes = sorted(scene for scene in bench.glob("*/*") if scene.is_dir())
+    chosen = [scenes[i] for i in np.linspace(0, len(scenes) - 1, PICTURES).astype(int)]
+    generator = torch.Generator().manual_seed(0)
+    pretext = Pretext()
+    identical, masked, errors = [], [], []
+    for scene in chosen:
+        picture = read(sources_of(scene)[0])
+        identical.append(psnr(fuser.fuse_pictures([picture, picture]).pixels, picture.pixels))
+        high, wide = (min(side, CROP_PX) // 8 * 8 for side in picture.pixels.shape[:2])
+        top, left = ((side - size) // 2 for side, size in zip(picture.pixels.shape, (high, wide), strict=False))
+        crop = picture.pixels[top : top + high, left : left + wide].transpose(2, 0, 1)[None]
+        batch = pretext(torch.from_numpy(np.ascontiguousarray(crop)), generator=generator)
+        made = fuser.engine.decompose(*(source.numpy() for source in batch.sources), fuser.head_for(picture, picture))
+        masked.append(psnr(np.clip(made.fused, 0, 1), crop))
+        targets = (batch.common, *batch.uniques, batch.scene)
+        errors.append([np.abs(one - target.numpy()).mean() for one, target in zip(made, targets, strict=True)])
+    parts = dict(zip(("common", "unique_a", "unique_b", "fused"), np.mean(errors, 0).tolist(), strict=True))
+    return {"identical": float(np.mean(identical)), "masked": float(np.mean(masked)), **parts}
+
+
+def draw_sheets(fuser: Fuser, bench: Path, out: Path, most: int = 20) -> None:
+    """Draws sources, parts and the fused picture of up to `most` scenes of each set."""
+    for folder in sorted(bench.iterdir()):
+        scenes = sorted(scene for scene in folder.glob("*") if scene.is_dir())
+        for scene in scenes[:: max(1, len(scenes) // most)][:most]:
+            a, b = (read(file) for file in sources_of(scene))
+            if a.pixels.shape == b.pixels.shape and a.pixels.size < 12e6:
+                parts = fuser.decompose_pictures(a, b)
+                panels: dict[str, Picture] = {"source a": a, "source b": b, **parts._asdict()}
+                (out / folder.name).mkdir(parents=True, exist_ok=True)
+                write(out / folder.name / f"{scene.name}.png", labelled_panels(panels))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("bench", type=Path)
+    parser.add_argument("--weights")
+    parser.add_argument("--head")
+    parser.add_argument("--sheets", type=Path)
+    parser.add_argument("-o", "--output", type=Path)
+    options = parser.parse_args()
+    fuser = Fuser(weights=options.weights, head=options.head)
+    lines = [
+        f"Weights `{fuser.weights.path.stem}`, head `{options.head or fuser.weights.config.heads[0]}`.",
+        "",
+        "| measured | scenes | value | plain average |",
+        "|---|---|---|---|",
+    ]
+    for name, scenes, ours, average in against_truth(fuser, options.bench):
+        lines.append(f"| PSNR against the truth, {name} | {scenes} | {ours:.2f} dB | {average:.2f} dB |")
+    single = on_single_pictures(fuser, options.bench)
+    lines.append(f"| PSNR of a picture fused with itself | {PICTURES} | {single['identical']:.2f} dB | |")
+    lines.append(f"| PSNR of CUD-masked sources | {PICTURES} | {single['masked']:.2f} dB | |")
+    for part in ("common", "unique_a", "unique_b", "fused"):
+        lines.append(f"| mean absolute error, {part} | {PICTURES} | {single[part]:.4f} | |")
+    text = "\n".join(lines)
+    print(text)
+    if options.output:
+        options.output.write_text(text + "\n", encoding="utf-8")
+    if options.sheets:
+        draw_sheets(fuser, options.bench, options.sheets)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,47 @@
+"""defusion: one picture out of several of a scene, by common and unique decomposition.
+
+>>> import numpy as np, defusion
+>>> near, far = np.zeros((48, 64, 3), np.uint8), np.full((48, 64, 3), 255, np.uint8)
+>>> fused = defusion.fuse([near, far])
+>>> fused.shape, fused.dtype
+((48, 64, 3), dtype('uint8'))
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from defusion.errors import DefusionError, EngineError, ImageError, TrainingError, WeightsError
+
+if TYPE_CHECKING:
+    from defusion.api import Fuser, Parts, decompose, fuse
+
+__version__ = version("defusion")
+
+__all__ = [
+    "DefusionError",
+    "EngineError",
+    "Fuser",
+    "ImageError",
+    "Parts",
+    "TrainingError",
+    "WeightsError",
+    "__version__",
+    "decompose",
+    "fuse",
+]
+
+_FROM_API = frozenset({"Fuser", "Parts", "decompose", "fuse"})
+
+
+def __getattr__(name: str) -> Any:
+    """Imports the API when it is first used: numpy and the engines take time to load."""
+    if name in _FROM_API:
+        return getattr(import_module("defusion.api"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

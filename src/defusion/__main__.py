@@ -1,0 +1,5 @@
+"""`python -m defusion` is the `defusion` command."""
+
+from defusion.cli import main
+
+main()

@@ -1,0 +1,351 @@
+"""The `defusion` command: parse, call, show. Results go to stdout, talk to stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable
+from dataclasses import asdict
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from defusion.errors import DefusionError
+
+app = typer.Typer(
+    name="defusion",
+    help="One picture out of several of a scene.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+weights_app = typer.Typer(help="Weights: what there is, what made it, and the authors' files.", no_args_is_help=True)
+app.add_typer(weights_app, name="weights", rich_help_panel="Models")
+
+
+class Engine(StrEnum):
+    """Values of --engine."""
+
+    openvino = "openvino"
+    torch = "torch"
+
+
+class Precision(StrEnum):
+    """Values of --precision."""
+
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+
+
+class Head(StrEnum):
+    """Values of --head."""
+
+    blend = "blend"
+    pyramid = "pyramid"
+    paper = "paper"
+
+
+class Projection(StrEnum):
+    """Values of --common-projection."""
+
+    unique = "unique"
+    common = "common"
+
+
+_MODEL = "Model"
+WeightsOption = Annotated[
+    str | None,
+    typer.Option("--weights", help="Shipped weights by name, or a weights file.", rich_help_panel=_MODEL),
+]
+EngineOption = Annotated[
+    Engine | None,
+    typer.Option(
+        "--engine", help="openvino, or torch where --device is not cpu, unless given.", rich_help_panel=_MODEL
+    ),
+]
+DeviceOption = Annotated[
+    str | None,
+    typer.Option("--device", help="cpu (default), or a torch device such as cuda.", rich_help_panel=_MODEL),
+]
+PrecisionOption = Annotated[
+    Precision | None, typer.Option("--precision", help="float32 unless given.", rich_help_panel=_MODEL)
+]
+HeadOption = Annotated[
+    Head | None,
+    typer.Option(
+        "--head", help="blend, pyramid, or paper (its P_r); what suits the sources.", rich_help_panel=_MODEL
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from defusion import __version__
+
+        typer.echo(f"defusion {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_version)
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Keep the traceback of every failure.")] = False,
+) -> None:
+    pass
+
+
+@app.command(rich_help_panel="Pictures")
+def fuse(
+    sources: Annotated[list[Path], typer.Argument(metavar="A B", help="Two pictures of one scene, of one size.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Picture to write: .tif, .png, .webp or .jpg.")],
+    weights: WeightsOption = None,
+    engine: EngineOption = None,
+    device: DeviceOption = None,
+    precision: PrecisionOption = None,
+    head: HeadOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Fuse two pictures of one scene into one."""
+    from defusion.api import Fuser
+    from defusion.imaging import check_output, check_sources, read, write
+
+    check_output(output)
+    pictures = [read(source) for source in sources]
+    check_sources(pictures, [str(source) for source in sources])
+    fuser = Fuser(weights=weights, engine=engine, device=device, precision=precision, head=head)
+    fused = fuser.fuse_pictures(pictures)
+    notes = _told(note for picture in pictures for note in picture.notes)
+    notes += _told(write(output, fused))
+    _result(
+        {"output": str(output), **_facts(fuser, pictures, fused), "notes": notes}, as_json, f"fused into {output}"
+    )
+
+
+@app.command(rich_help_panel="Pictures")
+def decompose(
+    a: Annotated[Path, typer.Argument(help="A picture of a scene.")],
+    b: Annotated[Path, typer.Argument(help="Another of the same scene, of the same size.")],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="DIR", help="Folder to write to; made if need be.")
+    ],
+    weights: WeightsOption = None,
+    engine: EngineOption = None,
+    device: DeviceOption = None,
+    precision: PrecisionOption = None,
+    head: HeadOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what two pictures share, what each has alone, and what they fuse to."""
+    from defusion.api import Fuser
+    from defusion.imaging import check_sources, make_folder, read, write
+    from defusion.imaging.figure import labelled_panels
+
+    pictures = [read(a), read(b)]
+    check_sources(pictures, [str(a), str(b)])
+    fuser = Fuser(weights=weights, engine=engine, device=device, precision=precision, head=head)
+    parts = fuser.decompose_pictures(*pictures)
+    make_folder(output)
+    notes = _told(note for picture in pictures for note in picture.notes)
+    suffix = ".tif" if parts.fused.depth == "float32" else ".png"
+    files = {name: output / f"{name}{suffix}" for name in parts._fields}
+    for name, file in files.items():
+        notes += _told(write(file, getattr(parts, name)))
+    files["figure"] = output / "figure.png"
+    panels = {"source a": pictures[0], "source b": pictures[1], **parts._asdict()}
+    write(files["figure"], labelled_panels(panels))
+    named = {name: str(file) for name, file in files.items()}
+    _result(
+        {"outputs": named, **_facts(fuser, pictures, parts.fused), "notes": notes}, as_json, f"parts are in {output}"
+    )
+
+
+@app.command(rich_help_panel="Pictures")
+def demo(
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Folder to write to.")] = Path("demo"),
+    as_json: JsonOption = False,
+) -> None:
+    """Make an exposure, a focus and an infrared-like pair from free photographs, and fuse them."""
+    from defusion.demo import run_demo
+
+    written = run_demo(output, report=_say)
+    _result({"outputs": [str(file) for file in written]}, as_json, f"look at {written[-1]}")
+
+
+@app.command(rich_help_panel="Models")
+def train(
+    photos: Annotated[list[Path], typer.Argument(help="Photographs, or folders that hold some at any depth.")],
+    run: Annotated[Path, typer.Option("-o", "--run", metavar="RUN", help="Folder for checkpoints, curves, weights.")],
+    recipe: Annotated[str, typer.Option("--recipe", help="paper, quick, or a TOML file.")] = "quick",
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint in RUN.")] = False,
+    accelerator: Annotated[str, typer.Option("--accelerator", help="auto, cpu, cuda or mps.")] = "auto",
+    devices: Annotated[str, typer.Option("--devices", help="Number of devices on each node, or auto.")] = "auto",
+    nodes: Annotated[int, typer.Option("--nodes", min=1, help="Number of machines.")] = 1,
+    workers: Annotated[int | None, typer.Option("--workers", min=0, help="Processes that cut crops.")] = None,
+    every: Annotated[int, typer.Option("--checkpoint-every", min=1, help="Steps between checkpoints.")] = 500,
+    as_json: JsonOption = False,
+) -> None:
+    """Train a network on unlabelled photographs by common and unique decomposition."""
+    _need("torch", "lightning", "tensorboard", extra="train")
+    from defusion.training import load_recipe
+    from defusion.training import train as run_training
+    from defusion.training.progress import progress_bar
+    from defusion.weights import WeightsFile
+
+    chosen = load_recipe(recipe)
+    with progress_bar() as report:
+        weights = run_training(
+            list(photos),
+            run,
+            chosen,
+            resume=resume,
+            accelerator=accelerator,
+            devices=int(devices) if devices.isdigit() else devices,
+            nodes=nodes,
+            workers=workers,
+            checkpoint_every=every,
+            report=report,
+        )
+    data = WeightsFile.open(weights).about["data"]
+    left_out = ", ".join(f"{count} {reason}" for reason, count in data["left_out"].items()) or "none"
+    _result(
+        {"weights": str(weights), "recipe": chosen.name, "data": data},
+        as_json,
+        f"trained on {data['photographs']} photographs (left out: {left_out}); weights are in {weights}",
+    )
+
+
+@weights_app.command("list")
+def list_weights(as_json: JsonOption = False) -> None:
+    """List the weights that the package ships."""
+    from defusion.weights import DEFAULT, WeightsFile, bundled
+
+    files = {name: WeightsFile.open(path) for name, path in bundled().items()}
+    rows = [
+        {
+            "name": name,
+            "default": name == DEFAULT,
+            "network": file.config.name,
+            "heads": list(file.config.heads),
+            "megabytes": round(file.path.stat().st_size / 1e6, 2),
+            "licence": file.about.get("licence"),
+            "path": str(file.path),
+        }
+        for name, file in files.items()
+    ]
+    lines = [
+        f"{row['name']}{' (default)' if row['default'] else ''}: network {row['network']}, {row['megabytes']} MB, "
+        f"{row['licence']}"
+        for row in rows
+    ]
+    _result({"weights": rows}, as_json, *lines)
+
+
+@weights_app.command("info")
+def show_weights(
+    weights: Annotated[str | None, typer.Argument(help="Shipped weights by name, or a weights file.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what made some weights: their model card, or their metadata where they have no card."""
+    from defusion.weights import WeightsFile, resolve
+
+    file = WeightsFile.open(resolve(weights))
+    facts = {
+        "path": str(file.path),
+        "sha256": file.sha256,
+        "config": asdict(file.config),
+        "about": file.about,
+    }
+    _result(facts, as_json, file.card() or json.dumps(facts, indent=2))
+
+
+@weights_app.command("convert")
+def convert_weights(
+    theirs: Annotated[Path, typer.Argument(metavar="THEIRS.pth", help="A checkpoint of the paper's authors.")],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="OURS.safetensors", help="Weights file to write.")
+    ],
+    common_projection: Annotated[
+        Projection,
+        typer.Option(
+            "--common-projection",
+            help="Head for f_c: unique as in the authors' test code, common as in the paper.",
+        ),
+    ] = Projection.unique,
+    as_json: JsonOption = False,
+) -> None:
+    """Turn a checkpoint of the paper's authors into a weights file."""
+    _need("torch", extra="torch")
+    from defusion.model.convert import convert
+
+    file = convert(theirs, output, common_projection.value)
+    head = "P_u, as the authors' test networks" if common_projection == "unique" else "P_c, as the paper"
+    _result(
+        {"output": str(output), "layout": file.config.name, "common_projection": common_projection.value},
+        as_json,
+        f"layout `{file.config.name}`; f_c is projected by {head} does; written to {output}",
+    )
+
+
+def main() -> None:
+    """Runs the command; ends with 2 and one sentence where the user can mend what is wrong."""
+    debug = "--debug" in sys.argv
+    try:
+        app()
+    except DefusionError as error:
+        if debug:
+            raise
+        _fail(str(error), 2)
+    except Exception as error:
+        if debug:
+            raise
+        _fail(f"unexpected {type(error).__name__}: {error}; run `defusion --debug ...` for the traceback", 1)
+
+
+def _facts(fuser: Any, sources: list[Any], picture: Any) -> dict[str, Any]:
+    height, width, _ = picture.pixels.shape
+    return {
+        "width": width,
+        "height": height,
+        "depth": picture.depth,
+        "weights": fuser.weights.path.stem,
+        "head": fuser.head_for(*sources),
+        "engine": fuser.engine.name,
+        "device": fuser.engine.device,
+        "precision": fuser.engine.precision,
+    }
+
+
+def _result(facts: dict[str, Any], as_json: bool, *lines: str) -> None:
+    for line in [json.dumps(facts, indent=2)] if as_json else lines:
+        typer.echo(line)
+
+
+def _told(notes: Iterable[str]) -> list[str]:
+    """Says notes on stderr and returns them."""
+    kept = list(notes)
+    for note in kept:
+        _say(f"note: {note}")
+    return kept
+
+
+def _say(line: str) -> None:
+    typer.echo(line, err=True)
+
+
+def _fail(message: str, code: int) -> None:
+    typer.echo(f"defusion: {message}", err=True)
+    raise SystemExit(code)
+
+
+def _need(*modules: str, extra: str) -> None:
+    from importlib.util import find_spec
+
+    missing = [module for module in modules if find_spec(module) is None]
+    if missing:
+        raise DefusionError(f'this needs {", ".join(missing)}: pip install "defusion[{extra}]"')

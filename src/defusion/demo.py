@@ -1,0 +1,105 @@
+"""`defusion demo`: three pairs as users have them, made from free photographs that scikit-image ships."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from defusion.api import Fuser
+from defusion.errors import DefusionError
+from defusion.imaging import Picture, luminance, make_folder, write
+from defusion.imaging.figure import labelled_panels
+
+Pixels = NDArray[np.float32]
+
+
+def run_demo(output: Path, report: Callable[[str], None]) -> list[Path]:
+    """Makes an exposure, a focus and an infrared-like pair, fuses each, and lays all out in one sheet.
+
+    Args:
+        output: Folder to write to.
+        report: Told what is going on, a line at a time.
+
+    Returns:
+        The files written; the last is the sheet.
+
+    Raises:
+        DefusionError: scikit-image is not installed.
+    """
+    try:
+        from skimage import data
+    except ImportError as error:
+        raise DefusionError('the demo needs the photographs of scikit-image: pip install "defusion[demo]"') from error
+    make_folder(output)
+    fuser = Fuser()
+    pairs = {
+        "exposure": exposure_pair(_scene(data.coffee())),
+        "focus": focus_pair(_scene(data.chelsea()[:, 40:420])),
+        "infrared": infrared_pair(_scene(data.astronaut())),
+    }
+    written: list[Path] = []
+    panels: dict[str, Picture] = {}
+    for name, (a, b) in pairs.items():
+        fused = fuser.fuse_pictures([a, b])
+        report(f"{name}: fused two sources of {a.pixels.shape[1]}x{a.pixels.shape[0]}")
+        for label, picture in {"a": a, "b": b, "fused": fused}.items():
+            file = output / f"{name}_{label}.png"
+            write(file, picture)
+            written.append(file)
+            panels[f"{name}: {'fused' if label == 'fused' else f'source {label}'}"] = _square(picture)
+    sheet = output / "demo.png"
+    write(sheet, labelled_panels(panels))
+    return [*written, sheet]
+
+
+def exposure_pair(scene: Pixels) -> tuple[Picture, Picture]:
+    """Takes a scene with two exposures, three stops apart on either side of its own: shadows and lights clip."""
+    linear = scene ** np.float32(2.2)
+    return _picture(_gamma(linear * 0.18)), _picture(_gamma(linear * 4.0))
+
+
+def focus_pair(scene: Pixels) -> tuple[Picture, Picture]:
+    """Focuses on the middle of a scene, then on its surroundings."""
+    height, width, _ = scene.shape
+    rows, columns = np.mgrid[:height, :width].astype(np.float32)
+    distance = np.hypot((rows / height - 0.5) * 1.1, columns / width - 0.5)
+    near = np.clip((0.36 - distance) / 0.04, 0, 1)[..., None]
+    blurred = _blurred(scene, 5.0)
+    return _picture(near * scene + (1 - near) * blurred), _picture((1 - near) * scene + near * blurred)
+
+
+def infrared_pair(scene: Pixels) -> tuple[Picture, Picture]:
+    """Sees a scene by night, through visible light and through heat: skin glows, textures are lost."""
+    night = scene * np.array([0.35, 0.38, 0.5], np.float32)
+    warmth = np.clip(4 * (scene[..., :1] - scene[..., 2:]) - 0.2, 0, 1)
+    heat = _blurred(np.clip(0.25 + 0.6 * warmth + 0.15 * (1 - luminance(scene)), 0, 1), 1.5)
+    return _picture(night), Picture(np.ascontiguousarray(np.repeat(heat, 3, 2)), "uint8", grey=True)
+
+
+def _scene(photograph: NDArray[np.uint8]) -> Pixels:
+    return photograph.astype(np.float32) / np.float32(255)
+
+
+def _picture(pixels: Pixels) -> Picture:
+    return Picture(np.ascontiguousarray(np.clip(pixels, 0, 1), np.float32), "uint8")
+
+
+def _gamma(linear: Pixels) -> Pixels:
+    return np.clip(linear, 0, 1) ** np.float32(1 / 2.2)
+
+
+def _blurred(pixels: Pixels, sigma: float) -> Pixels:
+    from skimage.filters import gaussian
+
+    blurred: Pixels = gaussian(pixels, sigma, channel_axis=2).astype(np.float32)
+    return blurred
+
+
+def _square(picture: Picture, side: int = 300) -> Picture:
+    """Cuts the middle of a picture, so that panels of one sheet have one size."""
+    height, width, _ = picture.pixels.shape
+    top, left = (height - side) // 2, (width - side) // 2
+    return _picture(picture.pixels[top : top + side, left : left + side])

@@ -1,0 +1,32 @@
+"""Every error that defusion raises on purpose.
+
+    DefusionError
+    ├── ImageError        a source or result that cannot be read, fused or written
+    ├── WeightsError      a weights file that is missing, foreign or does not fit
+    ├── EngineError       an engine, device or precision that this machine does not have
+    └── TrainingError     photographs, a recipe or a run folder that training cannot use
+
+A message says what came, what was expected and what to do next.
+"""
+
+from __future__ import annotations
+
+
+class DefusionError(Exception):
+    """Base of all errors that defusion raises on purpose."""
+
+
+class ImageError(DefusionError, ValueError):
+    """A source image or a result that cannot be read, fused or written."""
+
+
+class WeightsError(DefusionError, ValueError):
+    """A weights file that is missing, is not ours, or does not fit its config."""
+
+
+class EngineError(DefusionError, RuntimeError):
+    """An engine, device or precision that was asked for and is not there."""
+
+
+class TrainingError(DefusionError, ValueError):
+    """Photographs, a recipe or a run folder that training cannot use."""

@@ -1,0 +1,29 @@
+"""Luminance and chroma of float RGB pixels."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+#: ITU-R BT.601 weights, those of JPEG's YCbCr.
+_WEIGHTS = np.array([0.299, 0.587, 0.114], np.float32)
+
+
+def luminance(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Returns the luminance Y of RGB pixels [H, W, 3] as [H, W, 1]."""
+    y: NDArray[np.float32] = (pixels @ _WEIGHTS)[..., None]
+    return y
+
+
+def with_luminance(pixels: NDArray[np.float32], y: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Gives RGB pixels [H, W, 3] another luminance [H, W, 1] and keeps their chroma.
+
+    Cb and Cr stay as they are, so the same amount is added to all three colours. Where that leaves [0, 1], the
+    chroma shrinks just enough to stay inside: the hue does not turn.
+    """
+    y = np.clip(y, 0, 1)
+    chroma = pixels - luminance(pixels)
+    high, low = chroma.max(2, keepdims=True), chroma.min(2, keepdims=True)
+    room = np.minimum((1 - y) / np.maximum(high, 1e-6), y / np.maximum(-low, 1e-6))
+    kept: NDArray[np.float32] = y + chroma * np.minimum(room, 1)
+    return kept

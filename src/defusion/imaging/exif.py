@@ -1,0 +1,195 @@
+"""EXIF blocks: read from any picture, set upright, laid out again at any place of any file.
+
+An EXIF block is a small TIFF: a header, then directories of tagged fields that point at their values by
+absolute offset. A directory is read into a dict, in little-endian order whatever the source's was, so that it
+can be packed at another offset: at 8 for the block of a PNG, JPEG or WebP, at a file's end for a TIFF.
+
+The maker note travels byte for byte. Where a maker wrote absolute offsets inside it, they no longer hold.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+from typing import Any, BinaryIO, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Field(NamedTuple):
+    """One value of a directory, in little-endian order."""
+
+    kind: int
+    values: int
+    raw: bytes
+
+
+Directory: TypeAlias = "dict[int, Field | Directory]"
+
+PREFIX = b"Exif\0\0"
+_HEADER = b"II*\0\x08\0\0\0"
+
+_ORIENTATION, _EXIF, _GPS, _INTEROPERABILITY = 0x0112, 0x8769, 0x8825, 0xA005
+_RESOLUTION = {0x011A, 0x011B, 0x0128}
+_DESCRIPTION = 0x010E
+
+# What the first directory may say about a picture; the rest describes how one file lays out its own pixels.
+_DESCRIPTIVE = _RESOLUTION | {
+    *(_DESCRIPTION, 0x010F, 0x0110, _ORIENTATION, 0x0131, 0x0132),  # make, model, software, date
+    *(0x013B, 0x013C, 0x4746, 0x4749, 0x8298),  # artist, host computer, ratings, copyright
+    *range(0x9C9B, 0x9CA0),  # title, comment, author, keywords and subject as Windows writes them
+    *(_EXIF, _GPS),
+}
+# Width and height of the source: wrong as soon as the picture is turned or cropped.
+_SIZE = (0xA002, 0xA003)
+
+# Directories inside directories: nothing else is followed, so a block that points at itself ends.
+_POINTERS: dict[int, dict[int, Any]] = {_EXIF: {_INTEROPERABILITY: {}}, _GPS: {}}
+
+# Field type -> words in one value, bytes in one word.
+_KINDS = {
+    **{1: (1, 1), 2: (1, 1), 3: (1, 2), 4: (1, 4), 5: (2, 4), 6: (1, 1), 7: (1, 1)},
+    **{8: (1, 2), 9: (1, 4), 10: (2, 4), 11: (1, 4), 12: (1, 8), 13: (1, 4), 16: (1, 8)},
+}
+
+
+class _Layout(NamedTuple):
+    """How a TIFF writes numbers: its byte order, and struct formats of a directory's length and an offset."""
+
+    order: str
+    length: str
+    offset: str
+
+
+_LAYOUTS = {
+    b"II*\0": _Layout("<", "H", "I"),
+    b"MM\0*": _Layout(">", "H", "I"),
+    b"II+\0": _Layout("<", "Q", "Q"),
+    b"MM\0+": _Layout(">", "Q", "Q"),
+}
+
+
+def parse(block: bytes) -> Directory:
+    """Read an EXIF block, with or without its ``Exif`` prefix.
+
+    Fields that reach beyond the block are left out: a cut maker note must not cost the orientation.
+
+    Raises:
+        ValueError: The block does not start like a TIFF.
+    """
+    return read_directory(io.BytesIO(block.removeprefix(PREFIX)))
+
+
+def read_directory(file: BinaryIO) -> Directory:
+    """Read the first directory of a TIFF or BigTIFF file, with the EXIF and GPS directories inside it.
+
+    Raises:
+        ValueError: The file does not start like a TIFF.
+    """
+    file.seek(0)
+    header = file.read(16)
+    layout = _LAYOUTS.get(header[:4])
+    if layout is None or len(header) < 8:
+        raise ValueError(f"it starts with {header[:8]!r}")
+    start = 8 if layout.offset == "Q" else 4
+    (at,) = struct.unpack_from(layout.order + layout.offset, header.ljust(16, b"\0"), start)
+    return _fields(file, at, layout, _POINTERS)
+
+
+def _fields(file: BinaryIO, at: int, layout: _Layout, pointers: dict[int, dict[int, Any]]) -> Directory:
+    order, width, room = layout.order, struct.calcsize(layout.length), struct.calcsize(layout.offset)
+    entry = struct.Struct(f"{order}HH{layout.offset}{room}s")
+    file.seek(at)
+    (length,) = struct.unpack(order + layout.length, file.read(width).ljust(width, b"\0"))
+    table = file.read(entry.size * min(length, 0xFFFF))
+    directory: Directory = {}
+    for tag, kind, count, inline in entry.iter_unpack(table[: len(table) // entry.size * entry.size]):
+        (offset,) = struct.unpack(order + layout.offset, inline)
+        if tag in pointers:
+            if inner := _fields(file, offset, layout, pointers[tag]):
+                directory[tag] = inner
+            continue
+        words, word = _KINDS.get(kind, (0, 1))
+        size = words * word * count
+        if size > room:
+            file.seek(offset)
+        raw = file.read(size) if size > room else inline[:size]
+        if words and len(raw) == size:
+            little = np.frombuffer(raw, f"{order}u{word}").astype(f"<u{word}").tobytes()
+            directory[tag] = Field(kind, count, little)
+    return directory
+
+
+def pack(directory: Directory, at: int) -> bytes:
+    """Lay a directory out, little-endian, to stand at offset `at` (even) of a file."""
+    table = struct.pack("<H", len(directory))
+    values = b""
+    for tag, field in sorted(directory.items()):
+        # The table is 12 bytes a field between its own count and the offset of a next directory (none).
+        offset = at + 2 + 12 * len(directory) + 4 + len(values)
+        if isinstance(field, dict):
+            table += struct.pack("<HHII", tag, 4, 1, offset)
+            values += pack(field, offset)
+        elif len(field.raw) <= 4:
+            table += struct.pack("<HHI4s", tag, field.kind, field.values, field.raw)
+        else:
+            table += struct.pack("<HHII", tag, field.kind, field.values, offset)
+            values += field.raw + bytes(len(field.raw) % 2)
+    return table + bytes(4) + values
+
+
+def orientation(directory: Directory) -> int:
+    """How the pixels are turned, 1 (upright) to 8; 1 if the directory does not say."""
+    field = directory.get(_ORIENTATION)
+    value = int.from_bytes(field.raw, "little") if isinstance(field, Field) else 1
+    return value if value in range(1, 9) else 1
+
+
+def upright_block(directory: Directory) -> bytes | None:
+    """Make the EXIF block of a picture that has been set upright; None if there is nothing to tell.
+
+    The thumbnail, the size tags and every tag about the layout of the source file are left out.
+    """
+    kept: Directory = {tag: field for tag, field in directory.items() if tag in _DESCRIPTIVE}
+    if kept.keys() <= _RESOLUTION | {_ORIENTATION}:
+        return None
+    shot = kept.get(_EXIF)
+    if isinstance(shot, dict):
+        kept[_EXIF] = {tag: field for tag, field in shot.items() if tag not in _SIZE}
+    kept[_ORIENTATION] = Field(3, 1, b"\1\0")
+    return _HEADER + pack(kept, len(_HEADER))
+
+
+def without_description(directory: Directory) -> Directory:
+    """Leave out the image description, which programs also use for the layout of a stack."""
+    return {tag: field for tag, field in directory.items() if tag != _DESCRIPTION}
+
+
+def add_to_tiff(file: BinaryIO, block: bytes) -> None:
+    """Add the fields of an EXIF block to a little-endian classic TIFF that is open for reading and writing.
+
+    The file's directory is written anew at its end, so that the EXIF directory can follow; pixels stay put.
+
+    Raises:
+        ValueError: The block does not start like a TIFF.
+    """
+    said = {tag: field for tag, field in parse(block).items() if tag in _DESCRIPTIVE}
+    directory = read_directory(file) | said
+    end = file.seek(0, os.SEEK_END)
+    at = end + end % 2
+    file.write(bytes(at - end) + pack(directory, at))
+    file.seek(4)
+    file.write(struct.pack("<I", at))
+
+
+def set_upright(samples: NDArray[Any], orientation: int) -> NDArray[Any]:
+    """Turn and mirror HxW or HxWxC samples, stored as EXIF tag 274 says, to stand upright; a view."""
+    if orientation >= 5:  # stored by columns
+        samples = samples.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        samples = samples[::-1]
+    if orientation in (2, 3, 6, 7):
+        samples = samples[:, ::-1]
+    return samples

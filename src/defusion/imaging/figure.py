@@ -1,0 +1,46 @@
+"""Figures: pictures side by side, labelled."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from defusion.imaging.picture import Picture, quantised
+
+#: Widest that a panel is drawn.
+_PANEL_PX = 480
+_GAP_PX = 8
+
+
+def labelled_panels(panels: Mapping[str, Picture], columns: int = 3) -> Picture:
+    """Lays pictures of one size out in rows, each under its name, as the paper's Fig. 7 does.
+
+    Args:
+        panels: Pictures by label, in reading order.
+        columns: Panels in a row.
+
+    Returns:
+        An 8-bit picture; panels wider than 480 pixels are scaled down to that.
+    """
+    from PIL import Image, ImageDraw, ImageFont
+
+    pictures = list(panels.values())
+    height, width, _ = pictures[0].pixels.shape
+    scale = min(1.0, _PANEL_PX / width)
+    wide, high = max(1, round(width * scale)), max(1, round(height * scale))
+    font_px = max(11, wide // 20)
+    font = ImageFont.load_default(font_px)
+    label = font_px + 2 * _GAP_PX
+    rows = -(-len(pictures) // columns)
+    size = (columns * (wide + _GAP_PX) + _GAP_PX, rows * (high + label) + _GAP_PX)
+    sheet = Image.new("RGB", size, "white")
+    draw = ImageDraw.Draw(sheet)
+    for number, (name, picture) in enumerate(panels.items()):
+        row, column = divmod(number, columns)
+        left, top = _GAP_PX + column * (wide + _GAP_PX), row * (high + label)
+        draw.text((left, top + _GAP_PX), name.replace("_", " "), "black", font)
+        panel = Image.fromarray(quantised(picture.pixels, np.uint8)).resize((wide, high), Image.Resampling.LANCZOS)
+        sheet.paste(panel, (left, top + label))
+    pixels = np.asarray(sheet, np.float32) / np.float32(255)
+    return Picture(pixels, "uint8")

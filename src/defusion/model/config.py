@@ -1,0 +1,129 @@
+"""The shapes of the network, as frozen data. Nothing here imports torch."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, NamedTuple, get_args
+
+from defusion.errors import WeightsError
+
+#: The encoder halves the plane three times, so planes are padded to this multiple.
+SIZE_MULTIPLE = 8
+
+#: Head `pyramid` blends this many octaves, and softens the scores by this much: between sensors of different
+#: kinds they are surer than they should be, and drop what only the quieter sensor shows.
+PYRAMID_OCTAVES = 6
+PYRAMID_SOFTNESS = 4.0
+
+#: Split attention weighs this many branches against each other (ResNeSt's radix).
+RADIX = 2
+
+ProjectionName = Literal["common", "unique"]
+HeadName = Literal["paper", "blend", "pyramid"]
+
+
+class Stage(NamedTuple):
+    """A run of residual blocks of one output width."""
+
+    width: int
+    blocks: int
+
+
+def attention_width(channels: int) -> int:
+    """Returns the hidden width of split attention over `channels` channels."""
+    return max(channels * RADIX // 4, 32)
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Widths and block counts of one DeFusion network.
+
+    Encoder stages stand at H, H/2, H/4 and H/8; decoder stages at H/8, H/4, H/2 and H.
+    """
+
+    name: str
+    stem: int
+    """Channels of the 3x3 convolution that opens the encoder."""
+    encoder: tuple[Stage, Stage, Stage, Stage]
+    ensembler: Stage
+    common_decoder: tuple[Stage, Stage, Stage, Stage]
+    unique_decoder: tuple[Stage, Stage, Stage, Stage]
+    common_projection: ProjectionName = "common"
+    """Head that projects f_c: P_c as the paper trains it, or P_u as the authors' test network does."""
+    heads: tuple[HeadName, ...] = ("paper",)
+    """Reconstruction heads that the weights hold; the first is the default."""
+
+    def __post_init__(self) -> None:
+        if self.common_decoder[-1].width != self.unique_decoder[-1].width:
+            raise WeightsError(
+                f"network {self.name!r}: common and unique embeddings are added, so both decoders must end in "
+                f"the same width, but they end in {self.common_decoder[-1].width} and "
+                f"{self.unique_decoder[-1].width}"
+            )
+        if self.common_projection not in get_args(ProjectionName):
+            raise WeightsError(
+                f"network {self.name!r}: no projection {self.common_projection!r}; expected "
+                f"{' or '.join(get_args(ProjectionName))}"
+            )
+        if unknown := set(self.heads) - set(get_args(HeadName)):
+            raise WeightsError(
+                f"network {self.name!r}: no head {', '.join(sorted(unknown))}; expected some of "
+                f"{', '.join(get_args(HeadName))}"
+            )
+        if "paper" not in self.heads:
+            raise WeightsError(f"network {self.name!r}: heads are {self.heads}, but 'paper' must be one of them")
+
+    @property
+    def embedding(self) -> int:
+        """Channels of each embedding f_c, f_u1, f_u2."""
+        return self.common_decoder[-1].width
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns plain data for JSON; `from_dict` takes it back."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> NetworkConfig:
+        """Builds a config from what `to_dict` wrote, as JSON gives it back."""
+        try:
+            stages = {
+                key: tuple(Stage(*stage) for stage in data[key])
+                for key in ("encoder", "common_decoder", "unique_decoder")
+            }
+            rest = {**data, "ensembler": Stage(*data["ensembler"]), "heads": tuple(data["heads"]), **stages}
+            return cls(**rest)
+        except (KeyError, TypeError) as error:
+            raise WeightsError(f"not a network config: {error}") from error
+
+
+_RELEASED = NetworkConfig(
+    name="released",
+    stem=16,
+    encoder=(Stage(32, 6), Stage(64, 6), Stage(128, 4), Stage(256, 4)),
+    ensembler=Stage(1024, 4),
+    common_decoder=(Stage(256, 2), Stage(64, 2), Stage(16, 2), Stage(16, 2)),
+    unique_decoder=(Stage(384, 4), Stage(128, 4), Stage(64, 6), Stage(16, 6)),
+)
+
+#: The layouts by name. `released` and `deep` are the authors' test and training networks;
+#: `small` is ours, about a tenth of the arithmetic, for fusing on a CPU.
+CONFIGS: dict[str, NetworkConfig] = {
+    "released": _RELEASED,
+    "deep": NetworkConfig(
+        name="deep",
+        stem=16,
+        encoder=_RELEASED.encoder,
+        ensembler=_RELEASED.ensembler,
+        common_decoder=(Stage(256, 4), Stage(64, 4), Stage(16, 6), Stage(16, 6)),
+        unique_decoder=_RELEASED.unique_decoder,
+    ),
+    "small": NetworkConfig(
+        name="small",
+        stem=16,
+        encoder=(Stage(16, 1), Stage(32, 2), Stage(96, 2), Stage(192, 2)),
+        ensembler=Stage(384, 2),
+        common_decoder=(Stage(128, 2), Stage(64, 2), Stage(24, 1), Stage(16, 1)),
+        unique_decoder=(Stage(192, 2), Stage(96, 2), Stage(32, 2), Stage(16, 2)),
+        heads=("blend", "pyramid", "paper"),
+    ),
+}

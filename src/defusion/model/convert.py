@@ -1,0 +1,160 @@
+"""The authors' published checkpoints as weights files of ours."""
+
+from __future__ import annotations
+
+import pickle
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from defusion.errors import WeightsError
+from defusion.model.config import CONFIGS, NetworkConfig, ProjectionName
+from defusion.model.network import DeFusion
+from defusion.weights import WeightsFile, save
+
+#: The authors' names for our modules.
+_MODULES = {
+    "encoder.stem": "encoder_upper.0",
+    "encoder.scale1": "encoder_upper.2.layer",
+    "encoder.scale2": "upper_encoder_layer1.layer",
+    "encoder.scale4": "upper_encoder_layer2.layer",
+    "encoder.scale8": "upper_encoder_layer3.layer",
+    "ensembler": "common_encoder.0.layer",
+    "common_decoder.scale8": "decoder_common_layer1.layer",
+    "common_decoder.scale4": "decoder_common_layer2.layer",
+    "common_decoder.scale2": "decoder_common_layer3.layer",
+    "common_decoder.scale1": "decoder_common_layer4.0.layer",
+    "unique_decoder.scale8": "decoder_upper_layer1.layer",
+    "unique_decoder.scale4": "decoder_upper_layer2.layer",
+    "unique_decoder.scale2": "decoder_upper_layer3.layer",
+    "unique_decoder.scale1": "decoder_upper_layer4.0.layer",
+    "project_common.conv": "decoder_common_projection_layer.0",
+    "project_unique.conv": "decoder_upper_projection_layer.0",
+    "project_fused.conv": "fusion_rule.0",
+}
+
+#: And for the layers within a block; the shortcut's convolution follows a pool in the encoder alone.
+_LAYERS = {
+    "conv_in": "conv1",
+    "attention.conv": "conv2.conv",
+    "attention.squeeze": "conv2.fc1",
+    "attention.excite": "conv2.fc2",
+    "conv_out": "conv3",
+    "shortcut.1": "downsample.{}",
+}
+
+#: Both sources share their weights; a checkpoint holds them twice, the second time under these names.
+_TWINS = {
+    "encoder_lower": "encoder_upper",
+    "lower_encoder_layer": "upper_encoder_layer",
+    "decoder_lower": "decoder_upper",
+}
+
+#: At most so many keys are named in an error.
+_KEYS_SHOWN = 40
+
+
+def convert(source: str | Path, target: str | Path, common_projection: ProjectionName = "unique") -> WeightsFile:
+    """Turns a checkpoint of the authors' into a weights file.
+
+    Args:
+        source: PyTorch file: a dict whose `state_dict` holds the weights. It is read without running code.
+        target: Weights file to write, float32.
+        common_projection: Head that shall project f_c: "unique" as in the authors' test networks, "common" as in
+            their training and in the paper.
+
+    Returns:
+        The new file; its config's name says which layout was found.
+
+    Raises:
+        WeightsError: Not such a checkpoint; the message lists the keys that do not fit.
+    """
+    source = Path(source)
+    found = _load(source)
+    aliased = {key: _twin(key) for key in found}
+    unequal = [key for key, twin in aliased.items() if twin in found and not torch.equal(found[key], found[twin])]
+    if unequal:
+        raise WeightsError(
+            f"{source}: the encoders or decoders of the two sources differ, but they share weights in DeFusion: "
+            f"{_listed(unequal)}"
+        )
+    layout, names = _layout(source, {twin: found[key] for key, twin in aliased.items()})
+    tensors = {names[twin]: found[key] for key, twin in aliased.items()}
+    config = replace(layout, common_projection=common_projection)
+    about = {
+        "origin": f"converted from {source.name}, a checkpoint of the authors' layout `{config.name}`",
+        "data": "see the publisher of the checkpoint",
+        "licence": "that of the checkpoint",
+    }
+    return save(target, {key: value.float().numpy() for key, value in tensors.items()}, config, about)
+
+
+def _load(source: Path) -> Mapping[str, Tensor]:
+    if not source.is_file():
+        raise WeightsError(f"{source}: no such file; expected a checkpoint of the authors', a .pth file")
+    try:
+        checkpoint = torch.load(source, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, ValueError, OSError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise WeightsError(f"{source}: not a PyTorch file of plain weights ({reason})") from error
+    state = checkpoint.get("state_dict") if isinstance(checkpoint, Mapping) else None
+    if not isinstance(state, Mapping):
+        keys = _listed(list(checkpoint)) if isinstance(checkpoint, Mapping) else type(checkpoint).__name__
+        raise WeightsError(f"{source}: expected a dict with `state_dict` in it, but it holds {keys}")
+    odd = [str(key) for key, value in state.items() if not isinstance(value, Tensor)]
+    if odd:
+        raise WeightsError(f"{source}: expected tensors alone in `state_dict`, but these are none: {_listed(odd)}")
+    # A network that was trained on several GPUs has every key behind `module.`.
+    return {str(key).removeprefix("module."): value for key, value in state.items()}
+
+
+def _twin(key: str) -> str:
+    """Returns the `upper` key that a `lower` one is an alias of, and any other key as it is."""
+    for lower, upper in _TWINS.items():
+        if key.startswith(lower):
+            return upper + key.removeprefix(lower)
+    return key
+
+
+def _their_name(key: str) -> str:
+    """Returns the authors' name for a key of ours."""
+    module = next(module for module in _MODULES if key.startswith(f"{module}."))
+    rest = key.removeprefix(f"{module}.")
+    block = re.fullmatch(r"(\d+)\.(.+)\.(weight|bias)", rest)
+    if block is not None:
+        layer = _LAYERS[block[2]].format(0 if "decoder" in module else 1)
+        rest = f"{block[1]}.{layer}.{block[3]}"
+    return f"{_MODULES[module]}.{rest}"
+
+
+def _layout(source: Path, found: Mapping[str, Tensor]) -> tuple[NetworkConfig, dict[str, str]]:
+    """Finds the layout that a checkpoint is of, and our names for its keys."""
+    misfits: dict[str, list[str]] = {}
+    for name in ("released", "deep"):
+        with torch.device("meta"):
+            ours = DeFusion(CONFIGS[name]).state_dict()
+        names = {_their_name(key): key for key in ours}
+        misfits[name] = [
+            *(f"{key} is missing" for key in names if key not in found),
+            *(f"{key} is not known" for key in found if key not in names),
+            *(
+                f"{key} is {list(found[key].shape)}, expected {list(ours[names[key]].shape)}"
+                for key in names
+                if key in found and found[key].shape != ours[names[key]].shape
+            ),
+        ]
+        if not misfits[name]:
+            return CONFIGS[name], names
+    nearest = min(misfits, key=lambda name: len(misfits[name]))
+    raise WeightsError(
+        f"{source}: neither the layout `released` nor `deep`; against `{nearest}`: {_listed(misfits[nearest])}"
+    )
+
+
+def _listed(items: list[str]) -> str:
+    more = f" and {len(items) - _KEYS_SHOWN} more" if len(items) > _KEYS_SHOWN else ""
+    return ", ".join(map(str, items[:_KEYS_SHOWN])) + more

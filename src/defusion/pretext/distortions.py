@@ -1,0 +1,145 @@
+"""T of section 3.1: what stands in a source where its mask does not keep the scene.
+
+Noise is the paper's choice (eq. 1). The others are ways in which real sources fall short of their
+scene: out of focus, badly exposed, empty. Each takes scenes [N, 3, H, W] in [0, 1] and gives as many
+distorted ones, drawn anew for each call, so that sources of one scene are distorted independently.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor
+
+#: Strongest defocus, as a disk's radius in pixels; also how far a blur sees.
+DEFOCUS_PX = 9
+
+Distortion = Callable[[Tensor, Generator], Tensor]
+
+
+def noise(scenes: Tensor, generator: Generator) -> Tensor:
+    """Gaussian noise in the pixels' range: half-normal of unit spread, clipped to [0, 1]."""
+    return _normal(scenes.shape, generator).abs().clamp(max=1)
+
+
+def faint_noise(scenes: Tensor, generator: Generator) -> Tensor:
+    """Gaussian noise of random mean and spread, grey or coloured, clipped to [0, 1]."""
+    n, _, height, width = scenes.shape
+    mean, spread = _rand((n, 1, 1, 1), generator), 0.03 + 0.5 * _rand((n, 1, 1, 1), generator)
+    grain = _normal((n, 3, height, width), generator)
+    grey = _rand((n, 1, 1, 1), generator) < 0.5
+    return (mean + spread * torch.where(grey, grain[:, :1], grain)).clamp(0, 1)
+
+
+def defocus(scenes: Tensor, generator: Generator) -> Tensor:
+    """The scene out of focus, by a disk or a Gaussian of random size up to `DEFOCUS_PX`."""
+    n = len(scenes)
+    radius = 0.8 + (DEFOCUS_PX - 0.8) * _rand((n, 1, 1), generator) ** 2
+    offsets = torch.arange(-DEFOCUS_PX, DEFOCUS_PX + 1, device=scenes.device).float()
+    distance = (offsets[:, None] ** 2 + offsets[None, :] ** 2).sqrt()
+    disk = (radius + 0.5 - distance).clamp(0, 1)
+    gauss = torch.exp(-0.5 * (distance / (0.6 * radius)) ** 2)
+    kernels = torch.where(_rand((n, 1, 1), generator) < 0.5, disk, gauss)
+    kernels = kernels / kernels.sum((1, 2), keepdim=True)
+    padded = F.pad(scenes, (DEFOCUS_PX,) * 4, mode="reflect")
+    # One kernel a scene: its three colours are the channels of three groups.
+    planes = padded.reshape(1, 3 * n, *padded.shape[2:])
+    weights = kernels.repeat_interleave(3, 0)[:, None]
+    # Kernels sum to one only to rounding, so a white scene would come out a little whiter.
+    return F.conv2d(planes, weights, groups=3 * n).reshape(scenes.shape).clamp(0, 1)
+
+
+def underexpose(scenes: Tensor, generator: Generator) -> Tensor:
+    """The scene too dark: gain down to 1/30, and the shadows' noise with it."""
+    gain = 0.03 + 0.4 * _rand((len(scenes), 1, 1, 1), generator)
+    return _expose(scenes, gain, generator)
+
+
+def overexpose(scenes: Tensor, generator: Generator) -> Tensor:
+    """The scene too bright: gain up to 8, clipped."""
+    gain = 1.8 + 6.2 * _rand((len(scenes), 1, 1, 1), generator) ** 2
+    return _expose(scenes, gain, generator)
+
+
+def fog(scenes: Tensor, generator: Generator) -> Tensor:
+    """The scene with little contrast left, drawn to one random level."""
+    n = len(scenes)
+    contrast = 0.5 * _rand((n, 1, 1, 1), generator)
+    return contrast * scenes + (1 - contrast) * _rand((n, 1, 1, 1), generator)
+
+
+def zeros(scenes: Tensor, generator: Generator) -> Tensor:
+    """Nothing: black."""
+    return torch.zeros_like(scenes)
+
+
+DISTORTIONS: dict[str, Distortion] = {
+    "noise": noise,
+    "faint_noise": faint_noise,
+    "defocus": defocus,
+    "underexpose": underexpose,
+    "overexpose": overexpose,
+    "fog": fog,
+    "zeros": zeros,
+}
+
+
+def bracket(scenes: Tensor, sources: int, generator: Generator) -> tuple[Tensor, Tensor]:
+    """Takes a bracketed series of each scene: every source shows the whole of it, at another exposure.
+
+    Returns:
+        The sources [S, N, 3, H, W], in random order of exposure, and masks [S, N, 1, H, W] that are one where
+        a source is well exposed, or better than the others.
+    """
+    n = len(scenes)
+    darkest = -(1 + 4 * _rand((n,), generator))  # in stops
+    brightest = 0.8 + 3.2 * _rand((n,), generator)
+    place = torch.linspace(0, 1, sources, device=scenes.device)[:, None]
+    gains = 2.0 ** torch.lerp(darkest, brightest, place)  # [S, N]
+    order = _rand((sources, n), generator).argsort(0)
+    gains = gains.gather(0, order)[:, :, None, None, None]
+    views = torch.stack([_expose(scenes, gain, generator) for gain in gains])
+    badness = (views.mean(2, keepdim=True) - 0.5).abs()
+    well_exposed = (badness < 0.4) & (views.amax(2, keepdim=True) < 0.98)
+    return views, (well_exposed | (badness == badness.amin(0))).float()
+
+
+def cross_sensors(scenes: Tensor, sources: int, generator: Generator) -> Tensor:
+    """Shows each scene to sensors that disagree about its tones, as infrared and visible light do.
+
+    Each source adds its share of one smooth field to the scene, and the shares sum to zero, so that the scene is
+    still what the sources have in common: their mean. The field mixes the tones of another scene of the batch, of
+    the scene itself (which reverses its contrast), and random bumps.
+
+    Returns:
+        The sources [S, N, 3, H, W].
+    """
+    n, _, height, width = scenes.shape
+    luminance = scenes.mean(1, keepdim=True)
+    tones = torch.cat([luminance.roll(1, 0), luminance, _rand((n, 1, height, width), generator)], 1)
+    cell_px = 2 ** int(torch.randint(1, 6, (1,), generator=generator, device=generator.device))
+    coarse = F.adaptive_avg_pool2d(tones, (max(2, height // cell_px), max(2, width // cell_px)))
+    coarse = (coarse - coarse.mean((2, 3), keepdim=True)) / (coarse.std((2, 3), keepdim=True) + 1e-3)
+    signed = _normal((n, 3, 1, 1), generator)
+    field = F.interpolate((coarse * signed).sum(1, keepdim=True), size=(height, width), mode="bilinear")
+    strength = 0.05 + 0.25 * _rand((n, 1, 1, 1), generator)
+    field = strength * field / (field.std((2, 3), keepdim=True) + 1e-3)
+    shares = torch.linspace(-1, 1, sources, device=scenes.device)
+    return (scenes + shares[:, None, None, None, None] * field).clamp(0, 1)
+
+
+def _expose(scenes: Tensor, gain: Tensor, generator: Generator) -> Tensor:
+    """Multiplies linear light (gamma 2.2) by a gain; sensor noise of up to 1 % of the range."""
+    exposed = (scenes.clamp(min=1e-6) ** 2.2 * gain).clamp(0, 1) ** (1 / 2.2)
+    spread = 0.01 * _rand((len(scenes), 1, 1, 1), generator)
+    return (exposed + spread * _normal(scenes.shape, generator)).clamp(0, 1)
+
+
+def _rand(shape: tuple[int, ...], generator: Generator) -> Tensor:
+    return torch.rand(shape, generator=generator, device=generator.device)
+
+
+def _normal(shape: tuple[int, ...], generator: Generator) -> Tensor:
+    return torch.randn(shape, generator=generator, device=generator.device)

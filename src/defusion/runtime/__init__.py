@@ -1,0 +1,43 @@
+"""Engines: one network, made ready on a device, behind one small protocol."""
+
+from __future__ import annotations
+
+from defusion.errors import EngineError
+from defusion.runtime.engine import ENGINES, PRECISIONS, Engine, EngineName, Pictures, Planes, Precision
+from defusion.weights import WeightsFile
+
+__all__ = ["ENGINES", "PRECISIONS", "Engine", "EngineName", "Pictures", "Planes", "Precision", "load_engine"]
+
+
+def load_engine(
+    weights: WeightsFile,
+    *,
+    engine: str | None = None,
+    device: str | None = None,
+    precision: str | None = None,
+) -> Engine:
+    """Makes a network ready to run. What is asked for and not there is an error, never replaced.
+
+    Args:
+        weights: The network.
+        engine: "openvino" or "torch"; None for openvino, or torch where the device is not the CPU.
+        device: "cpu", or what torch calls a device, such as "cuda" or "cuda:1"; None for the CPU.
+        precision: "float32" or "bfloat16"; None for float32.
+
+    Raises:
+        EngineError: No such engine, device or precision here.
+    """
+    device = device or "cpu"
+    engine = engine or ("openvino" if device == "cpu" else "torch")
+    precision = precision or "float32"
+    if engine not in ENGINES:
+        raise EngineError(f"no engine {engine!r}; expected {' or '.join(ENGINES)}")
+    if precision not in PRECISIONS:
+        raise EngineError(f"no precision {precision!r}; expected {' or '.join(PRECISIONS)}")
+    if engine == "openvino":
+        from defusion.runtime.openvino_engine import OpenVinoEngine
+
+        return OpenVinoEngine(weights, device=device, precision=precision)
+    from defusion.runtime.torch_engine import TorchEngine
+
+    return TorchEngine(weights, device=device, precision=precision)

@@ -1,0 +1,159 @@
+"""Recipes: everything that decides what training makes, in one frozen place."""
+
+from __future__ import annotations
+
+import math
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from defusion.errors import TrainingError
+from defusion.model.config import CONFIGS, SIZE_MULTIPLE
+from defusion.pretext import Pretext
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to train. The defaults are the paper's (section 3.3)."""
+
+    name: str = "paper"
+    network: str = "released"
+    """Layout, by its name in `defusion.model.CONFIGS`."""
+    pretext: Pretext = field(default_factory=Pretext)
+    epochs: float = 50
+    """Passes over the photographs."""
+    batch: int = 8
+    """Scenes a step, on each device."""
+    crop_px: int = 256
+    crop_area: tuple[float, float] = (0.08, 1.0)
+    """Share of a photograph's area that a crop is cut from, before it is scaled to `crop_px`."""
+    learning_rate: float = 1e-3
+    schedule: Literal["halving", "cooldown"] = "halving"
+    """`halving`: by half each 10 epochs. `cooldown`: warm-up, constant, then down to zero."""
+    warmup_steps: int = 0
+    cooldown: float = 0.3
+    """Share of the steps over which `cooldown` brings the rate to zero."""
+    fade_steps: int = 0
+    """Until this step, places where a part of the scene is absent count little in that part's error, so that
+    the unique heads do not collapse to zero; 0 counts all places alike from the start."""
+    clip_norm: float | None = None
+    """Largest norm of the gradient; None does not clip."""
+    ema_decay: float = 0.999
+    residual_scale: float | None = None
+    """Scale of each residual branch at the start; None leaves the layers as torch makes them."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.network not in CONFIGS:
+            raise TrainingError(f"recipe {self.name!r}: no network {self.network!r}; expected {', '.join(CONFIGS)}")
+        if self.crop_px < 32 or self.crop_px % SIZE_MULTIPLE:
+            raise TrainingError(
+                f"recipe {self.name!r}: crop_px is {self.crop_px}; expected a multiple of {SIZE_MULTIPLE} from 32 up"
+            )
+        if self.schedule not in ("halving", "cooldown"):
+            raise TrainingError(f"recipe {self.name!r}: schedule {self.schedule!r}; expected 'halving' or 'cooldown'")
+        if min(self.epochs, self.batch, self.learning_rate) <= 0:
+            raise TrainingError(f"recipe {self.name!r}: epochs, batch and learning_rate must be above zero")
+        if len(self.crop_area) != 2 or not 0 < self.crop_area[0] <= self.crop_area[1] <= 1:
+            raise TrainingError(f"recipe {self.name!r}: crop_area is {self.crop_area}; expected 0 < low <= high <= 1")
+
+    def learning_rate_at(self, step: int, steps: int, steps_per_epoch: float) -> float:
+        """Returns the learning rate of a step, counted from zero, of `steps` in all."""
+        if self.schedule == "halving":
+            return self.learning_rate * 0.5 ** int(step / steps_per_epoch / 10)
+        warm = min(1.0, (step + 1) / max(self.warmup_steps, 1))
+        left = (steps - step) / max(self.cooldown * steps, 1)
+        return self.learning_rate * min(warm, 1.0, left)
+
+    def absent_weight(self, step: int) -> float:
+        """Returns how much a place counts where a part is absent: rises from 0.05 to 1 over `fade_steps`."""
+        if step >= self.fade_steps:
+            return 1.0
+        return 0.05 + 0.95 * (1 - math.cos(math.pi * step / self.fade_steps)) / 2
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns plain data for JSON; `from_dict` takes it back."""
+        data = asdict(self)
+        data["pretext"]["distortions"] = dict(self.pretext.distortions)
+        return data
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Recipe:
+        """Builds a recipe from what `to_dict` gave or a TOML file says."""
+        unknown = set(data) - {each.name for each in fields(cls)}
+        if unknown:
+            raise TrainingError(
+                f"a recipe has no {', '.join(sorted(unknown))}; it has {', '.join(each.name for each in fields(cls))}"
+            )
+        try:
+            changes: dict[str, Any] = {
+                key: tuple(value) if isinstance(value, list) else value for key, value in data.items()
+            }
+            if "pretext" in changes:
+                changes["pretext"] = Pretext(**changes["pretext"])
+            return cls(**changes)
+        except TypeError as error:
+            raise TrainingError(f"a recipe's value is of the wrong kind: {error}") from error
+
+
+#: `paper` is the paper's as it states it. `quick` trains the small network with a wider pretext: damage that
+#: real sources have beside the paper's noise; it made the weights that the package ships.
+RECIPES: dict[str, Recipe] = {
+    "paper": Recipe(),
+    "quick": Recipe(
+        name="quick",
+        network="small",
+        pretext=Pretext(
+            distortions={
+                "noise": 0.3,
+                "faint_noise": 0.1,
+                "defocus": 0.36,
+                "underexpose": 0.08,
+                "overexpose": 0.08,
+                "fog": 0.06,
+                "zeros": 0.02,
+            },
+            freeform=0.4,
+            bracketed=0.15,
+            crossed=0.25,
+            grey=0.25,
+        ),
+        epochs=8.5,
+        crop_px=128,
+        crop_area=(0.12, 0.8),
+        schedule="cooldown",
+        warmup_steps=200,
+        fade_steps=1500,
+        clip_norm=1.0,
+        residual_scale=0.2,
+    ),
+}
+
+
+def load_recipe(name: str) -> Recipe:
+    """Returns a recipe by its name in `RECIPES`, or from a TOML file of a `Recipe`'s fields.
+
+    A file may name the recipe that it starts from in `base`; it starts from `paper` otherwise. What it leaves
+    out, in its `pretext` table too, stays as it is there.
+
+    Raises:
+        TrainingError: No such recipe or file, or the file does not hold one.
+    """
+    if name in RECIPES:
+        return RECIPES[name]
+    path = Path(name)
+    if not path.is_file():
+        raise TrainingError(f"no recipe or file {name!r}; expected {', '.join(RECIPES)} or a TOML file")
+    try:
+        changes = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise TrainingError(f"{path}: not a TOML file ({error})") from error
+    base = changes.pop("base", "paper")
+    if base not in RECIPES:
+        raise TrainingError(f"{path}: base is {base!r}; expected {', '.join(RECIPES)}")
+    start = RECIPES[base].to_dict()
+    if isinstance(changes.get("pretext"), dict):
+        changes["pretext"] = {**start["pretext"], **changes["pretext"]}
+    return Recipe.from_dict({**start, "name": path.stem, **changes})

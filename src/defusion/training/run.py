@@ -1,0 +1,307 @@
+"""The training loop, on Lightning Fabric: any accelerator, several devices and nodes, resumable to the bit."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import platform
+import time
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+import lightning
+import numpy as np
+import torch
+from lightning.fabric import Fabric
+from lightning.fabric.loggers.tensorboard import TensorBoardLogger
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel
+
+import defusion.weights as weights
+from defusion.errors import TrainingError
+from defusion.model import DeFusion
+from defusion.pretext import CudBatch
+from defusion.training.objective import CudObjective, start_network
+from defusion.training.photos import Crops, Photos, crop_batches, describe, find_photos, split
+from defusion.training.recipe import Recipe
+
+CHECKPOINT = "checkpoint.pt"
+WEIGHTS = "weights.safetensors"
+ABOUT = "run.json"
+
+
+Tensors = tuple[Tensor, ...] | list[Tensor]
+
+
+class Progress(NamedTuple):
+    """What a caller is told after a step."""
+
+    step: int
+    steps: int
+    samples_per_second: float
+    errors: dict[str, float]
+
+
+def train(
+    places: list[str | Path],
+    run: str | Path,
+    recipe: Recipe,
+    *,
+    resume: bool = False,
+    accelerator: str = "auto",
+    devices: int | str = "auto",
+    nodes: int = 1,
+    workers: int | None = None,
+    checkpoint_every: int = 500,
+    report: Callable[[Progress], None] | None = None,
+) -> Path:
+    """Trains a network on photographs and writes its weights.
+
+    Args:
+        places: Photographs, or folders that hold some at any depth.
+        run: Folder for checkpoints, curves and weights.
+        recipe: How to train.
+        resume: Go on from the newest checkpoint in `run`.
+        accelerator: "cpu", "cuda", "mps" or "auto", as Lightning names them.
+        devices: Devices on each node; "auto" takes all GPUs, or one CPU process.
+        nodes: Machines; start the command on each, as Lightning's cluster environments expect.
+        workers: Processes that cut crops, for each device; None for a number that suits the machine.
+        checkpoint_every: Steps from one checkpoint, with its picture and held-back errors, to the next.
+        report: Called after each step of the first process.
+
+    Returns:
+        The weights file: averaged (EMA) weights, float16.
+
+    Raises:
+        TrainingError: No usable photographs, `run` holds another run, or there is nothing to resume.
+    """
+    run = Path(run)
+    newest = _newest_checkpoint(run)
+    if newest is not None and not resume:
+        raise TrainingError(f"{run}: holds a run already; add --resume to go on with it, or choose another folder")
+    if newest is None and resume:
+        raise TrainingError(f"{run}: holds no checkpoint to resume from; leave --resume out to begin")
+
+    fabric = _launch(run, accelerator, devices, nodes)
+    photos = _decode_once(fabric, places, recipe)
+    train_on, held_back = split(photos)
+    crops = Crops(photos, train_on, recipe)
+    steps_per_epoch = len(train_on) / (recipe.batch * fabric.world_size)
+    steps = max(1, round(recipe.epochs * steps_per_epoch))
+
+    network = start_network(recipe).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimizer = torch.optim.Adam(network.parameters(), lr=recipe.learning_rate)
+    average = AveragedModel(network, multi_avg_fn=_ema(recipe.ema_decay), use_buffers=False)
+    first = 0
+    if newest is not None:
+        state = torch.load(newest / CHECKPOINT, map_location="cpu", weights_only=True)
+        try:
+            network.load_state_dict(state["network"])
+        except RuntimeError as error:
+            raise TrainingError(
+                f"{newest}: holds another network than {recipe.network!r}, the one of recipe {recipe.name!r}; "
+                "resume with the recipe that the run began with"
+            ) from error
+        average.load_state_dict(state["average"])
+        optimizer.load_state_dict(state["optimizer"])
+        first = state["step"]
+    objective, optimizer = fabric.setup(CudObjective(network), optimizer)
+    average = average.to(fabric.device)
+    averaged = cast(DeFusion, average.module)
+    held = _held_back_batch(photos, held_back, recipe, fabric)
+    about = {
+        "recipe": recipe.to_dict(),
+        "data": describe(photos),
+        "hardware": _hardware(fabric),
+        "versions": {
+            "torch": torch.__version__,
+            "lightning": lightning.__version__,
+            "python": platform.python_version(),
+        },
+    }
+
+    batches = crop_batches(
+        crops,
+        start=first,
+        stop=steps,
+        rank=fabric.global_rank,
+        processes=fabric.world_size,
+        batch=recipe.batch,
+        workers=_worker_count(fabric) if workers is None else workers,
+    )
+    began = time.perf_counter()
+    for step in range(first, steps):
+        for group in optimizer.param_groups:
+            group["lr"] = recipe.learning_rate_at(step, steps, steps_per_epoch)
+        batch = recipe.pretext(to_scene(next(batches), fabric.device), generator=_generator(recipe, step, fabric))
+        errors = objective(batch, recipe.absent_weight(step))
+        loss = torch.stack(list(errors.values())).sum()
+        optimizer.zero_grad(set_to_none=True)
+        fabric.backward(loss)
+        if recipe.clip_norm is not None:
+            fabric.clip_gradients(objective, optimizer, max_norm=recipe.clip_norm, error_if_nonfinite=False)
+        optimizer.step()
+        average.update_parameters(network)
+
+        done = step + 1
+        if fabric.is_global_zero:
+            rate = (done - first) * recipe.batch * fabric.world_size / (time.perf_counter() - began)
+            fabric.log_dict({f"train/{name}": value.item() for name, value in errors.items()}, step=done)
+            if report:
+                report(Progress(done, steps, rate, {name: value.item() for name, value in errors.items()}))
+            if done % checkpoint_every == 0 or done == steps:
+                state = {
+                    "network": network.state_dict(),
+                    "average": average.state_dict(),
+                    "optimizer": optimizer.state_dict(),
+                    "step": done,
+                }
+                progress = {
+                    "steps": done,
+                    "of_steps": steps,
+                    "samples": done * recipe.batch * fabric.world_size,
+                }
+                measured = measure(averaged, held)
+                _log(fabric, run, done, rate, measured, averaged, held)
+                _save(run, done, state, averaged, {**about, **progress, "held_back_error": measured})
+        fabric.barrier()
+    return run / WEIGHTS
+
+
+def to_scene(crops: Tensor, device: torch.device) -> Tensor:
+    """Turns uint8 crops into float scenes in [0, 1] on a device."""
+    return crops.to(device, non_blocking=True).float().div_(255).contiguous(memory_format=torch.channels_last)
+
+
+@torch.no_grad()
+def measure(network: DeFusion, batch: CudBatch) -> dict[str, float]:
+    """Returns the mean absolute error of each projection on a batch, eight scenes at a time."""
+    objective = CudObjective(network).eval()
+    totals: dict[str, float] = {}
+    count = len(batch.scene)
+    for start in range(0, count, 8):
+        part = slice(start, start + 8)
+        piece = CudBatch(
+            batch.sources[:, part],
+            batch.masks[:, part],
+            batch.common[part],
+            batch.uniques[:, part],
+            batch.scene[part],
+        )
+        for name, value in objective(piece).items():
+            totals[name] = totals.get(name, 0.0) + value.item() * len(piece.scene) / count
+    return totals
+
+
+def _launch(run: Path, accelerator: str, devices: int | str, nodes: int) -> Fabric:
+    on_cuda = accelerator in ("cuda", "gpu") or (accelerator == "auto" and torch.cuda.is_available())
+    if devices == "auto" and not on_cuda:
+        devices = 1
+    several = nodes > 1 or (devices != 1 and devices != "1")
+    fabric = Fabric(
+        accelerator=accelerator,
+        devices=devices,
+        num_nodes=nodes,
+        strategy="ddp" if several else "auto",
+        # On CPUs the small grouped convolutions are slower in bf16 than in float32, so it is for GPUs.
+        precision="bf16-mixed" if on_cuda and torch.cuda.is_bf16_supported() else "32-true",
+        loggers=TensorBoardLogger(run, name="curves", version=""),
+    )
+    fabric.launch()
+    return fabric
+
+
+def _decode_once(fabric: Fabric, places: list[str | Path], recipe: Recipe) -> Photos:
+    """The first process of each node fills the cache, the others find it filled."""
+    files = find_photos(places)
+    with fabric.rank_zero_first(local=True):
+        return Photos(files, recipe.crop_px)
+
+
+def _held_back_batch(photos: Photos, numbers: list[int], recipe: Recipe, fabric: Fabric) -> CudBatch:
+    """One fixed CUD batch with the paper's own noise, from photographs that training does not see."""
+    crops = Crops(photos, numbers, recipe)
+    scenes = to_scene(torch.stack([crops[k] for k in range(len(numbers))]), fabric.device)
+    generator = torch.Generator(fabric.device).manual_seed(recipe.seed)
+    return type(recipe.pretext)()(scenes, generator=generator)
+
+
+def _generator(recipe: Recipe, step: int, fabric: Fabric) -> torch.Generator:
+    """Randomness of one step of one process: the same after a resume."""
+    seed = np.random.SeedSequence([recipe.seed, step, fabric.global_rank]).generate_state(1)[0]
+    return torch.Generator(fabric.device).manual_seed(int(seed))
+
+
+def _ema(decay: float) -> Callable[[Tensors, Tensors, Tensor | int], None]:
+    """Exponential moving average whose decay warms up, so that the first weights do not linger."""
+
+    @torch.no_grad()
+    def update(averaged: Tensors, current: Tensors, count: Tensor | int) -> None:
+        n = float(count)
+        torch._foreach_lerp_(averaged, current, 1 - min(decay, (1 + n) / (10 + n)))
+
+    return update
+
+
+def _worker_count(fabric: Fabric) -> int:
+    """On a CPU the network wants every core, so one process cuts crops; a GPU is fed by several."""
+    return min(8, os.cpu_count() or 1) if fabric.device.type == "cuda" else 1
+
+
+def _newest_checkpoint(run: Path) -> Path | None:
+    found = sorted(run.glob(f"step-*/{CHECKPOINT}"))
+    return found[-1].parent if found else None
+
+
+def _save(run: Path, step: int, state: dict[str, Any], network: DeFusion, about: dict[str, Any]) -> None:
+    """Writes a checkpoint, its weights and what made them; keeps the last two."""
+    folder = run / f"step-{step:08d}"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / ABOUT).write_text(json.dumps(about, indent=2) + "\n")
+    tensors = {key: value.detach().cpu().half().numpy() for key, value in network.state_dict().items()}
+    for target in (folder / WEIGHTS, run / WEIGHTS):
+        weights.save(target, tensors, network.config, {**about, "date": date.today().isoformat()})
+    unfinished = folder / f".{CHECKPOINT}.partial"
+    torch.save(state, unfinished)
+    unfinished.replace(folder / CHECKPOINT)
+    for old in sorted(run.glob("step-*"))[:-2]:
+        for file in old.iterdir():
+            file.unlink()
+        old.rmdir()
+
+
+@torch.no_grad()
+def _log(
+    fabric: Fabric,
+    run: Path,
+    step: int,
+    rate: float,
+    measured: dict[str, float],
+    network: DeFusion,
+    held: CudBatch,
+) -> None:
+    """Adds held-back errors and a picture of four scenes to the curves, and a line to `curve.csv`."""
+    fabric.log_dict({**{f"held_back/{name}": value for name, value in measured.items()}, "samples_per_s": rate}, step)
+    curve = run / "curve.csv"
+    new = not curve.exists()
+    with curve.open("a", newline="") as file:
+        writer = csv.writer(file)
+        if new:
+            writer.writerow(["step", *measured, "samples_per_s"])
+        writer.writerow([step, *(f"{value:.5f}" for value in measured.values()), f"{rate:.1f}"])
+    a, b = held.sources[:, :4]
+    made = network(a, b)
+    columns = [a, b, made.common, made.unique_a, made.unique_b, made.fused]
+    sheet = torch.cat([torch.cat(list(column.clamp(0, 1)), 1) for column in columns], 2)
+    cast(TensorBoardLogger, fabric.logger).experiment.add_image(
+        "a, b, common, unique a, unique b, fused", sheet, step
+    )
+
+
+def _hardware(fabric: Fabric) -> str:
+    if fabric.device.type == "cuda":
+        return f"{fabric.world_size} x {torch.cuda.get_device_name(fabric.device)}"
+    return f"{fabric.world_size} CPU process(es), {torch.get_num_threads()} threads each, {platform.machine()}"

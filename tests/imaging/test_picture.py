@@ -1,0 +1,154 @@
+"""Arrays and pictures: depth, channels, range, rounding and what is refused."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from defusion.errors import ImageError
+from defusion.imaging import Picture, check_sources, from_array, to_array
+
+SHAPES = st.tuples(st.integers(1, 9), st.integers(1, 9)).flatmap(
+    lambda size: st.sampled_from([size, (*size, 1), (*size, 3)])
+)
+
+
+def test_importing_the_room_loads_no_image_library():
+    libraries = "{'cv2', 'PIL', 'tifffile', 'imagecodecs'}"
+    code = f"import sys, defusion.imaging; print(sorted({libraries} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_every_integer_comes_back_exactly(dtype):
+    values = np.arange(np.iinfo(dtype).max + 1, dtype=dtype).reshape(16, -1)
+    picture = from_array(values)
+    assert picture.depth == values.dtype.name
+    assert picture.pixels.min() == 0 and picture.pixels.max() == 1
+    np.testing.assert_array_equal(to_array(picture, values), values)
+
+
+@given(SHAPES.flatmap(lambda shape: arrays.arrays(st.sampled_from([np.uint8, np.uint16, np.bool_]), shape)))
+def test_any_array_comes_back_in_its_own_form(array):
+    picture = from_array(array)
+    assert picture.pixels.dtype == np.float32 and picture.pixels.flags.c_contiguous
+    assert picture.grey == (array.ndim == 2 or array.shape[2] == 1)
+    back = to_array(picture, array)
+    assert back.dtype == array.dtype
+    np.testing.assert_array_equal(back, array)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_floats_keep_their_values(dtype):
+    array = np.linspace(0, 1, 24, dtype=dtype).reshape(2, 4, 3)
+    picture = from_array(array)
+    assert picture.depth == "float32"
+    back = to_array(picture, array)
+    assert back.dtype == dtype
+    np.testing.assert_allclose(back, array, atol=1e-7)
+
+
+def test_depth_follows_the_dtype_not_the_values():
+    assert from_array(np.full((2, 2), 3, np.uint16)).depth == "uint16"
+    assert from_array(np.full((2, 2), 3, np.uint16)).pixels.max() == np.float32(3 / 65535)
+
+
+def test_big_endian_and_strided_arrays_are_read_by_value():
+    array = np.arange(96, dtype=">u2").reshape(4, 8, 3)[::-1, ::2]
+    np.testing.assert_array_equal(to_array(from_array(array), array), array)
+
+
+def test_integers_are_rounded_and_clipped():
+    pixels = np.array([[[-0.5, 0.499 / 255, 0.501 / 255], [254.6 / 255, 1, 1.5]]], np.float32)
+    assert to_array(Picture(pixels, "float32"), np.zeros((1, 2, 3), np.uint8)).tolist() == [
+        [[0, 0, 1], [255, 255, 255]]
+    ]
+
+
+def test_floats_are_clipped():
+    pixels = np.array([[[-0.5, 0.25, 1.5]]], np.float32)
+    assert to_array(Picture(pixels, "uint8"), np.zeros((1, 1, 3))).tolist() == [[[0, 0.25, 1]]]
+
+
+def test_colour_becomes_grey_by_its_luminance_when_the_array_is_grey():
+    picture = from_array(np.array([[[255, 0, 0], [0, 255, 0], [255, 255, 255]]], np.uint8))
+    assert to_array(picture, np.zeros((9, 9), np.uint8)).tolist() == [[76, 150, 255]]
+
+
+def test_rgba_in_gives_rgb_out():
+    array = np.zeros((2, 3, 4), np.uint8)
+    assert to_array(from_array(array), array).shape == (2, 3, 3)
+
+
+def test_alpha_is_noted_only_when_it_says_something():
+    array = np.full((2, 2, 4), 255, np.uint8)
+    assert from_array(array, "b").notes == ()
+    array[0, 0, 3] = 254
+    assert from_array(array, "b").notes == ("b: alpha channel dropped",)
+    assert from_array(np.ones((2, 2, 4), np.float32)).notes == ()
+
+
+@pytest.mark.parametrize(
+    ("array", "words"),
+    [
+        (np.zeros((2, 2), np.int32), "int32"),
+        (np.zeros((2, 2), np.complex64), "complex64"),
+        (np.zeros((2, 2), np.longdouble), "longdouble|float128"),
+        (np.zeros((2, 2), object), "object"),
+        (np.zeros(4, np.uint8), r"\(4,\)"),
+        (np.zeros((2, 2, 2), np.uint8), r"\(2, 2, 2\)"),
+        (np.zeros((2, 2, 5), np.uint8), r"\(2, 2, 5\)"),
+        (np.zeros((1, 2, 2, 3), np.uint8), r"\(1, 2, 2, 3\)"),
+        (np.zeros((0, 2, 3), np.uint8), "no pixels"),
+        (np.array([[0.5, np.nan], [np.inf, -np.inf]]), "3 NaN or infinite"),
+        (np.array([[0.5, 1.5], [-0.1, 1.0]]), r"2 values outside \[0, 1\], from -0.1 to 1.5"),
+    ],
+)
+def test_what_is_no_picture_is_refused_in_one_sentence(array, words):
+    with pytest.raises(ImageError, match=f"^mine .*({words})"):
+        from_array(array, "mine")
+
+
+@pytest.mark.parametrize(
+    "like", [np.zeros((2, 2), np.int64), np.zeros((2, 2, 2)), np.zeros(3), np.zeros((2, 2), np.uint32)]
+)
+def test_an_array_of_no_picture_cannot_be_asked_for(like):
+    with pytest.raises(ImageError, match="cannot be given as"):
+        to_array(from_array(np.zeros((2, 2), np.uint8)), like)
+
+
+def test_nan_is_never_rounded_to_a_number():
+    pixels = np.zeros((2, 2, 3), np.float32)
+    pixels[0, 0] = np.nan
+    with pytest.raises(ImageError, match="3 values of the result are NaN"):
+        to_array(Picture(pixels, "uint8"), np.zeros((2, 2, 3), np.uint8))
+
+
+@pytest.mark.parametrize(
+    "pixels", [np.zeros((2, 2, 3)), np.zeros((2, 2), np.float32), np.zeros((0, 2, 3), np.float32)]
+)
+def test_a_picture_of_wrong_pixels_cannot_be_made(pixels):
+    with pytest.raises(ImageError, match="pixels came as"):
+        Picture(pixels, "uint8")
+
+
+def test_sources_of_one_size_pass():
+    picture = from_array(np.zeros((2, 3), np.uint8))
+    assert check_sources([picture, picture, picture], ["a", "b", "c"]) is None
+
+
+def test_one_source_is_too_few():
+    with pytest.raises(ImageError, match=r"^1 source came"):
+        check_sources([from_array(np.zeros((2, 3), np.uint8))], ["a.png"])
+
+
+def test_the_source_that_differs_is_named_with_both_sizes():
+    one, other = from_array(np.zeros((2, 3), np.uint8)), from_array(np.zeros((3, 2), np.uint8))
+    with pytest.raises(ImageError, match=r"c\.png is 2x3 pixels, a\.png is 3x2"):
+        check_sources([one, one, other], ["a.png", "b.png", "c.png"])

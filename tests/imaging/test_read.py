@@ -1,0 +1,440 @@
+"""Files in, written by other libraries: samples, depth, orientation, profile, EXIF and what is refused."""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+import zlib
+
+import imagecodecs
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image, ImageCms, ImageOps
+from PIL.TiffImagePlugin import IFDRational
+from skimage import data
+
+from defusion.errors import ImageError
+from defusion.imaging import from_array, read
+
+COLOUR = data.astronaut()[40:140, 100:250]  # 100x150: a turned picture has another shape
+GREY = data.camera()[40:140, 100:250]
+DEEP = COLOUR.astype(np.uint16) * 257 + np.arange(150, dtype=np.uint16)[:, np.newaxis] % 200
+SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+TRANSPOSED = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def camera_exif(**tags: object) -> Image.Exif:
+    exif = Image.Exif()
+    exif.update({0x010F: "Maker", 0x0110: "Model 7", 0x0132: "2026:01:02 03:04:05", 0x8298: "Someone"})
+    shot = exif.get_ifd(0x8769)
+    shot.update({0x829A: IFDRational(1, 125), 0x8827: 400, 0xA434: "50mm f/1.8", 0xA002: 150, 0xA003: 100})
+    exif.get_ifd(0x8825)[0x0001] = "N"
+    exif.update({int(tag[1:]): value for tag, value in tags.items()})
+    return exif
+
+
+def exif_of(block: bytes) -> Image.Exif:
+    exif = Image.Exif()
+    exif.load(block)
+    return exif
+
+
+def png_chunk(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
+def as_float(samples: np.ndarray) -> np.ndarray:
+    return from_array(samples).pixels
+
+
+# ---------------------------------------------------------------------- samples and depth
+
+
+@pytest.mark.parametrize("samples", [COLOUR, GREY], ids=["colour", "grey"])
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".webp"])
+def test_eight_bits_without_loss(tmp_path, samples, suffix):
+    Image.fromarray(samples).save(tmp_path / f"a{suffix}", **({"lossless": True} if suffix == ".webp" else {}))
+    picture = read(tmp_path / f"a{suffix}")
+    np.testing.assert_array_equal(picture.pixels, as_float(samples))
+    assert (picture.depth, picture.grey, picture.notes) == (
+        "uint8",
+        samples.ndim == 2 and suffix != ".webp",
+        (),
+    )
+
+
+@pytest.mark.parametrize("samples", [COLOUR, GREY], ids=["colour", "grey"])
+@pytest.mark.parametrize("progressive", [False, True])
+def test_jpeg(tmp_path, samples, progressive):
+    Image.fromarray(samples).save(tmp_path / "a.jpg", progressive=progressive)
+    picture = read(tmp_path / "a.jpg")
+    np.testing.assert_array_equal(picture.pixels, as_float(np.asarray(Image.open(tmp_path / "a.jpg"))))
+    assert (picture.depth, picture.grey) == ("uint8", samples.ndim == 2)
+
+
+@pytest.mark.parametrize("samples", [DEEP, DEEP[..., 1]], ids=["colour", "grey"])
+def test_sixteen_bit_png(tmp_path, samples):
+    (tmp_path / "a.png").write_bytes(imagecodecs.png_encode(np.ascontiguousarray(samples)))
+    picture = read(tmp_path / "a.png")
+    np.testing.assert_array_equal(picture.pixels, as_float(samples))
+    assert (picture.depth, picture.grey) == ("uint16", samples.ndim == 2)
+
+
+@pytest.mark.parametrize("compression", [None, "lzw", "zlib", "packbits"])
+@pytest.mark.parametrize("byteorder", ["<", ">"])
+@pytest.mark.parametrize("samples", [COLOUR, DEEP, as_float(DEEP), GREY, DEEP[..., 1], as_float(DEEP)[..., 1]])
+def test_tiff(tmp_path, samples, byteorder, compression):
+    colour = "minisblack" if samples.ndim == 2 else "rgb"
+    tifffile.imwrite(tmp_path / "a.tif", samples, byteorder=byteorder, compression=compression, photometric=colour)
+    picture = read(tmp_path / "a.tif")
+    np.testing.assert_array_equal(picture.pixels, as_float(samples))
+    assert (picture.depth, picture.grey, picture.notes) == (samples.dtype.name, samples.ndim == 2, ())
+
+
+@pytest.mark.parametrize(
+    "options", [{"predictor": True, "compression": "lzw"}, {"tile": (32, 32)}, {"bigtiff": True}]
+)
+def test_tiff_layouts(tmp_path, options):
+    tifffile.imwrite(tmp_path / "a.tif", DEEP, photometric="rgb", **options)
+    np.testing.assert_array_equal(read(tmp_path / "a.tif").pixels, as_float(DEEP))
+
+
+def test_tiff_in_separate_planes(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", np.moveaxis(DEEP, 2, 0), photometric="rgb", planarconfig="separate")
+    np.testing.assert_array_equal(read(tmp_path / "a.tif").pixels, as_float(DEEP))
+
+
+@pytest.mark.parametrize("samples", [GREY, DEEP[..., 1], as_float(GREY)[..., 0]])
+def test_tiff_where_white_is_zero(tmp_path, samples):
+    inverted = 1 - samples if samples.dtype == np.float32 else ~samples
+    tifffile.imwrite(tmp_path / "a.tif", inverted, photometric="miniswhite")
+    np.testing.assert_allclose(read(tmp_path / "a.tif").pixels, as_float(samples), atol=1e-7)
+
+
+@pytest.mark.parametrize("colour", ["rgb", "ycbcr"])
+def test_jpeg_inside_tiff(tmp_path, colour):
+    options = {"outcolorspace": colour}
+    tifffile.imwrite(tmp_path / "a.tif", COLOUR, photometric="rgb", compression="jpeg", compressionargs=options)
+    assert np.abs(read(tmp_path / "a.tif").pixels - as_float(COLOUR)).mean() < 0.03
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_one_bit_becomes_grey(tmp_path, suffix):
+    Image.fromarray(GREY > 100).save(tmp_path / f"a{suffix}")
+    picture = read(tmp_path / f"a{suffix}")
+    np.testing.assert_array_equal(picture.pixels, as_float(GREY > 100))
+    assert (picture.depth, picture.grey) == ("uint8", True)
+    assert picture.notes == (f"a{suffix}: 1-bit picture read as 8-bit grey",)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_palette_becomes_rgb(tmp_path, suffix):
+    image = Image.fromarray(COLOUR).quantize(16)
+    image.save(tmp_path / f"a{suffix}")
+    picture = read(tmp_path / f"a{suffix}")
+    np.testing.assert_array_equal(picture.pixels, as_float(np.asarray(image.convert("RGB"))))
+    assert (picture.grey, picture.notes) == (False, (f"a{suffix}: palette turned into RGB",))
+
+
+def test_palette_transparency_is_dropped(tmp_path):
+    image = Image.fromarray(COLOUR).quantize(16)
+    image.save(tmp_path / "a.png", transparency=bytes(range(16)))
+    picture = read(tmp_path / "a.png")
+    np.testing.assert_array_equal(picture.pixels, as_float(np.asarray(image.convert("RGB"))))
+    assert picture.notes == ("a.png: transparent colours made opaque", "a.png: palette turned into RGB")
+
+
+@pytest.mark.parametrize(
+    ("suffix", "samples"),
+    [
+        (".webp", COLOUR),
+        *((suffix, of) for suffix in (".png", ".tif") for of in (COLOUR, DEEP, GREY, DEEP[..., 1])),
+    ],
+)
+@pytest.mark.parametrize("opaque", [True, False])
+def test_alpha_is_dropped(tmp_path, suffix, samples, opaque):
+    full = np.iinfo(samples.dtype).max
+    alpha = np.full(samples.shape[:2], full if opaque else full // 2, samples.dtype)
+    both = np.ascontiguousarray(np.dstack([samples, alpha]))
+    path = tmp_path / f"a{suffix}"
+    if suffix == ".tif":
+        tifffile.imwrite(
+            path,
+            both,
+            photometric="minisblack" if samples.ndim == 2 else "rgb",
+            planarconfig="contig",
+            extrasamples=[2],
+        )
+    elif suffix == ".png":
+        path.write_bytes(imagecodecs.png_encode(both))
+    else:
+        Image.fromarray(both).save(path, lossless=True)
+    picture = read(path)
+    np.testing.assert_array_equal(picture.pixels, as_float(samples))
+    assert picture.notes == (() if opaque else (f"a{suffix}: alpha channel dropped",))
+
+
+@pytest.mark.parametrize("suffix", [".png", ".webp", ".tif"])
+def test_the_first_of_many_is_used(tmp_path, suffix):
+    Image.fromarray(COLOUR).save(
+        tmp_path / f"a{suffix}", save_all=True, append_images=[Image.fromarray(255 - COLOUR)], lossless=True
+    )
+    picture = read(tmp_path / f"a{suffix}")
+    np.testing.assert_array_equal(picture.pixels, as_float(COLOUR))
+    assert picture.notes == (f"a{suffix}: first of 2 {'pages' if suffix == '.tif' else 'frames'} used",)
+
+
+def test_the_content_decides_not_the_suffix(tmp_path):
+    Image.fromarray(COLOUR).save(tmp_path / "a.tif", "PNG")
+    np.testing.assert_array_equal(read(str(tmp_path / "a.tif")).pixels, as_float(COLOUR))
+
+
+# ---------------------------------------------------------------------- CMYK
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".tif"])
+def test_cmyk_without_profile(tmp_path, suffix):
+    Image.fromarray(COLOUR).convert("CMYK").save(tmp_path / f"a{suffix}", quality=95)
+    picture = read(tmp_path / f"a{suffix}")
+    assert np.abs(picture.pixels - as_float(COLOUR)).mean() < 0.02
+    assert (picture.icc, picture.notes) == (None, (f"a{suffix}: CMYK turned into sRGB",))
+
+
+def cmyk_profile() -> bytes:
+    """A profile whose lookup tables are as small as lcms takes them: L = 100 - K, whatever the inks."""
+    inks, outs, ramp = 4, 3, struct.pack(">2H", 0, 0xFFFF)
+    identity = struct.pack(">9i", 65536, 0, 0, 0, 65536, 0, 0, 0, 65536)
+    nodes = b"".join(struct.pack(">3H", 0 if node & 1 else 0xFF00, 0x8000, 0x8000) for node in range(2**inks))
+    table = b"mft2" + bytes(4) + bytes([inks, outs, 2, 0]) + identity + struct.pack(">2H", 2, 2)
+    table += ramp * inks + nodes + ramp * outs
+    offset = 128 + 4 + 12
+    header = struct.pack(">I4sI4s4s4s", offset + len(table), b"lcms", 0x02400000, b"prtr", b"CMYK", b"Lab ")
+    header += bytes(12) + b"acsp" + bytes(28) + struct.pack(">3i", 0xF6D6, 0x10000, 0xD32D) + bytes(48)
+    return header + struct.pack(">I4sII", 1, b"A2B0", offset, len(table)) + table
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".tif"])
+def test_cmyk_goes_through_its_own_profile(tmp_path, suffix):
+    cmyk = Image.new("CMYK", (16, 16), (255, 255, 0, 0))  # blue by plain subtraction, white by this profile
+    cmyk.save(tmp_path / f"a{suffix}", quality=100, icc_profile=cmyk_profile())
+    picture = read(tmp_path / f"a{suffix}")
+    assert picture.pixels.min() > 0.97
+    assert picture.icc is None
+
+
+def test_a_broken_cmyk_profile_is_passed_over(tmp_path):
+    Image.new("CMYK", (16, 16), (255, 255, 0, 0)).save(tmp_path / "a.tif", icc_profile=b"no profile" * 20)
+    assert read(tmp_path / "a.tif").pixels[0, 0].tolist() == [0, 0, 1]
+
+
+# ---------------------------------------------------------------------- orientation and EXIF
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tif"])
+def test_orientation_is_applied_once(tmp_path, suffix, orientation):
+    path = tmp_path / f"a{suffix}"
+    exif = camera_exif(_274=orientation)
+    Image.fromarray(COLOUR).save(path, exif=exif, **({"lossless": True} if suffix == ".webp" else {}))
+    stored = np.asarray(Image.open(path)) if suffix == ".jpg" else COLOUR
+    upright = Image.fromarray(stored).transpose(TRANSPOSED[orientation]) if orientation > 1 else stored
+    picture = read(path)
+    np.testing.assert_array_equal(picture.pixels, as_float(np.asarray(upright)))
+    assert exif_of(picture.exif)[274] == 1
+    with Image.open(path) as image:
+        np.testing.assert_array_equal(picture.pixels, as_float(np.asarray(ImageOps.exif_transpose(image))))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_orientation_of_deep_files(tmp_path, orientation):
+    block = camera_exif(_274=orientation).tobytes()[6:]
+    encoded = imagecodecs.png_encode(DEEP)
+    # EXIF behind the pixels, where some programs put it.
+    (tmp_path / "a.png").write_bytes(encoded[:-12] + png_chunk(b"eXIf", block) + encoded[-12:])
+    tifffile.imwrite(tmp_path / "a.tif", DEEP, extratags=[(274, 3, 1, orientation, True)])
+    tifffile.imwrite(tmp_path / "b.tif", DEEP, bigtiff=True, extratags=[(274, 3, 1, orientation, True)])
+    upright = np.swapaxes(DEEP, 0, 1) if orientation > 4 else DEEP
+    upright = upright[::-1] if orientation in (3, 4, 7, 8) else upright
+    upright = upright[:, ::-1] if orientation in (2, 3, 6, 7) else upright
+    for name in ("a.png", "a.tif", "b.tif"):
+        np.testing.assert_array_equal(read(tmp_path / name).pixels, as_float(upright))
+
+
+@pytest.mark.parametrize("endian", ["<", ">"])
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tif"])
+def test_profile_and_exif_are_read(tmp_path, suffix, endian):
+    exif = camera_exif()
+    exif.endian = endian
+    Image.fromarray(COLOUR).save(tmp_path / f"a{suffix}", exif=exif.tobytes(), icc_profile=SRGB)
+    picture = read(tmp_path / f"a{suffix}")
+    assert picture.icc == SRGB
+    came = exif_of(picture.exif)
+    assert {tag: came[tag] for tag in (0x010F, 0x0110, 0x0132, 0x8298)} == {
+        0x010F: "Maker",
+        0x0110: "Model 7",
+        0x0132: "2026:01:02 03:04:05",
+        0x8298: "Someone",
+    }
+    shot = came.get_ifd(0x8769)
+    assert (shot[0x829A], shot[0x8827], shot[0xA434]) == (0.008, 400, "50mm f/1.8")
+    assert came.get_ifd(0x8825)[0x0001] == "N"
+
+
+def test_exif_says_nothing_of_sizes_and_thumbnails(tmp_path):
+    exif = camera_exif()
+    exif.get_ifd(0x8769)[0x9000] = b"0232"
+    Image.fromarray(COLOUR).save(tmp_path / "a.jpg", exif=exif)
+    came = exif_of(read(tmp_path / "a.jpg").exif)
+    assert came.get_ifd(0x8769)[0x9000] == b"0232"
+    assert not {0xA002, 0xA003} & set(came.get_ifd(0x8769))
+
+
+def test_a_tiff_without_camera_tags_has_no_exif(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", COLOUR, software="")  # its description is the shape, not for people
+    assert read(tmp_path / "a.tif").exif is None
+
+
+def test_exif_that_is_none_is_noted(tmp_path):
+    (tmp_path / "a.png").write_bytes(
+        imagecodecs.png_encode(DEEP)[:-12] + png_chunk(b"eXIf", b"nonsense") + png_chunk(b"IEND", b"")
+    )
+    picture = read(tmp_path / "a.png")
+    assert picture.exif is None
+    assert len(picture.notes) == 1 and "EXIF cannot be read" in picture.notes[0]
+
+
+def test_a_cut_field_costs_only_itself(tmp_path):
+    block = camera_exif(_274=6).tobytes()
+    Image.fromarray(COLOUR).save(tmp_path / "a.png", exif=block[:-30])
+    picture = read(tmp_path / "a.png")
+    assert picture.pixels.shape == (150, 100, 3)
+    assert exif_of(picture.exif)[0x010F] == "Maker"
+
+
+# ---------------------------------------------------------------------- refusals
+
+
+def damaged(tmp_path, name: str, content: bytes) -> str:
+    (tmp_path / name).write_bytes(content)
+    return str(tmp_path / name)
+
+
+def encoded(kind: str) -> bytes:
+    file = io.BytesIO()
+    match kind.split():
+        case ["tiff", compression, bits]:
+            samples = {"8": COLOUR, "16": DEEP, "float": as_float(DEEP)}[bits]
+            tifffile.imwrite(
+                file, samples, photometric="rgb", compression=None if compression == "none" else compression
+            )
+        case ["png", "16"]:
+            file.write(imagecodecs.png_encode(DEEP))
+        case [name, *_]:
+            Image.fromarray(COLOUR).save(file, name, progressive="progressive" in kind, lossless="lossless" in kind)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("kept", [0.05, 0.5, 0.95, 0.999])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *("png 8", "png 16", "jpeg", "jpeg progressive", "webp", "webp lossless"),
+        *(f"tiff {how} {bits}" for how in ("none", "lzw", "zlib") for bits in ("8", "16", "float")),
+        "tiff jpeg 8",
+    ],
+)
+def test_truncated_files_are_refused(tmp_path, kind, kept, capfd):
+    content = encoded(kind)
+    path = damaged(tmp_path, "a.bin", content[: int(len(content) * kept)])
+    with pytest.raises(ImageError, match=r"a\.bin is truncated or damaged"):
+        read(path)
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("kind", ["png 8", "png 16", "jpeg", "webp", "tiff lzw 16", "tiff none 8"])
+def test_one_missing_byte_is_noticed(tmp_path, kind):
+    with pytest.raises(ImageError, match="truncated or damaged"):
+        read(damaged(tmp_path, "a.bin", encoded(kind)[:-1]))
+
+
+def test_what_cannot_be_opened_is_named(tmp_path):
+    with pytest.raises(ImageError, match=r"none\.png was not found"):
+        read(tmp_path / "none.png")
+    with pytest.raises(ImageError, match="is a folder"):
+        read(tmp_path)
+    with pytest.raises(ImageError, match=r"is empty \(0 bytes\)"):
+        read(damaged(tmp_path, "a.png", b""))
+    for content in (b"x", b"hello, world, this is text", b"GIF89a" + bytes(40)):
+        with pytest.raises(ImageError, match="not a picture of a known format"):
+            read(damaged(tmp_path, "a.png", content))
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="permission bits do not bind this user")
+def test_an_unreadable_file_is_named(tmp_path):
+    path = damaged(tmp_path, "a.png", b"x")
+    os.chmod(path, 0)
+    with pytest.raises(ImageError, match="Permission denied"):
+        read(path)
+
+
+@pytest.mark.parametrize(
+    ("samples", "options", "words"),
+    [
+        (COLOUR.astype(np.uint32), {"photometric": "rgb"}, "uint32"),
+        (GREY.astype(np.int16), {}, "int16"),
+        (GREY.astype(np.complex64), {}, "complex64"),
+        (np.dstack([DEEP, DEEP[..., 0]]), {"photometric": "separated"}, "uint16 samples of kind SEPARATED"),
+        (COLOUR, {"photometric": "cielab"}, "CIELAB"),
+        (GREY // 16, {"bitspersample": 4}, "4 bits"),
+        (DEEP[..., 0] // 16, {"bitspersample": 12}, "12 bits"),
+        (np.full((2, 3), np.nan, np.float32), {}, "6 NaN"),
+        (np.full((2, 3), 1.5, np.float32), {}, "6 values outside"),
+    ],
+)
+def test_samples_that_cannot_be_fused_are_refused(tmp_path, samples, options, words):
+    tifffile.imwrite(tmp_path / "a.tif", samples, **{"photometric": "minisblack", **options})
+    with pytest.raises(ImageError, match=f"a.tif .*{words}"):
+        read(tmp_path / "a.tif")
+
+
+def test_raw_ycbcr_in_tiff_is_refused(tmp_path):
+    Image.fromarray(COLOUR).convert("YCbCr").save(tmp_path / "a.tif")
+    with pytest.raises(ImageError, match="YCBCR"):
+        read(tmp_path / "a.tif")
+
+
+def test_large_pictures_pass_pillows_limit(tmp_path, monkeypatch):
+    Image.fromarray(COLOUR).save(tmp_path / "a.png")
+    Image.fromarray(COLOUR).save(tmp_path / "a.jpg")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    assert read(tmp_path / "a.png").pixels.shape == (100, 150, 3)
+    assert read(tmp_path / "a.jpg").pixels.shape == (100, 150, 3)
+
+
+def test_a_header_cannot_claim_all_memory(tmp_path):
+    size = struct.pack(">IIBBBBB", 40_000, 40_000, 8, 2, 0, 0, 0)
+    content = encoded("png 8")
+    content = content[:8] + png_chunk(b"IHDR", size) + content[33:]
+    with pytest.raises(ImageError, match="says that it is 40000x40000 pixels; expected 536 megapixels at most"):
+        read(damaged(tmp_path, "a.png", content))
+
+
+def test_libraries_stay_silent_about_odd_files(tmp_path, capfd):
+    head = imagecodecs.png_encode(DEEP)
+    odd = png_chunk(b"iCCP", b"odd\0\0" + zlib.compress(b"no profile"))
+    read(damaged(tmp_path, "a.png", head[:33] + odd + head[33:]))
+    tifffile.imwrite(
+        tmp_path / "a.tif", GREY, extratags=[(65000, 2, 1, "?", True)], description="ImageJ=1.0\nimages=9"
+    )
+    read(tmp_path / "a.tif")
+    assert capfd.readouterr() == ("", "")

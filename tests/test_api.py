@@ -1,0 +1,197 @@
+"""The names that users learn: arrays in, arrays out."""
+
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+from skimage import data
+from skimage.filters import gaussian
+
+import defusion
+from defusion import EngineError, Fuser, ImageError, WeightsError
+from defusion.imaging import from_array, luminance
+
+
+@pytest.fixture(scope="module")
+def fuser() -> Fuser:
+    return Fuser()
+
+
+@pytest.fixture(scope="module")
+def scene() -> NDArray[np.uint8]:
+    return np.ascontiguousarray(data.astronaut()[40:241, 100:331])
+
+
+def masked(scene: NDArray[np.uint8], seed: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Two sources, each black where the other keeps the scene."""
+    rng = np.random.default_rng(seed)
+    cells = np.kron(rng.random((13, 15)) < 0.5, np.ones((16, 16))).astype(bool)[: scene.shape[0], : scene.shape[1]]
+    a, b = scene.copy(), scene.copy()
+    a[cells], b[~cells] = 0, 0
+    return a, b
+
+
+def psnr(picture: NDArray[np.uint8], truth: NDArray[np.uint8]) -> float:
+    error = np.mean((picture.astype(float) - truth) ** 2)
+    return float("inf") if error == 0 else float(10 * np.log10(255**2 / error))
+
+
+def test_a_picture_fused_with_itself_stays_itself(fuser: Fuser, scene: NDArray[np.uint8]) -> None:
+    assert psnr(fuser.fuse([scene, scene]), scene) >= 32
+
+
+def test_each_source_fills_the_holes_of_the_other(fuser: Fuser, scene: NDArray[np.uint8]) -> None:
+    a, b = masked(scene, seed=0)
+    assert psnr(fuser.fuse([a, b]), scene) > max(psnr(a, scene), psnr(b, scene)) + 10
+
+
+def test_the_order_of_the_sources_matters_little(fuser: Fuser, scene: NDArray[np.uint8]) -> None:
+    blurred = (gaussian(scene, 4, channel_axis=2) * 255).astype(np.uint8)
+    a, b = scene.copy(), blurred.copy()
+    a[:, 110:], b[:, 110:] = blurred[:, 110:], scene[:, 110:]
+    one, other = fuser.fuse([a, b]).astype(float), fuser.fuse([b, a]).astype(float)
+    assert psnr(one, scene) > psnr(a, scene) + 3
+    assert np.abs(one - other).mean() < 1
+
+
+def test_sensors_of_different_kinds_get_the_pyramid_head(fuser: Fuser, scene: NDArray[np.uint8]) -> None:
+    colour, grey = from_array(scene), from_array(scene[..., 1])
+    negative = from_array(255 - scene[..., 1])
+    assert fuser.head_for(colour, colour) == "blend"
+    assert fuser.head_for(grey, grey) == "blend"
+    assert fuser.head_for(colour, grey) == "pyramid"
+    assert fuser.head_for(grey, negative) == "pyramid"
+    assert Fuser(head="paper").head_for(colour, grey) == "paper"
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32, np.float64])
+@pytest.mark.parametrize("channels", [None, 1, 3])
+def test_dtype_range_and_channels_are_kept(
+    fuser: Fuser, scene: NDArray[np.uint8], dtype: type[np.generic], channels: int | None
+) -> None:
+    full = np.iinfo(dtype).max if np.issubdtype(dtype, np.integer) else 1
+    source = (scene[:65, :70] / 255 * full).astype(dtype)
+    source = source[..., 0] if channels is None else source[..., :channels]
+    fused = fuser.fuse([source, source])
+    assert (fused.shape, fused.dtype) == (source.shape, source.dtype)
+    assert np.abs(fused.astype(float) - source).mean() < 0.03 * full
+
+
+def test_the_result_is_as_deep_as_the_deepest_source_and_in_colour_if_one_is(
+    fuser: Fuser, scene: NDArray[np.uint8]
+) -> None:
+    grey = scene[..., 1].astype(np.uint16) * 257
+    fused = fuser.fuse([grey, scene])
+    assert (fused.shape, fused.dtype) == (scene.shape, np.dtype(np.uint16))
+
+
+def test_grey_and_colour_keep_the_colours_chroma(fuser: Fuser, scene: NDArray[np.uint8]) -> None:
+    visible = (scene * 0.5 + 64).astype(np.float32) / 255
+    infrared = 1 - luminance(visible)
+    fused = fuser.fuse([infrared.astype(np.float32), visible])
+    chroma, kept = visible - luminance(visible), fused - luminance(fused)
+    inside = (fused.min(2) > 0.001) & (fused.max(2) < 0.999)
+    assert inside.mean() > 0.8
+    assert np.abs(chroma - kept)[inside].max() < 1e-3
+
+
+def test_grey_sources_give_a_grey_picture(fuser: Fuser, scene: NDArray[np.uint8]) -> None:
+    grey = np.repeat(scene[..., :1], 3, 2)
+    fused = fuser.fuse([grey, grey[::-1].copy()])
+    assert np.ptp(fused, axis=2).max() == 0
+
+
+def test_paths_are_accepted(fuser: Fuser, scene: NDArray[np.uint8], tmp_path: Path) -> None:
+    Image.fromarray(scene).save(tmp_path / "a.png")
+    fused = fuser.fuse([tmp_path / "a.png", str(tmp_path / "a.png")])
+    assert np.array_equal(fused, fuser.fuse([scene, scene]))
+
+
+def test_decompose_says_what_is_common_and_what_is_unique(fuser: Fuser, scene: NDArray[np.uint8]) -> None:
+    rng = np.random.default_rng(0)
+    noise = np.abs(rng.normal(size=scene.shape)).clip(0, 1) * 255
+    a, b = scene.copy(), scene.copy()
+    a[60:120, 40:120] = noise[60:120, 40:120]
+    b[110:170, 130:200] = noise[110:170, 130:200]
+    parts = fuser.decompose(a, b)
+    inner = (slice(70, 100), slice(50, 110))  # b alone shows the scene there
+    assert np.abs(parts.unique_b[inner].astype(float) - scene[inner]).mean() < 25
+    assert parts.unique_a[inner].mean() < 25
+    assert parts.common[inner].mean() < 25
+    assert all(part.shape == scene.shape and part.dtype == np.uint8 for part in parts)
+
+
+def test_one_fuser_serves_several_threads(fuser: Fuser, scene: NDArray[np.uint8]) -> None:
+    pairs = [masked(scene, seed) for seed in range(6)]
+    alone = [fuser.fuse(pair) for pair in pairs]
+    with ThreadPoolExecutor(3) as pool:
+        together = list(pool.map(fuser.fuse, pairs))
+    assert all(np.array_equal(one, other) for one, other in zip(alone, together, strict=True))
+
+
+def test_both_heads_are_there(scene: NDArray[np.uint8]) -> None:
+    blended = defusion.fuse([scene, scene], head="blend")
+    painted = defusion.fuse([scene, scene], head="paper")
+    assert psnr(blended, scene) > psnr(painted, scene) > 20
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_two_sources_are_expected(fuser: Fuser, scene: NDArray[np.uint8], count: int) -> None:
+    with pytest.raises(ImageError, match=f"^{count} source"):
+        fuser.fuse([scene] * count)
+
+
+def test_a_lone_array_is_refused(fuser: Fuser, scene: NDArray[np.uint8]) -> None:
+    with pytest.raises(ImageError, match="expected a list of two"):
+        fuser.fuse(scene)
+
+
+def test_sizes_have_to_match(fuser: Fuser, scene: NDArray[np.uint8]) -> None:
+    with pytest.raises(ImageError, match="source 2 is 230x201 pixels, source 1 is 231x201"):
+        fuser.fuse([scene, scene[:, 1:]])
+
+
+def test_nan_is_refused_with_its_count(fuser: Fuser, scene: NDArray[np.uint8]) -> None:
+    broken = (scene / 255).astype(np.float32)
+    broken[3, 5] = np.nan
+    with pytest.raises(ImageError, match="source 1 holds 3 NaN"):
+        fuser.fuse([broken, broken])
+
+
+def test_unknown_names_are_refused() -> None:
+    with pytest.raises(WeightsError, match="no weights are named 'large'"):
+        Fuser(weights="large")
+    with pytest.raises(EngineError, match="no engine 'abacus'"):
+        Fuser(engine="abacus")
+    with pytest.raises(EngineError, match="no precision 'int3'"):
+        Fuser(precision="int3")
+
+
+def test_all_is_what_the_module_shows() -> None:
+    assert sorted(defusion.__all__) == defusion.__all__
+    assert all(hasattr(defusion, name) for name in defusion.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'melt'"):
+        _ = defusion.melt
+
+
+@pytest.mark.parametrize("statement", ["import defusion", "import defusion.cli", "import defusion.model"])
+def test_imports_stay_light(statement: str) -> None:
+    heavy = {"torch", "openvino", "cv2", "lightning", "gradio", "ray"}
+    code = f"import sys; {statement}; print(sorted({heavy!r} & set(sys.modules)))"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert shown.strip() == "[]"
+
+
+def test_fusing_needs_no_torch() -> None:
+    code = (
+        "import sys; sys.modules['torch'] = None\n"
+        "import numpy as np, defusion\n"
+        "print(defusion.fuse([np.zeros((40, 48, 3), np.uint8), np.full((40, 48, 3), 9, np.uint8)]).shape)"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert shown.strip() == "(40, 48, 3)"

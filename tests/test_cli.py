@@ -1,0 +1,206 @@
+"""The command: what it writes, what it prints, and how it refuses."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+from skimage import data
+
+from defusion.imaging import Picture, read, write
+
+
+def run(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Runs the command in a process of its own, as a user does."""
+    command = [sys.executable, "-m", "defusion", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, check=False)
+
+
+def refused(done: subprocess.CompletedProcess[str]) -> str:
+    """Asserts exit code 2 and one sentence, and returns that."""
+    assert done.returncode == 2, done.stderr
+    assert done.stdout == ""
+    (line,) = done.stderr.strip().splitlines()
+    assert line.startswith("defusion: ")
+    return line
+
+
+@pytest.fixture(scope="module")
+def scene() -> NDArray[np.uint8]:
+    return np.ascontiguousarray(data.chelsea()[60:184, 100:260])
+
+
+@pytest.fixture
+def pair(tmp_path: Path, scene: NDArray[np.uint8]) -> tuple[Path, Path]:
+    a, b = tmp_path / "a.png", tmp_path / "b.png"
+    Image.fromarray(scene).save(a)
+    Image.fromarray(scene // 2).save(b)
+    return a, b
+
+
+def test_fuse_writes_the_picture_and_says_so(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    done = run("fuse", *pair, "-o", tmp_path / "out.png")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "out.png" in done.stdout
+    assert read(tmp_path / "out.png").pixels.shape == (124, 160, 3)
+
+
+def test_fuse_keeps_depth_profile_and_exif(scene: NDArray[np.uint8], tmp_path: Path) -> None:
+    from PIL import ImageCms
+
+    icc = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    tags = Image.Exif()
+    tags[0x010F] = "Maker"
+    exif = tags.tobytes()
+    deep = (np.linspace(0, 1, 124 * 160 * 3, dtype=np.float32)).reshape(124, 160, 3)
+    for name in ("a.tif", "b.tif"):
+        write(tmp_path / name, Picture(deep, "uint16", icc=icc, exif=exif))
+    done = run("fuse", tmp_path / "a.tif", tmp_path / "b.tif", "-o", tmp_path / "out.tif", "--json")
+    facts = json.loads(done.stdout)
+    assert facts["depth"] == "uint16"
+    assert facts["engine"] == "openvino"
+    fused = read(tmp_path / "out.tif")
+    assert fused.icc == icc
+    assert fused.exif is not None
+    assert b"Maker" in fused.exif
+    assert len(np.unique(np.rint(fused.pixels * 65535))) > 1000
+
+
+def test_a_shallow_output_gets_a_note(scene: NDArray[np.uint8], tmp_path: Path) -> None:
+    for name in ("a.tif", "b.tif"):
+        write(tmp_path / name, Picture(scene.astype(np.float32) / 255, "uint16"))
+    done = run("fuse", tmp_path / "a.tif", tmp_path / "b.tif", "-o", tmp_path / "out.jpg", "--json")
+    assert done.returncode == 0
+    assert "JPEG holds 8 bits" in json.loads(done.stdout)["notes"][0]
+    assert "note: out.jpg" in done.stderr
+
+
+def test_decompose_writes_four_parts_and_a_figure(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    done = run("decompose", *pair, "-o", tmp_path / "parts", "--json")
+    outputs = json.loads(done.stdout)["outputs"]
+    assert list(outputs) == ["common", "unique_a", "unique_b", "fused", "figure"]
+    assert all(read(outputs[name]).pixels.shape == (124, 160, 3) for name in list(outputs)[:4])
+    height, width, _ = read(outputs["figure"]).pixels.shape
+    assert height > 2 * 124
+    assert width > 3 * 160
+
+
+def test_weights_list_and_info(tmp_path: Path) -> None:
+    rows = json.loads(run("weights", "list", "--json").stdout)["weights"]
+    assert [row["name"] for row in rows if row["default"]] == ["small"]
+    facts = json.loads(run("weights", "info", "--json").stdout)
+    assert facts["config"]["name"] == "small"
+    assert facts["about"]["recipe"]["name"] == "quick"
+    card = run("weights", "info", "small").stdout
+    assert "# Model card" in card
+
+
+def test_version_and_help_are_there_at_once() -> None:
+    assert run("--version").stdout.startswith("defusion 0.")
+    shown = run("--help").stdout
+    assert all(name in shown for name in ("fuse", "decompose", "train", "weights", "demo"))
+
+
+def test_demo_makes_and_fuses_three_pairs(tmp_path: Path) -> None:
+    done = run("demo", "-o", tmp_path / "demo", "--json")
+    outputs = json.loads(done.stdout)["outputs"]
+    assert [Path(output).name for output in outputs][-1] == "demo.png"
+    assert len(outputs) == 10
+    assert all(Path(output).stat().st_size > 1000 for output in outputs)
+
+
+def test_sources_of_different_size(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    Image.new("RGB", (70, 50)).save(tmp_path / "small.png")
+    line = refused(run("fuse", pair[0], tmp_path / "small.png", "-o", tmp_path / "out.png"))
+    assert "small.png is 70x50" in line
+    assert "160x124" in line
+    assert not (tmp_path / "out.png").exists()
+
+
+def test_one_source(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    assert "1 source came" in refused(run("fuse", pair[0], "-o", tmp_path / "out.png"))
+
+
+def test_three_sources(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    assert "expected two" in refused(run("fuse", *pair, pair[0], "-o", tmp_path / "out.png"))
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(b"", "is empty"), (b"not a picture at all", "is not a picture"), (None, "was not found")],
+)
+def test_sources_that_are_no_pictures(
+    pair: tuple[Path, Path], tmp_path: Path, content: bytes | None, said: str
+) -> None:
+    odd = tmp_path / "odd.png"
+    if content is not None:
+        odd.write_bytes(content)
+    assert said in refused(run("fuse", pair[0], odd, "-o", tmp_path / "out.png"))
+    assert not (tmp_path / "out.png").exists()
+
+
+def test_a_truncated_source(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    whole = pair[1].read_bytes()
+    pair[1].write_bytes(whole[: len(whole) // 2])
+    assert "truncated" in refused(run("fuse", *pair, "-o", tmp_path / "out.png"))
+
+
+def test_outputs_that_cannot_be(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    assert "there is no folder" in refused(run("fuse", *pair, "-o", tmp_path / "none" / "out.png"))
+    assert "expected one of .png" in refused(run("fuse", *pair, "-o", tmp_path / "out.xyz"))
+    assert "is a folder" in refused(run("fuse", *pair, "-o", tmp_path))
+    (tmp_path / "file").write_text("")
+    assert "is a file" in refused(run("decompose", *pair, "-o", tmp_path / "file"))
+
+
+def test_a_failed_run_leaves_an_earlier_result_alone(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    (tmp_path / "out.png").write_bytes(b"earlier")
+    refused(run("fuse", pair[0], tmp_path / "missing.png", "-o", tmp_path / "out.png"))
+    assert (tmp_path / "out.png").read_bytes() == b"earlier"
+    assert sorted(os.listdir(tmp_path)) == ["a.png", "b.png", "out.png"]
+
+
+def test_palette_alpha_cmyk_and_one_bit_are_converted_with_notes(scene: NDArray[np.uint8], tmp_path: Path) -> None:
+    picture = Image.fromarray(scene)
+    picture.convert("P").save(tmp_path / "palette.png")
+    rgba = picture.convert("RGBA")
+    rgba.putalpha(128)
+    rgba.save(tmp_path / "alpha.png")
+    picture.convert("CMYK").save(tmp_path / "cmyk.jpg")
+    picture.convert("1").save(tmp_path / "bits.png")
+    for a, b in (("palette.png", "alpha.png"), ("cmyk.jpg", "bits.png")):
+        done = run("fuse", tmp_path / a, tmp_path / b, "-o", tmp_path / "out.png", "--json")
+        assert done.returncode == 0
+        notes = json.loads(done.stdout)["notes"]
+        assert [note.split(":")[0] for note in notes] == [a, b]
+
+
+def test_what_is_not_there_is_an_error(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    out = tmp_path / "out.png"
+    assert "no weights are named" in refused(run("fuse", *pair, "-o", out, "--weights", "huge"))
+    assert "runs on 'cpu'" in refused(run("fuse", *pair, "-o", out, "--engine", "openvino", "--device", "cuda"))
+    assert not out.exists()
+
+
+def test_debug_keeps_the_traceback(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    done = run("--debug", "fuse", *pair, "-o", tmp_path / "none" / "out.png")
+    assert done.returncode != 0
+    assert "Traceback" in done.stderr
+
+
+def test_training_on_an_empty_folder(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    line = refused(run("train", tmp_path / "photos", "-o", tmp_path / "run"))
+    assert "no photographs in" in line
+
+
+def test_a_foreign_checkpoint(tmp_path: Path) -> None:
+    (tmp_path / "theirs.pth").write_bytes(b"junk")
+    line = refused(run("weights", "convert", tmp_path / "theirs.pth", "-o", tmp_path / "ours.safetensors"))
+    assert "not a PyTorch file" in line
+    assert not (tmp_path / "ours.safetensors").exists()
