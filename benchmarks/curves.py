@@ -1,6 +1,6 @@
 """Draws the curves of a training run: error of each projection on held-back photographs.
 
-    python benchmarks/curves.py RUN/curve.csv -o CURVES.png
+python benchmarks/curves.py RUN/curve.csv -o CURVES.png
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import matplotlib.pyplot as plt
 LABELS = {
     "fused": "fused",
     "fused_paper": "fused, head paper",
+    "levelled": "sources at the scene's level",
     "common": "common",
     "unique_a": "unique a",
     "unique_b": "unique b",
@@ -31,13 +32,13 @@ def main() -> None:
     with options.curve.open(newline="") as file:
         by_step = {int(row["step"]): row for row in csv.DictReader(file)}  # a resumed run may repeat a step
     steps = sorted(by_step)
-    figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
+    figure, axes = plt.subplots(figsize=(8, 4), layout="constrained")
     for name, label in LABELS.items():
         if name in by_step[steps[0]]:
             axes.plot(steps, [float(by_step[step][name]) for step in steps], marker="o", label=label)
     axes.set(xlabel="step", ylabel="mean absolute error, pixels in [0, 1]", yscale="log")
     axes.grid(which="both", alpha=0.3)
-    axes.legend()
+    figure.legend(loc="outside right upper")
     figure.savefig(options.output, dpi=120)
 
 

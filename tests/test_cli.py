@@ -95,7 +95,8 @@ def test_weights_list_and_info(tmp_path: Path) -> None:
     assert [row["name"] for row in rows if row["default"]] == ["small"]
     facts = json.loads(run("weights", "info", "--json").stdout)
     assert facts["config"]["name"] == "small"
-    assert facts["about"]["recipe"]["name"] == "quick"
+    assert facts["about"]["licence"] == "Apache-2.0"
+    assert facts["about"]["recipe"]["network"] == "small"
     card = run("weights", "info", "small").stdout
     assert "# Model card" in card
 

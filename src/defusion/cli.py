@@ -181,7 +181,13 @@ def demo(
 def train(
     photos: Annotated[list[Path], typer.Argument(help="Photographs, or folders that hold some at any depth.")],
     run: Annotated[Path, typer.Option("-o", "--run", metavar="RUN", help="Folder for checkpoints, curves, weights.")],
-    recipe: Annotated[str, typer.Option("--recipe", help="paper, quick, or a TOML file.")] = "quick",
+    recipe: Annotated[
+        str | None,
+        typer.Option("--recipe", help="paper, quick, or a TOML file; quick, or that of the run with --resume."),
+    ] = None,
+    weights: Annotated[
+        str | None, typer.Option("--weights", help="Begin from these: shipped weights by name, or a weights file.")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint in RUN.")] = False,
     accelerator: Annotated[str, typer.Option("--accelerator", help="auto, cpu, cuda or mps.")] = "auto",
     devices: Annotated[str, typer.Option("--devices", help="Number of devices on each node, or auto.")] = "auto",
@@ -192,17 +198,18 @@ def train(
 ) -> None:
     """Train a network on unlabelled photographs by common and unique decomposition."""
     _need("torch", "lightning", "tensorboard", extra="train")
-    from defusion.training import load_recipe
+    from defusion.training import load_recipe, recipe_of
     from defusion.training import train as run_training
     from defusion.training.progress import progress_bar
     from defusion.weights import WeightsFile
 
-    chosen = load_recipe(recipe)
+    chosen = recipe_of(run) if resume and recipe is None else load_recipe(recipe or "quick")
     with progress_bar() as report:
-        weights = run_training(
+        trained = run_training(
             list(photos),
             run,
             chosen,
+            start=weights,
             resume=resume,
             accelerator=accelerator,
             devices=int(devices) if devices.isdigit() else devices,
@@ -211,12 +218,12 @@ def train(
             checkpoint_every=every,
             report=report,
         )
-    data = WeightsFile.open(weights).about["data"]
+    data = WeightsFile.open(trained).about["data"]
     left_out = ", ".join(f"{count} {reason}" for reason, count in data["left_out"].items()) or "none"
     _result(
-        {"weights": str(weights), "recipe": chosen.name, "data": data},
+        {"weights": str(trained), "recipe": chosen.name, "data": data},
         as_json,
-        f"trained on {data['photographs']} photographs (left out: {left_out}); weights are in {weights}",
+        f"trained on {data['photographs']} photographs (left out: {left_out}); weights are in {trained}",
     )
 
 

@@ -382,7 +382,7 @@ def test_what_cannot_be_opened_is_named(tmp_path):
 @pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="permission bits do not bind this user")
 def test_an_unreadable_file_is_named(tmp_path):
     path = damaged(tmp_path, "a.png", b"x")
-    os.chmod(path, 0)
+    path.chmod(0)
     with pytest.raises(ImageError, match="Permission denied"):
         read(path)
 

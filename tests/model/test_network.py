@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 from defusion.errors import ImageError, WeightsError
 from defusion.model import CONFIGS, DeFusion
+from defusion.model.config import LARGEST_GAIN
 from defusion.model.network import Bottleneck, SplitAttention
 from defusion.weights import WeightsFile, save
 
@@ -143,24 +145,38 @@ def test_a_head_that_the_weights_lack_is_refused() -> None:
             network(a, b, head="blend")
 
 
-def test_blend_of_equal_sources_without_residual_is_the_source(small: DeFusion) -> None:
+def with_blend(small: DeFusion, *, gain: float) -> DeFusion:
+    """The same network without residual, with one gain everywhere."""
     network = DeFusion(small.config)
     network.load_state_dict(small.state_dict())
-    nn.init.zeros_(network.blend.residual.weight)
-    nn.init.zeros_(network.blend.residual.bias)
+    for layer in (network.blend.residual, network.blend.gain):
+        nn.init.zeros_(layer.weight)
+        nn.init.zeros_(layer.bias)
+    nn.init.constant_(network.blend.gain.bias, math.atanh(math.log(gain) / math.log(LARGEST_GAIN)))
+    return network
+
+
+def test_blend_of_equal_sources_without_residual_and_gain_is_the_source(small: DeFusion) -> None:
     a, _ = sources(1, 3, 21, 34)
-    torch.testing.assert_close(network(a, a).fused, a, rtol=0, atol=1e-6)
+    torch.testing.assert_close(with_blend(small, gain=1)(a, a).fused, a, rtol=0, atol=1e-6)
 
 
-def test_blend_without_residual_stays_between_the_sources(small: DeFusion) -> None:
-    network = DeFusion(small.config)
-    network.load_state_dict(small.state_dict())
-    nn.init.zeros_(network.blend.residual.weight)
-    nn.init.zeros_(network.blend.residual.bias)
+def test_blend_without_residual_and_gain_stays_between_the_sources(small: DeFusion) -> None:
     a, b = sources(1, 3, 24, 24)
-    fused = network(a, b).fused
+    fused = with_blend(small, gain=1)(a, b).fused
     assert (fused >= torch.minimum(a, b) - 1e-6).all()
     assert (fused <= torch.maximum(a, b) + 1e-6).all()
+
+
+@pytest.mark.parametrize("gain", [0.5, 3.0])
+def test_a_gain_multiplies_shadows_and_leaves_black_and_white(small: DeFusion, gain: float) -> None:
+    levelled = {
+        level: float(with_blend(small, gain=gain)(*torch.full((2, 1, 3, 8, 8), level)).fused.mean())
+        for level in (0.0, 1e-3, 1.0)
+    }
+    assert levelled[0.0] == pytest.approx(0, abs=1e-6)
+    assert levelled[1e-3] == pytest.approx(gain * 1e-3, rel=3e-3)
+    assert levelled[1.0] == pytest.approx(1, abs=1e-6)
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (21, 34), (72, 40)])

@@ -140,7 +140,8 @@ def test_bracketed_scenes_are_seen_whole_by_every_source_at_different_exposures(
     batch = Pretext(bracketed=1.0)(scene, 3, generator=seeded(0))
     levels = batch.sources.mean((2, 3, 4))  # [S, N]
     assert (levels.sort(0).values.diff(dim=0) > 0.02).all()
-    assert (batch.sources.std((2, 3, 4)) < 0.02).all()  # a level each, and a sensor's noise
+    dark_to_bright = batch.sources.gather(0, levels.argsort(0)[:, :, None, None, None].expand_as(batch.sources))
+    assert (dark_to_bright.diff(dim=0) > -0.1).all()  # at every place, but for a sensor's noise
     assert (batch.masks.sum(0) > 0).all()
     assert len(set(levels.argmax(0).tolist())) > 1  # the brightest is not always the same source
 

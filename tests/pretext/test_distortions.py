@@ -11,6 +11,7 @@ from torch import Generator, Tensor
 from defusion.pretext import DISTORTIONS
 from defusion.pretext.distortions import (
     DEFOCUS_PX,
+    LIGHT_STOPS,
     bracket,
     cross_sensors,
     defocus,
@@ -18,6 +19,7 @@ from defusion.pretext.distortions import (
     noise,
     overexpose,
     underexpose,
+    uneven_light,
     zeros,
 )
 
@@ -130,6 +132,21 @@ def test_a_bracketed_series_shows_every_place_well_at_least_once(sources: int, s
     assert views.max() <= 1
     assert ((well_exposed == 0) | (well_exposed == 1)).all()
     assert (well_exposed.sum(0) > 0).all()
+
+
+@given(shape=st.tuples(st.integers(1, 3), st.integers(8, 40), st.integers(8, 40)), seed=SEEDS)
+def test_light_is_bounded(shape: tuple[int, int, int], seed: int) -> None:
+    light = uneven_light(shape, seeded(seed))
+    assert light.shape == (shape[0], 1, *shape[1:])
+    assert 2**-LIGHT_STOPS <= light.min() <= light.max() <= 2**LIGHT_STOPS
+
+
+def test_light_is_uneven_with_soft_and_hard_borders() -> None:
+    stops = uneven_light((200, 64, 64), seeded(0)).log2()
+    assert (stops.amax((1, 2, 3)) - stops.amin((1, 2, 3)) > 1).float().mean() > 0.7
+    steepest = stops.diff(dim=3).abs().amax((1, 2, 3))
+    assert (steepest < 0.5).float().mean() > 0.1
+    assert (steepest > 2).float().mean() > 0.2
 
 
 def test_a_bracketed_series_calls_clipped_light_badly_exposed() -> None:

@@ -79,10 +79,20 @@ def test_the_papers_head_is_trained_beside_the_one_that_is_the_default() -> None
     scenes = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     batch = Pretext()(scenes, generator=torch.Generator().manual_seed(0))
     errors = CudObjective(network)(batch)
-    assert set(errors) == {"fused", "fused_paper", "common", "unique_a", "unique_b"}
+    assert set(errors) == {"fused", "fused_paper", "levelled", "common", "unique_a", "unique_b"}
     torch.stack(list(errors.values())).sum().backward()
     untouched = [name for name, parameter in network.named_parameters() if parameter.grad is None]
     assert untouched == []
+
+
+def test_a_source_is_levelled_where_it_keeps_the_scene(scene: torch.Tensor) -> None:
+    batch = batch_of(scene)
+    halved = batch._replace(sources=batch.sources / 2)
+    network = start_network(RECIPES["quick"])
+    with torch.no_grad():
+        assert float(CudObjective(network)(batch)["levelled"]) == pytest.approx(0, abs=1e-6)
+        kept = (batch.masks * scene).mean()
+        assert float(CudObjective(network)(halved)["levelled"]) == pytest.approx(float(kept) / 2, rel=1e-4)
 
 
 def test_a_recipe_starts_from_the_same_network_each_time_and_another_seed_from_another() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -19,7 +20,7 @@ import torch
 
 from defusion.errors import TrainingError
 from defusion.model import DeFusion
-from defusion.training import Progress, Recipe, train
+from defusion.training import Progress, Recipe, recipe_of, train
 from defusion.weights import WeightsFile
 
 STEPS = 8
@@ -114,7 +115,9 @@ def test_run_json_says_what_was_trained_on_what_and_how(straight: Path, tiny: Re
     assert (about["steps"], about["of_steps"], about["samples"]) == (STEPS, STEPS, 2 * STEPS)
     assert about["hardware"].startswith("1 CPU process")
     assert about["versions"]["torch"] == torch.__version__
-    assert set(about["held_back_error"]) == {"fused", "fused_paper", "common", "unique_a", "unique_b"}
+    assert set(about["held_back_error"]) == {
+        "fused", "fused_paper", "levelled", "common", "unique_a", "unique_b",
+    }  # fmt: skip
 
 
 def test_curves_are_written_for_tensorboard_and_as_a_table(told: tuple[Path, list[Progress]]) -> None:
@@ -137,7 +140,9 @@ def test_the_caller_is_told_after_each_step(told: tuple[Path, list[Progress]]) -
     _, progress = told
     assert [(each.step, each.steps) for each in progress] == [(step, 40) for step in range(1, 41)]
     assert all(each.samples_per_second > 0 for each in progress)
-    assert set(progress[0].errors) == {"fused", "fused_paper", "common", "unique_a", "unique_b"}
+    assert set(progress[0].errors) == {
+        "fused", "fused_paper", "levelled", "common", "unique_a", "unique_b",
+    }  # fmt: skip
 
 
 def test_training_lowers_the_errors(told: tuple[Path, list[Progress]]) -> None:
@@ -151,10 +156,19 @@ def test_the_last_two_checkpoints_are_kept(told: tuple[Path, list[Progress]]) ->
     assert sorted(path.name for path in run.glob("step-*")) == ["step-00000030", "step-00000040"]
 
 
-def test_a_stopped_run_goes_on_to_the_bit(straight: Path, photographs: Path, tiny: Recipe, tmp_path: Path) -> None:
-    run = tmp_path / "stopped"
-    with pytest.raises(StoppedError):
-        run_on(photographs, run, tiny, checkpoint_every=4, report=stop_at(6))
+def test_a_killed_run_goes_on_to_the_bit(straight: Path, photographs: Path, tiny: Recipe, tmp_path: Path) -> None:
+    run = tmp_path / "killed"
+    killed = """
+        import json, os, signal, sys
+        from defusion.training import Recipe, train
+
+        photographs, run, recipe = sys.argv[1:]
+        train([photographs], run, Recipe.from_dict(json.loads(recipe)), accelerator="cpu", devices=1, workers=0,
+              checkpoint_every=4, report=lambda progress: progress.step == 6 and os.kill(os.getpid(), signal.SIGKILL))
+    """
+    command = [sys.executable, "-c", textwrap.dedent(killed), photographs, run, json.dumps(tiny.to_dict())]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+    assert ran.returncode == -signal.SIGKILL, ran.stderr
     assert [path.parent.name for path in run.glob("step-*/checkpoint.pt")] == ["step-00000004"]
     steps: list[int] = []
     torch.manual_seed(99)  # randomness of its own is all that a run uses
@@ -214,6 +228,45 @@ def test_there_must_be_something_to_resume(photographs: Path, tiny: Recipe, tmp_
 def test_a_run_is_not_resumed_with_another_network(straight: Path, photographs: Path, tiny: Recipe) -> None:
     with pytest.raises(TrainingError, match="another network than 'released', the one of recipe 'tiny'"):
         run_on(photographs, straight, replace(tiny, network="released"), resume=True)
+
+
+def test_a_run_is_not_resumed_on_other_photographs(straight: Path, photographs: Path, tiny: Recipe) -> None:
+    with pytest.raises(TrainingError, match="was trained on other photographs"):
+        run_on(photographs / "more", straight, tiny, resume=True)
+
+
+def test_a_run_knows_its_recipe(straight: Path, tiny: Recipe, tmp_path: Path) -> None:
+    assert recipe_of(straight) == tiny
+    with pytest.raises(TrainingError, match="holds no checkpoint"):
+        recipe_of(tmp_path)
+
+
+def test_a_run_begins_from_given_weights_and_says_so(
+    straight: Path, photographs: Path, tiny: Recipe, tmp_path: Path
+) -> None:
+    given = WeightsFile.open(straight / "weights.safetensors")
+    still = replace(tiny, learning_rate=1e-12, epochs=2 / 3)
+    begun = WeightsFile.open(run_on(photographs, tmp_path / "run", still, start=given.path))
+    for key, value in given.tensors().items():
+        np.testing.assert_allclose(begun.tensors()[key], value, atol=1e-6)
+    assert begun.about["began_from"] == {
+        "sha256": given.sha256,
+        "recipe": given.about["recipe"],
+        "samples": given.about["samples"],
+    }
+    assert given.about["began_from"] is None
+    longer = replace(still, epochs=4 / 3)
+    resumed = WeightsFile.open(run_on(photographs, tmp_path / "run", longer, resume=True))
+    assert resumed.about["steps"] == 2
+    assert resumed.about["began_from"] == begun.about["began_from"]
+
+
+def test_weights_to_begin_from_have_to_fit(straight: Path, photographs: Path, tiny: Recipe, tmp_path: Path) -> None:
+    given = straight / "weights.safetensors"
+    with pytest.raises(TrainingError, match="a network 'small', but recipe 'tiny' trains 'released'"):
+        run_on(photographs, tmp_path / "run", replace(tiny, network="released"), start=given)
+    with pytest.raises(TrainingError, match="either --weights or --resume"):
+        run_on(photographs, straight, tiny, start=given, resume=True)
 
 
 def test_no_photographs_are_an_error_before_anything_is_written(tiny: Recipe, tmp_path: Path) -> None:

@@ -10,6 +10,9 @@ from defusion.errors import WeightsError
 #: The encoder halves the plane three times, so planes are padded to this multiple.
 SIZE_MULTIPLE = 8
 
+#: Head `blend` multiplies the shadows of a source by at most this factor, or its inverse.
+LARGEST_GAIN = 8.0
+
 #: Head `pyramid` blends this many octaves, and softens the scores by this much: between sensors of different
 #: kinds they are surer than they should be, and drop what only the quieter sensor shows.
 PYRAMID_OCTAVES = 6
@@ -70,8 +73,11 @@ class NetworkConfig:
                 f"network {self.name!r}: no head {', '.join(sorted(unknown))}; expected some of "
                 f"{', '.join(get_args(HeadName))}"
             )
-        if "paper" not in self.heads:
-            raise WeightsError(f"network {self.name!r}: heads are {self.heads}, but 'paper' must be one of them")
+        if "paper" not in self.heads or ("pyramid" in self.heads and "blend" not in self.heads):
+            raise WeightsError(
+                f"network {self.name!r}: heads are {self.heads}, but 'paper' must be one of them, and 'blend' where "
+                f"'pyramid' is, which takes its weights"
+            )
 
     @property
     def embedding(self) -> int:

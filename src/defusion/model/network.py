@@ -11,6 +11,7 @@ bottlenecks (Zhang et al., 2020) without normalisation. Widths and block counts:
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 
 from defusion.errors import ImageError, WeightsError
 from defusion.model.config import (
+    LARGEST_GAIN,
     PYRAMID_OCTAVES,
     PYRAMID_SOFTNESS,
     RADIX,
@@ -151,23 +153,32 @@ class Projection(nn.Module):
 
 
 class Blend(nn.Module):
-    """Reconstruction heads that give detail an exact way through: fused = sum of w_i x^i, plus a residual.
+    """Reconstruction heads that give detail an exact way through: fused = sum of w_i level(x^i), plus a residual.
 
-    The weights of a place are a softmax over the sources of one score read off each unique embedding, so the
-    source that alone holds the place supplies its own pixels. The residual is read off f_c + f_u1 + f_u2 and
-    paints only what no source holds.
+    Each unique embedding gives its source a score and a gain at each place. The weights w_i are a softmax over the
+    scores, so the source that alone holds the place supplies its own pixels. The gain brings a source that is
+    exposed otherwise than the scene to its level, and is one elsewhere. The residual is read off f_c + f_u1 + f_u2
+    and paints only what no source holds.
     """
 
     def __init__(self, embedding: int) -> None:
         super().__init__()
         self.score = nn.Conv2d(embedding, 1, 3, padding=1)
+        self.gain = nn.Conv2d(embedding, 1, 3, padding=1)
         self.residual = nn.Conv2d(embedding, 3, 3, padding=1)
 
     def forward(self, sources: list[Tensor], uniques: list[Tensor], merged: Tensor) -> Tensor:
         weights = torch.stack([self.score(unique) for unique in uniques]).softmax(0)  # [S, N, 1, H, W]
-        chosen: Tensor = (weights * torch.stack(sources)).sum(0)
+        levelled = torch.stack([self.level(*each) for each in zip(sources, uniques, strict=True)])
+        chosen: Tensor = (weights * levelled).sum(0)
         residual: Tensor = self.residual(merged)
         return chosen + residual
+
+    def level(self, source: Tensor, unique: Tensor) -> Tensor:
+        """Multiplies a source's shadows by its gain; black and white stay, so that no border can glow."""
+        gain = (math.log(LARGEST_GAIN) * self.gain(unique).tanh()).exp()
+        levelled: Tensor = gain * source / (1 + (gain - 1) * source)
+        return levelled
 
     def pyramid(self, sources: list[Tensor], uniques: list[Tensor]) -> Tensor:
         """Blends each octave of detail by weights of its own coarseness (Burt and Kolczynski, 1993).

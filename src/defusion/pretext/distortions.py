@@ -16,6 +16,9 @@ from torch import Generator, Tensor
 #: Strongest defocus, as a disk's radius in pixels; also how far a blur sees.
 DEFOCUS_PX = 9
 
+#: Largest difference of the light of a bracketed scene from that of its photograph.
+LIGHT_STOPS = 3.0
+
 Distortion = Callable[[Tensor, Generator], Tensor]
 
 
@@ -89,6 +92,9 @@ DISTORTIONS: dict[str, Distortion] = {
 def bracket(scenes: Tensor, sources: int, generator: Generator) -> tuple[Tensor, Tensor]:
     """Takes a bracketed series of each scene: every source shows the whole of it, at another exposure.
 
+    Scenes are bracketed because their light is uneven, as by a window. So some of a scene is lit stronger and some
+    weaker than in the photograph, and each place is exposed well in another source.
+
     Returns:
         The sources [S, N, 3, H, W], in random order of exposure, and masks [S, N, 1, H, W] that are one where
         a source is well exposed, or better than the others.
@@ -100,10 +106,22 @@ def bracket(scenes: Tensor, sources: int, generator: Generator) -> tuple[Tensor,
     gains = 2.0 ** torch.lerp(darkest, brightest, place)  # [S, N]
     order = _rand((sources, n), generator).argsort(0)
     gains = gains.gather(0, order)[:, :, None, None, None]
-    views = torch.stack([_expose(scenes, gain, generator) for gain in gains])
+    light = uneven_light((n, *scenes.shape[2:]), generator)
+    views = torch.stack([_expose(scenes, gain * light, generator) for gain in gains])
     badness = (views.mean(2, keepdim=True) - 0.5).abs()
     well_exposed = (badness < 0.4) & (views.amax(2, keepdim=True) < 0.98)
     return views, (well_exposed | (badness == badness.amin(0))).float()
+
+
+def uneven_light(shape: tuple[int, int, int], generator: Generator) -> Tensor:
+    """Makes light of up to `LIGHT_STOPS` stronger or weaker, [N, 1, H, W]; its borders are soft or hard."""
+    n, height, width = shape
+    cells = int(torch.randint(2, 7, (1,), generator=generator, device=generator.device))
+    bumps = F.interpolate(_normal((n, 1, cells, cells), generator), size=(height, width), mode="bicubic")
+    hardness = 1 + 30 * _rand((n, 1, 1, 1), generator) ** 2
+    stops = LIGHT_STOPS * _rand((n, 1, 1, 1), generator)
+    light: Tensor = 2 ** (stops * (hardness * bumps).tanh())
+    return light
 
 
 def cross_sensors(scenes: Tensor, sources: int, generator: Generator) -> Tensor:

@@ -22,7 +22,15 @@ from openvino import Model, Node, PartialShape
 from openvino import opset13 as op
 from openvino.opset1 import max_pool  # later ones also give the places of the maxima
 
-from defusion.model.config import PYRAMID_OCTAVES, PYRAMID_SOFTNESS, RADIX, HeadName, NetworkConfig, Stage
+from defusion.model.config import (
+    LARGEST_GAIN,
+    PYRAMID_OCTAVES,
+    PYRAMID_SOFTNESS,
+    RADIX,
+    HeadName,
+    NetworkConfig,
+    Stage,
+)
 
 if TYPE_CHECKING:
     Tensors = Mapping[str, NDArray[np.float32]]
@@ -180,8 +188,20 @@ class _Builder:
         return op.relu(self.conv(f"{name}.conv", embedding, pad=1))
 
     def blend(self, sources: Node, f_u: Node, merged: Node) -> Node:
-        weights = op.softmax(self.conv("blend.score", f_u, pad=1), 0)
-        return op.add(_over_sources(op.multiply(weights, sources)), self.conv("blend.residual", merged, pad=1))
+        score, gain = op.split(self.score_and_gain(f_u), 1, 2).outputs()
+        gain = op.exp(op.multiply(op.tanh(gain), np.float32(np.log(LARGEST_GAIN))))
+        one = np.float32(1)
+        levelled = op.divide(op.multiply(gain, sources), op.add(op.multiply(op.subtract(gain, one), sources), one))
+        chosen = _over_sources(op.multiply(op.softmax(score, 0), levelled))
+        return op.add(chosen, self.conv("blend.residual", merged, pad=1))
+
+    def score_and_gain(self, f_u: Node) -> Node:
+        """Both layers as one: alone, neither fills a processor's registers."""
+        weight, bias = (
+            np.concatenate([self.tensors[f"blend.{layer}.{kind}"] for layer in ("score", "gain")])
+            for kind in ("weight", "bias")
+        )
+        return _convolution(f_u, weight, bias, pad=1)
 
     def pyramid(self, sources: Node, f_u: Node) -> Node:
         weight, bias = (

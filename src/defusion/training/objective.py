@@ -5,10 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from defusion.errors import TrainingError
 from defusion.model import CONFIGS, DeFusion
 from defusion.model.network import Bottleneck, Projection
 from defusion.pretext import CudBatch
 from defusion.training.recipe import Recipe
+from defusion.weights import WeightsFile
 
 #: What a head paints at the start where training asked for small residual branches: mid grey keeps its ReLU alive.
 HEAD_START = 0.4
@@ -33,6 +35,9 @@ class CudObjective(nn.Module):
         if self.network.config.heads[0] != "paper":
             painted = self.network.project_fused(made.f_c + made.f_u1 + made.f_u2)
             errors["fused_paper"] = (painted - batch.scene).abs().mean()
+            level, (a, b) = self.network.blend.level, batch.sources
+            levelled = torch.stack([level(a, made.f_u1), level(b, made.f_u2)])
+            errors["levelled"] = (batch.masks * (levelled - batch.scene).abs()).mean()
         mask_a, mask_b = batch.masks
         parts = {
             "common": (made.common, batch.common, mask_a * mask_b),
@@ -45,8 +50,19 @@ class CudObjective(nn.Module):
         return errors
 
 
-def start_network(recipe: Recipe) -> DeFusion:
-    """Makes the network of a recipe with its first weights, the same for the same seed."""
+def start_network(recipe: Recipe, weights: WeightsFile | None = None) -> DeFusion:
+    """Makes the network of a recipe with its first weights: those given, or the same for the same seed.
+
+    Raises:
+        TrainingError: The weights are of another network.
+    """
+    if weights is not None:
+        if weights.config != CONFIGS[recipe.network]:
+            raise TrainingError(
+                f"{weights.path}: holds a network {weights.config.name!r}, but recipe {recipe.name!r} trains "
+                f"{recipe.network!r}; begin from weights of that one"
+            )
+        return DeFusion.from_file(weights.path).train()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         network = DeFusion(CONFIGS[recipe.network])
@@ -72,5 +88,6 @@ def _start_small(network: DeFusion, scale: float) -> None:
                 module.conv.bias.fill_(HEAD_START)  # type: ignore[union-attr]
     if "blend" in network.config.heads:
         nn.init.zeros_(network.blend.residual.weight)
+        nn.init.zeros_(network.blend.gain.weight)
         with torch.no_grad():
             network.blend.score.weight.mul_(0.1)

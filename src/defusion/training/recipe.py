@@ -48,6 +48,11 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.network not in CONFIGS:
             raise TrainingError(f"recipe {self.name!r}: no network {self.network!r}; expected {', '.join(CONFIGS)}")
+        for name in ("batch", "crop_px", "warmup_steps", "fade_steps", "seed"):
+            if not isinstance(getattr(self, name), int):
+                raise TrainingError(
+                    f"recipe {self.name!r}: {name} is {getattr(self, name)!r}; expected a whole number"
+                )
         if self.crop_px < 32 or self.crop_px % SIZE_MULTIPLE:
             raise TrainingError(
                 f"recipe {self.name!r}: crop_px is {self.crop_px}; expected a multiple of {SIZE_MULTIPLE} from 32 up"
@@ -99,7 +104,7 @@ class Recipe:
 
 
 #: `paper` is the paper's as it states it. `quick` trains the small network with a wider pretext: damage that
-#: real sources have beside the paper's noise; it made the weights that the package ships.
+#: real sources have beside the paper's noise; the card of the weights that the package ships says how it was used.
 RECIPES: dict[str, Recipe] = {
     "paper": Recipe(),
     "quick": Recipe(
@@ -116,11 +121,11 @@ RECIPES: dict[str, Recipe] = {
                 "zeros": 0.02,
             },
             freeform=0.4,
-            bracketed=0.15,
+            bracketed=0.25,
             crossed=0.25,
-            grey=0.25,
+            grey=0.15,
         ),
-        epochs=8.5,
+        epochs=9,
         crop_px=128,
         crop_area=(0.12, 0.8),
         schedule="cooldown",

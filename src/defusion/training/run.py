@@ -27,6 +27,7 @@ from defusion.pretext import CudBatch
 from defusion.training.objective import CudObjective, start_network
 from defusion.training.photos import Crops, Photos, crop_batches, describe, find_photos, split
 from defusion.training.recipe import Recipe
+from defusion.weights import WeightsFile
 
 CHECKPOINT = "checkpoint.pt"
 WEIGHTS = "weights.safetensors"
@@ -50,6 +51,7 @@ def train(
     run: str | Path,
     recipe: Recipe,
     *,
+    start: str | Path | None = None,
     resume: bool = False,
     accelerator: str = "auto",
     devices: int | str = "auto",
@@ -64,6 +66,7 @@ def train(
         places: Photographs, or folders that hold some at any depth.
         run: Folder for checkpoints, curves and weights.
         recipe: How to train.
+        start: Weights to begin from: a shipped name or a file, of the recipe's network; None begins anew.
         resume: Go on from the newest checkpoint in `run`.
         accelerator: "cpu", "cuda", "mps" or "auto", as Lightning names them.
         devices: Devices on each node; "auto" takes all GPUs, or one CPU process.
@@ -76,7 +79,9 @@ def train(
         The weights file: averaged (EMA) weights, float16.
 
     Raises:
-        TrainingError: No usable photographs, `run` holds another run, or there is nothing to resume.
+        TrainingError: No usable photographs, `run` holds another run, there is nothing to resume, or `start` came
+            with `resume` or is of another network.
+        WeightsError: No such weights as `start`.
     """
     run = Path(run)
     newest = _newest_checkpoint(run)
@@ -84,6 +89,9 @@ def train(
         raise TrainingError(f"{run}: holds a run already; add --resume to go on with it, or choose another folder")
     if newest is None and resume:
         raise TrainingError(f"{run}: holds no checkpoint to resume from; leave --resume out to begin")
+    if start is not None and resume:
+        raise TrainingError(f"{run}: a run that goes on has its own weights; give either --weights or --resume")
+    began_from = None if start is None else WeightsFile.open(weights.resolve(start))
 
     fabric = _launch(run, accelerator, devices, nodes)
     photos = _decode_once(fabric, places, recipe)
@@ -92,30 +100,19 @@ def train(
     steps_per_epoch = len(train_on) / (recipe.batch * fabric.world_size)
     steps = max(1, round(recipe.epochs * steps_per_epoch))
 
-    network = start_network(recipe).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = start_network(recipe, began_from).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.Adam(network.parameters(), lr=recipe.learning_rate)
     average = AveragedModel(network, multi_avg_fn=_ema(recipe.ema_decay), use_buffers=False)
-    first = 0
-    if newest is not None:
-        state = torch.load(newest / CHECKPOINT, map_location="cpu", weights_only=True)
-        try:
-            network.load_state_dict(state["network"])
-        except RuntimeError as error:
-            raise TrainingError(
-                f"{newest}: holds another network than {recipe.network!r}, the one of recipe {recipe.name!r}; "
-                "resume with the recipe that the run began with"
-            ) from error
-        average.load_state_dict(state["average"])
-        optimizer.load_state_dict(state["optimizer"])
-        first = state["step"]
     objective, optimizer = fabric.setup(CudObjective(network), optimizer)
     average = average.to(fabric.device)
+    first = 0 if newest is None else _restore(newest, recipe, photos, network, average, optimizer)
     averaged = cast(DeFusion, average.module)
     held = _held_back_batch(photos, held_back, recipe, fabric)
     about = {
         "recipe": recipe.to_dict(),
         "data": describe(photos),
         "hardware": _hardware(fabric),
+        "began_from": _origin(newest, began_from),
         "versions": {
             "torch": torch.__version__,
             "lightning": lightning.__version__,
@@ -169,6 +166,28 @@ def train(
                 _save(run, done, state, averaged, {**about, **progress, "held_back_error": measured})
         fabric.barrier()
     return run / WEIGHTS
+
+
+def recipe_of(run: str | Path) -> Recipe:
+    """Returns the recipe that a run was last trained with.
+
+    Raises:
+        TrainingError: The folder holds no checkpoint.
+    """
+    newest = _newest_checkpoint(Path(run))
+    if newest is None:
+        raise TrainingError(f"{run}: holds no checkpoint to resume from; leave --resume out to begin")
+    return Recipe.from_dict(json.loads((newest / ABOUT).read_text())["recipe"])
+
+
+def _origin(newest: Path | None, began_from: WeightsFile | None) -> dict[str, Any] | None:
+    """Says which weights a run began from, and how many crops those had seen; None where it began anew."""
+    if newest is not None:
+        origin: dict[str, Any] | None = json.loads((newest / ABOUT).read_text()).get("began_from")
+        return origin
+    if began_from is None:
+        return None
+    return {"sha256": began_from.sha256, **{key: began_from.about.get(key) for key in ("recipe", "samples")}}
 
 
 def to_scene(crops: Tensor, device: torch.device) -> Tensor:
@@ -254,6 +273,32 @@ def _worker_count(fabric: Fabric) -> int:
 def _newest_checkpoint(run: Path) -> Path | None:
     found = sorted(run.glob(f"step-*/{CHECKPOINT}"))
     return found[-1].parent if found else None
+
+
+def _restore(
+    checkpoint: Path,
+    recipe: Recipe,
+    photos: Photos,
+    network: DeFusion,
+    average: AveragedModel,
+    optimizer: torch.optim.Optimizer,
+) -> int:
+    """Brings everything to where a checkpoint left it; returns the number of steps done."""
+    if json.loads((checkpoint / ABOUT).read_text())["data"]["sha256"] != photos.index.digest:
+        raise TrainingError(
+            f"{checkpoint}: was trained on other photographs; resume with those that the run began with"
+        )
+    state = torch.load(checkpoint / CHECKPOINT, map_location="cpu", weights_only=True)
+    try:
+        network.load_state_dict(state["network"])
+    except RuntimeError as error:
+        raise TrainingError(
+            f"{checkpoint}: holds another network than {recipe.network!r}, the one of recipe {recipe.name!r}; "
+            "resume with the recipe that the run began with"
+        ) from error
+    average.load_state_dict(state["average"])
+    optimizer.load_state_dict(state["optimizer"])
+    return int(state["step"])
 
 
 def _save(run: Path, step: int, state: dict[str, Any], network: DeFusion, about: dict[str, Any]) -> None:
