@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from defusion import tiling
 from defusion.errors import ImageError, WeightsError
 from defusion.imaging import Picture, check_sources, from_array, luminance, read, to_array, with_luminance
 from defusion.model.config import HeadName
@@ -110,13 +111,13 @@ class Fuser:
         """
         a, b = _pair(pictures)
         planes_a, planes_b, visible = _planes(a, b)
-        return _painted(self.engine.fuse(planes_a, planes_b, self.head_for(a, b)), a, b, visible)
+        return _painted(tiling.fuse(self.engine, planes_a, planes_b, self.head_for(a, b)), a, b, visible)
 
     def decompose_pictures(self, a: Picture, b: Picture) -> PartPictures:
         """Decomposes two pictures of one size; all parts have the profile and EXIF of the first."""
         _pair([a, b])
         planes_a, planes_b, visible = _planes(a, b)
-        made = self.engine.decompose(planes_a, planes_b, self.head_for(a, b))
+        made = tiling.decompose(self.engine, planes_a, planes_b, self.head_for(a, b))
         return PartPictures(
             common=_painted(made.common, a, b, None),
             unique_a=_painted(made.unique_a, a, b, None),
@@ -216,7 +217,7 @@ def _planes(a: Picture, b: Picture) -> tuple[Planes, Planes, Picture | None]:
     coloured = [picture for picture in (a, b) if not _is_colourless(picture)]
     visible = coloured[0] if len(coloured) == 1 else None
     planes = [np.repeat(luminance(each.pixels), 3, axis=2) if each is visible else each.pixels for each in (a, b)]
-    first, second = (np.ascontiguousarray(each.transpose(2, 0, 1))[None] for each in planes)
+    first, second = (each.transpose(2, 0, 1)[None] for each in planes)
     return first, second, visible
 
 

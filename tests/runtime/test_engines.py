@@ -123,6 +123,30 @@ def test_threads_get_what_one_thread_gets(engine: str, small_weights: WeightsFil
         assert_close(single, one.fused, 1e-5)
 
 
+@pytest.mark.parametrize("engine", ENGINES)
+def test_attention_of_a_pair_given_back_to_it_changes_nothing(engine: str, small_weights: WeightsFile) -> None:
+    loaded = load_engine(small_weights, engine=engine)
+    a, b = sources(1, 21, 34)
+    for head in small_weights.config.heads:
+        given = loaded.decompose(a, b, head, loaded.attend(a, b))
+        for made, expected in zip(given, loaded.decompose(a, b, head), strict=True):
+            assert_close(made, expected, 1e-5)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_attention_given_in_one_thread_is_not_that_of_another(engine: str, small_weights: WeightsFile) -> None:
+    loaded = load_engine(small_weights, engine=engine)
+    a, b = sources(1, 24, 32)
+    attention = [np.zeros_like(weights) for weights in loaded.attend(a, b)]
+    given = [None, attention] * 6
+    own, foreign = (loaded.fuse(a, b, HEAD, each) for each in (None, attention))
+    assert np.abs(own - foreign).max() > 0.01
+    with ThreadPoolExecutor(4) as pool:
+        made = list(pool.map(lambda each: loaded.fuse(a, b, HEAD, each), given))
+    for picture, each in zip(made, given, strict=True):
+        assert_close(picture, own if each is None else foreign, 1e-6)
+
+
 def test_networks_of_the_same_shapes_do_not_get_each_others_graph(
     small_weights: WeightsFile, other_small_weights: WeightsFile
 ) -> None:

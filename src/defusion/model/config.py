@@ -32,6 +32,11 @@ class Stage(NamedTuple):
     blocks: int
 
 
+def size_multiple(head: HeadName) -> int:
+    """Returns the multiple at which a tile has to begin, for its smaller planes to be those of the whole."""
+    return 2**PYRAMID_OCTAVES if head == "pyramid" else SIZE_MULTIPLE
+
+
 def attention_width(channels: int) -> int:
     """Returns the hidden width of split attention over `channels` channels."""
     return max(channels * RADIX // 4, 32)
@@ -83,6 +88,22 @@ class NetworkConfig:
     def embedding(self) -> int:
         """Channels of each embedding f_c, f_u1, f_u2."""
         return self.common_decoder[-1].width
+
+    def reach_px(self, head: HeadName) -> int:
+        """Returns how far from its place a pixel of a source changes the pictures, split attention aside.
+
+        Each step on the way adds to it: a 3x3 convolution or pool one pixel of the plane that it reads, which is
+        as many pixels of the source as its stride; a bilinear doubling one pixel of the smaller plane.
+        """
+
+        def blocks(stages: tuple[Stage, ...], strides: tuple[int, ...]) -> int:
+            return sum(stride * stage.blocks for stage, stride in zip(stages, strides, strict=True))
+
+        encoder = blocks(self.encoder, (1, 2, 4, 8)) + 3  # stem, smoothing pool, max pool
+        decoder = max(blocks(stages, (8, 4, 2, 1)) for stages in (self.common_decoder, self.unique_decoder))
+        doublings = 8 + 4 + 2
+        octaves = sum(2**octave for octave in range(1, PYRAMID_OCTAVES + 1)) if head == "pyramid" else 0
+        return encoder + 8 * self.ensembler.blocks + decoder + doublings + 1 + octaves
 
     def to_dict(self) -> dict[str, Any]:
         """Returns plain data for JSON; `from_dict` takes it back."""

@@ -12,6 +12,9 @@ bottlenecks (Zhang et al., 2020) without normalisation. Widths and block counts:
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,6 +33,7 @@ from defusion.model.config import (
     NetworkConfig,
     Stage,
     attention_width,
+    size_multiple,
 )
 from defusion.weights import WeightsFile
 
@@ -50,7 +54,10 @@ class Decomposition(NamedTuple):
 
 
 class SplitAttention(nn.Module):
-    """A 3x3 convolution of two branches, mixed by weights read off their average over the plane."""
+    """A 3x3 convolution of two branches, mixed by weights read off their average over the plane.
+
+    A tile of a picture has to take the weights of the whole: see `keep_attention` and `give_attention`.
+    """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -61,11 +68,50 @@ class SplitAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         first, second = F.relu(self.conv(x)).chunk(RADIX, dim=1)
-        context = (first + second).mean((2, 3), keepdim=True)  # [N, C, 1, 1]
-        logits = self.excite(F.relu(self.squeeze(context)))
-        weight_1, weight_2 = torch.stack(logits.chunk(RADIX, dim=1)).softmax(0)
+        weight_1, weight_2 = _weigh.get()(self, first, second)
         mixed: Tensor = weight_1 * first + weight_2 * second
         return mixed
+
+    def weigh(self, first: Tensor, second: Tensor) -> Tensor:
+        """Reads the weights of both branches, [2, N, C, 1, 1], off their average."""
+        context = (first + second).mean((2, 3), keepdim=True)  # [N, C, 1, 1]
+        logits = self.excite(F.relu(self.squeeze(context)))
+        return torch.stack(logits.chunk(RADIX, dim=1)).softmax(0)
+
+
+Weigh = Callable[[SplitAttention, Tensor, Tensor], Tensor]
+#: Where split attention has its weights from, in the running thread.
+_weigh: ContextVar[Weigh] = ContextVar("weigh", default=SplitAttention.weigh)
+
+
+@contextmanager
+def keep_attention() -> Iterator[list[Tensor]]:
+    """Keeps the weights of every split attention that runs in the context, in the order that they run."""
+    kept: list[Tensor] = []
+
+    def weigh_and_keep(layer: SplitAttention, first: Tensor, second: Tensor) -> Tensor:
+        kept.append(layer.weigh(first, second))
+        return kept[-1]
+
+    with _weighing(weigh_and_keep):
+        yield kept
+
+
+@contextmanager
+def give_attention(kept: Iterable[Tensor]) -> Iterator[None]:
+    """Gives the split attentions of one call of a network the weights that `keep_attention` kept of another."""
+    rest = iter(kept)
+    with _weighing(lambda *_: next(rest)):
+        yield
+
+
+@contextmanager
+def _weighing(weigh: Weigh) -> Iterator[None]:
+    token = _weigh.set(weigh)
+    try:
+        yield
+    finally:
+        _weigh.reset(token)
 
 
 class Bottleneck(nn.Module):
@@ -185,18 +231,19 @@ class Blend(nn.Module):
 
         Sensors of different kinds disagree about tones; a choice pixel by pixel would show its borders there.
         """
-        scores = torch.stack([self.score(unique) for unique in uniques])
+        multiple = size_multiple("pyramid")
+        scores = torch.stack([_pad(self.score(unique), multiple) for unique in uniques])
+        sources = [_pad(source, multiple) for source in sources]
         weights = list((scores / PYRAMID_SOFTNESS).softmax(0))
         details = []
         for _ in range(PYRAMID_OCTAVES):
-            size = sources[0].shape[2:]
-            coarse = [_halve(source) for source in sources]
+            coarse = [F.avg_pool2d(source, 2) for source in sources]
             pairs = zip(weights, sources, coarse, strict=True)
-            details.append(sum(weight * (source - _resize(low, size)) for weight, source, low in pairs))
-            sources, weights = coarse, [_halve(weight) for weight in weights]
+            details.append(sum(weight * (source - _up(low)) for weight, source, low in pairs))
+            sources, weights = coarse, [F.avg_pool2d(weight, 2) for weight in weights]
         fused: Tensor = torch.stack([w * x for w, x in zip(weights, sources, strict=True)]).sum(0)
         for detail in reversed(details):
-            fused = _resize(fused, detail.shape[2:]) + detail
+            fused = _up(fused) + detail
         return fused
 
 
@@ -259,7 +306,7 @@ class DeFusion(nn.Module):
                 f"sources have shapes {list(a.shape)} and {list(b.shape)}; expected twice the same [N, 3, H, W]"
             )
         height, width = a.shape[2:]
-        a, b = _pad(a), _pad(b)
+        a, b = _pad(a, SIZE_MULTIPLE), _pad(b, SIZE_MULTIPLE)
 
         # Decompose: E(a), E(b), and what the two share (eq. 2).
         features_a, features_b = _unbatch(self.encoder(torch.cat([a, b])))
@@ -295,17 +342,9 @@ def _up(x: Tensor) -> Tensor:
     return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
 
 
-def _resize(x: Tensor, size: torch.Size) -> Tensor:
-    return F.interpolate(x, size=size, mode="bilinear", align_corners=False)
-
-
-def _halve(x: Tensor) -> Tensor:
-    return F.avg_pool2d(x, 2, ceil_mode=True, count_include_pad=False)
-
-
-def _pad(x: Tensor) -> Tensor:
-    """Repeats the right and bottom edge up to the network's size multiple."""
-    bottom, right = (-x.shape[2] % SIZE_MULTIPLE, -x.shape[3] % SIZE_MULTIPLE)
+def _pad(x: Tensor, multiple: int) -> Tensor:
+    """Repeats the right and bottom edge up to a multiple of a size."""
+    bottom, right = (-x.shape[2] % multiple, -x.shape[3] % multiple)
     return F.pad(x, (0, right, 0, bottom), mode="replicate") if bottom or right else x
 
 

@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 from defusion.errors import EngineError
-from defusion.runtime.engine import ENGINES, PRECISIONS, Engine, EngineName, Pictures, Planes, Precision
+from defusion.runtime.engine import ENGINES, PRECISIONS, Attention, Engine, EngineName, Pictures, Planes, Precision
 from defusion.weights import WeightsFile
 
-__all__ = ["ENGINES", "PRECISIONS", "Engine", "EngineName", "Pictures", "Planes", "Precision", "load_engine"]
+__all__ = [
+    "ENGINES",
+    "PRECISIONS",
+    "Attention",
+    "Engine",
+    "EngineName",
+    "Pictures",
+    "Planes",
+    "Precision",
+    "load_engine",
+]
 
 
 def load_engine(

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from defusion.model.config import HeadName
+from defusion.model.config import HeadName, NetworkConfig
 
 Planes = NDArray[np.float32]
+#: The weights of every split attention, in the order that an engine runs them; of use to that engine alone.
+Attention = Sequence[NDArray[np.float32]]
 EngineName = Literal["openvino", "torch"]
 Precision = Literal["float32", "bfloat16"]
 
@@ -30,15 +33,20 @@ class Engine(Protocol):
     """A network on a device. Safe to call from several threads at once.
 
     `a` and `b` are float32 RGB in [0, 1], of one shape [N, 3, H, W], any H and W. `head` is one
-    of the weights' heads.
+    of the weights' heads. `attention` is what `attend` gave for one pair, and then N is 1; None
+    has the sources give their own.
     """
 
     name: EngineName
     device: str
     precision: Precision
+    config: NetworkConfig
 
-    def fuse(self, a: Planes, b: Planes, head: HeadName) -> Planes:
+    def fuse(self, a: Planes, b: Planes, head: HeadName, attention: Attention | None = None) -> Planes:
         """Returns the fused picture alone, which takes less work than all four."""
 
-    def decompose(self, a: Planes, b: Planes, head: HeadName) -> Pictures:
+    def decompose(self, a: Planes, b: Planes, head: HeadName, attention: Attention | None = None) -> Pictures:
         """Returns all four pictures."""
+
+    def attend(self, a: Planes, b: Planes) -> Attention:
+        """Returns the split attention of one pair, N = 1, for tiles of the same scene."""

@@ -14,7 +14,7 @@ Sources travel as one batch [2, 3, H, W], so that encoder and unique decoder run
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,10 +30,14 @@ from defusion.model.config import (
     HeadName,
     NetworkConfig,
     Stage,
+    size_multiple,
 )
 
 if TYPE_CHECKING:
     Tensors = Mapping[str, NDArray[np.float32]]
+
+
+Outputs = Literal["fused", "pictures", "attention"]
 
 
 class Part(NamedTuple):
@@ -44,28 +48,34 @@ class Part(NamedTuple):
     upsample: bool = False
 
 
-def build(config: NetworkConfig, tensors: Tensors, head: HeadName, *, fused_only: bool) -> Model:
+def build(
+    config: NetworkConfig, tensors: Tensors, head: HeadName, outputs: Outputs, *, attention_given: bool
+) -> Model:
     """Builds the graph of a network for one pair of sources of any size divisible by eight.
 
     Args:
         config: The network's shapes.
         tensors: Its weights, by the names of `DeFusion.state_dict`.
         head: Reconstruction head.
-        fused_only: Leave out the common and unique pictures.
+        outputs: The fused picture, all pictures, or the weights of every split attention.
+        attention_given: Take these weights as inputs, instead of reading them off the planes.
 
     Returns:
-        A model with the input `sources`, [2, 3, H, W], and one output for each picture: `fused`, [1, 3, H, W],
-        and unless left out `common`, [1, 3, H, W], and `uniques`, [2, 3, H, W].
+        A model with the input `sources`, [2, 3, H, W]. Its outputs are `fused`, [1, 3, H, W], and with all
+        pictures `common`, [1, 3, H, W], and `uniques`, [2, 3, H, W]; head `pyramid` gives `fused` at a larger
+        multiple. Weights of split attention, as outputs or inputs, are `attention_0`, `attention_1` and on.
     """
-    return _Builder(config, tensors).model(head, fused_only=fused_only)
+    return _Builder(config, tensors, attention_given).model(head, outputs)
 
 
 class _Builder:
-    def __init__(self, config: NetworkConfig, tensors: Tensors) -> None:
+    def __init__(self, config: NetworkConfig, tensors: Tensors, attention_given: bool) -> None:
         self.config = config
         self.tensors = tensors
+        self.attention_given = attention_given
+        self.attentions: list[Node] = []
 
-    def model(self, head: HeadName, *, fused_only: bool) -> Model:
+    def model(self, head: HeadName, outputs: Outputs) -> Model:
         config = self.config
         sources = op.parameter(PartialShape([2, 3, -1, -1]), np.float32, name="sources")
         half, quarter, eighth = self.encoder(sources)
@@ -92,19 +102,22 @@ class _Builder:
             config.unique_decoder,
         )
         merged = op.add(f_c, _over_sources(f_u))
-        if head == "blend":
+        attentions = {f"attention_{layer}": node for layer, node in enumerate(self.attentions)}
+        inputs = {"sources": sources, **(attentions if self.attention_given else {})}
+        if outputs == "attention":
+            results = attentions
+        elif head == "blend":
             results = {"fused": self.blend(sources, f_u, merged)}
         elif head == "pyramid":
             results = {"fused": self.pyramid(sources, f_u)}
         else:
             results = {"fused": self.head("project_fused", merged)}
-        if not fused_only:
+        if outputs == "pictures":
             results["common"] = self.head(f"project_{config.common_projection}", f_c)
             results["uniques"] = self.head("project_unique", f_u)
-        for name, node in results.items():
+        for name, node in {**inputs, **results}.items():
             node.output(0).set_names({name})
-        sources.output(0).set_names({"sources"})
-        return Model([op.result(node) for node in results.values()], [sources], f"defusion_{config.name}")
+        return Model([op.result(node) for node in results.values()], list(inputs.values()), f"defusion_{config.name}")
 
     def encoder(self, sources: Node) -> tuple[Node, Node, Node]:
         full, half, quarter, eighth = self.config.encoder
@@ -150,6 +163,16 @@ class _Builder:
     def attention(self, name: str, x: Node) -> Node:
         """The weighted branches, not yet summed: the 1x1 convolution that follows does that."""
         branches = op.relu(self.conv(f"{name}.conv", x, pad=1, groups=RADIX))
+        if self.attention_given:
+            sources, channels = branches.output(0).partial_shape[:2]
+            weights = op.parameter(PartialShape([sources, channels, 1, 1]), np.float32)
+        else:
+            weights = self.attention_weights(name, branches)
+        self.attentions.append(weights)
+        return op.multiply(branches, weights)
+
+    def attention_weights(self, name: str, branches: Node) -> Node:
+        """The weights of both branches, [S, 2C, 1, 1], read off their average."""
         context = op.reduce_mean(branches, op.constant([2, 3]), keep_dims=True)
         # The first layer sums the branches by having its weights twice.
         hidden = op.relu(
@@ -166,7 +189,7 @@ class _Builder:
             np.concatenate([first - second, second - first]),
             np.concatenate([bias_1 - bias_2, bias_2 - bias_1]),
         )
-        return op.multiply(branches, op.sigmoid(logits))
+        return op.sigmoid(logits)
 
     def pointwise(self, name: str, parts: list[Part]) -> Node:
         """A 1x1 convolution of parts side by side."""
@@ -207,16 +230,17 @@ class _Builder:
         weight, bias = (
             self.tensors[f"blend.score.{kind}"] / np.float32(PYRAMID_SOFTNESS) for kind in ("weight", "bias")
         )
-        weights = op.softmax(_convolution(f_u, weight, bias, pad=1), 0)
+        sources, score = (_padded(x, size_multiple("pyramid")) for x in (sources, _convolution(f_u, weight, bias, 1)))
+        weights = op.softmax(score, 0)
         details = []
         for _ in range(PYRAMID_OCTAVES):
             coarse = _halve(sources)
-            detail = op.subtract(sources, _resize(coarse, like=sources))
+            detail = op.subtract(sources, _up(coarse))
             details.append(_over_sources(op.multiply(weights, detail)))
             sources, weights = coarse, _halve(weights)
         fused = _over_sources(op.multiply(weights, sources))
         for detail in reversed(details):
-            fused = op.add(_resize(fused, like=detail), detail)
+            fused = op.add(_up(fused), detail)
         return fused
 
 
@@ -226,14 +250,13 @@ def _over_sources(x: Node) -> Node:
 
 
 def _halve(x: Node) -> Node:
-    return op.avg_pool(x, [2, 2], [0, 0], [1, 1], [2, 2], True, "floor")
+    return op.avg_pool(x, [2, 2], [0, 0], [0, 0], [2, 2], True)
 
 
-def _resize(x: Node, like: Node) -> Node:
-    """Bilinear, to the height and width of another node, corners not aligned."""
-    size = op.gather(op.shape_of(like), op.constant([2, 3]), op.constant(0))
-    axes = op.constant(np.array([2, 3]))
-    return op.interpolate(x, size, "linear_onnx", "sizes", coordinate_transformation_mode="half_pixel", axes=axes)
+def _padded(x: Node, multiple: int) -> Node:
+    """Repeats the right and bottom edge up to a multiple of a size."""
+    missing = op.floor_mod(op.negative(op.shape_of(x)), op.constant(np.array([1, 1, multiple, multiple])))
+    return op.pad(x, op.constant(np.zeros(4, np.int64)), missing, "edge")
 
 
 def _both(features: Node, stage: Stage) -> Part:
