@@ -219,7 +219,7 @@ class _Builder:
         return op.add(chosen, self.conv("blend.residual", merged, pad=1))
 
     def score_and_gain(self, f_u: Node) -> Node:
-        """Both layers as one: alone, neither fills a processor's registers."""
+        """Both layers as one convolution: f_u is read once."""
         weight, bias = (
             np.concatenate([self.tensors[f"blend.{layer}.{kind}"] for layer in ("score", "gain")])
             for kind in ("weight", "bias")
