@@ -59,7 +59,7 @@ def test_fuse_keeps_depth_profile_and_exif(scene: NDArray[np.uint8], tmp_path: P
     exif = tags.tobytes()
     deep = (np.linspace(0, 1, 124 * 160 * 3, dtype=np.float32)).reshape(124, 160, 3)
     for name in ("a.tif", "b.tif"):
-        write(tmp_path / name, Picture(deep, "uint16", icc=icc, exif=exif))
+        write(tmp_path / name, Picture.of_pixels(deep, "uint16", icc=icc, exif=exif))
     done = run("fuse", tmp_path / "a.tif", tmp_path / "b.tif", "-o", tmp_path / "out.tif", "--json")
     facts = json.loads(done.stdout)
     assert facts["depth"] == "uint16"
@@ -73,7 +73,7 @@ def test_fuse_keeps_depth_profile_and_exif(scene: NDArray[np.uint8], tmp_path: P
 
 def test_a_shallow_output_gets_a_note(scene: NDArray[np.uint8], tmp_path: Path) -> None:
     for name in ("a.tif", "b.tif"):
-        write(tmp_path / name, Picture(scene.astype(np.float32) / 255, "uint16"))
+        write(tmp_path / name, Picture.of_pixels(scene.astype(np.float32) / 255, "uint16"))
     done = run("fuse", tmp_path / "a.tif", tmp_path / "b.tif", "-o", tmp_path / "out.jpg", "--json")
     assert done.returncode == 0
     assert "JPEG holds 8 bits" in json.loads(done.stdout)["notes"][0]

@@ -247,8 +247,8 @@ def _painted(planes: Planes, a: Picture, b: Picture, visible: Picture | None) ->
         pixels = with_luminance(visible.pixels, luminance(pixels))
     elif _is_colourless(a) and _is_colourless(b):
         pixels = np.repeat(pixels.mean(2, keepdims=True), 3, axis=2)
-    return Picture(
-        pixels=np.ascontiguousarray(pixels, np.float32),
+    return Picture.of_pixels(
+        pixels,
         depth=max(a.depth, b.depth, key=_DEPTHS.index),
         grey=a.grey and b.grey,
         icc=a.icc,

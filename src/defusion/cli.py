@@ -315,10 +315,9 @@ def main() -> None:
 
 
 def _facts(fuser: Any, sources: list[Any], picture: Any) -> dict[str, Any]:
-    height, width, _ = picture.pixels.shape
     return {
-        "width": width,
-        "height": height,
+        "width": picture.width,
+        "height": picture.height,
         "depth": picture.depth,
         "weights": fuser.weights.path.stem,
         "head": fuser.head_for(*sources),

@@ -44,7 +44,7 @@ def run_demo(output: Path, report: Callable[[str], None]) -> list[Path]:
     panels: dict[str, Picture] = {}
     for name, (a, b) in pairs.items():
         fused = fuser.fuse_pictures([a, b])
-        report(f"{name}: fused two sources of {a.pixels.shape[1]}x{a.pixels.shape[0]}")
+        report(f"{name}: fused two sources of {a.size_text}")
         for label, picture in {"a": a, "b": b, "fused": fused}.items():
             file = output / f"{name}_{label}.png"
             write(file, picture)
@@ -76,7 +76,7 @@ def infrared_pair(scene: Pixels) -> tuple[Picture, Picture]:
     night = scene * np.array([0.35, 0.38, 0.5], np.float32)
     warmth = np.clip(4 * (scene[..., :1] - scene[..., 2:]) - 0.2, 0, 1)
     heat = _blurred(np.clip(0.25 + 0.6 * warmth + 0.15 * (1 - luminance(scene)), 0, 1), 1.5)
-    return _picture(night), Picture(np.ascontiguousarray(np.repeat(heat, 3, 2)), "uint8", grey=True)
+    return _picture(night), Picture.of_pixels(heat, "uint8")
 
 
 def _scene(photograph: NDArray[np.uint8]) -> Pixels:
@@ -84,7 +84,7 @@ def _scene(photograph: NDArray[np.uint8]) -> Pixels:
 
 
 def _picture(pixels: Pixels) -> Picture:
-    return Picture(np.ascontiguousarray(np.clip(pixels, 0, 1), np.float32), "uint8")
+    return Picture.of_pixels(pixels, "uint8")
 
 
 def _gamma(linear: Pixels) -> Pixels:
@@ -100,6 +100,5 @@ def _blurred(pixels: Pixels, sigma: float) -> Pixels:
 
 def _square(picture: Picture, side: int = 300) -> Picture:
     """Cuts the middle of a picture, so that panels of one sheet have one size."""
-    height, width, _ = picture.pixels.shape
-    top, left = (height - side) // 2, (width - side) // 2
+    top, left = (picture.height - side) // 2, (picture.width - side) // 2
     return _picture(picture.pixels[top : top + side, left : left + side])

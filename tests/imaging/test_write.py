@@ -113,7 +113,7 @@ def test_rounding_to_eight_bits_is_told(tmp_path, suffix, name, samples, word):
 
 def test_values_beyond_the_range_are_clipped(tmp_path):
     pixels = np.array([[[-1, 0.5, 2]]], np.float32)
-    write(tmp_path / "a.tif", Picture(pixels, "float32"))
+    write(tmp_path / "a.tif", Picture(pixels))
     assert tifffile.imread(tmp_path / "a.tif").tolist() == [[[0, 0.5, 1]]]
 
 
@@ -208,7 +208,7 @@ def test_a_tiff_of_ours_says_nothing_by_itself(tmp_path):
 @pytest.mark.parametrize("write_or_check", [check_output, lambda path: write(path, from_array(COLOUR))])
 def test_output_is_checked_before_work(tmp_path, monkeypatch, write_or_check):
     for name in ("a.bmp", "a", "a.png.bak"):
-        with pytest.raises(ImageError, match=r"expected one of \.png, \.jpg, \.jpeg, \.webp, \.tif, \.tiff"):
+        with pytest.raises(ImageError, match=r"expected one of \.png, \.jpg, \.jpeg, \.webp, \.tif, \.tiff, \.exr"):
             write_or_check(tmp_path / name)
     with pytest.raises(ImageError, match=r"there is no folder .*missing"):
         write_or_check(tmp_path / "missing" / "a.png")
@@ -237,7 +237,7 @@ def test_a_side_too_long_for_the_format(tmp_path, suffix, name):
 def test_nan_is_not_written(tmp_path):
     pixels = np.full((2, 2, 3), np.nan, np.float32)
     with pytest.raises(ImageError, match="12 values of the result are NaN"):
-        write(tmp_path / "a.tif", Picture(pixels, "float32"))
+        write(tmp_path / "a.tif", Picture(pixels))
     assert os.listdir(tmp_path) == []
 
 

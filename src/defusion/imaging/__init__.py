@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from defusion.imaging.colour import luminance, with_luminance
 from defusion.imaging.picture import Picture, check_sources, from_array, to_array
+from defusion.imaging.profile import in_profile_of
 from defusion.imaging.read import read
-from defusion.imaging.write import check_output, make_folder, write
+from defusion.imaging.write import PictureWriter, check_output, make_folder, open_output, write
 
 __all__ = [
     "Picture",
+    "PictureWriter",
     "check_output",
     "check_sources",
     "from_array",
+    "in_profile_of",
     "luminance",
     "make_folder",
+    "open_output",
     "read",
     "to_array",
     "with_luminance",

@@ -10,7 +10,6 @@ The maker note travels byte for byte. Where a maker wrote absolute offsets insid
 from __future__ import annotations
 
 import io
-import os
 import struct
 from typing import Any, BinaryIO, NamedTuple, TypeAlias
 
@@ -27,6 +26,9 @@ class Field(NamedTuple):
 
 
 Directory: TypeAlias = "dict[int, Field | Directory]"
+
+# Field types
+SHORT, LONG, RATIONAL, UNDEFINED, LONG8 = 3, 4, 5, 7, 16
 
 PREFIX = b"Exif\0\0"
 _HEADER = b"II*\0\x08\0\0\0"
@@ -82,8 +84,12 @@ def parse(block: bytes) -> Directory:
     return read_directory(io.BytesIO(block.removeprefix(PREFIX)))
 
 
-def read_directory(file: BinaryIO) -> Directory:
-    """Read the first directory of a TIFF or BigTIFF file, with the EXIF and GPS directories inside it.
+def read_directory(file: BinaryIO, at: int | None = None) -> Directory:
+    """Read a directory of a TIFF or BigTIFF file, with the EXIF and GPS directories inside it.
+
+    Args:
+        file: The file.
+        at: Offset of the directory; None for the first.
 
     Raises:
         ValueError: The file does not start like a TIFF.
@@ -93,8 +99,9 @@ def read_directory(file: BinaryIO) -> Directory:
     layout = _LAYOUTS.get(header[:4])
     if layout is None or len(header) < 8:
         raise ValueError(f"it starts with {header[:8]!r}")
-    start = 8 if layout.offset == "Q" else 4
-    (at,) = struct.unpack_from(layout.order + layout.offset, header.ljust(16, b"\0"), start)
+    if at is None:
+        start = 8 if layout.offset == "Q" else 4
+        (at,) = struct.unpack_from(layout.order + layout.offset, header.ljust(16, b"\0"), start)
     return _fields(file, at, layout, _POINTERS)
 
 
@@ -122,22 +129,30 @@ def _fields(file: BinaryIO, at: int, layout: _Layout, pointers: dict[int, dict[i
     return directory
 
 
-def pack(directory: Directory, at: int) -> bytes:
-    """Lay a directory out, little-endian, to stand at offset `at` (even) of a file."""
-    table = struct.pack("<H", len(directory))
-    values = b""
-    for tag, field in sorted(directory.items()):
-        # The table is 12 bytes a field between its own count and the offset of a next directory (none).
-        offset = at + 2 + 12 * len(directory) + 4 + len(values)
-        if isinstance(field, dict):
-            table += struct.pack("<HHII", tag, 4, 1, offset)
-            values += pack(field, offset)
-        elif len(field.raw) <= 4:
-            table += struct.pack("<HHI4s", tag, field.kind, field.values, field.raw)
+def field(kind: int, *numbers: int) -> Field:
+    """Makes a field of whole numbers, of the kind SHORT, LONG or LONG8."""
+    return Field(kind, len(numbers), np.array(numbers, f"<u{_KINDS[kind][1]}").tobytes())
+
+
+def pack(directory: Directory, at: int, big: bool = False) -> bytes:
+    """Lay a directory out, little-endian, to stand at offset `at` (even) of a file; `big` for a BigTIFF."""
+    length, number, room, kind = ("<Q", "Q", 8, LONG8) if big else ("<H", "I", 4, LONG)
+    entry = struct.Struct(f"<HH{number}{room}s")
+    head = struct.calcsize(length)
+    table, values = struct.pack(length, len(directory)), b""
+    for tag, value in sorted(directory.items()):
+        # The table has an entry a field between its own count and the offset of a next directory (none).
+        offset = at + head + entry.size * len(directory) + room + len(values)
+        place = struct.pack(f"<{number}", offset)
+        if isinstance(value, dict):
+            table += entry.pack(tag, kind, 1, place)
+            values += pack(value, offset, big)
+        elif len(value.raw) <= room:
+            table += entry.pack(tag, value.kind, value.values, value.raw)
         else:
-            table += struct.pack("<HHII", tag, field.kind, field.values, offset)
-            values += field.raw + bytes(len(field.raw) % 2)
-    return table + bytes(4) + values
+            table += entry.pack(tag, value.kind, value.values, place)
+            values += value.raw + bytes(len(value.raw) % 2)
+    return table + bytes(room) + values
 
 
 def orientation(directory: Directory) -> int:
@@ -152,7 +167,7 @@ def upright_block(directory: Directory) -> bytes | None:
 
     The thumbnail, the size tags and every tag about the layout of the source file are left out.
     """
-    kept: Directory = {tag: field for tag, field in directory.items() if tag in _DESCRIPTIVE}
+    kept = descriptive(directory)
     if kept.keys() <= _RESOLUTION | {_ORIENTATION}:
         return None
     shot = kept.get(_EXIF)
@@ -162,26 +177,14 @@ def upright_block(directory: Directory) -> bytes | None:
     return _HEADER + pack(kept, len(_HEADER))
 
 
+def descriptive(directory: Directory) -> Directory:
+    """Keep what a first directory says about the picture, not about how one file lays out its samples."""
+    return {tag: field for tag, field in directory.items() if tag in _DESCRIPTIVE}
+
+
 def without_description(directory: Directory) -> Directory:
     """Leave out the image description, which programs also use for the layout of a stack."""
     return {tag: field for tag, field in directory.items() if tag != _DESCRIPTION}
-
-
-def add_to_tiff(file: BinaryIO, block: bytes) -> None:
-    """Add the fields of an EXIF block to a little-endian classic TIFF that is open for reading and writing.
-
-    The file's directory is written anew at its end, so that the EXIF directory can follow; pixels stay put.
-
-    Raises:
-        ValueError: The block does not start like a TIFF.
-    """
-    said = {tag: field for tag, field in parse(block).items() if tag in _DESCRIPTIVE}
-    directory = read_directory(file) | said
-    end = file.seek(0, os.SEEK_END)
-    at = end + end % 2
-    file.write(bytes(at - end) + pack(directory, at))
-    file.seek(4)
-    file.write(struct.pack("<I", at))
 
 
 def set_upright(samples: NDArray[Any], orientation: int) -> NDArray[Any]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from defusion.imaging.picture import Picture, quantised
+from defusion.imaging.picture import Picture, to_array
 
 #: Widest that a panel is drawn.
 _PANEL_PX = 480
@@ -26,7 +26,7 @@ def labelled_panels(panels: Mapping[str, Picture], columns: int = 3) -> Picture:
     from PIL import Image, ImageDraw, ImageFont
 
     pictures = list(panels.values())
-    height, width, _ = pictures[0].pixels.shape
+    height, width = pictures[0].height, pictures[0].width
     scale = min(1.0, _PANEL_PX / width)
     wide, high = max(1, round(width * scale)), max(1, round(height * scale))
     font_px = max(11, wide // 20)
@@ -40,7 +40,7 @@ def labelled_panels(panels: Mapping[str, Picture], columns: int = 3) -> Picture:
         row, column = divmod(number, columns)
         left, top = _GAP_PX + column * (wide + _GAP_PX), row * (high + label)
         draw.text((left, top + _GAP_PX), name.replace("_", " "), "black", font)
-        panel = Image.fromarray(quantised(picture.pixels, np.uint8)).resize((wide, high), Image.Resampling.LANCZOS)
+        samples = to_array(picture, like=np.empty((1, 1, 3), np.uint8))
+        panel = Image.fromarray(samples).resize((wide, high), Image.Resampling.LANCZOS)
         sheet.paste(panel, (left, top + label))
-    pixels = np.asarray(sheet, np.float32) / np.float32(255)
-    return Picture(pixels, "uint8")
+    return Picture(np.asarray(sheet))

@@ -2,49 +2,61 @@
 
 from __future__ import annotations
 
-import io
 import os
 import secrets
+import shutil
 import struct
-import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
+import numpy as np
 from numpy.typing import NDArray
 
 from defusion.errors import ImageError
-from defusion.imaging import exif
-from defusion.imaging.picture import Depth, Picture, quantised
+from defusion.imaging import encode, exr
+from defusion.imaging.encode import Encoder, Layout
+from defusion.imaging.exif import PREFIX
+from defusion.imaging.picture import DEPTHS, Depth, Picture, bands, converted
 
 
 class _Format(NamedTuple):
     name: str
+    encoder: Callable[[BinaryIO, Layout], Encoder]
     depths: tuple[Depth, ...]
-    """Sample types that it holds; a deeper picture is rounded to the last."""
-    longest_side: int
+    """Sample types that it holds; a picture of another gets the last."""
+    longest_side: int = 2**31 - 1
     grey: bool = True
     """It holds pictures of one channel."""
+    profile_and_exif: bool = True
+    """It holds them."""
+    by_bands: bool = False
+    """It is written as the bands come, and hardly smaller than its samples."""
 
 
-_PNG = _Format("PNG", ("uint8", "uint16"), 2**31 - 1)
-_JPEG = _Format("JPEG", ("uint8",), 65_500)
-_WEBP = _Format("WebP", ("uint8",), 16_383, grey=False)
-_TIFF = _Format("TIFF", ("uint8", "uint16", "float32"), 2**31 - 1)
-_FORMATS = {".png": _PNG, ".jpg": _JPEG, ".jpeg": _JPEG, ".webp": _WEBP, ".tif": _TIFF, ".tiff": _TIFF}
+_PNG = _Format("PNG", encode.PngEncoder, ("uint8", "uint16"), by_bands=True)
+_JPEG = _Format("JPEG", encode.JpegEncoder, ("uint8",), 65_500)
+_WEBP = _Format("WebP", encode.WebpEncoder, ("uint8",), 16_383, grey=False)
+_TIFF = _Format("TIFF", encode.TiffEncoder, DEPTHS, by_bands=True)
+_EXR = _Format("EXR", encode.ExrEncoder, ("float32",), profile_and_exif=False)
+_FORMATS = {
+    **{".png": _PNG, ".jpg": _JPEG, ".jpeg": _JPEG, ".webp": _WEBP},
+    **{".tif": _TIFF, ".tiff": _TIFF, ".exr": _EXR},
+}
 
 _BITS = {"uint8": "8-bit", "uint16": "16-bit", "float32": "float"}
 
 # What one APP1 segment of a JPEG holds beside its own length and the prefix.
-_JPEG_EXIF_LIMIT = 65_533 - len(exif.PREFIX)
+_JPEG_EXIF_LIMIT = 65_533 - len(PREFIX)
 
 
 def check_output(path: str | os.PathLike[str]) -> None:
     """Make sure, before any work, that a picture can be written to a path.
 
     Raises:
-        ImageError: An unknown suffix, a folder in the file's place, or no folder to write into.
+        ImageError: An unknown suffix, a folder in the file's place, no folder to write into, or a format whose extra
+            is not installed.
     """
     path = Path(path)
     if path.is_dir():
@@ -52,6 +64,8 @@ def check_output(path: str | os.PathLike[str]) -> None:
     if path.suffix.lower() not in _FORMATS:
         suffix = f"the suffix {path.suffix}" if path.suffix else "no suffix"
         raise ImageError(f"{path} has {suffix}; expected one of {', '.join(_FORMATS)}: rename the output.")
+    if _FORMATS[path.suffix.lower()] is _EXR:
+        exr.library(path.name)
     folder = path.resolve().parent
     if not folder.is_dir():
         raise ImageError(f"{path} cannot be written, there is no folder {folder}; create it first.")
@@ -76,118 +90,204 @@ def make_folder(path: str | os.PathLike[str]) -> None:
     check_output(path / "any.png")
 
 
-def write(path: str | os.PathLike[str], picture: Picture) -> tuple[str, ...]:
-    """Write a picture in the format of the path's suffix, with its ICC profile and EXIF.
+@contextmanager
+def open_output(
+    path: str | os.PathLike[str],
+    *,
+    height: int,
+    width: int,
+    channels: int,
+    depth: Depth,
+    icc: bytes | None = None,
+    exif: bytes | None = None,
+) -> Iterator[PictureWriter]:
+    """Opens a picture file that is written band by band, in the format of the path's suffix.
 
-    JPEG is written at quality 95 without chroma subsampling, WebP lossless, TIFF with deflate and predictor.
-    A grey picture gets one channel (WebP: three). The file appears whole or not at all.
+    TIFF and PNG are written as the bands come; of the others the whole picture is held, in its depth. JPEG is written
+    at quality 95 without chroma subsampling, WebP lossless, TIFF with deflate and predictor, as BigTIFF from about
+    4 GiB of samples. The file appears at the end, whole, or not at all; one that is there is replaced.
 
     Args:
-        path: File to write, ending in .png, .jpg, .jpeg, .webp, .tif or .tiff; one that is there is replaced.
-        picture: What to write. Its pixels are clipped to [0, 1].
+        path: File to write; `check_output` tells the suffixes.
+        height: Rows of the picture; as many have to be appended.
+        width: Pixels in a row.
+        channels: 1 for grey (WebP gets three all the same) or 3 for RGB.
+        depth: Sample type; one that the format does not hold is rounded to what it holds, with a note.
+        icc: ICC profile to embed; dropped, with a note, if it is not for pictures of so many channels.
+        exif: EXIF block to embed.
 
-    Returns:
-        What the format could not hold, one short sentence each; the picture's own notes are not repeated.
+    Yields:
+        The writer. Its notes tell what the format cannot hold.
 
     Raises:
-        ImageError: The path cannot be written, the disk is full, the pixels hold NaN, or a side is too long.
+        ImageError: The path cannot be written, the disk is full or will be, the pixels hold NaN, rows are missing,
+            or a side is too long for the format.
+
+    Example:
+        >>> import tempfile
+        >>> rows = np.full((8, 32, 3), 0.5, np.float32)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     with open_output(f"{folder}/a.tif", height=16, width=32, channels=3, depth="uint16") as out:
+        ...         out.append(rows)
+        ...         out.append(rows)
     """
     check_output(path)
     # A link stays a link: what it points at is replaced.
     target = Path(path).resolve()
     form = _FORMATS[Path(path).suffix.lower()]
     name = Path(path).name
-    height, width, _ = picture.pixels.shape
     if max(height, width) > form.longest_side:
         raise ImageError(
             f"{path} would be {width}x{height} pixels, {form.name} ends at {form.longest_side} a side; "
             "choose PNG or TIFF."
         )
-    depth, notes = picture.depth, []
-    if depth not in form.depths:
-        depth = form.depths[-1]
-        holds = _BITS[depth].removesuffix("-bit")
-        notes.append(f"{name}: {form.name} holds {holds} bits, {_BITS[picture.depth]} result rounded to {holds}")
-    one_channel = picture.grey and form.grey
-    samples = quantised(picture.pixels[..., 0] if one_channel else picture.pixels, depth)
-    icc, block = picture.icc, picture.exif and picture.exif.removeprefix(exif.PREFIX)
-    if icc and icc[16:20] != (b"GRAY" if one_channel else b"RGB "):
+    notes = []
+    held = depth if depth in form.depths else form.depths[-1]
+    if DEPTHS.index(held) < DEPTHS.index(depth):
+        bits = _BITS[held].removesuffix("-bit")
+        notes.append(f"{name}: {form.name} holds {bits} bits, {_BITS[depth]} result rounded to {bits}")
+    elif held != depth:
+        notes.append(f"{name}: values written as they are, where {form.name} has linear light")
+    stored_channels = channels if form.grey else 3
+    block = exif and exif.removeprefix(PREFIX)
+    if icc and icc[16:20] != (b"GRAY" if stored_channels == 1 else b"RGB "):
         icc = None
-        notes.append(f"{name}: ICC profile dropped, it is not for {'grey' if one_channel else 'RGB'}")
+        notes.append(f"{name}: ICC profile dropped, it is not for {'grey' if stored_channels == 1 else 'RGB'}")
+    if icc and not form.profile_and_exif:
+        icc = None
+        notes.append(f"{name}: ICC profile dropped, {form.name} holds none")
+    if block and not form.profile_and_exif:
+        block = None
+        notes.append(f"{name}: EXIF dropped, {form.name} holds none")
     if block and form is _JPEG and len(block) > _JPEG_EXIF_LIMIT:
         block = None
         notes.append(f"{name}: EXIF dropped, it is too long for JPEG")
-    try:
-        with _moved_into_place(target) as file:
-            if form is _TIFF:
-                _write_tiff(file, samples, icc, block)
-            else:
-                file.write(_png(samples, icc, block) if form is _PNG else _by_pillow(form, samples, icc, block))
-    except (OSError, ValueError, struct.error) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise ImageError(f"{path} could not be written ({reason}); make room or choose another output.") from error
-    return tuple(notes)
+    layout = Layout(height, width, stored_channels, np.dtype(held), icc, block)
+    _check_room(path, target.parent, form, layout)
+    with _moved_into_place(path, target) as file:
+        with _telling_failure(path):
+            encoder = form.encoder(file, layout)
+        writer = PictureWriter(path, encoder, layout, channels, tuple(notes))
+        yield writer
+        writer._finish()
+
+
+class PictureWriter:
+    """A picture file on its way, made by `open_output`."""
+
+    notes: tuple[str, ...]
+    """What the format cannot hold, one short sentence each."""
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        encoder: Encoder,
+        layout: Layout,
+        channels: int,
+        notes: tuple[str, ...],
+    ) -> None:
+        self.notes = notes
+        self._path, self._encoder, self._layout, self._channels = path, encoder, layout, channels
+        self._rows = 0
+
+    def append(self, rows: NDArray[Any]) -> None:
+        """Writes the next rows, below those before.
+
+        Args:
+            rows: [h, W, C], pixels of float32 in [0, 1], clipped to that, or samples of uint8 or uint16.
+
+        Raises:
+            ImageError: The rows do not fit, hold NaN, or the disk is full.
+        """
+        layout = self._layout
+        left = layout.height - self._rows
+        if rows.ndim != 3 or rows.shape[1:] != (layout.width, self._channels) or len(rows) > left:
+            raise ImageError(
+                f"{self._path} came to rows of shape {rows.shape}, expected ({left} or fewer, {layout.width}, "
+                f"{self._channels}); append each row once."
+            )
+        if not len(rows):
+            return
+        samples = converted(rows, layout.dtype)
+        if layout.channels > self._channels:
+            samples = np.repeat(samples, layout.channels, axis=2)
+        with _telling_failure(self._path):
+            self._encoder.add(samples)
+        self._rows += len(rows)
+
+    def _finish(self) -> None:
+        if self._rows < self._layout.height:
+            raise ImageError(
+                f"{self._path} came to {self._rows} rows, expected {self._layout.height}; append them all."
+            )
+        with _telling_failure(self._path):
+            self._encoder.finish()
+
+
+def write(path: str | os.PathLike[str], picture: Picture) -> tuple[str, ...]:
+    """Write a picture with its ICC profile and EXIF, as `open_output` does.
+
+    Args:
+        path: File to write.
+        picture: What to write. Float samples are clipped to [0, 1].
+
+    Returns:
+        What the format could not hold, one short sentence each; the picture's own notes are not repeated.
+
+    Raises:
+        ImageError: As `open_output`; or the picture is read from its file here, and that is damaged.
+    """
+    with open_output(
+        path,
+        height=picture.height,
+        width=picture.width,
+        channels=picture.samples.shape[2],
+        depth=picture.depth,
+        icc=picture.icc,
+        exif=picture.exif,
+    ) as out:
+        for rows in bands(picture.height, picture.width):
+            out.append(picture.samples[rows, :])
+    return out.notes
+
+
+def _check_room(path: str | os.PathLike[str], folder: Path, form: _Format, layout: Layout) -> None:
+    """Makes sure, before a long work, that what is hardly compressed will find room."""
+    needed, free = layout.height * layout.row_bytes, shutil.disk_usage(folder).free
+    if form.by_bands and needed > free:
+        raise ImageError(
+            f"{path} takes up to {needed / 1e6:.0f} MB, its disk has {free / 1e6:.0f} MB free; make room or choose "
+            "another output."
+        )
 
 
 @contextmanager
-def _moved_into_place(target: Path) -> Iterator[BinaryIO]:
+def _moved_into_place(path: str | os.PathLike[str], target: Path) -> Iterator[BinaryIO]:
     """Open a temporary file beside `target` that takes its name at the end, or is gone after any failure."""
     part = target.with_name(f".defusion-{os.getpid()}-{secrets.token_hex(4)}.part")
+    file: BinaryIO | None = None
     try:
-        with part.open("x+b") as file:
-            yield file
-        part.replace(target)
+        with _telling_failure(path):
+            file = part.open("x+b")
+        yield file
+        with _telling_failure(path):
+            file.close()
+            part.replace(target)
     except BaseException:
+        if file is not None:
+            with suppress(OSError):  # closing tries once more to write what a full disk did not take
+                file.close()
         part.unlink(missing_ok=True)
         raise
 
 
-def _png(samples: NDArray[Any], icc: bytes | None, block: bytes | None) -> bytes:
-    import imagecodecs
-
-    # As small as adaptive filters at level 6 on photographs, in a quarter of their time.
-    encoded = bytes(
-        imagecodecs.png_encode(
-            samples, level=1, strategy=imagecodecs.PNG.STRATEGY.RLE, filter=imagecodecs.PNG.FILTER.SUB
-        )
-    )
-    profile = _png_chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(icc)) if icc else b""
-    shot = _png_chunk(b"eXIf", block) if block else b""
-    header = 8 + 4 + 4 + 13 + 4  # signature and IHDR, which the profile has to follow
-    return encoded[:header] + profile + shot + encoded[header:]
-
-
-def _png_chunk(kind: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-
-def _by_pillow(form: _Format, samples: NDArray[Any], icc: bytes | None, block: bytes | None) -> bytes:
-    from PIL import Image
-
-    # WebP: lossless at its least effort, since the lossy kind halves the chroma and takes longer.
-    options: dict[str, Any] = (
-        {"quality": 95, "subsampling": 0} if form is _JPEG else {"lossless": True, "quality": 0, "method": 0}
-    )
-    encoded = io.BytesIO()
-    shot = exif.PREFIX + block if block else b""
-    Image.fromarray(samples).save(encoded, form.name, icc_profile=icc or b"", exif=shot, **options)
-    return encoded.getvalue()
-
-
-def _write_tiff(file: BinaryIO, samples: NDArray[Any], icc: bytes | None, block: bytes | None) -> None:
-    import tifffile
-
-    tifffile.imwrite(
-        file,
-        samples,
-        byteorder="<",
-        bigtiff=False,
-        photometric="minisblack" if samples.ndim == 2 else "rgb",
-        compression="adobe_deflate",
-        predictor=True,
-        iccprofile=icc,
-        software="",
-        metadata=None,
-    )
-    if block:
-        exif.add_to_tiff(file, block)
+@contextmanager
+def _telling_failure(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Turns what stops an encoder or the file system into one sentence about the output."""
+    try:
+        yield
+    except ImageError:
+        raise
+    except (OSError, ValueError, RuntimeError, struct.error) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ImageError(f"{path} could not be written ({reason}); make room or choose another output.") from error

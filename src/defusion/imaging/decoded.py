@@ -1,0 +1,54 @@
+"""What all readers share: a limit for headers, upright pictures of decoded samples, one sentence for damage."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+from numpy.typing import NDArray
+
+from defusion.errors import ImageError
+from defusion.imaging import exif
+from defusion.imaging.picture import Picture, from_array
+
+#: Most bytes of samples that are decoded at once: a few damaged bytes in a header must not take all memory.
+_MOST_BYTES = 2**32
+
+
+@contextmanager
+def telling_damage(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Turns whatever a decoder raises into one sentence about the file."""
+    try:
+        yield
+    except ImageError:
+        raise
+    except MemoryError as error:
+        raise ImageError(f"{path} does not fit into memory; use a machine with more, or crop it.") from error
+    except Exception as error:  # damaged bytes reach six C libraries, each with exceptions of its own
+        raise ImageError(f"{path} is truncated or damaged ({error}); export or copy it again.") from error
+
+
+def check_bytes(name: str, width: int, height: int, pixel_bytes: int) -> None:
+    """Makes sure, before samples are decoded at once, that they can be.
+
+    Raises:
+        ImageError: They would take more than 4 GiB.
+    """
+    if width * height * pixel_bytes > _MOST_BYTES:
+        size = f"{width * height * pixel_bytes / 1e9:.1f} GB"
+        raise ImageError(
+            f"{name} says that it is {width}x{height} pixels, {size} of samples; "
+            f"expected {_MOST_BYTES / 1e9:.1f} GB at most: crop it, make it a TIFF of strips or tiles, or copy it "
+            "again if it is damaged."
+        )
+
+
+def upright(
+    name: str, samples: NDArray[Any], icc: bytes | None, fields: exif.Directory, notes: Sequence[str] = ()
+) -> Picture:
+    """Makes a picture of decoded samples and the EXIF fields and profile found beside them."""
+    picture = from_array(exif.set_upright(samples, exif.orientation(fields)), name)
+    return replace(picture, icc=icc or None, exif=exif.upright_block(fields), notes=(*notes, *picture.notes))

@@ -1,0 +1,77 @@
+"""OpenEXR in and out: linear values, taken and written as they are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from defusion.errors import ImageError
+from defusion.imaging.decoded import check_bytes
+from defusion.imaging.picture import Picture, from_array
+
+START = b"\x76\x2f\x31\x01"
+
+_COLOURS = ("R", "G", "B")
+_GREY = ("Y",)
+
+
+def read_exr(file: BinaryIO, name: str) -> Picture:
+    """Reads the channels R, G and B, or Y, of an EXR that is open at a path.
+
+    Raises:
+        ImageError: OpenEXR is not installed, there are no such channels at full size, or values are NaN or
+            outside [0, 1].
+        Exception: The file is damaged.
+    """
+    openexr = library(name)
+    with openexr.File(file.name, header_only=True) as description:
+        header = description.header()
+    (left, top), (right, bottom) = header["dataWindow"]
+    check_bytes(name, int(right) - int(left) + 1, int(bottom) - int(top) + 1, 4 * len(header["channels"]))
+    with openexr.File(file.name, separate_channels=True) as opened:
+        channels, parts = opened.channels(), len(opened.parts)
+    wanted = _COLOURS if channels.keys() >= set(_COLOURS) else _GREY
+    planes = [channels[each].pixels for each in wanted if each in channels]
+    if not planes or any(
+        each.ndim != 2 or each.shape != planes[0].shape or each.dtype.kind != "f" for each in planes
+    ):
+        raise ImageError(
+            f"{name} has the channels {', '.join(channels)}; expected R, G and B, or Y, of half or float: export it "
+            "so."
+        )
+    samples = np.stack(planes, axis=2, dtype=np.float32)
+    notes = [f"{name}: linear values used as they are"]
+    if extra := [each for each in channels if each not in wanted]:
+        notes.append(f"{name}: channels {', '.join(extra)} left out")
+    if parts > 1:
+        notes.append(f"{name}: first of {parts} parts used")
+    return Picture(from_array(samples, name).samples, notes=tuple(notes))
+
+
+def write_exr(path: Path, samples: NDArray[np.float32]) -> None:
+    """Writes HxWx1 or HxWx3 float samples.
+
+    Raises:
+        RuntimeError: The disk is full.
+    """
+    openexr = library(path.name)
+    channels = {"RGB": samples} if samples.shape[2] == 3 else {"Y": np.ascontiguousarray(samples[..., 0])}
+    header = {"compression": openexr.ZIP_COMPRESSION, "type": openexr.scanlineimage}
+    with openexr.File(header, channels) as opened:
+        opened.write(str(path))
+
+
+def library(name: str) -> Any:
+    """The module OpenEXR.
+
+    Raises:
+        ImageError: It is not installed.
+    """
+    try:
+        import OpenEXR
+    except ImportError:
+        raise ImageError(f'{name} is an EXR, which OpenEXR reads and writes: pip install "defusion[exr]"') from None
+    return OpenEXR

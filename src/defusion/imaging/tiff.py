@@ -1,0 +1,237 @@
+"""TIFF in: by strips or tiles where the layout allows, so that a picture takes the memory of what is looked at."""
+
+from __future__ import annotations
+
+import logging
+import math
+import operator
+import os
+import threading
+import weakref
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import product
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from defusion.errors import ImageError
+from defusion.imaging import exif
+from defusion.imaging.decoded import check_bytes, telling_damage, upright
+from defusion.imaging.picture import DEPTHS, LazySamples, Picture, check_range, without_alpha
+from defusion.imaging.profile import cmyk_to_srgb
+
+#: Pictures of up to so many bytes are decoded at once.
+_AT_ONCE_BYTES = 2**24
+
+#: Decoded strips and tiles that are kept amount to so many rows of the picture: twice those of a row of tiles of
+#: 1024 pixels, so that neighbours in a row, and the halo of the next row, are decoded once.
+_KEPT_ROWS = 2048
+
+#: Size of the strips that uncompressed pictures are read in.
+_STRIP_BYTES = 2**19
+
+_THREADS = min(8, os.cpu_count() or 1)
+_ICC_PROFILE = 34675  # TIFF tag
+_SILENCE = logging.NullHandler()
+
+
+def read_tiff(file: BinaryIO, name: str) -> Picture:
+    """Reads the first page of a TIFF that is open at a path, by strips or tiles if it is large.
+
+    Raises:
+        ImageError: The samples cannot be fused.
+        Exception: The file is damaged.
+    """
+    import tifffile
+
+    # Its remarks about odd tags would reach stderr by way of logging's last resort.
+    logging.getLogger("tifffile").addHandler(_SILENCE)
+    with tifffile.TiffFile(file) as tif:
+        page: Any = tif.pages[0]
+        if max(map(operator.add, page.dataoffsets, page.databytecounts)) > tif.filehandle.size:
+            raise ValueError("the file ends before its last pixels")
+        notes = [f"{name}: first of {len(tif.pages)} pages used"] if len(tif.pages) > 1 else []
+        icc = None if page.photometric == tifffile.PHOTOMETRIC.SEPARATED else page.tags.valueof(_ICC_PROFILE)
+        fields = exif.read_directory(file)
+        if page.is_imagej or page.is_ome or page.is_shaped:
+            fields = exif.without_description(fields)
+        if exif.orientation(fields) == 1 and _by_segments(page):
+            samples = TiffSamples(Path(file.name), page)
+            return Picture(samples, icc or None, exif.upright_block(fields), tuple(notes))
+        check_bytes(name, page.imagewidth, page.imagelength, page.samplesperpixel * max(1, page.bitspersample // 8))
+        decoded, changes = _decoded(page, name)
+        return upright(name, decoded, icc, fields, [*changes, *notes])
+
+
+class TiffSamples(LazySamples):
+    """The samples of a TIFF page, whose strips or tiles are decoded when a region touches them.
+
+    Args:
+        path: The file; it stays open as long as this lives.
+        page: A page of it, as tifffile describes it, for which `_by_segments` holds.
+    """
+
+    def __init__(self, path: Path, page: Any) -> None:
+        self.shape = (page.imagelength, page.imagewidth, page.samplesperpixel)
+        self.dtype = np.dtype(page.dtype)
+        self._path = path
+        self._segment_high, self._segment_wide, self._places, self._decode = _layout(page)
+        self._across = math.ceil(page.imagewidth / self._segment_wide)
+        row_bytes = page.imagewidth * page.samplesperpixel * self.dtype.itemsize
+        self._room = max(_KEPT_ROWS, 2 * self._segment_high) * row_bytes
+        self._kept: OrderedDict[int, NDArray[Any]] = OrderedDict()
+        self._kept_bytes = 0
+        self._lock = threading.Lock()
+        self._file = path.open("rb")
+        weakref.finalize(self, self._file.close)
+
+    def made(self, rows: range, columns: range) -> NDArray[Any]:
+        """Decodes what a region touches.
+
+        Raises:
+            ImageError: A strip or tile is damaged, or holds floats that are NaN or outside [0, 1].
+        """
+        high, wide = self._segment_high, self._segment_wide
+        samples = np.empty((len(rows), len(columns), self.shape[2]), self.dtype)
+
+        def paste(place: tuple[int, int]) -> None:
+            down, across = place
+            to_rows, from_rows = _overlap(rows, down * high, high)
+            to_columns, from_columns = _overlap(columns, across * wide, wide)
+            samples[to_rows, to_columns] = self._segment(down * self._across + across)[from_rows, from_columns]
+
+        touched = list(product(sorted({row // high for row in rows}), sorted({column // wide for column in columns})))
+        if len(touched) == 1:
+            paste(touched[0])
+        else:
+            with ThreadPoolExecutor(_THREADS) as pool:
+                for _ in pool.map(paste, touched):
+                    pass
+        return samples
+
+    def _segment(self, number: int) -> NDArray[Any]:
+        """Decodes a strip or tile [h, w, C], or finds it among those kept."""
+        with telling_damage(self._path):
+            with self._lock:
+                if number in self._kept:
+                    self._kept.move_to_end(number)
+                    return self._kept[number]
+                offset, size = self._places[number]
+                self._file.seek(offset)
+                data = self._file.read(size)
+            if len(data) < size:
+                raise ValueError("the file ends before its last pixels")
+            segment = self._decode(data, number)
+            height, width = self.shape[0], self.shape[1]
+            down, across = divmod(number, self._across)
+            # What a tile has beyond the picture's edge is nobody's.
+            segment = segment[: height - down * self._segment_high, : width - across * self._segment_wide]
+            if self.dtype.kind == "f":
+                check_range(segment, self._path.name)
+        with self._lock:
+            if number not in self._kept:  # another thread may have been as fast
+                self._kept[number] = segment
+                self._kept_bytes += segment.nbytes
+            while self._kept_bytes > self._room:
+                self._kept_bytes -= self._kept.popitem(last=False)[1].nbytes
+        return segment
+
+
+def _by_segments(page: Any) -> bool:
+    """Says whether a page is large, plain grey or RGB, and cut small enough to be decoded in pieces."""
+    from tifffile import PHOTOMETRIC
+
+    if page.axes not in ("YX", "YXS") or page.dtype not in DEPTHS or page.nbytes <= _AT_ONCE_BYTES:
+        return False
+    rgb = _is_rgb(page)
+    high, wide = (page.tilelength, page.tilewidth) if page.is_tiled else (page.rowsperstrip, page.imagewidth)
+    piece_bytes = high * wide * page.samplesperpixel * page.dtype.itemsize
+    return bool(
+        (rgb or page.photometric == PHOTOMETRIC.MINISBLACK)
+        and page.samplesperpixel == (3 if rgb else 1)
+        and page.bitspersample == 8 * page.dtype.itemsize
+        and (page.is_final or 4 * piece_bytes <= page.nbytes)
+    )
+
+
+def _layout(page: Any) -> tuple[int, int, Sequence[tuple[int, int]], Callable[[bytes, int], NDArray[Any]]]:
+    """Height and width of a page's segments, offset and size of each in the file, and what decodes one."""
+    height, width, channels, dtype = page.imagelength, page.imagewidth, page.samplesperpixel, np.dtype(page.dtype)
+    if page.is_final:  # rows upon rows, to be cut as suits us
+        row_bytes = width * channels * dtype.itemsize
+        high = min(height, max(1, _STRIP_BYTES // row_bytes))
+        start, stored = page.dataoffsets[0], dtype.newbyteorder(page.parent.byteorder)
+        places = [(start + top * row_bytes, min(high, height - top) * row_bytes) for top in range(0, height, high)]
+        return (
+            high,
+            width,
+            places,
+            lambda data, _: np.frombuffer(data, stored).reshape(-1, width, channels).astype(dtype, copy=False),
+        )
+    high, wide = (page.tilelength, page.tilewidth) if page.is_tiled else (min(page.rowsperstrip, height), width)
+    places = list(zip(page.dataoffsets, page.databytecounts, strict=True))
+    if len(places) != (expected := math.ceil(height / high) * math.ceil(width / wide)):
+        raise ValueError(f"it has {len(places)} strips or tiles of {expected}")
+    decode, tables, empty = page.decode, page.jpegtables, page.nodata
+
+    def decoded(data: bytes, number: int) -> NDArray[Any]:
+        if not data:  # a hole in a sparse file
+            return np.full((high, wide, channels), empty, dtype)
+        segment: NDArray[Any] = decode(data, number, jpegtables=tables)[0][0]
+        return segment
+
+    return high, wide, places, decoded
+
+
+def _overlap(wanted: range, first: int, length: int) -> tuple[slice, slice]:
+    """Where the indices of `wanted` in [first, first + length) lie: in the result, and in the segment."""
+    start = max(0, math.ceil((first - wanted.start) / wanted.step))
+    stop = max(start, min(len(wanted), math.ceil((first + length - wanted.start) / wanted.step)))
+    inside = wanted.start + start * wanted.step - first
+    return slice(start, stop), slice(inside, inside + (stop - start) * wanted.step, wanted.step)
+
+
+def _is_rgb(page: Any) -> bool:
+    """JPEG inside TIFF is decoded to RGB; other YCbCr stays as it is."""
+    from tifffile import COMPRESSION, PHOTOMETRIC
+
+    of_jpeg = page.photometric == PHOTOMETRIC.YCBCR and page.compression in (COMPRESSION.JPEG, COMPRESSION.OJPEG)
+    return bool(page.photometric == PHOTOMETRIC.RGB or of_jpeg)
+
+
+def _decoded(page: Any, name: str) -> tuple[NDArray[Any], list[str]]:
+    """HxWxC grey or RGB samples of a whole page, and what was changed to get them."""
+    from tifffile import PHOTOMETRIC
+
+    photometric = page.photometric
+    if page.axes not in ("YX", "YXS", "SYX"):
+        raise ImageError(f"{name} holds a volume of shape {page.shape}; expected one plane: export a slice of it.")
+    samples: NDArray[Any] = page.asarray()
+    if photometric == PHOTOMETRIC.PALETTE:
+        palette = (page.colormap >> 8).astype(np.uint8).T
+        return palette[samples], [f"{name}: palette turned into RGB"]
+    if page.bitspersample not in (1, 8 * samples.itemsize):
+        raise ImageError(
+            f"{name} holds samples of {page.bitspersample} bits; expected 1, 8 or 16 bits, or floats: "
+            "convert it first."
+        )
+    samples = np.moveaxis(samples, 0, 2) if page.axes == "SYX" else samples.reshape(*samples.shape[:2], -1)
+    if photometric == PHOTOMETRIC.SEPARATED and samples.dtype == np.uint8 and samples.shape[2] >= 4:
+        cmyk, dropped = without_alpha(samples, 4, name)
+        return cmyk_to_srgb(cmyk, page.tags.valueof(_ICC_PROFILE)), [*dropped, f"{name}: CMYK turned into sRGB"]
+    rgb = _is_rgb(page)
+    if not rgb and photometric not in (PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.MINISWHITE):
+        kind = getattr(photometric, "name", photometric)
+        raise ImageError(
+            f"{name} holds {samples.dtype} samples of kind {kind}; expected grey, RGB or 8-bit CMYK: "
+            "convert it first."
+        )
+    samples, dropped = without_alpha(samples, 3 if rgb else 1, name)
+    if photometric == PHOTOMETRIC.MINISWHITE:
+        samples = 1 - samples if samples.dtype.kind == "f" else ~samples
+    one_bit = [f"{name}: 1-bit picture read as 8-bit grey"] if samples.dtype == np.bool_ else []
+    return samples, [*dropped, *one_bit]
