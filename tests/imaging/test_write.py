@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
+import subprocess
+import sys
+import tracemalloc
 from dataclasses import replace
 
 import imagecodecs
@@ -15,7 +19,7 @@ from PIL.TiffImagePlugin import IFDRational
 from skimage import data
 
 from defusion.errors import ImageError
-from defusion.imaging import Picture, check_output, from_array, read, write
+from defusion.imaging import Picture, check_output, encode, from_array, open_output, read, write
 
 COLOUR = data.astronaut()[40:140, 100:250]
 GREY = data.camera()[40:140, 100:250]
@@ -295,3 +299,149 @@ def test_the_longest_names_can_be_written(tmp_path):
     name = "n" * 250 + ".png"
     write(tmp_path / name, from_array(COLOUR))
     assert os.listdir(tmp_path) == [name]
+
+
+# ---------------------------------------------------------------------- band by band
+
+
+def written_by_bands(path, samples: np.ndarray, step: int, **facts: object) -> tuple[str, ...]:
+    height, width, channels = samples.shape
+    size = {"height": height, "width": width, "channels": channels}
+    with open_output(path, **size, depth=samples.dtype.name, **facts) as out:
+        for top in range(0, height, step):
+            out.append(samples[top : top + step])
+    return out.notes
+
+
+@pytest.mark.parametrize("suffix", [*SUFFIXES, ".exr"])
+@pytest.mark.parametrize("samples", [COLOUR, GREY[..., np.newaxis], DEEP, FLOAT, FLOAT[..., :1]])
+@pytest.mark.parametrize("step", [1, 7, 64])
+def test_bands_make_the_same_file_as_the_whole(tmp_path, monkeypatch, suffix, samples, step):
+    monkeypatch.setattr(encode, "_STRIP_BYTES", 13 * 150 * 3)
+    facts = {"icc": SRGB, "exif": camera_exif()}
+    notes = written_by_bands(tmp_path / f"a{suffix}", samples, step, **facts)
+    (tmp_path / "b").mkdir()
+    assert write(tmp_path / "b" / f"a{suffix}", Picture(samples, **facts)) == notes
+    both = [read(tmp_path / f"a{suffix}"), read(tmp_path / "b" / f"a{suffix}")]
+    np.testing.assert_array_equal(*(np.asarray(picture.samples) for picture in both))
+    assert len({(picture.depth, picture.grey, picture.icc, picture.exif) for picture in both}) == 1
+
+
+def test_bands_of_pixels_and_of_samples_are_the_same(tmp_path):
+    for name, step in {"a.tif": np.float32(1 / 65535), "b.tif": None}.items():
+        with open_output(tmp_path / name, height=100, width=150, channels=3, depth="uint16") as out:
+            out.append(DEEP if step is None else DEEP * step)
+    assert (tmp_path / "a.tif").read_bytes() == (tmp_path / "b.tif").read_bytes()
+
+
+@pytest.mark.parametrize("samples", [COLOUR, DEEP, FLOAT, GREY[..., np.newaxis]])
+def test_big_tiffs_are_read_by_others(tmp_path, monkeypatch, samples):
+    monkeypatch.setattr(encode, "_CLASSIC_BYTES", samples.nbytes - 1)
+    icc = GREY_PROFILE if samples.shape[2] == 1 else SRGB
+    assert write(tmp_path / "a.tif", Picture(samples, icc=icc, exif=camera_exif())) == ()
+    with tifffile.TiffFile(tmp_path / "a.tif") as tif:
+        assert tif.is_bigtiff
+        assert tif.pages[0].tags["ExifTag"].value["ISOSpeedRatings"] == 400
+        assert tif.pages[0].tags[34675].value == icc
+    np.testing.assert_array_equal(samples_of(tmp_path / "a.tif"), samples.squeeze())
+    again = read(tmp_path / "a.tif")
+    assert again.icc == icc
+    exif = Image.Exif()
+    exif.load(again.exif)
+    assert_camera_exif(exif)
+
+
+def test_classic_tiffs_stay_classic(tmp_path, monkeypatch):
+    monkeypatch.setattr(encode, "_CLASSIC_BYTES", COLOUR.nbytes)
+    write(tmp_path / "a.tif", Picture(COLOUR))
+    with tifffile.TiffFile(tmp_path / "a.tif") as tif:
+        assert not tif.is_bigtiff
+
+
+def test_rows_have_to_fit_and_be_complete(tmp_path):
+    size = {"height": 10, "width": 150, "channels": 3, "depth": "uint8"}
+    for wrong in (COLOUR[:11], COLOUR[:2, :149], COLOUR[:2, :, :1], COLOUR[0]):
+        with (
+            pytest.raises(ImageError, match=r"expected \(10 or fewer, 150, 3\)"),
+            open_output(tmp_path / "a.tif", **size) as out,
+        ):
+            out.append(wrong)
+    with (
+        pytest.raises(ImageError, match="came to 9 rows, expected 10"),
+        open_output(tmp_path / "a.tif", **size) as out,
+    ):
+        out.append(COLOUR[:9])
+        out.append(COLOUR[:0])
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("suffix", [".tif", ".png"])
+def test_files_grow_as_the_bands_come(tmp_path, suffix):
+    noise = np.random.default_rng(0).integers(0, 2**16, (64, 1000, 3)).astype(np.uint16)
+    rows = 64 * 20
+    tracemalloc.start()
+    try:
+        with open_output(tmp_path / f"a{suffix}", height=rows, width=1000, channels=3, depth="uint16") as out:
+            for _ in range(20):
+                out.append(noise)
+                (part,) = tmp_path.iterdir()
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 12 * noise.nbytes, f"{peak} bytes for bands of {noise.nbytes}"
+    assert not part.exists()
+    np.testing.assert_array_equal(samples_of(tmp_path / f"a{suffix}"), np.tile(noise, (20, 1, 1)))
+
+
+@pytest.mark.parametrize("suffix", [*SUFFIXES, ".exr"])
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, RuntimeError])
+def test_nothing_is_left_of_work_that_stops_between_bands(tmp_path, suffix, error):
+    (tmp_path / f"a{suffix}").write_bytes(b"old")
+    size = {"height": 100, "width": 150, "channels": 3, "depth": "uint8"}
+    with pytest.raises(error), open_output(tmp_path / f"a{suffix}", **size) as out:
+        out.append(COLOUR[:50])
+        raise error
+    assert os.listdir(tmp_path) == [f"a{suffix}"]
+    assert (tmp_path / f"a{suffix}").read_bytes() == b"old"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no SIGTERM")
+def test_a_program_told_to_end_between_bands_leaves_nothing(tmp_path):
+    code = (
+        "import os, signal, sys, numpy as np\n"
+        "from defusion.imaging import open_output\n"
+        "signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))\n"
+        "with open_output(sys.argv[1], height=9, width=9, channels=3, depth='uint8') as out:\n"
+        "    out.append(np.zeros((4, 9, 3), np.uint8))\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    out.append(np.zeros((5, 9, 3), np.uint8))\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code, str(tmp_path / "a.tif")], check=False).returncode == 143
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("suffix", [".tif", ".png"])
+def test_a_disk_that_fills_between_bands_is_told_once(tmp_path, suffix):
+    resource = pytest.importorskip("resource")
+    noise = np.random.default_rng(0).integers(0, 256, (100, 1000, 3)).astype(np.uint8)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (700_000, hard))
+    try:
+        with pytest.raises(ImageError, match=rf"a\{suffix} could not be written \(File too large\); make room"):
+            written_by_bands(tmp_path / f"a{suffix}", np.tile(noise, (10, 1, 1)), 100)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_disk_without_room_is_told_before_work(tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9 - 10**6, 10**6))
+    size = {"height": 1000, "width": 1000, "channels": 3, "depth": "uint16"}
+    for suffix in (".tif", ".png"):
+        with (
+            pytest.raises(ImageError, match="takes up to 6 MB, its disk has 1 MB free; make room"),
+            open_output(tmp_path / f"a{suffix}", **size),
+        ):
+            pytest.fail("the disk has no room")
+    write(tmp_path / "a.jpg", Picture(np.zeros((1000, 1000, 3), np.uint16)))
+    assert os.listdir(tmp_path) == ["a.jpg"]

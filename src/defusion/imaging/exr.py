@@ -27,24 +27,23 @@ def read_exr(file: BinaryIO, name: str) -> Picture:
         Exception: The file is damaged.
     """
     openexr = library(name)
-    with openexr.File(file.name, header_only=True) as description:
-        header = description.header()
-    (left, top), (right, bottom) = header["dataWindow"]
-    check_bytes(name, int(right) - int(left) + 1, int(bottom) - int(top) + 1, 4 * len(header["channels"]))
+    # What a File hands out is emptied when it closes.
+    with openexr.File(file.name, header_only=True) as opened:
+        header = opened.header()
+        (left, top), (right, bottom) = header["dataWindow"]
+        check_bytes(name, int(right) - int(left) + 1, int(bottom) - int(top) + 1, 4 * len(header["channels"]))
     with openexr.File(file.name, separate_channels=True) as opened:
-        channels, parts = opened.channels(), len(opened.parts)
-    wanted = _COLOURS if channels.keys() >= set(_COLOURS) else _GREY
-    planes = [channels[each].pixels for each in wanted if each in channels]
-    if not planes or any(
-        each.ndim != 2 or each.shape != planes[0].shape or each.dtype.kind != "f" for each in planes
-    ):
+        planes = {each: channel.pixels for each, channel in opened.channels().items()}
+        parts = len(opened.parts)
+    wanted = _COLOURS if planes.keys() >= set(_COLOURS) else _GREY
+    size = planes[wanted[0]].shape if wanted[0] in planes else ()
+    if len(size) != 2 or any(planes[each].shape != size or planes[each].dtype.kind != "f" for each in wanted):
         raise ImageError(
-            f"{name} has the channels {', '.join(channels)}; expected R, G and B, or Y, of half or float: export it "
-            "so."
+            f"{name} has the channels {', '.join(planes)}; expected R, G and B, or Y, of half or float: export it so."
         )
-    samples = np.stack(planes, axis=2, dtype=np.float32)
+    samples = np.stack([planes[each] for each in wanted], axis=2, dtype=np.float32)
     notes = [f"{name}: linear values used as they are"]
-    if extra := [each for each in channels if each not in wanted]:
+    if extra := [each for each in planes if each not in wanted]:
         notes.append(f"{name}: channels {', '.join(extra)} left out")
     if parts > 1:
         notes.append(f"{name}: first of {parts} parts used")
