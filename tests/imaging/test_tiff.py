@@ -174,9 +174,7 @@ def test_many_threads_read_one_picture(tmp_path, monkeypatch):
     def look(seed: int) -> bool:
         start.wait()
         corners = np.random.default_rng(seed).integers(0, 90, (40, 2))
-        return all(
-            np.array_equal(samples[y : y + 40, x : x + 40], DEEP[y : y + 40, x : x + 40]) for y, x in corners
-        )
+        return all(np.array_equal(samples[y : y + 40, x : x + 40], DEEP[y : y + 40, x : x + 40]) for y, x in corners)
 
     with ThreadPoolExecutor(8) as pool:
         assert all(pool.map(look, range(8)))

@@ -19,7 +19,7 @@ from PIL.TiffImagePlugin import IFDRational
 from skimage import data
 
 from defusion.errors import ImageError
-from defusion.imaging import Picture, check_output, encode, from_array, open_output, read, write
+from defusion.imaging import Picture, PictureWriter, check_output, encode, from_array, open_output, read, write
 
 COLOUR = data.astronaut()[40:140, 100:250]
 GREY = data.camera()[40:140, 100:250]
@@ -304,6 +304,13 @@ def test_the_longest_names_can_be_written(tmp_path):
 # ---------------------------------------------------------------------- band by band
 
 
+def append_all(out: PictureWriter, *bands: np.ndarray, error: type[BaseException] | None = None) -> None:
+    for rows in bands:
+        out.append(rows)
+    if error:
+        raise error
+
+
 def written_by_bands(path, samples: np.ndarray, step: int, **facts: object) -> tuple[str, ...]:
     height, width, channels = samples.shape
     size = {"height": height, "width": width, "channels": channels}
@@ -370,8 +377,7 @@ def test_rows_have_to_fit_and_be_complete(tmp_path):
         pytest.raises(ImageError, match="came to 9 rows, expected 10"),
         open_output(tmp_path / "a.tif", **size) as out,
     ):
-        out.append(COLOUR[:9])
-        out.append(COLOUR[:0])
+        append_all(out, COLOUR[:9], COLOUR[:0])
     assert os.listdir(tmp_path) == []
 
 
@@ -399,8 +405,7 @@ def test_nothing_is_left_of_work_that_stops_between_bands(tmp_path, suffix, erro
     (tmp_path / f"a{suffix}").write_bytes(b"old")
     size = {"height": 100, "width": 150, "channels": 3, "depth": "uint8"}
     with pytest.raises(error), open_output(tmp_path / f"a{suffix}", **size) as out:
-        out.append(COLOUR[:50])
-        raise error
+        append_all(out, COLOUR[:50], error=error)
     assert os.listdir(tmp_path) == [f"a{suffix}"]
     assert (tmp_path / f"a{suffix}").read_bytes() == b"old"
 

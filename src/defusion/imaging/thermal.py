@@ -32,9 +32,26 @@ _PALETTES: dict[str, list[tuple[int, int, int]]] = {
         *((250, 240, 0), (255, 140, 0), (250, 20, 0), (130, 0, 0)),
     ],
     # black, dark red, red, orange, yellow, white
-    "lava": [(8, 0, 0), (90, 0, 0), (172, 0, 0), (252, 2, 0), (255, 84, 0), (255, 168, 0), (255, 248, 8), (255, 255, 250)],
+    "lava": [
+        (8, 0, 0),
+        (90, 0, 0),
+        (172, 0, 0),
+        (252, 2, 0),
+        (255, 84, 0),
+        (255, 168, 0),
+        (255, 248, 8),
+        (255, 255, 250),
+    ],
     # deep blue, azure, pale blue, then ochre and yellow
-    "arctic": [(6, 4, 90), (10, 50, 200), (20, 130, 244), (120, 200, 236), (150, 150, 140), (190, 130, 40), (250, 200, 60)],
+    "arctic": [
+        (6, 4, 90),
+        (10, 50, 200),
+        (20, 130, 244),
+        (120, 200, 236),
+        (150, 150, 140),
+        (190, 130, 40),
+        (250, 200, 60),
+    ],
 }
 
 #: Names of the palettes that are known.
@@ -50,18 +67,18 @@ class _Line(NamedTuple):
     """From each to the next [n, 3]."""
 
 
-#: A pixel this far from a palette's line, of the cube's side, lies on it. JPEG at quality 90 and cameras whose palette
-#: differs a little from ours stay within it.
+#: A pixel no farther than this from a palette's line, of the cube's side, lies on it.
 _NEAR = 0.09
 
-#: Part of the pixels that have to: a camera writes its scale and its name over the picture.
-_ON_LINE = 0.9
-
-#: Part of the line that they have to fill. A night scene's dark colours are near the dark end of many lines.
-_FILLED = 0.45
-
-#: The line is filled where this part of the pixels falls into a twentieth of it.
+#: Parts into which a line is cut, and the part of the pixels that one has to get to count as filled.
+_BINS = 20
 _BIN_PART = 0.002
+
+#: What a painted picture has to reach: part of the line that is filled; part of its pixels on the line; part of the
+#: pixels on the line in a filled bin, on average, so that a dark background counts once. Of 115 thermal pictures
+#: painted and saved as JPEG of quality 90 none was below 0.25, 0.81 and 0.67; of 500 photographs that filled as much
+#: none was above 0.62 with 0.51, and one night scene at 0.92 had 0.38.
+_FILLED, _ON_LINE, _PURE = 0.25, 0.8, 0.65
 
 _SAMPLE_SIDE = 96
 
@@ -116,12 +133,12 @@ def _distance(pixels: NDArray[np.float32], line: _Line) -> float | None:
     """How far pixels [n, 3] lie from a line on the whole; None if they are not painted with it."""
     place, far = _nearest(pixels, line)
     near = far < _NEAR
-    if near.mean() < _ON_LINE:
-        return None
-    counts, _ = np.histogram(place[near], bins=20, range=(0, 1))
-    if (counts > _BIN_PART * len(pixels)).mean() < _FILLED:
-        return None
-    return float(np.median(far))
+    bins = np.minimum((place * _BINS).astype(int), _BINS - 1)
+    inside, on_line = (np.bincount(bins[which], minlength=_BINS) for which in (slice(None), near))
+    filled = inside > _BIN_PART * len(pixels)
+    purity = np.mean(on_line[filled] / inside[filled])
+    painted = near.mean() >= _ON_LINE and purity >= _PURE and np.mean(on_line > _BIN_PART * len(pixels)) >= _FILLED
+    return float(np.median(far)) if painted else None
 
 
 def _sample(picture: Picture) -> NDArray[np.float32]:
@@ -129,4 +146,5 @@ def _sample(picture: Picture) -> NDArray[np.float32]:
     step = max(1, picture.width // _SAMPLE_SIDE)
     tops = np.unique(np.linspace(0, picture.height - 1, _SAMPLE_SIDE).astype(int))
     rows = [picture.region(slice(top, top + 1), slice(None, None, step)) for top in tops.tolist()]
-    return np.concatenate(rows, axis=1)[0]
+    pixels: NDArray[np.float32] = np.concatenate(rows, axis=1)[0]
+    return pixels

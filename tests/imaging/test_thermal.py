@@ -1,0 +1,112 @@
+"""False colour: recognised through JPEG and captions, led back to temperature, and never seen in photographs."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+from PIL import Image
+from skimage import data, filters
+
+from defusion.imaging import PALETTES, Picture, from_array, read, recognised_palette, thermal_luminance
+from defusion.imaging import thermal as thermal_module
+
+COLOUR_PHOTOGRAPHS = {name: getattr(data, name)() for name in ("astronaut", "cat", "coffee", "rocket")}
+
+
+def heat() -> np.ndarray:
+    """Temperatures as a camera sees them: warm and cold things, soft edges, a little noise."""
+    rng = np.random.default_rng(0)
+    plane = filters.gaussian(data.camera()[::2, ::2].astype(np.float32) / 255, 1.5)
+    plane += rng.normal(0, 0.01, plane.shape)
+    return np.clip((plane - plane.min()) / np.ptp(plane), 0, 1).astype(np.float32)
+
+
+def painted(plane: np.ndarray, palette: str) -> np.ndarray:
+    colours = np.array(thermal_module._PALETTES[palette], np.float64)
+    at = np.linspace(0, 1, len(colours))
+    return np.stack([np.interp(plane, at, colours[:, channel]) for channel in range(3)], axis=2)
+
+
+def as_jpeg(pixels: np.ndarray) -> np.ndarray:
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "JPEG", quality=90)
+    return np.asarray(Image.open(file))
+
+
+@pytest.mark.parametrize("palette", PALETTES)
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_temperature_comes_back(palette, dtype):
+    plane = heat()
+    full = np.iinfo(dtype).max
+    picture = from_array(np.rint(painted(plane, palette) * (full / 255)).astype(dtype))
+    assert recognised_palette(picture) == palette
+    back = thermal_luminance(picture.pixels, palette)
+    assert (back.shape, back.dtype) == ((*plane.shape, 1), np.float32)
+    assert np.abs(back[..., 0] - plane).max() < (0.01 if dtype is np.uint8 else 1e-3)
+
+
+@pytest.mark.parametrize("palette", PALETTES)
+@pytest.mark.parametrize("low", [0.0, 0.35])
+def test_jpeg_and_captions_do_not_hide_a_palette(palette, low):
+    plane = low + heat() * 0.6
+    pixels = painted(plane, palette).round().astype(np.uint8)
+    pixels[:20, :60] = 255  # a name
+    pixels[60:200, 250:] = 30  # a scale
+    picture = from_array(as_jpeg(pixels))
+    assert recognised_palette(picture) == palette
+    back = thermal_luminance(picture.pixels, palette)[..., 0]
+    assert np.abs(back - plane)[20:, :250].mean() < 0.02
+
+
+def test_every_temperature_has_its_place():
+    for palette in PALETTES:
+        ramp = np.linspace(0, 1, 1001)
+        back = thermal_luminance(painted(ramp[np.newaxis], palette).astype(np.float32) / 255, palette)
+        np.testing.assert_allclose(back[0, :, 0], ramp, atol=1e-4)
+
+
+@pytest.mark.parametrize(("map_name", "palette"), [("inferno", "inferno"), ("hot", "lava"), ("jet", "rainbow")])
+def test_palettes_of_others_are_known_by_kinship(map_name, palette):
+    plane = heat()
+    picture = from_array(mpl.colormaps[map_name](plane, bytes=True)[..., :3])
+    assert recognised_palette(picture) == palette
+    back = thermal_luminance(picture.pixels, palette)[..., 0]
+    assert np.corrcoef(back.ravel(), plane.ravel())[0, 1] > 0.98
+
+
+@pytest.mark.parametrize("name", COLOUR_PHOTOGRAPHS)
+@pytest.mark.parametrize("exposure", [0.05, 0.3, 1.0, 3.0])
+def test_photographs_are_never_thermal(name, exposure):
+    pixels = np.clip(COLOUR_PHOTOGRAPHS[name] * exposure, 0, 255).astype(np.uint8)
+    assert recognised_palette(from_array(pixels)) is None
+
+
+@pytest.mark.parametrize("tint", [(1, 1, 1), (1, 0.8, 0.6), (0.5, 0.6, 1), (1, 0, 0)])
+def test_toned_grey_is_not_thermal(tint):
+    assert recognised_palette(from_array((heat()[..., np.newaxis] * tint).astype(np.float32))) is None
+    assert recognised_palette(from_array(heat())) is None
+
+
+def test_one_colour_is_not_thermal():
+    for palette in PALETTES:
+        plane = np.full((40, 60), 0.4)
+        assert recognised_palette(from_array(painted(plane, palette).round().astype(np.uint8))) is None
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 300), (300, 1), (2, 2)])
+def test_tiny_pictures_are_looked_at(shape):
+    assert recognised_palette(Picture(np.zeros((*shape, 3), np.uint8))) is None
+
+
+def test_no_photograph_of_the_benchmarks_is_thermal(shared: Path):
+    folder = shared / "data" / "bench"
+    if not folder.is_dir():
+        pytest.skip(f"no photographs: {folder} is absent")
+    names = [*folder.glob("vifb/*/vis*"), *folder.glob("mefb/*/*"), *sorted(folder.glob("roadscene/*/vis*"))[::4]]
+    seen = {str(name): recognised_palette(read(name)) for name in names}
+    assert len(seen) > 100
+    assert {name: palette for name, palette in seen.items() if palette} == {}
