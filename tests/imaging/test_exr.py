@@ -50,7 +50,7 @@ def test_other_channels_are_left_out_with_a_note(tmp_path):
     [
         ({"Z": FLOAT[..., 0]}, "has the channels Z; expected R, G and B, or Y"),
         ({**planes(FLOAT), "R": np.zeros(FLOAT.shape[:2], np.uint32)}, "of half or float"),
-        (planes(FLOAT * 2), r"values outside \[0, 1\], from 0 to 2"),
+        (planes(FLOAT * 2), r"values outside \[0, 1\], from 0 to 1\.9"),
         (planes(np.where(FLOAT > 0.9, np.float32(np.nan), FLOAT)), "NaN"),
     ],
 )

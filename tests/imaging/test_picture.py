@@ -13,6 +13,7 @@ from hypothesis.extra import numpy as arrays
 
 from defusion.errors import ImageError
 from defusion.imaging import Picture, check_sources, from_array, to_array
+from defusion.imaging import picture as picture_module
 
 SHAPES = st.tuples(st.integers(1, 9), st.integers(1, 9)).flatmap(
     lambda size: st.sampled_from([size, (*size, 1), (*size, 3)])
@@ -141,6 +142,59 @@ def test_nan_is_never_rounded_to_a_number():
 def test_a_picture_of_wrong_samples_cannot_be_made(samples):
     with pytest.raises(ImageError, match="samples came as"):
         Picture(samples)
+
+
+def test_samples_are_kept_as_they_came_without_a_copy():
+    for dtype in (np.uint8, np.uint16, np.float32):
+        array = np.zeros((4, 5, 4), dtype)
+        picture = from_array(array)
+        assert picture.samples.dtype == dtype and picture.samples.shape == (4, 5, 3)
+        assert np.shares_memory(picture.samples, array)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_region_is_part_of_the_pixels(dtype, channels):
+    full = 1 if dtype is np.float32 else np.iinfo(dtype).max
+    array = (np.random.default_rng(0).random((20, 30, channels)) * full).astype(dtype)
+    picture = from_array(array)
+    region = picture.region(slice(3, 9), slice(5, None))
+    assert region.dtype == np.float32 and region.shape == (6, 25, channels)
+    np.testing.assert_array_equal(np.broadcast_to(region, (6, 25, 3)), picture.pixels[3:9, 5:])
+    region[:] = 0
+    assert array[3:9, 5:].max() > 0, "a region is the caller's own"
+
+
+def test_size_is_told_as_people_say_it():
+    picture = from_array(np.zeros((2, 3), np.uint8))
+    assert (picture.height, picture.width, picture.size_text) == (2, 3, "3x2")
+
+
+@pytest.mark.parametrize("depth", ["uint8", "uint16", "float32"])
+def test_a_picture_of_pixels_has_the_depth_asked_for(depth):
+    pixels = np.array([[[-0.5, 0.25, 1.5], [1, 1, 1]]], np.float32)
+    picture = Picture.of_pixels(pixels, depth, icc=b"i", exif=b"e")
+    assert (picture.depth, picture.grey, picture.icc, picture.exif) == (depth, False, b"i", b"e")
+    np.testing.assert_allclose(picture.pixels, np.clip(pixels, 0, 1), atol=0.5 / 255)
+    grey = Picture.of_pixels(pixels, depth, grey=True)
+    assert grey.grey
+    np.testing.assert_array_equal(grey.pixels, np.repeat(picture.pixels[..., :1], 3, axis=2))
+    assert Picture.of_pixels(pixels[..., 1:2], depth).grey
+
+
+def test_no_picture_is_made_of_nan():
+    with pytest.raises(ImageError, match="NaN"):
+        Picture.of_pixels(np.full((1, 1, 3), np.nan, np.float32), "float32")
+
+
+@pytest.mark.parametrize("band_px", [1, 7, 64])
+@pytest.mark.parametrize("like", [np.uint8, np.uint16, np.float32, np.float64, ">u2", bool])
+def test_conversion_by_bands_is_that_of_the_whole(monkeypatch, band_px, like):
+    array = np.random.default_rng(0).integers(0, 65536, (9, 13, 3)).astype(np.uint16)
+    whole = {shape: to_array(from_array(array), np.zeros(shape, like)) for shape in ((1, 1), (1, 1, 3))}
+    monkeypatch.setattr(picture_module, "_BAND_PX", band_px)
+    for shape, expected in whole.items():
+        np.testing.assert_array_equal(to_array(from_array(array), np.zeros(shape, like)), expected)
 
 
 def test_sources_of_one_size_pass():

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 from skimage import data, filters
 
+from defusion.errors import ImageError
 from defusion.imaging import PALETTES, Picture, from_array, read, recognised_palette, thermal_luminance
 from defusion.imaging import thermal as thermal_module
 
@@ -95,6 +96,11 @@ def test_one_colour_is_not_thermal():
     for palette in PALETTES:
         plane = np.full((40, 60), 0.4)
         assert recognised_palette(from_array(painted(plane, palette).round().astype(np.uint8))) is None
+
+
+def test_an_unknown_palette_is_named_with_those_that_are_known():
+    with pytest.raises(ImageError, match="no palette 'heat' is known, expected one of iron, inferno"):
+        thermal_luminance(np.zeros((2, 2, 3), np.float32), "heat")
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 300), (300, 1), (2, 2)])

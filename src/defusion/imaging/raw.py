@@ -46,10 +46,10 @@ def is_raw(file: BinaryIO, start: bytes) -> bool:
         directories = _directories(file)
     except ValueError:  # no TIFF
         return False
-    if any(_numbers(each, _PHOTOMETRIC) & _SENSOR_PHOTOMETRIC for each in directories):
+    if any(map(_of_sensor, directories)):
         return True
     first = directories[0]
-    preview = _REDUCED in _numbers(first, _SUBFILE) and Path(file.name).suffix.lower() in _TIFF_SUFFIXES
+    preview = _REDUCED in _values(first, _SUBFILE) and Path(file.name).suffix.lower() in _TIFF_SUFFIXES
     return preview or _DNG_VERSION in first
 
 
@@ -94,7 +94,7 @@ def _checked(file: BinaryIO) -> exif.Directory:
     except ValueError:
         return {}
     size = file.seek(0, 2)
-    for directory in directories:
+    for directory in filter(_of_sensor, directories):
         for offsets, sizes in _OFFSETS_AND_SIZES:
             places = zip(_values(directory, offsets), _values(directory, sizes), strict=False)
             if any(offset + count > size for offset, count in places):
@@ -108,8 +108,8 @@ def _directories(file: BinaryIO) -> list[exif.Directory]:
     return [first, *(exif.read_directory(file, offset) for offset in _values(first, _SUB_DIRECTORIES))]
 
 
-def _numbers(directory: exif.Directory, tag: int) -> set[int]:
-    return set(_values(directory, tag))
+def _of_sensor(directory: exif.Directory) -> bool:
+    return not _SENSOR_PHOTOMETRIC.isdisjoint(_values(directory, _PHOTOMETRIC))
 
 
 def _values(directory: exif.Directory, tag: int) -> list[int]:
