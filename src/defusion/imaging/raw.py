@@ -105,7 +105,8 @@ def _checked(file: BinaryIO) -> exif.Directory:
 def _directories(file: BinaryIO) -> list[exif.Directory]:
     """The first directory of a TIFF and those that it names as parts of it."""
     first = exif.read_directory(file)
-    return [first, *(exif.read_directory(file, offset) for offset in _values(first, _SUB_DIRECTORIES))]
+    # Makers have a handful; a damaged count must not keep us reading.
+    return [first, *(exif.read_directory(file, offset) for offset in _values(first, _SUB_DIRECTORIES)[:16])]
 
 
 def _of_sensor(directory: exif.Directory) -> bool:
