@@ -2,8 +2,10 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from skimage import data
 
-from defusion.imaging import Picture, read, write
+from defusion.imaging import Picture, from_array, read, write
 
 
 def run(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -127,8 +129,74 @@ def test_one_source(pair: tuple[Path, Path], tmp_path: Path) -> None:
     assert "1 source came" in refused(run("fuse", pair[0], "-o", tmp_path / "out.png"))
 
 
-def test_three_sources(pair: tuple[Path, Path], tmp_path: Path) -> None:
-    assert "expected two" in refused(run("fuse", *pair, pair[0], "-o", tmp_path / "out.png"))
+def test_a_stack_is_fused_and_said_to_be_one(
+    pair: tuple[Path, Path], scene: NDArray[np.uint8], tmp_path: Path
+) -> None:
+    Image.fromarray(scene // 3).save(tmp_path / "c.png")
+    done = run("fuse", *pair, tmp_path / "c.png", "-o", tmp_path / "out.tif", "--json")
+    facts = json.loads(done.stdout)
+    assert (facts["sources"], facts["task"], facts["head"]) == (3, "exposure", "pyramid")
+    assert facts["why"].startswith("the brightest source is ")
+    assert read(tmp_path / "out.tif").pixels.shape == scene.shape
+
+
+def test_a_frame_in_the_middle_that_cannot_be_used_is_named(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    out = tmp_path / "out.png"
+    (tmp_path / "torn.png").write_bytes(pair[0].read_bytes()[:3000])
+    assert "torn.png is truncated" in refused(run("fuse", pair[0], tmp_path / "torn.png", pair[1], "-o", out))
+    Image.new("RGB", (70, 50)).save(tmp_path / "small.png")
+    assert "small.png is 70x50" in refused(run("fuse", pair[0], tmp_path / "small.png", pair[1], "-o", out))
+    assert sorted(os.listdir(tmp_path)) == ["a.png", "b.png", "small.png", "torn.png"]
+
+
+def test_the_task_that_is_asked_for_is_taken(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    done = run("fuse", *pair, "-o", tmp_path / "out.png", "--task", "focus", "--json")
+    facts = json.loads(done.stdout)
+    assert (facts["task"], facts["why"], facts["head"]) == ("focus", "it was asked for", "select")
+
+
+def test_false_colour_is_led_back_to_temperature(scene: NDArray[np.uint8], tmp_path: Path) -> None:
+    from matplotlib import colormaps
+
+    heat = 255 - scene.mean(2).astype(np.uint8)
+    Image.fromarray(heat).save(tmp_path / "grey.png")
+    Image.fromarray((colormaps["inferno"](heat)[..., :3] * 255).astype(np.uint8)).save(tmp_path / "hot.png")
+    Image.fromarray(scene).save(tmp_path / "vis.png")
+    made = {}
+    for name, options in {"grey": [], "hot": [], "declared": ["--infrared-palette", "inferno"]}.items():
+        thermal = tmp_path / ("grey.png" if name == "grey" else "hot.png")
+        out = tmp_path / f"{name}_out.png"
+        facts = json.loads(run("fuse", thermal, tmp_path / "vis.png", "-o", out, "--json", *options).stdout)
+        assert facts["task"] == "infrared"
+        assert ("inferno" in "".join(facts["notes"])) == (name != "grey")
+        made[name] = read(out).pixels
+    assert np.abs(made["hot"] - made["grey"]).mean() < 0.02
+    assert np.array_equal(made["hot"], made["declared"])
+    line = refused(run("fuse", tmp_path / "hot.png", tmp_path / "vis.png", "-o", out, "--infrared-palette", "mud"))
+    assert "no palette 'mud' is known; expected auto, none, iron" in line
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_leaves_nothing(tmp_path: Path, number: signal.Signals) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (2400, 2400, 3), np.uint8)
+    for name in ("a.tif", "b.tif"):
+        write(tmp_path / name, from_array(noise))
+    command = [sys.executable, "-m", "defusion", "fuse", "a.tif", "b.tif", "-o", "out.tif"]
+    with subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        while len(os.listdir(tmp_path)) < 3 and process.poll() is None:  # until the output is begun
+            time.sleep(0.01)
+        process.send_signal(number)
+        _, told = process.communicate(timeout=60)
+    assert (process.returncode, told) == (128 + number, "defusion: interrupted; no file was left half written\n")
+    assert sorted(os.listdir(tmp_path)) == ["a.tif", "b.tif"]
+
+
+def test_the_doctor_speaks_to_people_and_programs() -> None:
+    told = run("doctor").stdout
+    assert "would use:\n  weights: small\n  engine: openvino\n" in told
+    assert json.loads(run("doctor", "--json").stdout)["would_use"]["engine"] == "openvino"
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
 from itertools import repeat
 
 import numpy as np
@@ -15,6 +17,7 @@ from defusion.model import CONFIGS, DeFusion, NetworkConfig
 from defusion.model.config import HeadName
 from defusion.model.network import give_attention
 from defusion.runtime import ENGINES, Engine, Planes, load_engine
+from defusion.tiling import Band, Size, View
 from defusion.weights import WeightsFile
 
 
@@ -39,16 +42,35 @@ def sources(height: int, width: int, seed: int = 0) -> tuple[Planes, Planes]:
     return a * ramp, b * (1 - ramp)
 
 
+def view(planes: Planes) -> View:
+    return lambda rows, columns: planes[..., rows, columns]
+
+
+def joined(bands: Iterator[Band]) -> list[Planes]:
+    """The pictures that bands are parts of."""
+    return [np.concatenate(planes, 2) for planes in zip(*(band.planes for band in bands), strict=True)]
+
+
+def tiled(engine: Engine, a: Planes, b: Planes, head: HeadName) -> Planes:
+    (fused,) = joined(tiling.fuse(engine, view(a), view(b), Size(*a.shape[2:]), head))
+    return fused
+
+
+def tiled_parts(engine: Engine, a: Planes, b: Planes, head: HeadName) -> list[Planes]:
+    size = Size(*a.shape[2:])
+    return [*joined(tiling.parts(engine, view(a), view(b), size)), tiled(engine, a, b, head)]
+
+
 def seams(engine: Engine, a: Planes, b: Planes, head: HeadName) -> float:
     """Largest difference of what tiles make from what the whole makes of the same attention."""
-    attention = engine.attend(tiling.sample(a), tiling.sample(b))
+    attention = engine.attend(*(tiling.sample(view(planes), Size(*a.shape[2:])) for planes in (a, b)), "paper")
     whole = engine.decompose(a, b, head, attention)
-    tiles = tiling.decompose(engine, a, b, head)
+    tiles = tiled_parts(engine, a, b, head)
     assert all(found.shape == a.shape for found in tiles)
     return max(float(np.abs(found - expected).max()) for found, expected in zip(tiles, whole, strict=True))
 
 
-@pytest.mark.parametrize("head", ["blend", "pyramid", "paper"])
+@pytest.mark.parametrize("head", ["blend", "pyramid", "sensors", "paper"])
 @pytest.mark.parametrize(("height", "width"), [(13, 411), (411, 13), (147, 201)])
 @pytest.mark.usefixtures("tiny")
 def test_tiles_make_the_picture_of_the_whole(engine: Engine, head: HeadName, height: int, width: int) -> None:
@@ -71,7 +93,7 @@ def test_tiles_of_a_deep_network_make_the_picture_of_the_whole(released_weights:
 
 @pytest.mark.usefixtures("tiny")
 def test_tiles_without_halo_would_show_seams(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(NetworkConfig, "reach_px", lambda config, head: 0)
+    monkeypatch.setattr(NetworkConfig, "verdict_reach_px", 0)
     assert seams(engine, *sources(61, 201), "blend") > 0.01
 
 
@@ -79,14 +101,14 @@ def test_tiles_without_halo_would_show_seams(engine: Engine, monkeypatch: pytest
 def test_tiles_with_attention_of_their_own_would_show_seams(engine: Engine) -> None:
     a, b = sources(61, 201)
     whole, part = engine.fuse(a, b, "blend"), engine.fuse(a[..., :104], b[..., :104], "blend")
-    assert np.abs(whole - tiling.fuse(engine, a, b, "blend")).max() < np.abs(whole[..., :8] - part[..., :8]).max()
+    assert np.abs(whole - tiled(engine, a, b, "blend")).max() < np.abs(whole[..., :8] - part[..., :8]).max()
 
 
-@pytest.mark.parametrize("head", ["blend", "pyramid", "paper"])
+@pytest.mark.parametrize("head", ["blend", "pyramid", "sensors", "paper"])
 @pytest.mark.usefixtures("tiny")
 def test_engines_agree_on_tiles(small_weights: WeightsFile, head: HeadName) -> None:
     vino, reference = (
-        tiling.decompose(load_engine(small_weights, engine=name), *sources(75, 203), head) for name in ENGINES
+        tiled_parts(load_engine(small_weights, engine=name), *sources(75, 203), head) for name in ENGINES
     )
     for made, expected in zip(vino, reference, strict=True):
         assert np.abs(made - expected).max() <= 1e-4 * np.abs(expected).max()
@@ -104,7 +126,8 @@ class Watched:
         method = getattr(self.engine, name)
 
         def noted(a: Planes, b: Planes, *rest: object) -> object:
-            self.most_px = max(self.most_px, a[0, 0].size)
+            if name != "combine":  # which asks no network
+                self.most_px = max(self.most_px, a[0, 0].size)
             return method(a, b, *rest)
 
         return noted
@@ -113,7 +136,7 @@ class Watched:
 @pytest.mark.usefixtures("tiny")
 def test_the_network_never_sees_more_than_a_tile_and_its_halo(small_weights: WeightsFile) -> None:
     watched = Watched(load_engine(small_weights))
-    tiling.fuse(watched, *sources(360, 420), "blend")
+    tiled(watched, *sources(360, 420), "blend")
     assert watched.most_px <= (128 + 2 * 96) ** 2
 
 
@@ -121,12 +144,11 @@ def test_pictures_up_to_the_limit_run_whole(small_weights: WeightsFile, monkeypa
     monkeypatch.setattr(tiling, "WHOLE_PX", 40 * 200)
     watched = Watched(load_engine(small_weights))
     a, b = sources(40, 200)
-    fused = tiling.fuse(watched, a, b, "blend")
+    fused = tiled(watched, a, b, "blend")
     assert watched.most_px == 40 * 200
     assert np.array_equal(fused, watched.engine.fuse(a, b, "blend"))
-    assert np.array_equal(
-        tiling.decompose(watched, a, b, "blend").fused, watched.engine.decompose(a, b, "blend").fused
-    )
+    whole = watched.engine.decompose(a, b, "blend")
+    assert all(map(np.allclose, tiled_parts(watched, a, b, "blend"), whole))
 
 
 @pytest.mark.usefixtures("tiny")
@@ -136,19 +158,19 @@ def test_a_fuser_takes_tiles_for_large_pictures(monkeypatch: pytest.MonkeyPatch)
     a, b = scene.copy(), blurred.copy()
     a[:, 130:], b[:, 130:] = blurred[:, 130:], scene[:, 130:]
     fuser = Fuser()
-    tiled, parts = fuser.fuse([a, b]), fuser.decompose(a, b)
-    assert np.abs(tiled.astype(float) - parts.fused).max() <= 1
+    in_tiles, parts = fuser.fuse([a, b]), fuser.decompose(a, b)
+    assert np.abs(in_tiles.astype(float) - parts.fused).max() <= 1
     monkeypatch.setattr(tiling, "WHOLE_PX", scene.size)
     whole = fuser.fuse([a, b]).astype(float)
-    assert 0 < np.abs(tiled - whole).mean() < 1
-    assert np.abs(tiled - scene.astype(float)).mean() < np.abs(a - scene.astype(float)).mean() / 2
+    assert 0 < np.abs(in_tiles - whole).mean() < 1
+    assert np.abs(in_tiles - scene.astype(float)).mean() < np.abs(a - scene.astype(float)).mean() / 2
 
 
 @pytest.mark.parametrize(("height", "width"), [(300, 400), (5, 9000), (900, 250)])
 @pytest.mark.usefixtures("tiny")
 def test_a_sample_is_windows_from_edge_to_edge_at_full_size(height: int, width: int) -> None:
     planes = np.arange(height * width, dtype=np.float32).reshape(1, 1, height, width)
-    sampled = tiling.sample(planes)
+    sampled = tiling.sample(view(planes), Size(height, width))
     assert sampled.size <= 2 * 96**2 + 32 * max(sampled.shape)
     assert (sampled[..., 0, 0], sampled[..., -1, -1]) == (planes[..., 0, 0], planes[..., -1, -1])
     windows = sampled[0, 0, 0].reshape(-1, 32)
@@ -172,14 +194,40 @@ def test_a_pixel_changes_nothing_beyond_the_reach_and_something_close_to_it(layo
     assert reach_px - 4 <= max(distances) <= reach_px
 
 
-def test_the_pyramid_reaches_farther_by_its_octaves() -> None:
+@pytest.mark.parametrize("head", ["blend", "pyramid"])
+def test_heads_reach_no_farther_than_they_say(head: HeadName) -> None:
+    reach_px = CONFIGS["small"].reach_px(head)
     network = DeFusion(CONFIGS["small"]).double()
-    a, b, unique_a, unique_b = torch.rand(4, 1, 16, 64, 512, dtype=torch.double)
-    sources = [a[:, :3], b[:, :3]]
-    touched = unique_a.clone()
-    touched[..., 256] += 100
-    with torch.inference_mode():
-        before, after = (network.blend.pyramid(sources, [unique, unique_b]) for unique in (unique_a, touched))
+    side = 2 * reach_px + 64
+    a, b = torch.rand(2, 1, 3, 64, side, dtype=torch.double)
+    touched = a.clone()
+    touched[..., side // 2] += 100
+    with torch.inference_mode(), give_attention(repeat(torch.full((2, 1, 1, 1, 1), 0.5))):
+        before, after = (network(source, b, head=head).fused for source in (a, touched))
     places = (before != after).sum((0, 1, 2)).nonzero().flatten()
-    octaves_px = CONFIGS["small"].reach_px("pyramid") - CONFIGS["small"].reach_px("blend")
-    assert octaves_px - 1 <= max(256 - int(places.min()), int(places.max()) - 256) <= octaves_px + 1
+    assert max(side // 2 - int(places.min()), int(places.max()) - side // 2) <= reach_px
+
+
+def test_results_come_in_order_and_never_far_ahead() -> None:
+    begun: list[int] = []
+
+    def work(task: int) -> int:
+        begun.append(task)
+        time.sleep(0.001 * (task % 3))
+        return task * task
+
+    results = tiling.in_order(work, range(20))
+    assert next(results) == 0
+    time.sleep(0.02)
+    assert len(begun) <= 3
+    assert list(results) == [task * task for task in range(1, 20)]
+
+
+def test_a_failing_task_ends_the_rest() -> None:
+    def work(task: int) -> int:
+        if task == 3:
+            raise ValueError("three")
+        return task
+
+    with pytest.raises(ValueError, match="three"):
+        list(tiling.in_order(work, range(1000)))

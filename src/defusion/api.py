@@ -3,30 +3,28 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from functools import lru_cache
+from collections.abc import Iterator, Sequence
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from defusion import tiling
-from defusion.errors import ImageError, WeightsError
-from defusion.imaging import Picture, check_sources, from_array, luminance, read, to_array, with_luminance
+from defusion import stack, tiling
+from defusion.errors import EngineError, ImageError, WeightsError
+from defusion.imaging import PALETTES, Picture, from_array, read, to_array
+from defusion.imaging.picture import quantised
+from defusion.machine import free_bytes
 from defusion.model.config import HeadName
-from defusion.runtime import Engine, Planes, load_engine
+from defusion.runtime import Engine, load_engine
+from defusion.scene import Form, Frame, Pixels, Scene
+from defusion.task import HEADS, TASKS, Glance, TaskName, recognise
+from defusion.tiling import Size
 from defusion.weights import WeightsFile, resolve
 
 Array = NDArray[Any]
 Source = Array | str | os.PathLike[str]
-
-#: Sample types from shallow to deep: a result is as deep as its deepest source.
-_DEPTHS = ("uint8", "uint16", "float32")
-
-#: Grey pictures whose tones correlate less than this come from different sensors: focus pairs were seen at .87 to
-#: .99, infrared and visible at -.88 to .02, medical pairs at .43 to .45.
-_SAME_SENSOR_CORRELATION = 0.7
 
 
 class Parts(NamedTuple):
@@ -50,19 +48,63 @@ class PartPictures(NamedTuple):
     fused: Picture
 
 
+class Plan(NamedTuple):
+    """How some sources are fused, and why so."""
+
+    task: TaskName
+    why: str
+    head: HeadName
+
+
+class Fused(NamedTuple):
+    """A fused picture on its way: what it is like, and its pixels from top to bottom."""
+
+    plan: Plan
+    form: Form
+    bands: Iterator[Pixels]
+    """[h, W, C] in [0, 1], made as they are taken."""
+    notes: tuple[str, ...]
+    """What was changed on the way in, one short sentence each."""
+
+    def picture(self) -> Picture:
+        """Makes the whole picture in memory."""
+        samples = np.empty((*self.form.size, self.form.channels), self.form.depth)
+        top = 0
+        for band in self.bands:
+            samples[top : top + len(band)] = quantised(band, self.form.depth)
+            top += len(band)
+        return Picture(samples, self.form.icc, self.form.exif)
+
+
+class Decomposed(NamedTuple):
+    """What two sources decomposed into, as `Fused` says it."""
+
+    plan: Plan
+    form: Form
+    parts: PartPictures
+    notes: tuple[str, ...]
+
+
 class Fuser:
-    """A loaded network, ready for any number of pairs, from several threads at once.
+    """A loaded network, ready for any number of scenes, from several threads at once.
 
     Args:
         weights: Name of shipped weights or path of a weights file; None for the default.
         engine: "openvino" or "torch"; None for openvino, or torch where the device is not the CPU.
         device: "cpu", or a torch device such as "cuda"; None for the CPU.
-        precision: "float32" or "bfloat16"; None for float32.
-        head: "blend", "pyramid" or "paper" (the paper's P_r); None for what suits the sources: see `head_for`.
+        precision: "float32", "bfloat16" or "float16"; None for the fastest that is good enough on this machine.
+        task: "exposure", "focus", "infrared" or "generic"; None or "auto" to recognise it from the sources.
+        head: "blend" (pixel by pixel), "select" (the same, pixels as they are), "pyramid" (octave by octave),
+            "sensors" (the same, softly), "paper" (its P_r) or "detail" (no network: the source with more fine
+            detail); None for what suits the task.
+
+        infrared_palette: The false colour that one source is in, such as "iron": it is led back to temperature
+            first. "auto" recognises it, "none" takes all colours as they are.
 
     Raises:
         WeightsError: No such weights, or no such head in them.
         EngineError: The engine, device or precision is not there; none is replaced by another.
+        ImageError: No such task or palette.
     """
 
     def __init__(
@@ -72,58 +114,114 @@ class Fuser:
         engine: str | None = None,
         device: str | None = None,
         precision: str | None = None,
+        task: str | None = None,
         head: str | None = None,
+        infrared_palette: str = "auto",
     ) -> None:
         path = resolve(None if weights is None else os.fspath(weights))
         self.weights: WeightsFile = WeightsFile.open(path)
         heads = self.weights.config.heads
         if head is not None and head not in heads:
             raise WeightsError(f"{path.name} has no head {head!r}; expected {' or '.join(heads)}")
+        if task not in (None, "auto", *TASKS):
+            raise ImageError(f"no task {task!r}; expected auto, {', '.join(TASKS)}")
+        if infrared_palette not in ("auto", "none", *PALETTES):
+            expected = ", ".join(("auto", "none", *PALETTES))
+            raise ImageError(f"no palette {infrared_palette!r} is known; expected {expected}")
+        self._palette = infrared_palette
         self._head = next((each for each in heads if each == head), None)
+        self._task = next((each for each in TASKS if each == task), None)
         self.engine: Engine = load_engine(self.weights, engine=engine, device=device, precision=precision)
 
-    def head_for(self, a: Picture, b: Picture) -> HeadName:
-        """Returns the head that fuses two pictures: the one asked for, or the one for their kind.
-
-        Where none was asked for, pictures from sensors of different kinds get "pyramid" if the weights hold it,
-        and all others the weights' first head.
-        """
-        heads = self.weights.config.heads
-        if self._head is None and "pyramid" in heads and of_different_sensors(a, b):
-            return "pyramid"
-        return self._head or heads[0]
-
     def fuse(self, sources: Sequence[Source]) -> Array:
-        """Fuses two sources into one array; see `fuse`."""
-        pictures = _pictures(sources)
-        return _like(self.fuse_pictures(pictures), sources)
+        """Fuses sources into one array; see `fuse`."""
+        return _like(self.fusing(frames_of(sources)).picture(), sources)
 
     def decompose(self, a: Source, b: Source) -> Parts:
         """Decomposes two sources; see `decompose`."""
-        parts = self.decompose_pictures(*_pictures([a, b]))
+        parts = self.decomposing([frame.kept() for frame in frames_of([a, b])]).parts
         return Parts(*(_like(part, [a, b]) for part in parts))
 
     def fuse_pictures(self, pictures: Sequence[Picture]) -> Picture:
-        """Fuses two pictures of one size; the result has the profile and EXIF of the first.
+        """Fuses pictures of one size; the result has the profile and EXIF of the first.
 
         Raises:
-            ImageError: Not two pictures, or they differ in size.
+            ImageError: Fewer than two pictures, or they differ in size.
         """
-        a, b = _pair(pictures)
-        planes_a, planes_b, visible = _planes(a, b)
-        return _painted(tiling.fuse(self.engine, planes_a, planes_b, self.head_for(a, b)), a, b, visible)
+        return self.fusing([Frame.of(f"source {number}", each) for number, each in enumerate(pictures, 1)]).picture()
+
+    def plan(self, pictures: Sequence[Picture]) -> Plan:
+        """Says how pictures of a scene would be fused, and why."""
+        frames = [Frame.of(f"source {number}", each) for number, each in enumerate(pictures, 1)]
+        return self._plan(Scene(frames, self._palette).glances)
+
+    def fusing(self, frames: Sequence[Frame]) -> Fused:
+        """Fuses frames that are opened when they are needed, and gives the result band by band.
+
+        Two are opened once. More are opened one after the other, three times: to see what they are, to make a
+        reference of them, and to be judged against it.
+
+        Raises:
+            ImageError: Fewer than two frames, one that cannot be read, or they differ in size.
+        """
+        if len(frames) < 2:
+            raise ImageError(f"{len(frames)} source came, fusion needs at least two pictures of one scene.")
+        if len(frames) == 2:
+            frames = [frame.kept() for frame in frames]
+        scene = Scene(frames, self._palette)
+        plan = self._plan(scene.glances)
+        size = scene.form.size
+        self._check_memory(size)
+        if len(frames) == 2:
+            a, b = scene.views()
+            made = tiling.fuse(self.engine, a, b, size, plan.head)
+        else:
+            made = stack.fuse(self.engine, scene.views, size, plan.head)
+        bands = (scene.painted(band, band.planes[0], keep_chroma=True) for band in made)
+        return Fused(plan, scene.form, bands, scene.notes)
 
     def decompose_pictures(self, a: Picture, b: Picture) -> PartPictures:
         """Decomposes two pictures of one size; all parts have the profile and EXIF of the first."""
-        _pair([a, b])
-        planes_a, planes_b, visible = _planes(a, b)
-        made = tiling.decompose(self.engine, planes_a, planes_b, self.head_for(a, b))
-        return PartPictures(
-            common=_painted(made.common, a, b, None),
-            unique_a=_painted(made.unique_a, a, b, None),
-            unique_b=_painted(made.unique_b, a, b, None),
-            fused=_painted(made.fused, a, b, visible),
-        )
+        return self.decomposing([Frame.of("source 1", a), Frame.of("source 2", b)]).parts
+
+    def decomposing(self, frames: Sequence[Frame]) -> Decomposed:
+        """Decomposes two frames, which are opened twice.
+
+        Raises:
+            ImageError: One cannot be read, or they differ in size.
+        """
+        scene = Scene(frames, self._palette)
+        plan = self._plan(scene.glances)
+        size, channels, depth, icc, exif = scene.form
+        self._check_memory(size)
+        parts = [np.empty((*size, channels), depth) for _ in PartPictures._fields]
+        a, b = scene.views()
+        for band in tiling.parts(self.engine, a, b, size):
+            for part, planes in zip(parts, band.planes, strict=False):  # the last part is the fused picture
+                part[band.rows] = quantised(scene.painted(band, planes, keep_chroma=False), depth)
+        for band in tiling.fuse(self.engine, a, b, size, plan.head):
+            parts[-1][band.rows] = quantised(scene.painted(band, band.planes[0], keep_chroma=True), depth)
+        pictures = PartPictures(*(Picture(part, icc, exif) for part in parts))
+        return Decomposed(plan, scene.form, pictures, scene.notes)
+
+    def _check_memory(self, size: Size) -> None:
+        needed, free = tiling.needed_bytes(self.engine.config, size), free_bytes()
+        if self.engine.device == "cpu" and needed > free:
+            raise EngineError(
+                f"fusing takes about {needed // 10**6} MB of memory at once and {free // 10**6} MB are free; "
+                "close other programs, or use a machine with more"
+            )
+
+    def _plan(self, glances: Sequence[Glance]) -> Plan:
+        """Decides how sources are fused: as was asked for, or as suits what they are."""
+        heads = self.weights.config.heads
+        task, why = recognise(glances) if self._task is None else (self._task, "it was asked for")
+        head = self._head or (HEADS[task] if HEADS[task] in heads else heads[0])
+        if len(glances) > 2 and head == "paper":
+            raise WeightsError(
+                f"{len(glances)} sources came, but head 'paper' fuses two; give two, or another head or weights"
+            )
+        return Plan(task, why, head)
 
 
 def fuse(
@@ -133,20 +231,22 @@ def fuse(
     engine: str | None = None,
     device: str | None = None,
     precision: str | None = None,
+    task: str | None = None,
     head: str | None = None,
 ) -> Array:
-    """Fuses two pictures of one scene into one.
+    """Fuses pictures of one scene into one.
 
     Where one source is grey and the other in colour, as with infrared and visible light, the luminances are fused
     and the colour is kept.
 
     Args:
-        sources: Two arrays or paths, of one height and width. Arrays are HxW, HxWx1 or HxWx3 (RGB), of uint8,
-            uint16, or float in [0, 1].
+        sources: Two or more arrays or paths, of one height and width, in any order. Arrays are HxW, HxWx1 or
+            HxWx3 (RGB), of uint8, uint16, or float in [0, 1].
         weights: As for `Fuser`; the network stays loaded for the next call.
         engine: As for `Fuser`.
         device: As for `Fuser`.
         precision: As for `Fuser`.
+        task: As for `Fuser`.
         head: As for `Fuser`.
 
     Returns:
@@ -154,10 +254,10 @@ def fuse(
         channels if a source has three.
 
     Raises:
-        ImageError: Not two sources, a file that cannot be read, NaNs, or sources of different size.
+        ImageError: Fewer than two sources, a file that cannot be read, NaNs, or sources of different size.
         WeightsError, EngineError: As for `Fuser`.
     """
-    return _loaded(_key(weights), engine, device, precision, head).fuse(sources)
+    return _loaded(_key(weights), engine, device, precision, task, head).fuse(sources)
 
 
 def decompose(
@@ -168,6 +268,7 @@ def decompose(
     engine: str | None = None,
     device: str | None = None,
     precision: str | None = None,
+    task: str | None = None,
     head: str | None = None,
 ) -> Parts:
     """Decomposes two pictures of one scene into what they share and what each has alone (paper, eq. 2).
@@ -177,83 +278,39 @@ def decompose(
     Returns:
         Four arrays like the result of `fuse`: common, unique_a, unique_b and fused.
     """
-    return _loaded(_key(weights), engine, device, precision, head).decompose(a, b)
+    return _loaded(_key(weights), engine, device, precision, task, head).decompose(a, b)
 
 
 @lru_cache(maxsize=4)
 def _loaded(
-    weights: str | None, engine: str | None, device: str | None, precision: str | None, head: str | None
+    weights: str | None,
+    engine: str | None,
+    device: str | None,
+    precision: str | None,
+    task: str | None,
+    head: str | None,
 ) -> Fuser:
-    return Fuser(weights=weights, engine=engine, device=device, precision=precision, head=head)
+    return Fuser(weights=weights, engine=engine, device=device, precision=precision, task=task, head=head)
 
 
 def _key(weights: str | os.PathLike[str] | None) -> str | None:
     return None if weights is None else os.fspath(weights)
 
 
-def _pictures(sources: Sequence[Source]) -> list[Picture]:
+def frames_of(sources: Sequence[Source]) -> list[Frame]:
+    """Returns sources as frames: files are opened when they are needed."""
     if isinstance(sources, str | os.PathLike | np.ndarray) and not (
         isinstance(sources, np.ndarray) and sources.ndim > 3
     ):
-        raise ImageError("one source came; expected a list of two arrays or paths")
-    names = [f"source {number}" for number in range(1, len(sources) + 1)]
-    pictures = [
-        from_array(source, name) if isinstance(source, np.ndarray) else read(Path(source))
-        for source, name in zip(sources, names, strict=True)
-    ]
-    check_sources(pictures, names)
-    return pictures
-
-
-def _pair(pictures: Sequence[Picture]) -> tuple[Picture, Picture]:
-    check_sources(pictures, [f"source {number}" for number in range(1, len(pictures) + 1)])
-    if len(pictures) > 2:
-        raise ImageError(f"{len(pictures)} sources came; expected two")
-    return pictures[0], pictures[1]
-
-
-def _planes(a: Picture, b: Picture) -> tuple[Planes, Planes, Picture | None]:
-    """Makes the network's input, and says which picture lends its colour, if only one has any."""
-    coloured = [picture for picture in (a, b) if not _is_colourless(picture)]
-    visible = coloured[0] if len(coloured) == 1 else None
-    planes = [np.repeat(luminance(each.pixels), 3, axis=2) if each is visible else each.pixels for each in (a, b)]
-    first, second = (each.transpose(2, 0, 1)[None] for each in planes)
-    return first, second, visible
-
-
-def of_different_sensors(a: Picture, b: Picture) -> bool:
-    """Says whether two pictures of one scene come from sensors of different kinds.
-
-    They do if one alone has colour, or if neither has any and their tones hardly go together.
-    """
-    colourless = [_is_colourless(picture) for picture in (a, b)]
-    if colourless != [True, True]:
-        return any(colourless)
-    tone_a, tone_b = (picture.pixels[::4, ::4, 0].ravel() for picture in (a, b))
-    if min(tone_a.std(), tone_b.std()) == 0:
-        return False
-    return bool(np.corrcoef(tone_a, tone_b)[0, 1] < _SAME_SENSOR_CORRELATION)
-
-
-def _is_colourless(picture: Picture) -> bool:
-    red, green, blue = np.moveaxis(picture.pixels, 2, 0)
-    return picture.grey or (np.array_equal(red, green) and np.array_equal(green, blue))
-
-
-def _painted(planes: Planes, a: Picture, b: Picture, visible: Picture | None) -> Picture:
-    """Makes the network's output a picture: as deep as the deepest source, with the first one's metadata."""
-    pixels = np.clip(planes[0].transpose(1, 2, 0), 0, 1)
-    if visible is not None:
-        pixels = with_luminance(visible.pixels, luminance(pixels))
-    elif _is_colourless(a) and _is_colourless(b):
-        pixels = np.repeat(pixels.mean(2, keepdims=True), 3, axis=2)
-    return Picture.of_pixels(
-        pixels,
-        depth=max(a.depth, b.depth, key=_DEPTHS.index),
-        grey=a.grey and b.grey,
-        icc=a.icc,
-        exif=a.exif,
-    )
+        raise ImageError("one source came; expected a list of two or more arrays or paths")
+    frames = []
+    for number, source in enumerate(sources, 1):
+        if isinstance(source, np.ndarray):
+            name = f"source {number}"
+            frames.append(Frame.of(name, from_array(source, name)))
+        else:
+            frames.append(Frame(os.fspath(source), partial(read, Path(source))))
+    return frames
 
 
 def _like(picture: Picture, sources: Sequence[Source]) -> Array:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from collections.abc import Iterable
 from dataclasses import asdict
@@ -38,14 +39,28 @@ class Precision(StrEnum):
 
     float32 = "float32"
     bfloat16 = "bfloat16"
+    float16 = "float16"
+
+
+class Task(StrEnum):
+    """Values of --task."""
+
+    auto = "auto"
+    exposure = "exposure"
+    focus = "focus"
+    infrared = "infrared"
+    generic = "generic"
 
 
 class Head(StrEnum):
     """Values of --head."""
 
     blend = "blend"
+    select = "select"
     pyramid = "pyramid"
+    sensors = "sensors"
     paper = "paper"
+    detail = "detail"
 
 
 class Projection(StrEnum):
@@ -71,12 +86,23 @@ DeviceOption = Annotated[
     typer.Option("--device", help="cpu (default), or a torch device such as cuda.", rich_help_panel=_MODEL),
 ]
 PrecisionOption = Annotated[
-    Precision | None, typer.Option("--precision", help="float32 unless given.", rich_help_panel=_MODEL)
+    Precision | None,
+    typer.Option("--precision", help="The fastest that is good enough here, unless given.", rich_help_panel=_MODEL),
 ]
 HeadOption = Annotated[
     Head | None,
     typer.Option(
-        "--head", help="blend, pyramid, or paper (its P_r); what suits the sources.", rich_help_panel=_MODEL
+        "--head",
+        help="How the picture is made; what suits the task, unless given. paper: its P_r; detail: no network.",
+        rich_help_panel=_MODEL,
+    ),
+]
+TaskOption = Annotated[Task, typer.Option("--task", help="What kind of scene it is; auto sees by itself.")]
+PaletteOption = Annotated[
+    str,
+    typer.Option(
+        "--infrared-palette",
+        help="False colour of a thermal source, such as iron; auto recognises it, none leaves it.",
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
@@ -102,8 +128,14 @@ def _options(
 
 @app.command(rich_help_panel="Pictures")
 def fuse(
-    sources: Annotated[list[Path], typer.Argument(metavar="A B", help="Two pictures of one scene, of one size.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="Picture to write: .tif, .png, .webp or .jpg.")],
+    sources: Annotated[
+        list[Path], typer.Argument(metavar="FRAME...", help="Two or more pictures of one scene, of one size.")
+    ],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="Picture to write: .tif, .png, .webp, .jpg or .exr.")
+    ],
+    task: TaskOption = Task.auto,
+    infrared_palette: PaletteOption = "auto",
     weights: WeightsOption = None,
     engine: EngineOption = None,
     device: DeviceOption = None,
@@ -111,20 +143,44 @@ def fuse(
     head: HeadOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Fuse two pictures of one scene into one."""
-    from defusion.api import Fuser
-    from defusion.imaging import check_output, check_sources, read, write
+    """Fuse pictures of one scene into one: exposures, a focus stack, infrared and visible."""
+    from defusion.api import Fuser, frames_of
+    from defusion.imaging import check_output, open_output
+    from defusion.machine import give_memory_back
 
     check_output(output)
-    pictures = [read(source) for source in sources]
-    check_sources(pictures, [str(source) for source in sources])
-    fuser = Fuser(weights=weights, engine=engine, device=device, precision=precision, head=head)
-    fused = fuser.fuse_pictures(pictures)
-    notes = _told(note for picture in pictures for note in picture.notes)
-    notes += _told(write(output, fused))
-    _result(
-        {"output": str(output), **_facts(fuser, pictures, fused), "notes": notes}, as_json, f"fused into {output}"
+    give_memory_back()
+    fuser = Fuser(
+        weights=weights,
+        engine=engine,
+        device=device,
+        precision=precision,
+        task=task,
+        head=head,
+        infrared_palette=infrared_palette,
     )
+    fused = fuser.fusing(frames_of(sources))
+    notes = _told(fused.notes)
+    form = fused.form
+    with open_output(
+        output,
+        height=form.size.height,
+        width=form.size.width,
+        channels=form.channels,
+        depth=form.depth,
+        icc=form.icc,
+        exif=form.exif,
+    ) as out:
+        for band in fused.bands:
+            out.append(band)
+    notes += _told(out.notes)
+    facts = {
+        "output": str(output),
+        "sources": len(sources),
+        **_facts(fuser, fused.plan, form),
+        "notes": notes,
+    }
+    _result(facts, as_json, f"fused into {output} ({fused.plan.task}: {fused.plan.why})")
 
 
 @app.command(rich_help_panel="Pictures")
@@ -134,6 +190,8 @@ def decompose(
     output: Annotated[
         Path, typer.Option("-o", "--output", metavar="DIR", help="Folder to write to; made if need be.")
     ],
+    task: TaskOption = Task.auto,
+    infrared_palette: PaletteOption = "auto",
     weights: WeightsOption = None,
     engine: EngineOption = None,
     device: DeviceOption = None,
@@ -142,27 +200,34 @@ def decompose(
     as_json: JsonOption = False,
 ) -> None:
     """Show what two pictures share, what each has alone, and what they fuse to."""
-    from defusion.api import Fuser
-    from defusion.imaging import check_sources, make_folder, read, write
+    from defusion.api import Fuser, frames_of
+    from defusion.imaging import make_folder, write
     from defusion.imaging.figure import labelled_panels
 
-    pictures = [read(a), read(b)]
-    check_sources(pictures, [str(a), str(b)])
-    fuser = Fuser(weights=weights, engine=engine, device=device, precision=precision, head=head)
-    parts = fuser.decompose_pictures(*pictures)
+    fuser = Fuser(
+        weights=weights,
+        engine=engine,
+        device=device,
+        precision=precision,
+        task=task,
+        head=head,
+        infrared_palette=infrared_palette,
+    )
+    frames = [frame.kept() for frame in frames_of([a, b])]
+    decomposed = fuser.decomposing(frames)
+    parts = decomposed.parts
     make_folder(output)
-    notes = _told(note for picture in pictures for note in picture.notes)
+    notes = _told(decomposed.notes)
     suffix = ".tif" if parts.fused.depth == "float32" else ".png"
     files = {name: output / f"{name}{suffix}" for name in parts._fields}
     for name, file in files.items():
         notes += _told(write(file, getattr(parts, name)))
     files["figure"] = output / "figure.png"
-    panels = {"source a": pictures[0], "source b": pictures[1], **parts._asdict()}
+    panels = {"source a": frames[0].open(), "source b": frames[1].open(), **parts._asdict()}
     write(files["figure"], labelled_panels(panels))
     named = {name: str(file) for name, file in files.items()}
-    _result(
-        {"outputs": named, **_facts(fuser, pictures, parts.fused), "notes": notes}, as_json, f"parts are in {output}"
-    )
+    facts = {"outputs": named, **_facts(fuser, decomposed.plan, decomposed.form), "notes": notes}
+    _result(facts, as_json, f"parts are in {output}")
 
 
 @app.command(rich_help_panel="Pictures")
@@ -175,6 +240,15 @@ def demo(
 
     written = run_demo(output, report=_say)
     _result({"outputs": [str(file) for file in written]}, as_json, f"look at {written[-1]}")
+
+
+@app.command(rich_help_panel="Models")
+def doctor(weights: WeightsOption = None, as_json: JsonOption = False) -> None:
+    """Show what this machine has, what would be used to fuse, and why."""
+    from defusion.doctor import examine
+
+    found = examine(weights)
+    _result(found, as_json, *_lines(found))
 
 
 @app.command(rich_help_panel="Models")
@@ -299,11 +373,19 @@ def convert_weights(
     )
 
 
+class _Interrupted(BaseException):
+    """A signal that ends the run; whoever has begun a file takes it away."""
+
+
 def main() -> None:
     """Runs the command; ends with 2 and one sentence where the user can mend what is wrong."""
     debug = "--debug" in sys.argv
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
     try:
         app()
+    except _Interrupted as signalled:
+        _fail("interrupted; no file was left half written", 128 + int(signalled.args[0]))
     except DefusionError as error:
         if debug:
             raise
@@ -314,13 +396,19 @@ def main() -> None:
         _fail(f"unexpected {type(error).__name__}: {error}; run `defusion --debug ...` for the traceback", 1)
 
 
-def _facts(fuser: Any, sources: list[Any], picture: Any) -> dict[str, Any]:
+def _interrupt(number: int, frame: object) -> None:
+    raise _Interrupted(number)
+
+
+def _facts(fuser: Any, plan: Any, form: Any) -> dict[str, Any]:
     return {
-        "width": picture.width,
-        "height": picture.height,
-        "depth": picture.depth,
+        "width": form.size.width,
+        "height": form.size.height,
+        "depth": form.depth,
+        "task": plan.task,
+        "why": plan.why,
+        "head": plan.head,
         "weights": fuser.weights.path.stem,
-        "head": fuser.head_for(*sources),
         "engine": fuser.engine.name,
         "device": fuser.engine.device,
         "precision": fuser.engine.precision,
@@ -330,6 +418,18 @@ def _facts(fuser: Any, sources: list[Any], picture: Any) -> dict[str, Any]:
 def _result(facts: dict[str, Any], as_json: bool, *lines: str) -> None:
     for line in [json.dumps(facts, indent=2)] if as_json else lines:
         typer.echo(line)
+
+
+def _lines(facts: dict[str, Any], indent: str = "") -> list[str]:
+    """Facts as lines for people, what is inside others indented."""
+    lines = []
+    for name, value in facts.items():
+        if isinstance(value, dict):
+            lines += [f"{indent}{name.replace('_', ' ')}:", *_lines(value, indent + "  ")]
+        else:
+            shown = ", ".join(value) if isinstance(value, list) else {True: "yes", False: "no"}.get(value, value)
+            lines.append(f"{indent}{name.replace('_', ' ')}: {shown}")
+    return lines
 
 
 def _told(notes: Iterable[str]) -> list[str]:

@@ -3,7 +3,7 @@
     DefusionError
     ├── ImageError        a source or result that cannot be read, fused or written
     ├── WeightsError      a weights file that is missing, foreign or does not fit
-    ├── EngineError       an engine, device or precision that this machine does not have
+    ├── EngineError       an engine, device, precision or memory that this machine does not have
     └── TrainingError     photographs, a recipe or a run folder that training cannot use
 
 A message says what came, what was expected and what to do next.
@@ -25,7 +25,7 @@ class WeightsError(DefusionError, ValueError):
 
 
 class EngineError(DefusionError, RuntimeError):
-    """An engine, device or precision that was asked for and is not there."""
+    """An engine, device, precision or memory that is needed and not there."""
 
 
 class TrainingError(DefusionError, ValueError):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from defusion.errors import ImageError
-from defusion.imaging import Picture, check_sources, from_array, to_array
+from defusion.imaging import Picture, from_array, to_array
 from defusion.imaging import picture as picture_module
 
 SHAPES = st.tuples(st.integers(1, 9), st.integers(1, 9)).flatmap(
@@ -195,19 +195,3 @@ def test_conversion_by_bands_is_that_of_the_whole(monkeypatch, band_px, like):
     monkeypatch.setattr(picture_module, "_BAND_PX", band_px)
     for shape, expected in whole.items():
         np.testing.assert_array_equal(to_array(from_array(array), np.zeros(shape, like)), expected)
-
-
-def test_sources_of_one_size_pass():
-    picture = from_array(np.zeros((2, 3), np.uint8))
-    assert check_sources([picture, picture, picture], ["a", "b", "c"]) is None
-
-
-def test_one_source_is_too_few():
-    with pytest.raises(ImageError, match=r"^1 source came"):
-        check_sources([from_array(np.zeros((2, 3), np.uint8))], ["a.png"])
-
-
-def test_the_source_that_differs_is_named_with_both_sizes():
-    one, other = from_array(np.zeros((2, 3), np.uint8)), from_array(np.zeros((3, 2), np.uint8))
-    with pytest.raises(ImageError, match=r"c\.png is 2x3 pixels, a\.png is 3x2"):
-        check_sources([one, one, other], ["a.png", "b.png", "c.png"])

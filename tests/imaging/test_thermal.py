@@ -12,8 +12,9 @@ from PIL import Image
 from skimage import data, filters
 
 from defusion.errors import ImageError
-from defusion.imaging import PALETTES, Picture, from_array, read, recognised_palette, thermal_luminance
+from defusion.imaging import PALETTES, Picture, as_temperature, from_array, read, recognised_palette
 from defusion.imaging import thermal as thermal_module
+from defusion.imaging.thermal import thermal_luminance
 
 COLOUR_PHOTOGRAPHS = {name: getattr(data, name)() for name in ("astronaut", "cat", "coffee", "rocket")}
 
@@ -116,3 +117,17 @@ def test_no_photograph_of_the_benchmarks_is_thermal(shared: Path):
     seen = {str(name): recognised_palette(read(name)) for name in names}
     assert len(seen) > 100
     assert {name: palette for name, palette in seen.items() if palette} == {}
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+def test_a_picture_led_back_to_temperature_is_grey_and_as_deep_as_it_was(dtype: type[np.generic]) -> None:
+    full = 1 if dtype is np.float32 else np.iinfo(dtype).max
+    ramp = np.linspace(0, 1, 64, dtype=np.float32)[np.newaxis].repeat(8, 0)
+    line = np.array([(8, 0, 0), (90, 0, 0), (172, 0, 0), (252, 2, 0), (255, 84, 0), (255, 168, 0), (255, 248, 8)])
+    colours = np.stack([np.interp(ramp, np.linspace(0, 6 / 7, 7), line[:, c] / 255) for c in range(3)], 2)
+    picture = from_array((colours * full).astype(dtype))
+    back = as_temperature(picture, "lava", "b.png")
+    assert (back.grey, back.depth) == (True, picture.depth)
+    assert back.notes == ("b.png: false colour of palette lava led back to temperature",)
+    np.testing.assert_allclose(back.region(slice(0, 8), slice(5, 50))[..., 0], ramp[:, 5:50], atol=0.02)
+    np.testing.assert_array_equal(np.asarray(back.samples)[2:5, 8:40], back.samples[2:5, 8:40])

@@ -9,7 +9,7 @@ import pytest
 
 from defusion.errors import WeightsError
 from defusion.model import CONFIGS, NetworkConfig
-from defusion.model.config import Stage, attention_width
+from defusion.model.config import BLENDINGS, Stage, attention_width
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -18,9 +18,9 @@ def test_config_survives_json(name: str) -> None:
 
 
 def test_choices_that_are_not_the_defaults_survive_json() -> None:
-    config = replace(CONFIGS["small"], common_projection="unique", heads=("paper", "blend"))
+    config = replace(CONFIGS["small"], common_projection="unique", judges=False)
     again = NetworkConfig.from_dict(json.loads(json.dumps(config.to_dict())))
-    assert (again.common_projection, again.heads) == ("unique", ("paper", "blend"))
+    assert (again.common_projection, again.heads) == ("unique", ("paper", "detail"))
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -28,7 +28,7 @@ def test_a_config_is_named_as_it_is_looked_up(name: str) -> None:
     assert CONFIGS[name].name == name
 
 
-@pytest.mark.parametrize("key", ["encoder", "ensembler", "common_decoder", "heads"])
+@pytest.mark.parametrize("key", ["encoder", "ensembler", "common_decoder", "unique_decoder"])
 def test_a_config_without_a_field_is_refused(key: str) -> None:
     data = CONFIGS["small"].to_dict()
     del data[key]
@@ -53,15 +53,14 @@ def test_embeddings_of_two_widths_are_refused() -> None:
         replace(CONFIGS["small"], unique_decoder=uneven)
 
 
-def test_a_network_without_the_papers_head_is_refused() -> None:
-    with pytest.raises(WeightsError, match="'paper' must be one"):
-        replace(CONFIGS["small"], heads=("blend",))
+def test_heads_that_need_a_verdict_are_those_of_networks_that_judge() -> None:
+    assert CONFIGS["small"].heads == (*BLENDINGS, "paper", "detail")
+    assert CONFIGS["released"].heads == ("paper", "detail")
 
 
-@pytest.mark.parametrize("changes", [{"common_projection": "comon"}, {"heads": ("paper", "sharpen")}])
-def test_a_head_that_no_network_has_is_refused(changes: dict[str, object]) -> None:
-    with pytest.raises(WeightsError, match=r"comon|sharpen"):
-        replace(CONFIGS["small"], **changes)  # type: ignore[arg-type]
+def test_a_projection_that_no_network_has_is_refused() -> None:
+    with pytest.raises(WeightsError, match="comon"):
+        replace(CONFIGS["small"], common_projection="comon")  # type: ignore[arg-type]
 
 
 def test_attention_is_half_as_wide_as_its_channels_but_no_narrower_than_32() -> None:

@@ -10,12 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import gaussian_filter
 from torch import Tensor, nn
 
 from defusion.errors import ImageError, WeightsError
 from defusion.model import CONFIGS, DeFusion
-from defusion.model.config import LARGEST_GAIN
-from defusion.model.network import Bottleneck, SplitAttention
+from defusion.model.config import ENERGY_FLOOR, LARGEST_GAIN, Blending, HeadName
+from defusion.model.network import Bottleneck, SplitAttention, Verdict, activity, share
 from defusion.weights import WeightsFile, save
 
 
@@ -78,7 +79,9 @@ def test_pictures_come_back_at_the_size_of_the_sources(small: DeFusion, height: 
 def test_padding_repeats_the_edge(small: DeFusion) -> None:
     a, b = sources(1, 3, 13, 18)
     padded = [nn.functional.pad(x, (0, 6, 0, 3), mode="replicate") for x in (a, b)]
-    torch.testing.assert_close(small(a, b).fused, small(*padded).fused[..., :13, :18], rtol=0, atol=0)
+    made, of_padded = small(a, b, head="paper"), small(*padded, head="paper")
+    for found, expected in zip(made[:4], of_padded[:4], strict=True):
+        torch.testing.assert_close(found, expected[..., :13, :18], rtol=0, atol=0)
 
 
 def test_embeddings_come_only_when_asked_for(small: DeFusion) -> None:
@@ -131,7 +134,7 @@ def test_the_first_head_is_the_default_and_the_others_are_there(small: DeFusion)
     a, b = sources(1, 3, 16, 16)
     default, blend = small(a, b), small(a, b, head="blend")
     assert torch.equal(default.fused, blend.fused)
-    for head in ("pyramid", "paper"):
+    for head in small.config.heads[1:]:
         other = small(a, b, head=head)
         assert not torch.equal(default.fused, other.fused)
         assert torch.equal(default.common, other.common)
@@ -139,55 +142,111 @@ def test_the_first_head_is_the_default_and_the_others_are_there(small: DeFusion)
 
 def test_a_head_that_the_weights_lack_is_refused() -> None:
     with torch.device("meta"):
-        network = DeFusion(replace(CONFIGS["small"], heads=("paper",)))
+        network = DeFusion(replace(CONFIGS["small"], judges=False))
         a, b = torch.empty(2, 1, 3, 8, 8)
         with pytest.raises(WeightsError, match="not 'blend'"):
             network(a, b, head="blend")
 
 
-def with_blend(small: DeFusion, *, gain: float) -> DeFusion:
-    """The same network without residual, with one gain everywhere."""
+def with_verdict(small: DeFusion, **verdict: float) -> DeFusion:
+    """The same network with one verdict everywhere; what is not given is zero."""
     network = DeFusion(small.config)
     network.load_state_dict(small.state_dict())
-    for layer in (network.blend.residual, network.blend.gain):
-        nn.init.zeros_(layer.weight)
-        nn.init.zeros_(layer.bias)
-    nn.init.constant_(network.blend.gain.bias, math.atanh(math.log(gain) / math.log(LARGEST_GAIN)))
+    nn.init.zeros_(network.judge.conv.weight)
+    network.judge.conv.bias.copy_(torch.tensor([verdict.get(name, 0.0) for name in Verdict._fields]))
     return network
 
 
-def test_blend_of_equal_sources_without_residual_and_gain_is_the_source(small: DeFusion) -> None:
+def test_blend_of_equal_sources_without_gain_is_the_source(small: DeFusion) -> None:
     a, _ = sources(1, 3, 21, 34)
-    torch.testing.assert_close(with_blend(small, gain=1)(a, a).fused, a, rtol=0, atol=1e-6)
+    torch.testing.assert_close(with_verdict(small, trust=2)(a, a).fused, a, rtol=0, atol=1e-6)
 
 
-def test_blend_without_residual_and_gain_stays_between_the_sources(small: DeFusion) -> None:
+def test_blend_without_gain_stays_between_the_sources(small: DeFusion) -> None:
     a, b = sources(1, 3, 24, 24)
-    fused = with_blend(small, gain=1)(a, b).fused
+    network = DeFusion(small.config)
+    network.load_state_dict(small.state_dict())
+    gain = Verdict._fields.index("gain")
+    network.judge.conv.weight[gain], network.judge.conv.bias[gain] = 0, 0
+    fused = network(a, b).fused
     assert (fused >= torch.minimum(a, b) - 1e-6).all()
     assert (fused <= torch.maximum(a, b) + 1e-6).all()
 
 
 @pytest.mark.parametrize("gain", [0.5, 3.0])
 def test_a_gain_multiplies_shadows_and_leaves_black_and_white(small: DeFusion, gain: float) -> None:
-    levelled = {
-        level: float(with_blend(small, gain=gain)(*torch.full((2, 1, 3, 8, 8), level)).fused.mean())
-        for level in (0.0, 1e-3, 1.0)
-    }
+    network = with_verdict(small, gain=math.atanh(math.log(gain) / math.log(LARGEST_GAIN)))
+    levelled = {level: float(network(*torch.full((2, 1, 3, 8, 8), level)).fused.mean()) for level in (0.0, 1e-3, 1.0)}
     assert levelled[0.0] == pytest.approx(0, abs=1e-6)
     assert levelled[1e-3] == pytest.approx(gain * 1e-3, rel=3e-3)
     assert levelled[1.0] == pytest.approx(1, abs=1e-6)
 
 
+def focus_pair(side: int = 96) -> tuple[Tensor, Tensor, Tensor]:
+    """A scene of noise, and it out of focus: on the left in the first source, on the right in the second."""
+    scene, _ = sources(1, 3, side, side)
+    blurred = nn.functional.avg_pool2d(scene, 7, 1, padding=3, count_include_pad=False)
+    left = torch.arange(side) < side // 2
+    return torch.where(left, blurred, scene), torch.where(left, scene, blurred), scene
+
+
+def test_trusted_detail_brings_each_places_sharp_source(small: DeFusion) -> None:
+    a, b, scene = focus_pair()
+    far_from_the_border = [*range(30), *range(66, 96)]
+    for fused in (with_verdict(small, trust=4)(a, b).fused, small(a, b, head="detail").fused):
+        error = (fused - scene).abs()[..., far_from_the_border]
+        assert error.max() < 0.01
+    assert (with_verdict(small)(a, b).fused - scene).abs().mean() > 0.1
+
+
+def test_trust_below_zero_shuns_detail_as_noise(small: DeFusion) -> None:
+    noisy, _ = sources(1, 3, 48, 48)
+    flat = torch.full_like(noisy, 0.5)
+    fused = with_verdict(small, trust=-4)(noisy, flat).fused
+    torch.testing.assert_close(fused, flat, rtol=0, atol=1e-3)
+
+
+def test_activity_is_the_log_energy_of_what_a_gaussian_smooths_away() -> None:
+    scenes, _ = sources(2, 3, 40, 50)
+    found = activity(scenes[:, None])
+    for scene, plane in zip(scenes, found, strict=True):
+        luminance = scene.mean(0).double().numpy()
+        fine = luminance - gaussian_filter(luminance, 2, mode="nearest", truncate=3)
+        energy = gaussian_filter(np.pad(fine, 9)[9:-9, 9:-9] ** 2, 3, mode="nearest", truncate=3)
+        inside = (slice(20, -20), slice(20, -20))
+        np.testing.assert_allclose(
+            plane[0, 0].numpy()[inside], np.log(energy + ENERGY_FLOOR)[inside], rtol=0, atol=1e-4
+        )
+
+
+def test_a_frame_level_with_the_reference_has_even_odds(small: DeFusion) -> None:
+    a, b, _ = focus_pair()
+    verdict = Verdict.of(small(a, a, embeddings=True).judged, 96, 96)
+    even = share(torch.stack([a, a]), verdict, Blending())
+    torch.testing.assert_close(even[:, 3:], torch.ones_like(even[:, 3:]), rtol=0, atol=1e-4)
+    verdict = Verdict.of(with_verdict(small, trust=2)(a, b, embeddings=True).judged, 96, 96)
+    judged = share(torch.stack([a, b]), verdict, Blending())
+    torch.testing.assert_close(judged[:, :3], a, rtol=0, atol=1e-5)
+    assert judged[0, 3, :, :30].max() < 0.01 < 100 < judged[0, 3, :, 66:].min()
+
+
+@pytest.mark.parametrize("head", ["select", "sensors"])
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (21, 34), (72, 40)])
-def test_a_pyramid_of_equal_sources_is_the_source(small: DeFusion, height: int, width: int) -> None:
+def test_equal_sources_that_are_not_levelled_stay(small: DeFusion, head: HeadName, height: int, width: int) -> None:
     a, _ = sources(1, 3, height, width)
-    torch.testing.assert_close(small(a, a, head="pyramid").fused, a, rtol=0, atol=1e-5)
+    torch.testing.assert_close(small(a, a, head=head).fused, a, rtol=0, atol=1e-5)
+
+
+def test_octaves_of_levelled_sources_are_levelled(small: DeFusion) -> None:
+    a, b = sources(1, 3, 64, 64)
+    network = with_verdict(small, gain=0.4)
+    torch.testing.assert_close(network(a, a, head="pyramid").fused, network(a, a).fused, rtol=0, atol=1e-5)
+    assert (network(a, b, head="pyramid").fused - network(a, b, head="sensors").fused).mean() > 0.05
 
 
 def test_a_pyramid_adds_no_light_of_its_own(small: DeFusion) -> None:
     a, b = (torch.full((1, 3, 64, 64), level) for level in (0.2, 0.8))
-    fused = small(a, b, head="pyramid").fused
+    fused = small(a, b, head="sensors").fused
     assert fused.min() >= 0.2 - 1e-5
     assert fused.max() <= 0.8 + 1e-5
 

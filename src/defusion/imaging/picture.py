@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -225,26 +225,6 @@ def to_array(picture: Picture, like: NDArray[Any]) -> NDArray[Any]:
         else:
             array[rows] = converted(samples, dtype)
     return array[..., 0] if like.ndim == 2 else array
-
-
-def check_sources(pictures: Sequence[Picture], names: Sequence[str]) -> None:
-    """Make sure that pictures can be fused: two or more of one size.
-
-    Args:
-        pictures: The sources, in order.
-        names: What the error calls each of them.
-
-    Raises:
-        ImageError: Fewer than two sources, or one whose height or width differs from the first.
-    """
-    if len(pictures) < 2:
-        raise ImageError(f"{len(pictures)} source came, fusion needs at least two pictures of one scene.")
-    for picture, name in zip(pictures[1:], names[1:], strict=True):
-        if picture.size_text != pictures[0].size_text:
-            raise ImageError(
-                f"{name} is {picture.size_text} pixels, {names[0]} is {pictures[0].size_text}; "
-                "sources need the same width and height: crop or resize them first."
-            )
 
 
 def bands(height: int, width: int) -> Iterator[slice]:

@@ -7,13 +7,13 @@ is its temperature, on the scale of the picture.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from defusion.errors import ImageError
-from defusion.imaging.picture import Picture
+from defusion.imaging.picture import LazySamples, Picture, Samples, quantised, scaled
 
 #: Colours of each palette from cold to hot, at even steps, 0 to 255; between them it runs straight.
 _PALETTES: dict[str, list[tuple[int, int, int]]] = {
@@ -116,6 +116,31 @@ def recognised_palette(picture: Picture) -> str | None:
         return None
     found = [(distance, name) for name in PALETTES if (distance := _distance(pixels, _line(name))) is not None]
     return min(found)[1] if found else None
+
+
+def distance_from_palette(picture: Picture, palette: str) -> float:
+    """Returns the median distance of a picture's colours from a palette, of the cube's side; inf for grey."""
+    if picture.grey:
+        return float("inf")
+    return float(np.median(_nearest(_sample(picture), _line(palette))[1]))
+
+
+def as_temperature(picture: Picture, palette: str, name: str = "source") -> Picture:
+    """Leads a picture in false colour back to temperature, region by region: grey, at its own depth, with a note."""
+    note = f"{name}: false colour of palette {palette} led back to temperature"
+    return Picture(_Temperature(picture.samples, palette), exif=picture.exif, notes=(*picture.notes, note))
+
+
+class _Temperature(LazySamples):
+    """RGB samples in false colour seen as temperature."""
+
+    def __init__(self, samples: Samples, palette: str) -> None:
+        self.shape, self.dtype = (*samples.shape[:2], 1), samples.dtype
+        self._samples, self._palette = samples, palette
+
+    def made(self, rows: range, columns: range) -> NDArray[Any]:
+        region = self._samples[rows.start : rows.stop : rows.step, columns.start : columns.stop : columns.step]
+        return quantised(thermal_luminance(scaled(region), self._palette), self.dtype)
 
 
 def _line(palette: str) -> _Line:

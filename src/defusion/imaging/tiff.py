@@ -29,7 +29,7 @@ _AT_ONCE_BYTES = 2**24
 
 #: Decoded strips and tiles that are kept amount to so many rows of the picture: twice those of a row of tiles of
 #: 1024 pixels, so that neighbours in a row, and the halo of the next row, are decoded once.
-_KEPT_ROWS = 2048
+_KEPT_ROWS = 1536
 
 #: Size of the strips that uncompressed pictures are read in.
 _STRIP_BYTES = 2**19

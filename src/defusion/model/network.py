@@ -3,7 +3,8 @@
     a ─ encoder ─┬───────────────── unique decoder ── f_u1 ── P_u ── unique_a
                  ├── ensembler ─┬── common decoder ── f_c ─── P_c ── common
     b ─ encoder ─┴──────────────┴── unique decoder ── f_u2 ── P_u ── unique_b
-                                          f_c, f_u1, f_u2 ── P_r ── fused
+                                          f_c, f_u1, f_u2 ── P_r ── fused (head `paper`)
+                       unique decoder at H/2, sources ── combine ── fused (other heads)
 
 The encoder and the unique decoder are one module each, shared by both sources. Blocks are ResNeSt
 bottlenecks (Zhang et al., 2020) without normalisation. Widths and block counts: `config.py`.
@@ -24,18 +25,44 @@ from torch import Tensor, nn
 
 from defusion.errors import ImageError, WeightsError
 from defusion.model.config import (
+    BLENDINGS,
+    DETAIL_PX,
+    DETAIL_TRUST,
+    ENERGY_FLOOR,
     LARGEST_GAIN,
-    PYRAMID_OCTAVES,
-    PYRAMID_SOFTNESS,
+    MOST_ODDS,
     RADIX,
     SIZE_MULTIPLE,
+    STACK_SHARPNESS,
+    WINDOW_PX,
+    Blending,
     HeadName,
     NetworkConfig,
     Stage,
     attention_width,
-    size_multiple,
+    gaussian,
 )
 from defusion.weights import WeightsFile
+
+Features = tuple[Tensor, Tensor, Tensor]
+"""Of one source, at H/2, H/4 and H/8."""
+
+
+class Verdict(NamedTuple):
+    """What the network thinks of the sources, place by place: each [S, N, 1, H, W]."""
+
+    score: Tensor
+    """How well a source shows the scene; any range."""
+    gain: Tensor
+    """What brings a source's shadows to the level of the scene: log of a factor, over log `LARGEST_GAIN`."""
+    trust: Tensor
+    """How far fine detail is the scene's own, one for all sources; any range."""
+
+    @classmethod
+    def of(cls, judged: Tensor, height: int, width: int) -> Verdict:
+        """Reads what `Judge` gave, [S, N, 3, H/2, W/2] or more, at full size."""
+        score, gain, trust = torch.stack([_up(each) for each in judged])[..., :height, :width].chunk(3, dim=2)
+        return cls(score, gain.tanh(), trust.mean(0, keepdim=True))
 
 
 class Decomposition(NamedTuple):
@@ -51,6 +78,8 @@ class Decomposition(NamedTuple):
     f_c: Tensor | None = None
     f_u1: Tensor | None = None
     f_u2: Tensor | None = None
+    judged: Tensor | None = None
+    """What the verdict on the sources is read off; None also where the network does not judge."""
 
 
 class SplitAttention(nn.Module):
@@ -178,13 +207,13 @@ class Decoder(nn.Module):
         self.scale2 = residual_layer(stages[1].width + half, stages[2])
         self.scale1 = residual_layer(stages[2].width, stages[3])
 
-    def forward(self, ensembled: Tensor, features: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+    def forward(self, ensembled: Tensor, features: Features) -> tuple[Tensor, Tensor]:
+        """Returns the embedding's last stage but one, at H/2, and the embedding."""
         half, quarter, eighth = features
         x = self.scale8(torch.cat([ensembled, eighth], 1))
         x = self.scale4(torch.cat([_up(x), quarter], 1))
         x = self.scale2(torch.cat([_up(x), half], 1))
-        embedding: Tensor = self.scale1(_up(x))
-        return embedding
+        return x, self.scale1(_up(x))
 
 
 class Projection(nn.Module):
@@ -198,53 +227,91 @@ class Projection(nn.Module):
         return F.relu(self.conv(embedding))
 
 
-class Blend(nn.Module):
-    """Reconstruction heads that give detail an exact way through: fused = sum of w_i level(x^i), plus a residual.
+class Judge(nn.Module):
+    """Gives the verdict on the sources by which their own pixels make the picture: fused = sum of w_i level(x^i).
 
-    Each unique embedding gives its source a score and a gain at each place. The weights w_i are a softmax over the
-    scores, so the source that alone holds the place supplies its own pixels. The gain brings a source that is
-    exposed otherwise than the scene to its level, and is one elsewhere. The residual is read off f_c + f_u1 + f_u2
-    and paints only what no source holds.
+    It reads the unique decoder's stage at H/2. The weights w_i are a softmax over the scores, to which each source's
+    detail adds as far as it is trusted: so a verdict may be coarse, and borders are as fine as the detail. The gain
+    brings a source that is exposed otherwise than the scene to its level.
     """
 
-    def __init__(self, embedding: int) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
-        self.score = nn.Conv2d(embedding, 1, 3, padding=1)
-        self.gain = nn.Conv2d(embedding, 1, 3, padding=1)
-        self.residual = nn.Conv2d(embedding, 3, 3, padding=1)
+        self.conv = nn.Conv2d(width, len(Verdict._fields), 3, padding=1)
 
-    def forward(self, sources: list[Tensor], uniques: list[Tensor], merged: Tensor) -> Tensor:
-        weights = torch.stack([self.score(unique) for unique in uniques]).softmax(0)  # [S, N, 1, H, W]
-        levelled = torch.stack([self.level(*each) for each in zip(sources, uniques, strict=True)])
-        chosen: Tensor = (weights * levelled).sum(0)
-        residual: Tensor = self.residual(merged)
-        return chosen + residual
+    def forward(self, halves: Tensor) -> Tensor:
+        """Judges by stages [S, N, C, H/2, W/2]; see `Verdict.of`."""
+        return torch.stack([self.conv(half).float() for half in halves])
 
-    def level(self, source: Tensor, unique: Tensor) -> Tensor:
-        """Multiplies a source's shadows by its gain; black and white stay, so that no border can glow."""
-        gain = (math.log(LARGEST_GAIN) * self.gain(unique).tanh()).exp()
-        levelled: Tensor = gain * source / (1 + (gain - 1) * source)
-        return levelled
 
-    def pyramid(self, sources: list[Tensor], uniques: list[Tensor]) -> Tensor:
-        """Blends each octave of detail by weights of its own coarseness (Burt and Kolczynski, 1993).
+def combine(sources: Tensor, verdict: Verdict, blending: Blending) -> Tensor:
+    """Makes a picture [N, 3, H, W] of sources [S, N, 3, H, W] and the verdict on them."""
+    weights = scores(sources, verdict, blending).softmax(0)
+    planes = level(sources, verdict.gain) if blending.levelled else sources
+    return torch.stack([part(*each, blending.octaves) for each in zip(planes, weights, strict=True)]).sum(0)
 
-        Sensors of different kinds disagree about tones; a choice pixel by pixel would show its borders there.
-        """
-        multiple = size_multiple("pyramid")
-        scores = torch.stack([_pad(self.score(unique), multiple) for unique in uniques])
-        sources = [_pad(source, multiple) for source in sources]
-        weights = list((scores / PYRAMID_SOFTNESS).softmax(0))
-        details = []
-        for _ in range(PYRAMID_OCTAVES):
-            coarse = [F.avg_pool2d(source, 2) for source in sources]
-            pairs = zip(weights, sources, coarse, strict=True)
-            details.append(sum(weight * (source - _up(low)) for weight, source, low in pairs))
-            sources, weights = coarse, [F.avg_pool2d(weight, 2) for weight in weights]
-        fused: Tensor = torch.stack([w * x for w, x in zip(weights, sources, strict=True)]).sum(0)
-        for detail in reversed(details):
-            fused = _up(fused) + detail
-        return fused
+
+def part(plane: Tensor, weight: Tensor, octaves: int) -> Tensor:
+    """A source's part in a picture: the plane [N, 3, H, W] times its weight [N, 1, H, W].
+
+    With octaves the parts add up to a blend of Laplacian pyramids (Burt and Kolczynski, 1993): each octave of detail
+    by weights of its own coarseness, so that the borders of a choice are as soft as what they divide.
+    """
+    height, width = plane.shape[2:]
+    plane, weight = (_pad(each, 2**octaves) for each in (plane, weight))
+    details = []
+    for _ in range(octaves):
+        coarse = F.avg_pool2d(plane, 2)
+        details.append(weight * (plane - _up(coarse)))
+        plane, weight = coarse, F.avg_pool2d(weight, 2)
+    made = weight * plane
+    for detail in reversed(details):
+        made = _up(made) + detail
+    return made[..., :height, :width]
+
+
+def detail_odds(sources: Tensor) -> Tensor:
+    """Head `detail`, which asks no network: the odds of sources [S, N, 3, H, W] by detail alone, [S, N, 1, H, W]."""
+    odds: Tensor = (DETAIL_TRUST * (activity(sources) - math.log(ENERGY_FLOOR))).exp()
+    return odds
+
+
+def share(sources: Tensor, verdict: Verdict, blending: Blending) -> Tensor:
+    """What a frame of a stack is worth beside a reference: its pixels as the head takes them, and its odds.
+
+    Args:
+        sources: The frame and the reference, [2, N, 3, H, W].
+        verdict: On both.
+        blending: How the head goes by it.
+
+    Returns:
+        [N, 4, H, W]; odds over the sum of all frames' odds are a frame's weight.
+    """
+    of_frame, of_reference = scores(sources, verdict, blending)
+    odds = (STACK_SHARPNESS * (of_frame - of_reference)).clamp(-MOST_ODDS, MOST_ODDS).exp()
+    frame = level(sources[0], verdict.gain[0]) if blending.levelled else sources[0]
+    return torch.cat([frame, odds], 1)
+
+
+def scores(sources: Tensor, verdict: Verdict, blending: Blending) -> Tensor:
+    """Returns how well each source [S, N, 3, H, W] shows each place, [S, N, 1, H, W], of any range."""
+    trust = verdict.trust / blending.softness + blending.detail
+    return verdict.score / blending.softness + trust * activity(sources)
+
+
+def activity(sources: Tensor) -> Tensor:
+    """Returns the log of the local energy of fine detail in sources [S, N, 3, H, W]: [S, N, 1, H, W]."""
+    luminance = sources.flatten(0, 1).mean(1, keepdim=True)
+    fine = luminance - _gaussian(luminance, DETAIL_PX)
+    energy = _gaussian(fine * fine, WINDOW_PX)
+    return (energy + ENERGY_FLOOR).log().view(*sources.shape[:2], 1, *sources.shape[3:])
+
+
+def level(source: Tensor, gain: Tensor) -> Tensor:
+    """Multiplies a source's shadows by a gain in [-1, 1]; black and white stay, so that no border can glow."""
+    factor = (math.log(LARGEST_GAIN) * gain).exp()
+    levelled: Tensor = factor * source / (1 + (factor - 1) * source)
+    return levelled
 
 
 class DeFusion(nn.Module):
@@ -264,8 +331,8 @@ class DeFusion(nn.Module):
         self.project_common = Projection(config.embedding)
         self.project_unique = Projection(config.embedding)
         self.project_fused = Projection(config.embedding)
-        if "blend" in config.heads:
-            self.blend = Blend(config.embedding)
+        if config.judges:
+            self.judge = Judge(config.unique_decoder[2].width)
 
     @classmethod
     def from_file(cls, path: str | Path) -> DeFusion:
@@ -305,6 +372,9 @@ class DeFusion(nn.Module):
             raise ImageError(
                 f"sources have shapes {list(a.shape)} and {list(b.shape)}; expected twice the same [N, 3, H, W]"
             )
+        head = head or self.config.heads[0]
+        if head not in self.config.heads:
+            raise WeightsError(f"network {self.config.name!r} has the heads {self.config.heads}, not {head!r}")
         height, width = a.shape[2:]
         a, b = _pad(a, SIZE_MULTIPLE), _pad(b, SIZE_MULTIPLE)
 
@@ -316,26 +386,39 @@ class DeFusion(nn.Module):
             torch.cat([features_a[1], features_b[1]], 1),
             torch.cat([features_a[2], features_b[2]], 1),
         )
-        f_c = self.common_decoder(ensembled, both)
-        f_u1 = self.unique_decoder(ensembled, features_a)
-        f_u2 = self.unique_decoder(ensembled, features_b)
+        _, f_c = self.common_decoder(ensembled, both)
+        half_1, f_u1 = self.unique_decoder(ensembled, features_a)
+        half_2, f_u2 = self.unique_decoder(ensembled, features_b)
 
-        # Project: common and unique pictures, and the fused one from all three embeddings.
+        # Project: common and unique pictures.
         project_c = self.project_common if self.config.common_projection == "common" else self.project_unique
-        merged = f_c + f_u1 + f_u2
-        head = head or self.config.heads[0]
-        if head not in self.config.heads:
-            raise WeightsError(f"network {self.config.name!r} has the heads {self.config.heads}, not {head!r}")
-        if head == "blend":
-            fused = self.blend([a, b], [f_u1, f_u2], merged)
-        elif head == "pyramid":
-            fused = self.blend.pyramid([a, b], [f_u1, f_u2])
-        else:
-            fused = self.project_fused(merged)
+        common, unique_a, unique_b = project_c(f_c), self.project_unique(f_u1), self.project_unique(f_u2)
 
-        pictures = (project_c(f_c), self.project_unique(f_u1), self.project_unique(f_u2), fused)
-        maps = (f_c, f_u1, f_u2) if embeddings else ()
-        return Decomposition(*(plane[..., :height, :width] for plane in (*pictures, *maps)))
+        # Fuse: paint the scene from all three embeddings (P_r), or blend the sources by the verdict on them.
+        judged = self.judge(torch.stack([half_1, half_2])) if self.config.judges else None
+        if judged is not None:
+            judged = judged[..., : (height + 1) // 2, : (width + 1) // 2]
+        sources = torch.stack([a, b])[..., :height, :width]
+        if head == "detail":
+            odds = detail_odds(sources)
+            fused = (odds * sources).sum(0) / odds.sum(0)
+        elif head == "paper" or judged is None:
+            fused = self.project_fused(f_c + f_u1 + f_u2)
+        else:
+            fused = combine(sources, Verdict.of(judged, height, width), BLENDINGS[head])
+
+        planes = [common, unique_a, unique_b, fused, *((f_c, f_u1, f_u2) if embeddings else ())]
+        made = Decomposition(*(plane[..., :height, :width] for plane in planes))
+        return made._replace(judged=judged) if embeddings else made
+
+
+def _gaussian(x: Tensor, sigma_px: float) -> Tensor:
+    """Smooths one channel, [N, 1, H, W]; beyond the edge it is repeated."""
+    kernel = torch.from_numpy(gaussian(sigma_px)).to(x)
+    reach = len(kernel) // 2
+    with torch.autocast(x.device.type, enabled=False):
+        x = F.conv2d(F.pad(x, (reach,) * 4, mode="replicate"), kernel.view(1, 1, 1, -1))
+        return F.conv2d(x, kernel.view(1, 1, -1, 1))
 
 
 def _up(x: Tensor) -> Tensor:
@@ -346,9 +429,6 @@ def _pad(x: Tensor, multiple: int) -> Tensor:
     """Repeats the right and bottom edge up to a multiple of a size."""
     bottom, right = (-x.shape[2] % multiple, -x.shape[3] % multiple)
     return F.pad(x, (0, right, 0, bottom), mode="replicate") if bottom or right else x
-
-
-Features = tuple[Tensor, Tensor, Tensor]
 
 
 def _unbatch(features: Features) -> tuple[Features, Features]:

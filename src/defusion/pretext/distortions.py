@@ -16,6 +16,9 @@ from torch import Generator, Tensor
 #: Strongest defocus, as a disk's radius in pixels; also how far a blur sees.
 DEFOCUS_PX = 9
 
+#: Most of the light, linear, that a camera's tone curve shows as black.
+CRUSHED = 0.02
+
 #: Largest difference of the light of a bracketed scene from that of its photograph.
 LIGHT_STOPS = 3.0
 
@@ -100,7 +103,7 @@ def bracket(scenes: Tensor, sources: int, generator: Generator) -> tuple[Tensor,
         a source is well exposed, or better than the others.
     """
     n = len(scenes)
-    darkest = -(1 + 4 * _rand((n,), generator))  # in stops
+    darkest = -(1 + 5 * _rand((n,), generator))  # in stops
     brightest = 0.8 + 3.2 * _rand((n,), generator)
     place = torch.linspace(0, 1, sources, device=scenes.device)[:, None]
     gains = 2.0 ** torch.lerp(darkest, brightest, place)  # [S, N]
@@ -110,7 +113,8 @@ def bracket(scenes: Tensor, sources: int, generator: Generator) -> tuple[Tensor,
     views = torch.stack([_expose(scenes, gain * light, generator) for gain in gains])
     badness = (views.mean(2, keepdim=True) - 0.5).abs()
     well_exposed = (badness < 0.4) & (views.amax(2, keepdim=True) < 0.98)
-    return views, (well_exposed | (badness == badness.amin(0))).float()
+    best = torch.zeros_like(badness).scatter_(0, badness.argmin(0, keepdim=True), 1)
+    return views, torch.maximum(best, well_exposed.float())
 
 
 def uneven_light(shape: tuple[int, int, int], generator: Generator) -> Tensor:
@@ -118,7 +122,7 @@ def uneven_light(shape: tuple[int, int, int], generator: Generator) -> Tensor:
     n, height, width = shape
     cells = int(torch.randint(2, 7, (1,), generator=generator, device=generator.device))
     bumps = F.interpolate(_normal((n, 1, cells, cells), generator), size=(height, width), mode="bicubic")
-    hardness = 1 + 30 * _rand((n, 1, 1, 1), generator) ** 2
+    hardness = 1 + 12 * _rand((n, 1, 1, 1), generator) ** 2
     stops = LIGHT_STOPS * _rand((n, 1, 1, 1), generator)
     light: Tensor = 2 ** (stops * (hardness * bumps).tanh())
     return light
@@ -149,10 +153,16 @@ def cross_sensors(scenes: Tensor, sources: int, generator: Generator) -> Tensor:
 
 
 def _expose(scenes: Tensor, gain: Tensor, generator: Generator) -> Tensor:
-    """Multiplies linear light (gamma 2.2) by a gain; sensor noise of up to 1 % of the range."""
-    exposed = (scenes.clamp(min=1e-6) ** 2.2 * gain).clamp(0, 1) ** (1 / 2.2)
+    """Multiplies linear light (gamma 2.2) by a gain, as a camera does that writes 8 bits.
+
+    Its tone curve drops the deepest shadows, up to `CRUSHED` of full light, and its sensor has noise of up to 1 % of
+    the range: so that a gain does not bring back what a dark source has lost.
+    """
+    crushed = CRUSHED * _rand((len(scenes), 1, 1, 1), generator) ** 2
+    light = (scenes.clamp(min=1e-6) ** 2.2 * gain - crushed) / (1 - crushed)
     spread = 0.01 * _rand((len(scenes), 1, 1, 1), generator)
-    return (exposed + spread * _normal(scenes.shape, generator)).clamp(0, 1)
+    exposed = light.clamp(0, 1) ** (1 / 2.2) + spread * _normal(scenes.shape, generator)
+    return (exposed.clamp(0, 1) * 255).round() / 255
 
 
 def _rand(shape: tuple[int, ...], generator: Generator) -> Tensor:

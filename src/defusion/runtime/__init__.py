@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from defusion.errors import EngineError
 from defusion.runtime.engine import ENGINES, PRECISIONS, Attention, Engine, EngineName, Pictures, Planes, Precision
+from defusion.runtime.precision import chosen_precision
 from defusion.weights import WeightsFile
 
 __all__ = [
@@ -32,14 +33,16 @@ def load_engine(
         weights: The network.
         engine: "openvino" or "torch"; None for openvino, or torch where the device is not the CPU.
         device: "cpu", or what torch calls a device, such as "cuda" or "cuda:1"; None for the CPU.
-        precision: "float32" or "bfloat16"; None for float32.
+        precision: One of `PRECISIONS`; None for the fastest of the processor that is good enough, and for float32
+            with torch.
 
     Raises:
         EngineError: No such engine, device or precision here.
     """
     device = device or "cpu"
     engine = engine or ("openvino" if device == "cpu" else "torch")
-    precision = precision or "float32"
+    if precision is None:
+        precision = chosen_precision(weights).precision if engine == "openvino" else "float32"
     if engine not in ENGINES:
         raise EngineError(f"no engine {engine!r}; expected {' or '.join(ENGINES)}")
     if precision not in PRECISIONS:

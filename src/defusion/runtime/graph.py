@@ -8,12 +8,13 @@ It computes what `defusion.model.network` computes, with four identities that sa
 - The softmax of two numbers is the logistic function of their difference.
 - The plane's average is linear: it is taken of each branch, not of their sum.
 
-Sources travel as one batch [2, 3, H, W], so that encoder and unique decoder run once.
+Sources travel as one batch [2, 3, H, W], so that encoder and unique decoder run once. The
+verdict on them ends at H/2; `blending.py` makes the picture of it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
@@ -22,22 +23,16 @@ from openvino import Model, Node, PartialShape
 from openvino import opset13 as op
 from openvino.opset1 import max_pool  # later ones also give the places of the maxima
 
-from defusion.model.config import (
-    LARGEST_GAIN,
-    PYRAMID_OCTAVES,
-    PYRAMID_SOFTNESS,
-    RADIX,
-    HeadName,
-    NetworkConfig,
-    Stage,
-    size_multiple,
-)
+from defusion.model.config import RADIX, NetworkConfig, Stage
 
 if TYPE_CHECKING:
     Tensors = Mapping[str, NDArray[np.float32]]
 
 
-Outputs = Literal["fused", "pictures", "attention"]
+#: `judged`: what the verdict on the sources is read off. `paper`: the picture of head `paper`.
+#: `parts`: the common and unique pictures. `attention`: the weights of every split attention on the way
+#: to the others.
+Output = Literal["judged", "paper", "parts", "attention"]
 
 
 class Part(NamedTuple):
@@ -48,24 +43,22 @@ class Part(NamedTuple):
     upsample: bool = False
 
 
-def build(
-    config: NetworkConfig, tensors: Tensors, head: HeadName, outputs: Outputs, *, attention_given: bool
-) -> Model:
+def build(config: NetworkConfig, tensors: Tensors, outputs: Sequence[Output], *, attention_given: bool) -> Model:
     """Builds the graph of a network for one pair of sources of any size divisible by eight.
 
     Args:
         config: The network's shapes.
         tensors: Its weights, by the names of `DeFusion.state_dict`.
-        head: Reconstruction head.
-        outputs: The fused picture, all pictures, or the weights of every split attention.
-        attention_given: Take these weights as inputs, instead of reading them off the planes.
+        outputs: What it makes; the rest of the network is left out.
+        attention_given: Take the weights of split attention as inputs, instead of reading them off the planes.
 
     Returns:
-        A model with the input `sources`, [2, 3, H, W]. Its outputs are `fused`, [1, 3, H, W], and with all
-        pictures `common`, [1, 3, H, W], and `uniques`, [2, 3, H, W]; head `pyramid` gives `fused` at a larger
-        multiple. Weights of split attention, as outputs or inputs, are `attention_0`, `attention_1` and on.
+        A model with the input `sources`, [2, 3, H, W]. Its outputs are `judged`, [2, 3, H/2, W/2] (score, gain
+        and trust, not yet bounded); `paper`, [1, 3, H, W]; `common`, [1, 3, H, W], and `uniques`,
+        [2, 3, H, W], for the parts. Weights of split attention, as outputs or inputs, have the names of their
+        layers, which end in `.attention`.
     """
-    return _Builder(config, tensors, attention_given).model(head, outputs)
+    return _Builder(config, tensors, attention_given).model(outputs)
 
 
 class _Builder:
@@ -73,51 +66,38 @@ class _Builder:
         self.config = config
         self.tensors = tensors
         self.attention_given = attention_given
-        self.attentions: list[Node] = []
+        self.attentions: dict[str, Node] = {}
 
-    def model(self, head: HeadName, outputs: Outputs) -> Model:
+    def model(self, outputs: Sequence[Output]) -> Model:
         config = self.config
         sources = op.parameter(PartialShape([2, 3, -1, -1]), np.float32, name="sources")
         half, quarter, eighth = self.encoder(sources)
-        ensembled = self.layer("ensembler", [_both(eighth, config.encoder[3])], config.ensembler)
-        width = config.ensembler.width
-        f_c = self.decoder(
-            "common_decoder",
-            Part(ensembled, width),
-            [
-                _both(half, config.encoder[1]),
-                _both(quarter, config.encoder[2]),
-                _both(eighth, config.encoder[3]),
-            ],
-            config.common_decoder,
+        ensembled = Part(
+            self.layer("ensembler", [_both(eighth, config.encoder[3])], config.ensembler), config.ensembler.width
         )
-        f_u = self.decoder(
-            "unique_decoder",
-            Part(ensembled, width),
-            [
-                Part(half, config.encoder[1].width),
-                Part(quarter, config.encoder[2].width),
-                Part(eighth, config.encoder[3].width),
-            ],
-            config.unique_decoder,
-        )
-        merged = op.add(f_c, _over_sources(f_u))
-        attentions = {f"attention_{layer}": node for layer, node in enumerate(self.attentions)}
-        inputs = {"sources": sources, **(attentions if self.attention_given else {})}
-        if outputs == "attention":
-            results = attentions
-        elif head == "blend":
-            results = {"fused": self.blend(sources, f_u, merged)}
-        elif head == "pyramid":
-            results = {"fused": self.pyramid(sources, f_u)}
-        else:
-            results = {"fused": self.head("project_fused", merged)}
-        if outputs == "pictures":
+        features = [
+            Part(half, config.encoder[1].width),
+            Part(quarter, config.encoder[2].width),
+            Part(eighth, config.encoder[3].width),
+        ]
+        at_half = self.decoder("unique_decoder", ensembled, features, config.unique_decoder)
+        results = {}
+        if "judged" in outputs:
+            results["judged"] = self.conv("judge.conv", at_half, pad=1)
+        if {"paper", "parts"} & set(outputs):
+            both = [_both(part.node, stage) for part, stage in zip(features, config.encoder[1:], strict=True)]
+            f_u = self.finish("unique_decoder", at_half, config.unique_decoder)
+            common_at_half = self.decoder("common_decoder", ensembled, both, config.common_decoder)
+            f_c = self.finish("common_decoder", common_at_half, config.common_decoder)
+        if "paper" in outputs:
+            results["paper"] = self.head("project_fused", op.add(f_c, over_sources(f_u)))
+        if "parts" in outputs:
             results["common"] = self.head(f"project_{config.common_projection}", f_c)
             results["uniques"] = self.head("project_unique", f_u)
-        for name, node in {**inputs, **results}.items():
-            node.output(0).set_names({name})
-        return Model([op.result(node) for node in results.values()], list(inputs.values()), f"defusion_{config.name}")
+        if "attention" in outputs:
+            results |= self.attentions
+        inputs = {"sources": sources, **(self.attentions if self.attention_given else {})}
+        return named(f"defusion_{config.name}", inputs, results)
 
     def encoder(self, sources: Node) -> tuple[Node, Node, Node]:
         full, half, quarter, eighth = self.config.encoder
@@ -133,11 +113,15 @@ class _Builder:
         )
 
     def decoder(self, name: str, ensembled: Part, features: list[Part], stages: tuple[Stage, ...]) -> Node:
+        """A decoder up to its stage at H/2."""
         half, quarter, eighth = features
         x = self.layer(f"{name}.scale8", [ensembled, eighth], stages[0])
         x = self.layer(f"{name}.scale4", [Part(x, stages[0].width, upsample=True), quarter], stages[1])
-        x = self.layer(f"{name}.scale2", [Part(x, stages[1].width, upsample=True), half], stages[2])
-        return self.layer(f"{name}.scale1", [Part(x, stages[2].width, upsample=True)], stages[3])
+        return self.layer(f"{name}.scale2", [Part(x, stages[1].width, upsample=True), half], stages[2])
+
+    def finish(self, name: str, at_half: Node, stages: tuple[Stage, ...]) -> Node:
+        """The decoder's last stage, which stands at full size: an embedding."""
+        return self.layer(f"{name}.scale1", [Part(at_half, stages[2].width, upsample=True)], stages[3])
 
     def layer(self, name: str, parts: list[Part], stage: Stage, *, stride: int = 1, smooth: bool = False) -> Node:
         x = self.bottleneck(f"{name}.0", parts, stride=stride, smooth=smooth)
@@ -152,7 +136,7 @@ class _Builder:
         x = _convolution(x, np.concatenate([self.tensors[f"{name}.conv_out.weight"]] * RADIX, 1))
         if f"{name}.shortcut.1.weight" not in self.tensors:
             (part,) = parts
-            return op.relu(op.add(x, _up(part.node) if part.upsample else part.node))
+            return op.relu(op.add(x, upsampled(part.node) if part.upsample else part.node))
         if stride > 1:
             parts = [
                 part._replace(node=op.avg_pool(part.node, [stride] * 2, [0, 0], [0, 0], [stride] * 2, True, "ceil"))
@@ -168,7 +152,7 @@ class _Builder:
             weights = op.parameter(PartialShape([sources, channels, 1, 1]), np.float32)
         else:
             weights = self.attention_weights(name, branches)
-        self.attentions.append(weights)
+        self.attentions[name] = weights
         return op.multiply(branches, weights)
 
     def attention_weights(self, name: str, branches: Node) -> Node:
@@ -198,7 +182,7 @@ class _Builder:
         start = 0
         for part in parts:
             piece = _convolution(part.node, weight[:, start : start + part.width])
-            piece = _up(piece) if part.upsample else piece
+            piece = upsampled(piece) if part.upsample else piece
             total = piece if total is None else op.add(total, piece)
             start += part.width
         assert total is not None
@@ -210,53 +194,29 @@ class _Builder:
     def head(self, name: str, embedding: Node) -> Node:
         return op.relu(self.conv(f"{name}.conv", embedding, pad=1))
 
-    def blend(self, sources: Node, f_u: Node, merged: Node) -> Node:
-        score, gain = op.split(self.score_and_gain(f_u), 1, 2).outputs()
-        gain = op.exp(op.multiply(op.tanh(gain), np.float32(np.log(LARGEST_GAIN))))
-        one = np.float32(1)
-        levelled = op.divide(op.multiply(gain, sources), op.add(op.multiply(op.subtract(gain, one), sources), one))
-        chosen = _over_sources(op.multiply(op.softmax(score, 0), levelled))
-        return op.add(chosen, self.conv("blend.residual", merged, pad=1))
 
-    def score_and_gain(self, f_u: Node) -> Node:
-        """Both layers as one convolution: f_u is read once."""
-        weight, bias = (
-            np.concatenate([self.tensors[f"blend.{layer}.{kind}"] for layer in ("score", "gain")])
-            for kind in ("weight", "bias")
-        )
-        return _convolution(f_u, weight, bias, pad=1)
-
-    def pyramid(self, sources: Node, f_u: Node) -> Node:
-        weight, bias = (
-            self.tensors[f"blend.score.{kind}"] / np.float32(PYRAMID_SOFTNESS) for kind in ("weight", "bias")
-        )
-        sources, score = (_padded(x, size_multiple("pyramid")) for x in (sources, _convolution(f_u, weight, bias, 1)))
-        weights = op.softmax(score, 0)
-        details = []
-        for _ in range(PYRAMID_OCTAVES):
-            coarse = _halve(sources)
-            detail = op.subtract(sources, _up(coarse))
-            details.append(_over_sources(op.multiply(weights, detail)))
-            sources, weights = coarse, _halve(weights)
-        fused = _over_sources(op.multiply(weights, sources))
-        for detail in reversed(details):
-            fused = op.add(_up(fused), detail)
-        return fused
+def named(name: str, inputs: Mapping[str, Node], results: Mapping[str, Node]) -> Model:
+    """Makes a model whose inputs and outputs go by name."""
+    for label, node in {**inputs, **results}.items():
+        node.output(0).set_names({label})
+    return Model([op.result(node) for node in results.values()], list(inputs.values()), name)
 
 
-def _over_sources(x: Node) -> Node:
+def over_sources(x: Node) -> Node:
     """The sum over both sources: [2, C, H, W] to [1, C, H, W]."""
     return op.reduce_sum(x, op.constant([0]), keep_dims=True)
 
 
-def _halve(x: Node) -> Node:
-    return op.avg_pool(x, [2, 2], [0, 0], [0, 0], [2, 2], True)
-
-
-def _padded(x: Node, multiple: int) -> Node:
-    """Repeats the right and bottom edge up to a multiple of a size."""
-    missing = op.floor_mod(op.negative(op.shape_of(x)), op.constant(np.array([1, 1, multiple, multiple])))
-    return op.pad(x, op.constant(np.zeros(4, np.int64)), missing, "edge")
+def upsampled(x: Node) -> Node:
+    """Bilinear, twice the size, corners not aligned."""
+    return op.interpolate(
+        x,
+        op.constant(np.array([2.0, 2.0], np.float32)),
+        "linear_onnx",
+        "scales",
+        coordinate_transformation_mode="half_pixel",
+        axes=op.constant(np.array([2, 3])),
+    )
 
 
 def _both(features: Node, stage: Stage) -> Part:
@@ -281,15 +241,3 @@ def _convolution(
         grouped = weight.reshape(groups, -1, *weight.shape[1:])
         y = op.group_convolution(x, op.constant(np.ascontiguousarray(grouped)), *window)
     return y if bias is None else op.add(y, op.constant(bias.reshape(1, -1, 1, 1)))
-
-
-def _up(x: Node) -> Node:
-    """Bilinear, twice the size, corners not aligned."""
-    return op.interpolate(
-        x,
-        op.constant(np.array([2.0, 2.0], np.float32)),
-        "linear_onnx",
-        "scales",
-        coordinate_transformation_mode="half_pixel",
-        axes=op.constant(np.array([2, 3])),
-    )

@@ -7,13 +7,21 @@ from torch import Tensor, nn
 
 from defusion.errors import TrainingError
 from defusion.model import CONFIGS, DeFusion
-from defusion.model.network import Bottleneck, Projection
+from defusion.model.network import Bottleneck, Judge, Projection, Verdict, level
 from defusion.pretext import CudBatch
 from defusion.training.recipe import Recipe
 from defusion.weights import WeightsFile
 
 #: What a head paints at the start where training asked for small residual branches: mid grey keeps its ReLU alive.
 HEAD_START = 0.4
+
+#: Weight of the mean log error of scenes, and what is added to an error before its log is taken. A scene that is
+#: nearly right, as one out of focus by turns, then counts as much as one that noise hides.
+LOG_WEIGHT = 0.02
+LOG_FLOOR = 1e-3
+
+#: How far detail is trusted at the start; less than head `detail` does, so that the choice is still soft.
+TRUST_START = 2.0
 
 
 class CudObjective(nn.Module):
@@ -31,12 +39,14 @@ class CudObjective(nn.Module):
             absent_weight: How much a place counts in the error of a part of the scene that is absent there.
         """
         made = self.network(*batch.sources, embeddings=True)
-        errors = {"fused": (made.fused - batch.scene).abs().mean()}
-        if self.network.config.heads[0] != "paper":
+        of_scenes = (made.fused - batch.scene).abs().mean((1, 2, 3))
+        errors = {"fused": of_scenes.mean()}
+        if made.judged is not None:
             painted = self.network.project_fused(made.f_c + made.f_u1 + made.f_u2)
             errors["fused_paper"] = (painted - batch.scene).abs().mean()
-            level, (a, b) = self.network.blend.level, batch.sources
-            levelled = torch.stack([level(a, made.f_u1), level(b, made.f_u2)])
+            verdict = Verdict.of(made.judged, *batch.scene.shape[2:])
+            levelled = level(batch.sources, verdict.gain)
+            errors["fused_log"] = LOG_WEIGHT * (of_scenes + LOG_FLOOR).log().mean()
             errors["levelled"] = (batch.masks * (levelled - batch.scene).abs()).mean()
         mask_a, mask_b = batch.masks
         parts = {
@@ -86,8 +96,12 @@ def _start_small(network: DeFusion, scale: float) -> None:
             with torch.no_grad():
                 module.conv.weight.mul_(0.1)
                 module.conv.bias.fill_(HEAD_START)  # type: ignore[union-attr]
-    if "blend" in network.config.heads:
-        nn.init.zeros_(network.blend.residual.weight)
-        nn.init.zeros_(network.blend.gain.weight)
-        with torch.no_grad():
-            network.blend.score.weight.mul_(0.1)
+    if network.config.judges:
+        _trust_detail(network.judge)
+
+
+def _trust_detail(judge: Judge) -> None:
+    """Starts a verdict at the source with more detail, at no gain; the rest has only to correct that."""
+    with torch.no_grad():
+        judge.conv.weight.mul_(0.1)[Verdict._fields.index("gain")] = 0
+        judge.conv.bias.zero_()[Verdict._fields.index("trust")] = TRUST_START  # type: ignore[union-attr]

@@ -1,0 +1,79 @@
+"""What this machine has, what defusion would use of it, and why: `defusion doctor`."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from defusion.cache import cache_folder
+from defusion.errors import EngineError
+from defusion.machine import cores, free_bytes, processor
+from defusion.runtime import PRECISIONS, load_engine
+from defusion.runtime.precision import chosen_precision
+from defusion.weights import WeightsFile, resolve
+
+#: What each extra brings, by the module that it installs.
+_EXTRAS = {"torch": "torch", "train": "lightning", "raw": "rawpy", "exr": "OpenEXR"}
+
+
+def examine(weights: str | None = None) -> dict[str, Any]:
+    """Looks at the machine.
+
+    Args:
+        weights: Shipped weights by name, or a weights file; None for the default.
+
+    Returns:
+        Plain data for JSON: the machine, the engines, the extras, and what would be used and why.
+    """
+    file = WeightsFile.open(resolve(weights))
+    cache = cache_folder("openvino")
+    precision, why = chosen_precision(file)
+    return {
+        "defusion": version("defusion"),
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "processor": processor(),
+        "cores": cores(),
+        "free_memory_mb": free_bytes() // 10**6,
+        "cache": {"folder": str(cache), "megabytes": round(_bytes_in(cache) / 1e6, 1)},
+        "engines": {"openvino": _openvino(file), "torch": _torch()},
+        "extras": {extra: find_spec(module) is not None for extra, module in _EXTRAS.items()},
+        "would_use": {
+            "weights": file.path.stem,
+            "engine": "openvino",
+            "device": "cpu",
+            "precision": precision,
+            "threads": cores(),
+            "why": f"openvino is the engine of the CPU; {why}",
+        },
+    }
+
+
+def _openvino(weights: WeightsFile) -> dict[str, Any]:
+    precisions = {}
+    for precision in PRECISIONS:
+        try:
+            load_engine(weights, precision=precision)
+        except EngineError as error:
+            precisions[precision] = f"no: {error}"
+        else:
+            precisions[precision] = "yes"
+    return {"version": version("openvino"), "precisions": precisions}
+
+
+def _torch() -> dict[str, Any]:
+    try:
+        found = version("torch")
+    except PackageNotFoundError:
+        return {"version": None, "devices": [], "missing": 'pip install "defusion[torch]"'}
+    import torch
+
+    gpus = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
+    return {"version": found, "devices": ["cpu", *gpus, *(["mps"] if torch.backends.mps.is_available() else [])]}
+
+
+def _bytes_in(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())

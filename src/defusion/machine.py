@@ -1,0 +1,50 @@
+"""What this machine has, as far as it decides how sources are fused."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+from pathlib import Path
+
+#: Where Linux says what a container may take and has taken, in bytes.
+_CGROUP = Path("/sys/fs/cgroup")
+
+#: A parameter of glibc's mallopt: from how many bytes on a block is mapped by itself.
+_M_MMAP_THRESHOLD = -3
+
+
+def free_bytes() -> int:
+    """Returns how much memory is free, in a container within its own limit."""
+    import psutil
+
+    free = int(psutil.virtual_memory().available)
+    try:
+        limit, taken = ((_CGROUP / f"memory.{name}").read_text().strip() for name in ("max", "current"))
+    except OSError:
+        return free
+    return free if limit == "max" else min(free, int(limit) - int(taken))
+
+
+def cores() -> int:
+    """Returns how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def processor() -> str:
+    """Returns the processor's name, as the system tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def give_memory_back() -> None:
+    """Has the C library of Linux return each large block when it is freed, which it would rather keep for the next.
+
+    Fusing 24 megapixels it kept as much as a tile takes, without being faster for it.
+    """
+    if platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, 2**20)

@@ -1,0 +1,46 @@
+"""Which precision the network runs in where no one has said so."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from defusion.runtime.engine import Precision
+from defusion.weights import WeightsFile
+
+#: A precision is good enough where pictures stand at least so far from those in float32, on every set of scenes.
+GOOD_PSNR = 50.0
+
+#: What OpenVINO calls the precisions, as a processor's capability.
+CAPABILITIES: dict[Precision, str] = {"float32": "FP32", "bfloat16": "BF16", "float16": "FP16"}
+
+
+class Chosen(NamedTuple):
+    """A precision, and why it was chosen."""
+
+    precision: Precision
+    why: str
+
+
+def capabilities() -> list[str]:
+    """Returns what the processor computes natively, in OpenVINO's words."""
+    import openvino
+
+    return list(openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
+
+
+def chosen_precision(weights: WeightsFile) -> Chosen:
+    """Chooses the fastest precision that the processor has and that is known to be good enough for the weights.
+
+    What is known stands in the weights file as `about["psnr_to_float32"]`: the worst set's mean, in dB, by precision.
+    """
+    known: dict[str, float] = weights.about.get("psnr_to_float32", {})
+    low: tuple[Precision, ...] = ("bfloat16", "float16")
+    for precision in low:
+        if CAPABILITIES[precision] not in capabilities():
+            continue
+        if known.get(precision, 0) >= GOOD_PSNR:
+            return Chosen(precision, f"the processor has {precision}, at {known[precision]:.1f} dB from float32")
+    figures = ", ".join(f"{name} {value:.1f} dB" for name, value in known.items()) or "nothing measured"
+    return Chosen(
+        "float32", f"no lower precision of this processor is known to hold {GOOD_PSNR:g} dB (known: {figures})"
+    )

@@ -1,0 +1,152 @@
+"""The frames of one scene, opened when they are needed, and the form of what they fuse to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import cached_property, partial
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from defusion.errors import ImageError
+from defusion.imaging import (
+    Picture,
+    as_temperature,
+    distance_from_palette,
+    in_profile_of,
+    luminance,
+    recognised_palette,
+    with_luminance,
+)
+from defusion.imaging.picture import DEPTHS, Depth
+from defusion.runtime import Planes
+from defusion.task import Glance, glance
+from defusion.tiling import Band, Size, View
+
+Pixels = NDArray[np.float32]
+
+
+class Frame(NamedTuple):
+    """A source image by name, opened when it is needed."""
+
+    name: str
+    open: Callable[[], Picture]
+
+    def kept(self) -> Frame:
+        """Opens the frame now, and keeps it."""
+        return Frame.of(self.name, self.open())
+
+    def as_temperature(self, palette: str) -> Frame:
+        """Returns the frame led back from false colour."""
+        return Frame(self.name, lambda: as_temperature(self.open(), palette, self.name))
+
+    @classmethod
+    def of(cls, name: str, picture: Picture) -> Frame:
+        """Makes a frame of a picture in memory."""
+        return cls(name, lambda: picture)
+
+
+class Form(NamedTuple):
+    """What a result is like, its pixels aside."""
+
+    size: Size
+    channels: int
+    depth: Depth
+    icc: bytes | None
+    exif: bytes | None
+
+
+class _Seen(NamedTuple):
+    """What opening a frame once told of it."""
+
+    glance: Glance
+    depth: Depth
+    grey: bool
+    notes: tuple[str, ...]
+
+
+class Scene:
+    """Frames of one scene, made ready for the network, and its results made ready for a file.
+
+    Args:
+        frames: Two or more; each is opened once, to see what it is.
+        palette: The false colour that one frame is in, one of `PALETTES`; "auto" recognises it, "none" leaves it.
+
+    Raises:
+        ImageError: A frame cannot be read, or its size differs from the first's.
+    """
+
+    def __init__(self, frames: Sequence[Frame], palette: str = "auto") -> None:
+        first = frames[0].open()
+        self.frames = list(frames)
+        self._first, self._first_name = replace(first, samples=first.samples[:1, :1]), frames[0].name
+        size = Size(first.height, first.width)
+        seen = [self._see(frame, size) for frame in frames]
+        if (hot := self._in_false_colour(palette)) is not None:
+            index, named = hot
+            self.frames[index] = frames[index].as_temperature(named)
+            seen[index] = self._see(self.frames[index], size)
+        self.glances = [each.glance for each in seen]
+        self.notes = tuple(note for each in seen for note in each.notes)
+        channels = 1 if all(each.grey for each in seen) else 3
+        deepest = max((each.depth for each in seen), key=DEPTHS.index)
+        self.form = Form(size, channels, deepest, first.icc, first.exif)
+        coloured = [frame for frame, each in zip(self.frames, self.glances, strict=True) if not each.colourless]
+        self._colourless = not coloured
+        self._visible = coloured[0] if len(coloured) == 1 else None
+
+    def views(self) -> Iterator[View]:
+        """Opens each frame, one after the other."""
+        for frame in self.frames:
+            yield partial(_planes, self._opened(frame), frame is self._visible)
+
+    def painted(self, band: Band, planes: Planes, *, keep_chroma: bool) -> Pixels:
+        """Makes pixels of planes [1, 3, h, W]: [h, W, C] in [0, 1].
+
+        Where one frame alone has colour, the fused picture keeps its chroma.
+        """
+        pixels: Pixels = np.clip(planes[0].transpose(1, 2, 0), 0, 1)
+        if self._visible is not None and keep_chroma:
+            visible = self._visible_picture.region(band.rows, slice(None))
+            return with_luminance(visible, luminance(pixels))
+        if self._colourless:
+            pixels = np.repeat(pixels.mean(2, keepdims=True), self.form.channels, axis=2)
+        return pixels
+
+    def _see(self, frame: Frame, size: Size) -> _Seen:
+        picture = self._opened(frame)
+        if (picture.height, picture.width) != size:
+            raise ImageError(
+                f"{frame.name} is {picture.size_text} pixels, {self._first_name} is {size.width}x{size.height}; "
+                "sources need the same width and height: crop or resize them first."
+            )
+        return _Seen(glance(picture), picture.depth, picture.grey, picture.notes)
+
+    def _in_false_colour(self, palette: str) -> tuple[int, str] | None:
+        """Which frame is in the false colour of which palette; of several that may be, none is recognised."""
+        if palette == "none":
+            return None
+        if palette != "auto":
+            distances = [distance_from_palette(frame.open(), palette) for frame in self.frames]
+            return int(np.argmin(distances)), palette
+        names = [recognised_palette(frame.open()) for frame in self.frames]
+        found = [(index, name) for index, name in enumerate(names) if name is not None]
+        return found[0] if len(found) == 1 else None
+
+    @cached_property
+    def _visible_picture(self) -> Picture:
+        assert self._visible is not None
+        return self._opened(self._visible)
+
+    def _opened(self, frame: Frame) -> Picture:
+        return in_profile_of(frame.open(), self._first, frame.name)
+
+
+def _planes(picture: Picture, as_luminance: bool, rows: slice, columns: slice) -> Planes:
+    """A part of a picture as the network takes it, [1, 3, h, w]."""
+    pixels = picture.region(rows, columns)
+    if as_luminance:
+        pixels = luminance(pixels)
+    return np.broadcast_to(pixels, (*pixels.shape[:2], 3)).transpose(2, 0, 1)[None]

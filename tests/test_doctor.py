@@ -1,0 +1,45 @@
+"""What the machine has and what would be used of it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from defusion import Fuser, machine
+from defusion.doctor import examine
+
+
+def test_the_doctor_tells_what_would_be_used_and_that_is_used() -> None:
+    found = examine()
+    would, engine = found["would_use"], Fuser().engine
+    assert (would["engine"], would["device"], would["precision"]) == (engine.name, engine.device, engine.precision)
+    assert would["precision"] in would["why"] or "no lower precision" in would["why"]
+    assert found["engines"]["openvino"]["precisions"]["float32"] == "yes"
+    assert "cpu" in found["engines"]["torch"]["devices"]
+    assert found["cores"] >= 1
+    assert found["free_memory_mb"] > 10
+    assert json.loads(json.dumps(found)) == found
+
+
+def test_the_cache_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DEFUSION_CACHE", str(tmp_path))
+    assert examine()["cache"] == {"folder": str(tmp_path / "openvino"), "megabytes": 0}
+    (tmp_path / "openvino" / "graph.blob").write_bytes(bytes(2_000_000))
+    assert examine()["cache"]["megabytes"] == 2
+
+
+@pytest.mark.parametrize(("limit", "free"), [("max", 8_000_000_000), ("3000000000", 2_000_000_000)])
+def test_a_container_has_what_its_limit_leaves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, free: int
+) -> None:
+    (tmp_path / "memory.max").write_text(f"{limit}\n")
+    (tmp_path / "memory.current").write_text("1000000000\n")
+    monkeypatch.setattr(machine, "_CGROUP", tmp_path)
+
+    class Memory:
+        available = 8_000_000_000
+
+    monkeypatch.setattr("psutil.virtual_memory", Memory)
+    assert machine.free_bytes() == free

@@ -1,0 +1,169 @@
+"""Stacks: that the order of frames does not matter, that detail does not fade, and that memory stays flat."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from skimage import data
+from skimage.filters import gaussian
+
+from defusion import Fuser, ImageError, WeightsError, tiling
+from defusion.imaging import Picture, from_array, write
+from defusion.scene import Frame
+
+Picture8 = NDArray[np.uint8]
+
+SCENE = np.ascontiguousarray(data.astronaut()[40:232, 100:340])
+
+
+@pytest.fixture(scope="module")
+def fuser() -> Fuser:
+    return Fuser()
+
+
+def focus_stack(count: int, scene: Picture8 = SCENE) -> list[Picture8]:
+    """Frames that are sharp in one strip each, and the less so the farther from it."""
+    width = scene.shape[1]
+    spreads = [0.0, 1.5, 3.0, 5.0]
+    blurred = [scene, *((gaussian(scene, spread, channel_axis=2) * 255).astype(np.uint8) for spread in spreads[1:])]
+    strip = (np.arange(width) * count // width)[None, :, None]
+    frames = []
+    for number in range(count):
+        away = np.abs(strip - number).clip(max=3)
+        frames.append(np.choose(np.broadcast_to(away, scene.shape), blurred))
+    return frames
+
+
+def bracket(*stops: float) -> list[Picture8]:
+    linear = (SCENE / 255) ** 2.2
+    return [(np.clip(linear * 2.0**stop, 0, 1) ** (1 / 2.2) * 255 + 0.5).astype(np.uint8) for stop in stops]
+
+
+def error(fused: Picture8, truth: Picture8) -> float:
+    return float(np.abs(fused.astype(float) - truth).mean())
+
+
+@pytest.mark.parametrize("frames", [focus_stack(5), bracket(-3, 0, 3), bracket(-4, -2, 0, 2)])
+def test_the_order_of_frames_does_not_matter(fuser: Fuser, frames: list[Picture8]) -> None:
+    one, other = (
+        fuser.fuse(frames),
+        fuser.fuse([frames[index] for index in np.random.default_rng(0).permutation(len(frames))]),
+    )
+    assert error(one, other) < 0.01
+
+
+@pytest.mark.parametrize("count", [3, 6, 12])
+def test_detail_does_not_fade_with_the_number_of_frames(fuser: Fuser, count: int) -> None:
+    frames = focus_stack(count)
+    fused = fuser.fuse(frames)
+    assert error(fused, SCENE) < 0.25 * min(error(frame, SCENE) for frame in frames)
+
+    def sharpness(picture: Picture8) -> float:
+        return float(np.abs(np.diff(picture.astype(float), axis=0)).mean())
+
+    assert sharpness(fused) > 0.95 * sharpness(SCENE)
+
+
+def test_a_bracket_keeps_shadows_and_lights(fuser: Fuser) -> None:
+    frames = bracket(-3.5, 0, 3.5)
+    fused = fuser.fuse(frames).astype(float)
+    clipped = [(frame.max(2) > 250) | (frame.max(2) < 10) for frame in frames]
+    lost = ((fused.max(2) > 250) | (fused.max(2) < 10)).mean()
+    assert lost < 0.8 * min(np.mean(each) for each in (clipped[0], clipped[2]))
+
+
+def test_grey_and_depth_are_those_of_a_pair(fuser: Fuser) -> None:
+    frames = [frame[..., 1] for frame in focus_stack(3)]
+    deep = frames[1].astype(np.uint16) * 257
+    assert fuser.fuse(frames).shape == SCENE.shape[:2]
+    assert fuser.fuse([frames[0], deep, frames[2]]).dtype == np.uint16
+
+
+def test_one_colour_frame_among_grey_ones_lends_its_chroma(fuser: Fuser) -> None:
+    from defusion.imaging import luminance
+
+    visible = (SCENE * 0.5 + 64).astype(np.float32) / 255
+    grey = luminance(visible)[..., 0]
+    fused = fuser.fuse([1 - grey, visible, grey**2])
+    chroma, kept = visible - luminance(visible), fused - luminance(fused)
+    inside = (fused.min(2) > 0.001) & (fused.max(2) < 0.999)
+    assert inside.mean() > 0.8
+    assert np.abs(chroma - kept)[inside].max() < 1e-3
+
+
+def test_tiles_make_nearly_the_picture_of_the_whole(fuser: Fuser, monkeypatch: pytest.MonkeyPatch) -> None:
+    frames = focus_stack(4)
+    whole = fuser.fuse(frames)
+    monkeypatch.setattr(tiling, "WHOLE_PX", 0)
+    monkeypatch.setattr(tiling, "TILE_PX", 64)
+    assert error(fuser.fuse(frames), whole) < 1
+
+
+def counting(pictures: list[Picture], alive: list[int]) -> list[Frame]:
+    """Frames that count how many are open at once."""
+
+    class Counted:
+        def __init__(self) -> None:
+            alive[0] += 1
+            alive[1] = max(alive)
+
+        def __del__(self) -> None:
+            alive[0] -= 1
+
+    def opener(picture: Picture) -> Callable[[], Picture]:
+        def open_it() -> Picture:
+            opened = Picture(picture.samples.copy(), picture.icc, picture.exif)
+            object.__setattr__(opened, "counted", Counted())
+            return opened
+
+        return open_it
+
+    return [Frame(f"frame {number}", opener(picture)) for number, picture in enumerate(pictures)]
+
+
+def test_few_frames_are_open_at_once(fuser: Fuser) -> None:
+    pictures = [from_array(frame) for frame in focus_stack(12)]
+    alive = [0, 0]
+    fuser.fusing(counting(pictures, alive)).picture()
+    gc.collect()
+    assert alive[0] == 0
+    assert 1 <= alive[1] <= 3
+
+
+def test_files_are_fused_as_arrays_are(fuser: Fuser, tmp_path: Path) -> None:
+    frames = focus_stack(3)
+    paths = [tmp_path / f"{number}.png" for number in range(3)]
+    for path, frame in zip(paths, frames, strict=True):
+        write(path, from_array(frame))
+    assert np.array_equal(fuser.fuse(paths), fuser.fuse(frames))
+
+
+def test_a_frame_of_another_size_is_named(fuser: Fuser, tmp_path: Path) -> None:
+    frames = focus_stack(4)
+    frames[2] = frames[2][:-1]
+    with pytest.raises(ImageError, match="source 3 is 240x191 pixels, source 1 is 240x192"):
+        fuser.fuse(frames)
+
+
+def test_a_frame_that_cannot_be_read_is_named(fuser: Fuser, tmp_path: Path) -> None:
+    paths = [tmp_path / f"{number}.png" for number in range(3)]
+    for path in paths:
+        write(path, from_array(SCENE))
+    paths[1].write_bytes(paths[1].read_bytes()[:2000])
+    with pytest.raises(ImageError, match=r"1\.png is truncated or damaged"):
+        fuser.fuse(paths)
+
+
+def test_the_papers_head_refuses_more_than_two() -> None:
+    with pytest.raises(WeightsError, match="3 sources came, but head 'paper' fuses two"):
+        Fuser(head="paper").fuse(focus_stack(3))
+
+
+def test_head_detail_takes_a_stack(fuser: Fuser) -> None:
+    fused = Fuser(head="detail").fuse(focus_stack(5))
+    assert error(fused, SCENE) < 1

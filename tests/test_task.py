@@ -1,0 +1,93 @@
+"""What kind of scene sources show."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from skimage import data
+from skimage.filters import gaussian
+
+from defusion import Fuser, ImageError
+from defusion.imaging import from_array
+from defusion.task import Kind, glance, recognise
+
+Sources = list[NDArray[np.uint8]]
+
+SCENE = np.ascontiguousarray(data.astronaut()[40:241, 100:331])
+GREY = SCENE[..., 1]
+
+
+def exposed(scene: NDArray[np.uint8], stops: float) -> NDArray[np.uint8]:
+    return np.clip(scene * 2.0 ** (stops / 2.2), 0, 255).astype(np.uint8)
+
+
+def focus(scene: NDArray[np.uint8]) -> Sources:
+    blurred = (gaussian(scene, 4, channel_axis=2 if scene.ndim == 3 else None) * 255).astype(np.uint8)
+    half = scene.shape[1] // 2
+    near, far = scene.copy(), scene.copy()
+    near[:, half:], far[:, :half] = blurred[:, half:], blurred[:, :half]
+    return [near, far]
+
+
+def kind(sources: Sources) -> Kind:
+    return recognise([glance(from_array(source)) for source in sources])
+
+
+@pytest.mark.parametrize("scene", [SCENE, GREY], ids=["colour", "grey"])
+def test_exposures_and_focus_are_told_apart(scene: NDArray[np.uint8]) -> None:
+    assert kind(focus(scene)).task == "focus"
+    assert kind([scene, scene]).task == "focus"
+    assert kind([exposed(scene, -2), exposed(scene, 2)]).task == "exposure"
+    assert kind([exposed(scene, stops) for stops in (-4, -2, 0, 2)]).task == "exposure"
+    assert kind([exposed(scene, -2), scene]).task == "exposure"
+
+
+@pytest.mark.parametrize("infrared", [GREY, 255 - GREY, np.repeat(GREY[..., None], 3, 2)])
+def test_one_source_without_colour_is_infrared(infrared: NDArray[np.uint8]) -> None:
+    for sources in ([infrared, SCENE], [SCENE, infrared]):
+        assert kind(sources) == ("infrared", "1 of 2 sources have no colour")
+
+
+def test_colourless_sources_that_disagree_about_tones_are_infrared() -> None:
+    assert kind([GREY, 255 - GREY]).task == "infrared"
+
+
+def test_sources_that_fit_nothing_are_generic() -> None:
+    other = data.chelsea()[40:241, 100:331]
+    level = np.clip(other * (SCENE.mean() / other.mean()), 0, 255).astype(np.uint8)
+    assert kind([SCENE, level]).task == "generic"
+
+
+def test_a_source_of_one_tone_decides_nothing() -> None:
+    assert kind([GREY, np.full_like(GREY, round(GREY.mean()))]).task == "focus"
+
+
+def test_the_reason_has_its_figure() -> None:
+    why = kind([np.full((40, 40, 3), 20, np.uint8), np.full((40, 40, 3), 200, np.uint8)]).why
+    assert why == "the brightest source is 10.0 times as bright as the darkest, all over"
+
+
+@pytest.mark.parametrize("fill", ["black", "noise"])
+def test_sources_that_lack_places_are_neither_exposures_nor_out_of_focus(fill: str) -> None:
+    rng = np.random.default_rng(0)
+    cells = np.kron(rng.random((13, 15)) < 0.4, np.ones((16, 16))).astype(bool)[:201, :231]
+    a, b = SCENE.copy(), SCENE.copy()
+    a[cells] = 0 if fill == "black" else rng.integers(0, 255, (int(cells.sum()), 3))
+    b[~cells & np.roll(cells, 30)] = 0 if fill == "black" else 128
+    assert kind([a, b]).task == "generic"
+
+
+def test_frames_of_a_stack_are_compared_with_their_neighbours() -> None:
+    shifted = [np.ascontiguousarray(SCENE[:, 6 * step : 6 * step + 160]) for step in range(6)]
+    assert kind([shifted[0], shifted[-1]]).task == "generic"
+    assert kind(shifted).task == "focus"
+
+
+def test_what_is_asked_for_is_done() -> None:
+    near, far = focus(SCENE)
+    sensors = Fuser(task="infrared").fuse([near, far])
+    assert np.array_equal(sensors, Fuser(head="sensors").fuse([near, far]))
+    assert not np.array_equal(sensors, Fuser().fuse([near, far]))
+    with pytest.raises(ImageError, match="no task 'soup'; expected auto, exposure, focus, infrared, generic"):
+        Fuser(task="soup")
