@@ -6,7 +6,7 @@ BENCH holds <set>/<scene>/<role>.<suffix>. Four things are measured:
 
 - truth: PSNR of the fused picture against `gt`, in sets whose scenes have one; beside it the plain average's;
 - identical: PSNR of a picture fused with itself against that picture, on 50 pictures of all sets;
-- masked: PSNR against the scene of sources that the paper's pretext masked (eq. 1), on the same pictures;
+- masked: PSNR against the scene of sources that the paper's pretext masked (eq. 1), head `blend`, same pictures;
 - parts: mean absolute error of the four projections on those masked sources.
 
 PSNR is 10 log10(1 / MSE) over all pixels and channels of a picture in [0, 1], then the mean over pictures.
@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from scenes import pair_of, psnr
 
 from defusion.api import Fuser
 from defusion.imaging import Picture, read, write
@@ -27,18 +28,6 @@ from defusion.pretext import Pretext
 
 PICTURES = 50
 CROP_PX = 256
-ROLES = ("near", "far", "under", "over", "vis", "ir")
-
-
-def psnr(picture: np.ndarray, truth: np.ndarray) -> float:
-    return float(-10 * np.log10(max(np.mean((picture - truth) ** 2), 1e-12)))
-
-
-def sources_of(scene: Path) -> list[Path]:
-    """Returns the two sources of a scene: by role, or the first two files."""
-    files = sorted(file for file in scene.iterdir() if file.stem != "gt")
-    by_role = [file for role in ROLES for file in files if file.stem == role]
-    return (by_role or files)[:2]
 
 
 def against_truth(fuser: Fuser, bench: Path) -> list[tuple[str, int, float, float]]:
@@ -47,7 +36,7 @@ def against_truth(fuser: Fuser, bench: Path) -> list[tuple[str, int, float, floa
         scenes = [scene for scene in sorted(folder.glob("*")) if list(scene.glob("gt.*"))]
         ours, average = [], []
         for scene in scenes:
-            a, b = (read(file) for file in sources_of(scene))
+            a, b = (read(file) for file in pair_of(scene))
             truth = read(next(scene.glob("gt.*"))).pixels
             ours.append(psnr(fuser.fuse_pictures([a, b]).pixels, truth))
             average.append(psnr((a.pixels + b.pixels) / 2, truth))
@@ -63,13 +52,13 @@ def on_single_pictures(fuser: Fuser, bench: Path) -> dict[str, float]:
     pretext = Pretext()
     identical, masked, errors = [], [], []
     for scene in chosen:
-        picture = read(sources_of(scene)[0])
+        picture = read(pair_of(scene)[0])
         identical.append(psnr(fuser.fuse_pictures([picture, picture]).pixels, picture.pixels))
         high, wide = (min(side, CROP_PX) // 8 * 8 for side in picture.pixels.shape[:2])
         top, left = ((side - size) // 2 for side, size in zip(picture.pixels.shape, (high, wide), strict=False))
         crop = picture.pixels[top : top + high, left : left + wide].transpose(2, 0, 1)[None]
         batch = pretext(torch.from_numpy(np.ascontiguousarray(crop)), generator=generator)
-        made = fuser.engine.decompose(*(source.numpy() for source in batch.sources), fuser.head_for(picture, picture))
+        made = fuser.engine.decompose(*(source.numpy() for source in batch.sources), "blend")
         masked.append(psnr(np.clip(made.fused, 0, 1), crop))
         targets = (batch.common, *batch.uniques, batch.scene)
         errors.append([np.abs(one - target.numpy()).mean() for one, target in zip(made, targets, strict=True)])
@@ -82,7 +71,7 @@ def draw_sheets(fuser: Fuser, bench: Path, out: Path, most: int = 20) -> None:
     for folder in sorted(bench.iterdir()):
         scenes = sorted(scene for scene in folder.glob("*") if scene.is_dir())
         for scene in scenes[:: max(1, len(scenes) // most)][:most]:
-            a, b = (read(file) for file in sources_of(scene))
+            a, b = (read(file) for file in pair_of(scene))
             if a.pixels.shape == b.pixels.shape and a.pixels.size < 12e6:
                 parts = fuser.decompose_pictures(a, b)
                 panels: dict[str, Picture] = {"source a": a, "source b": b, **parts._asdict()}
@@ -100,7 +89,7 @@ def main() -> None:
     options = parser.parse_args()
     fuser = Fuser(weights=options.weights, head=options.head)
     lines = [
-        f"Weights `{fuser.weights.path.stem}`, head `{options.head or fuser.weights.config.heads[0]}`.",
+        f"Weights `{fuser.weights.path.stem}`, head: {options.head or 'that of the task'}.",
         "",
         "| measured | scenes | value | plain average |",
         "|---|---|---|---|",

@@ -1,0 +1,298 @@
+"""Speed and memory of one fusion: what users run today beside ours, in one run.
+
+    python benchmarks/speed.py [--sizes 0.25 1 12 24 100] [--ways ...] [--rounds 7] [-o TABLE.md] [--plot PLOT.png]
+
+Arrays in, array out, uint16 HxWx3, in a process that has the network loaded:
+
+- eager: the same network in eager torch, float32, called as the paper's authors call theirs, `network(a, b)`, which
+  makes all four pictures; with the head for exposures, so that what it fuses can be compared;
+- onnxruntime: the same network, exported for the size and run by ONNX Runtime, float32;
+- defusion-<precision>: `Fuser(precision=...).fuse([a, b])`;
+- opencv: OpenCV's exposure fusion, `createMergeMertens`.
+
+Whole processes, with their start, 16-bit TIFF files in and out, compressed as each does by default:
+
+- process: `python -m defusion fuse`;
+- enfuse: `enfuse`, exposure fusion too.
+
+Each way has a process of its own, which is where its peak memory is read. After one warm-up all take turns, so that a
+machine that slows down slows all of them. The first two run the whole plane at once and stop at `--most-mp`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import multiprocessing
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from speed_ways import SIZES, WHOLE_PLANE, WHOLE_PROCESS, Difference, Job, difference, export, make_pair, work
+
+REFERENCE = "defusion-float32"
+LABELS = {
+    "eager": "eager torch, float32",
+    "onnxruntime": "ONNX Runtime, float32",
+    "opencv": "OpenCV, MergeMertens",
+    "process": "whole process: python -m defusion fuse",
+    "enfuse": "whole process: enfuse",
+}
+#: Rounds of pictures above 4 megapixels, at most.
+LARGE_ROUNDS = 3
+#: Between turns, so that no pool of threads still spins when the next way is timed.
+PAUSE_S = 0.3
+SPAWN = multiprocessing.get_context("spawn")
+
+
+class Worker:
+    """A way, warm, in a process of its own; `problem` says why it is not."""
+
+    def __init__(self, job: Job) -> None:
+        say(f"{job.size} MP, {job.way}: warming up")
+        self.job = job
+        self.problem: str | None = None
+        self._pipe, theirs = SPAWN.Pipe()
+        self._process = SPAWN.Process(target=work, args=(job, theirs), daemon=True)
+        self._process.start()
+        theirs.close()
+        self._answer()
+
+    def fuse(self) -> float:
+        """Fuses once more and gives the seconds."""
+        time.sleep(PAUSE_S)
+        seconds = self._answer(request=True)
+        say(f"{self.job.size} MP, {self.job.way}: {seconds:.3f} s")
+        return seconds
+
+    def end(self) -> float:
+        """Ends the process and gives its peak memory in MB."""
+        peak_mb = self._answer(request=False)
+        self._process.join()
+        return peak_mb
+
+    def _answer(self, request: bool | None = None) -> float:
+        try:
+            if request is not None:
+                self._pipe.send(request)
+            answer = self._pipe.recv()
+        except (EOFError, BrokenPipeError, ConnectionResetError):
+            self._process.join()
+            answer = f"its process ended with {self._process.exitcode}; where that is -9, for want of memory"
+        if isinstance(answer, str):
+            self.problem = answer
+            return math.nan
+        return answer
+
+
+@dataclass
+class Measured:
+    """What one way took at one size."""
+
+    way: str
+    seconds: list[float] = field(default_factory=list)
+    peak_mb: float = math.nan
+    difference: Difference | None = None
+
+
+@dataclass(frozen=True)
+class Table:
+    """All ways at one size, and why some are missing."""
+
+    size: str
+    rows: list[Measured]
+    left_out: dict[str, str]
+
+    @property
+    def megapixels(self) -> float:
+        """Of the pictures as they are."""
+        return math.prod(SIZES[self.size]) / 1e6
+
+
+def measure(jobs: Mapping[str, Job], rounds: int, most_mp: float) -> Table:
+    """Measures all ways at one size."""
+    left_out = prepare(jobs, most_mp)
+    workers = [Worker(job) for way, job in jobs.items() if way not in left_out]
+    measured = take_turns(workers, rounds)
+    left_out |= {worker.job.way: worker.problem for worker in workers if worker.problem}
+    rows = [row for row in measured if row.way not in left_out]
+    compare(jobs, rows)
+    for job in jobs.values():
+        job.fused.unlink(missing_ok=True)
+    return Table(next(iter(jobs.values())).size, rows, left_out)
+
+
+def prepare(jobs: Mapping[str, Job], most_mp: float) -> dict[str, str]:
+    """Makes the files that the ways need; returns the ways that cannot run, and why."""
+    job = next(iter(jobs.values()))
+    if not all(source.exists() for source in job.sources):
+        apart(make_pair, job)
+    large = [way for way in jobs if way in WHOLE_PLANE and float(job.size) > most_mp]
+    left_out = dict.fromkeys(large, f"it takes the whole plane at once, and --most-mp is {most_mp:g}")
+    if "onnxruntime" in jobs and "onnxruntime" not in left_out:
+        try:
+            apart(export, job)
+        except Exception as error:
+            left_out["onnxruntime"] = f"no export: {error}"
+    return left_out
+
+
+def take_turns(workers: Sequence[Worker], rounds: int) -> list[Measured]:
+    rows = [Measured(worker.job.way) for worker in workers]
+    for _ in range(rounds):
+        for worker, row in zip(workers, rows, strict=True):
+            if not worker.problem:
+                row.seconds.append(worker.fuse())
+    for worker, row in zip(workers, rows, strict=True):
+        if not worker.problem:
+            row.peak_mb = worker.end()
+    return rows
+
+
+def compare(jobs: Mapping[str, Job], rows: Sequence[Measured]) -> None:
+    """Compares the pictures of the same network with those of our float32."""
+    if REFERENCE not in [row.way for row in rows]:
+        return
+    for row in rows:
+        if row.way in WHOLE_PLANE or (row.way.startswith("defusion-") and row.way != REFERENCE):
+            row.difference = apart(difference, jobs[row.way].fused, jobs[REFERENCE].fused)
+
+
+def apart(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Calls a function in a process of its own, so that this one stays small."""
+    with ProcessPoolExecutor(1, mp_context=SPAWN) as pool:
+        return pool.submit(function, *arguments).result()
+
+
+def say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def label(way: str) -> str:
+    return LABELS.get(way) or f"**defusion, {way.removeprefix('defusion-')}**"
+
+
+def machine() -> str:
+    """Says what the figures were taken on and with."""
+    packages = ("defusion", "torch", "openvino", "onnxruntime", "opencv-python-headless", "numpy")
+    versions = [f"Python {platform.python_version()}"]
+    for package in packages:
+        try:
+            versions.append(f"{package} {version(package)}")
+        except PackageNotFoundError:
+            continue
+    if enfuse := shutil.which("enfuse"):
+        said = subprocess.run([enfuse, "--version"], capture_output=True, text=True, check=True).stdout
+        versions.append(said.splitlines()[0])
+    memory_gb = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9
+    return f"{os.cpu_count()} cores, {processor()}, {memory_gb:.0f} GB of memory; {', '.join(versions)}."
+
+
+def processor() -> str:
+    facts = Path("/proc/cpuinfo")
+    lines = facts.read_text(encoding="utf-8").splitlines() if facts.exists() else []
+    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return named[0] if named else platform.processor()
+
+
+def markdown(table: Table) -> str:
+    width, height = SIZES[table.size]
+    rounds = max((len(row.seconds) for row in table.rows), default=0)
+    lines = [
+        f"## {table.size} MP ({width}x{height}), median of {rounds} rounds after one warm-up",
+        "",
+        "| way | seconds (min to max) | MP/s | peak MB | times as fast as eager torch | PSNR to float32, dB | "
+        "largest difference, of 255 |",
+        "|---|---|---|---|---|---|---|",
+        *(row_of(row, table) for row in table.rows),
+    ]
+    missing = [f"- Not run: {label(way)}: {reason}" for way, reason in table.left_out.items()]
+    return "\n".join([*lines, *([""] if missing else []), *missing, ""])
+
+
+def row_of(row: Measured, table: Table) -> str:
+    seconds = statistics.median(row.seconds)
+    peer = next((each for each in table.rows if each.way == "eager"), None)
+    cells = [
+        label(row.way),
+        f"{seconds:.3f} ({min(row.seconds):.3f} to {max(row.seconds):.3f})",
+        f"{table.megapixels / seconds:.2f}",
+        f"{row.peak_mb:.0f}",
+        f"{statistics.median(a / b for a, b in zip(peer.seconds, row.seconds, strict=True)):.2f}" if peer else "",
+        f"{row.difference.psnr_db:.1f}" if row.difference else "",
+        f"{row.difference.largest_of_255:.3f}" if row.difference else "",
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def draw(tables: Sequence[Table], output: Path) -> None:
+    """Draws seconds and memory over the size, a line a way."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, (seconds, memory) = plt.subplots(1, 2, figsize=(11, 4.5), layout="constrained")
+    for way in dict.fromkeys(row.way for table in tables for row in table.rows):
+        points = [(table.megapixels, row) for table in tables for row in table.rows if row.way == way]
+        sizes, rows = zip(*points, strict=True)
+        style = {
+            "marker": "o",
+            "linestyle": "--" if way in WHOLE_PROCESS else "-",
+            "linewidth": 2.5 if way.startswith("defusion-") else 1.2,
+        }
+        seconds.plot(sizes, [statistics.median(row.seconds) for row in rows], label=label(way).strip("*"), **style)
+        memory.plot(sizes, [row.peak_mb for row in rows], **style)
+    for axes, title in ((seconds, "seconds a fusion"), (memory, "peak memory, MB")):
+        axes.set(xlabel="megapixels", ylabel=title, xscale="log", yscale="log")
+        axes.grid(which="both", alpha=0.3)
+    figure.legend(loc="outside lower center", ncols=4)
+    figure.savefig(output, dpi=120)
+
+
+def arguments() -> argparse.Namespace:
+    from defusion.runtime import PRECISIONS
+
+    ways = ["eager", "onnxruntime", *(f"defusion-{each}" for each in PRECISIONS), "opencv", "process", "enfuse"]
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sizes", nargs="+", choices=SIZES, default=list(SIZES), help="megapixels")
+    parser.add_argument("--ways", nargs="+", choices=ways, default=ways)
+    parser.add_argument("--rounds", type=int, default=7, help=f"above 4 megapixels at most {LARGE_ROUNDS}")
+    parser.add_argument("--most-mp", type=float, default=1, help=f"for {' and '.join(WHOLE_PLANE)}")
+    parser.add_argument("-o", "--output", type=Path)
+    parser.add_argument("--plot", type=Path)
+    return parser.parse_args()
+
+
+def main() -> None:
+    options = arguments()
+    pictures = Path(tempfile.gettempdir()) / "defusion-speed"
+    pictures.mkdir(exist_ok=True)
+    tables: list[Table] = []
+    text = f"# Speed and memory of one fusion\n\n{machine()}\n"
+    with tempfile.TemporaryDirectory() as scratch:
+        for size in options.sizes:
+            jobs = {way: Job(way, size, pictures, Path(scratch)) for way in options.ways}
+            rounds = min(options.rounds, LARGE_ROUNDS) if float(size) > 4 else options.rounds
+            tables.append(measure(jobs, rounds, options.most_mp))
+            text += "\n" + markdown(tables[-1])
+            if options.output:  # after each size: the largest takes the longest
+                options.output.write_text(text, encoding="utf-8")
+            if options.plot:
+                apart(draw, tables, options.plot)
+    print(text, end="")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,101 @@
+"""Stacks of a folder of scenes: does detail fade, does the order matter, how much memory do they take?
+
+    python benchmarks/stacks.py BENCH [--repeat SCENE=28] [--most-mp 4] [-o TABLE.md]
+
+A scene is a stack if its files are named frame_*. Each runs in a process of its own, through the command's own
+code, to a 16-bit or 8-bit TIFF:
+
+- sharpness: spatial frequency of the fused picture where the sharpest frame is sharpest, as a part of that frame's,
+  over windows of 32 pixels, the sharper half of them;
+- order: largest and mean difference of the picture of the reversed stack, of 255 levels;
+- peak memory and seconds.
+
+`--repeat SCENE=N` names a stack's files again and again up to N, so that memory can be read at that length.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from scenes import scenes
+
+from defusion.imaging import read
+
+
+def run(files: list[Path], output: Path) -> tuple[float, float]:
+    """Fuses files by the command; returns seconds and peak megabytes."""
+    line = [sys.executable, "-m", "defusion", "fuse", *map(str, files), "-o", str(output)]
+    watched = (
+        "import resource, subprocess, sys; subprocess.run(sys.argv[1:], check=True, stdout=sys.stderr); "
+        "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
+    )
+    began = time.perf_counter()
+    done = subprocess.run([sys.executable, "-c", watched, *line], check=True, capture_output=True, text=True)
+    unit = 1 if sys.platform == "darwin" else 1024
+    return time.perf_counter() - began, int(done.stdout) * unit / 1e6
+
+
+def megapixels(file: Path) -> float:
+    picture = read(file)
+    return picture.height * picture.width / 1e6
+
+
+def frequency(pixels: np.ndarray) -> np.ndarray:
+    """Spatial frequency, of 255 levels, of each window of 32 pixels."""
+    luminance = pixels.mean(2) * 255
+    squares = np.square(np.diff(luminance, axis=0))[:, :-1] + np.square(np.diff(luminance, axis=1))[:-1]
+    rows, columns = (side // 32 for side in squares.shape)
+    windows = squares[: rows * 32, : columns * 32].reshape(rows, 32, columns, 32)
+    return np.sqrt(windows.mean((1, 3)))
+
+
+def sharpness(fused: np.ndarray, files: list[Path]) -> float:
+    best = np.max([frequency(read(file).pixels) for file in files], 0)
+    detailed = best >= np.median(best)
+    return float(np.median(frequency(fused)[detailed] / best[detailed]))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("bench", type=Path)
+    parser.add_argument("--repeat", nargs="*", default=[])
+    parser.add_argument("--most-mp", type=float, default=100)
+    parser.add_argument("-o", "--output", type=Path)
+    options = parser.parse_args()
+    lengths = {name: int(count) for name, count in (each.split("=") for each in options.repeat)}
+    lines = [
+        "| stack | frames | MP | sharpness | reversed: mean, largest | seconds | peak MB |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        one, other = Path(folder, "one.tif"), Path(folder, "other.tif")
+        for name, folders in scenes(options.bench):
+            for scene in folders:
+                files = sorted(scene.glob("frame_*"))
+                if len(files) < 2 or megapixels(files[0]) > options.most_mp:
+                    continue
+                if scene.name in lengths:
+                    files = (files * lengths[scene.name])[: lengths[scene.name]]
+                seconds, megabytes = run(files, one)
+                run(files[::-1], other)
+                fused, reverse = read(one).pixels, read(other).pixels
+                apart = np.abs(fused - reverse) * 255
+                lines.append(
+                    f"| {name}/{scene.name} | {len(files)} | {fused.shape[0] * fused.shape[1] / 1e6:.1f} | "
+                    f"{sharpness(fused, files):.3f} | {apart.mean():.4f}, {apart.max():.0f} | {seconds:.1f} | "
+                    f"{megabytes:.0f} |"
+                )
+                print(lines[-1], flush=True)
+    text = "\n".join(lines)
+    if options.output:
+        options.output.write_text(text + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
