@@ -34,7 +34,9 @@ def excess(tiled: np.ndarray, whole: np.ndarray, multiple: int) -> float:
     """The largest step across a border of tiles above that of the whole picture there, of 255."""
     most = 0.0
     for axis in (0, 1):
-        borders = [span.core.start for span in tiling.spans(tiled.shape[axis], 0, multiple, TILE_PX)][1:]
+        borders = [span.core.start for span in tiling.spans(tiled.shape[axis], tiling.Tiles(0, multiple, TILE_PX))][
+            1:
+        ]
         if borders:
             index = np.array(borders)
             one, other = (

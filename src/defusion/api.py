@@ -173,8 +173,7 @@ class Fuser:
         size = scene.form.size
         self._check_memory(size)
         if len(frames) == 2:
-            a, b = scene.views()
-            made = tiling.fuse(self.engine, a, b, size, plan.head)
+            made = tiling.fuse(self.engine, *scene.pair(), size, plan.head)
         else:
             made = stack.fuse(self.engine, scene.views, size, plan.head)
         bands = (scene.painted(band, band.planes[0], keep_chroma=True) for band in made)
@@ -199,7 +198,7 @@ class Fuser:
         for band in tiling.parts(self.engine, a, b, size):
             for part, planes in zip(parts, band.planes, strict=False):  # the last part is the fused picture
                 part[band.rows] = quantised(scene.painted(band, planes, keep_chroma=False), depth)
-        for band in tiling.fuse(self.engine, a, b, size, plan.head):
+        for band in tiling.fuse(self.engine, *scene.pair(), size, plan.head):
             parts[-1][band.rows] = quantised(scene.painted(band, band.planes[0], keep_chroma=True), depth)
         pictures = PartPictures(*(Picture(part, icc, exif) for part in parts))
         return Decomposed(plan, scene.form, pictures, scene.notes)

@@ -102,6 +102,12 @@ class Scene:
         for frame in self.frames:
             yield partial(_planes, self._opened(frame), frame is self._visible)
 
+    def pair(self) -> tuple[View, View]:
+        """Opens two frames, the darker first: the network tells them apart, so their order must not be chance."""
+        first, second = self.views()
+        dark, bright = ((float(each.tones.mean()), each.tones.tobytes()) for each in self.glances)
+        return (first, second) if dark <= bright else (second, first)
+
     def painted(self, band: Band, planes: Planes, *, keep_chroma: bool) -> Pixels:
         """Makes pixels of planes [1, 3, h, W]: [h, W, C] in [0, 1].
 

@@ -41,12 +41,12 @@ TILE_PX = 512
 #: full size: OpenVINO took 23 to 31 in float32, for two layouts.
 BYTES_PER_CHANNEL = 30
 
-#: Side of a square of as many pixels as the sample has. Against the whole run at once, shipped weights, head
-#: `blend`, three exposure pairs of 1 to 2 megapixels stood at 57, 70 and 53 dB and a focus pair of 3 at 45. Of as
-#: many pixels, the whole scaled down gave 49, 63, 40 and 37.
+#: Side of a square of as many pixels as the sample has. Against the whole run at once, 14 pairs of 0.8 to 2
+#: megapixels stood at 43 to 59 dB, median 50 (`benchmarks/tiles.md`); of a side of 384, median 41. With an earlier
+#: head, the whole scaled down to as many pixels stood 7 to 13 dB lower than windows at full size.
 SAMPLE_PX = 768
 
-#: Side of the windows that a sample is made of. Of 128, the pairs stood at 53, 69, 48 and 41 dB: few windows miss
+#: Side of the windows that a sample is made of. With an earlier head, 128 stood 1 to 5 dB lower: few windows miss
 #: much of the scene.
 WINDOW_PX = 64
 
