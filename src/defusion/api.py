@@ -97,7 +97,6 @@ class Fuser:
         head: "blend" (pixel by pixel), "select" (the same, pixels as they are), "pyramid" (octave by octave),
             "sensors" (the same, softly), "paper" (its P_r) or "detail" (no network: the source with more fine
             detail); None for what suits the task.
-
         infrared_palette: The false colour that one source is in, such as "iron": it is led back to temperature
             first. "auto" recognises it, "none" takes all colours as they are.
 
@@ -158,8 +157,8 @@ class Fuser:
     def fusing(self, frames: Sequence[Frame]) -> Fused:
         """Fuses frames that are opened when they are needed, and gives the result band by band.
 
-        Two are opened once. More are opened one after the other, three times: to see what they are, to make a
-        reference of them, and to be judged against it.
+        Two are opened once. More are opened one after the other: to see what they are, to make a reference of them,
+        and to be judged against it, where octaves are blended apart twice.
 
         Raises:
             ImageError: Fewer than two frames, one that cannot be read, or they differ in size.
@@ -232,6 +231,7 @@ def fuse(
     precision: str | None = None,
     task: str | None = None,
     head: str | None = None,
+    infrared_palette: str = "auto",
 ) -> Array:
     """Fuses pictures of one scene into one.
 
@@ -247,6 +247,7 @@ def fuse(
         precision: As for `Fuser`.
         task: As for `Fuser`.
         head: As for `Fuser`.
+        infrared_palette: As for `Fuser`.
 
     Returns:
         An array of the same height and width, as deep as the deepest source (its dtype and range), with three
@@ -256,7 +257,7 @@ def fuse(
         ImageError: Fewer than two sources, a file that cannot be read, NaNs, or sources of different size.
         WeightsError, EngineError: As for `Fuser`.
     """
-    return _loaded(_key(weights), engine, device, precision, task, head).fuse(sources)
+    return _loaded(_key(weights), engine, device, precision, task, head, infrared_palette).fuse(sources)
 
 
 def decompose(
@@ -269,6 +270,7 @@ def decompose(
     precision: str | None = None,
     task: str | None = None,
     head: str | None = None,
+    infrared_palette: str = "auto",
 ) -> Parts:
     """Decomposes two pictures of one scene into what they share and what each has alone (paper, eq. 2).
 
@@ -277,7 +279,7 @@ def decompose(
     Returns:
         Four arrays like the result of `fuse`: common, unique_a, unique_b and fused.
     """
-    return _loaded(_key(weights), engine, device, precision, task, head).decompose(a, b)
+    return _loaded(_key(weights), engine, device, precision, task, head, infrared_palette).decompose(a, b)
 
 
 @lru_cache(maxsize=4)
@@ -288,8 +290,17 @@ def _loaded(
     precision: str | None,
     task: str | None,
     head: str | None,
+    infrared_palette: str,
 ) -> Fuser:
-    return Fuser(weights=weights, engine=engine, device=device, precision=precision, task=task, head=head)
+    return Fuser(
+        weights=weights,
+        engine=engine,
+        device=device,
+        precision=precision,
+        task=task,
+        head=head,
+        infrared_palette=infrared_palette,
+    )
 
 
 def _key(weights: str | os.PathLike[str] | None) -> str | None:

@@ -144,21 +144,13 @@ def fuse(
     as_json: JsonOption = False,
 ) -> None:
     """Fuse pictures of one scene into one: exposures, a focus stack, infrared and visible."""
-    from defusion.api import Fuser, frames_of
+    from defusion.api import frames_of
     from defusion.imaging import check_output, open_output
     from defusion.machine import give_memory_back
 
     check_output(output)
     give_memory_back()
-    fuser = Fuser(
-        weights=weights,
-        engine=engine,
-        device=device,
-        precision=precision,
-        task=task,
-        head=head,
-        infrared_palette=infrared_palette,
-    )
+    fuser = _fuser(weights, engine, device, precision, task, head, infrared_palette)
     fused = fuser.fusing(frames_of(sources))
     notes = _told(fused.notes)
     form = fused.form
@@ -200,19 +192,11 @@ def decompose(
     as_json: JsonOption = False,
 ) -> None:
     """Show what two pictures share, what each has alone, and what they fuse to."""
-    from defusion.api import Fuser, frames_of
+    from defusion.api import frames_of
     from defusion.imaging import make_folder, write
     from defusion.imaging.figure import labelled_panels
 
-    fuser = Fuser(
-        weights=weights,
-        engine=engine,
-        device=device,
-        precision=precision,
-        task=task,
-        head=head,
-        infrared_palette=infrared_palette,
-    )
+    fuser = _fuser(weights, engine, device, precision, task, head, infrared_palette)
     frames = [frame.kept() for frame in frames_of([a, b])]
     decomposed = fuser.decomposing(frames)
     parts = decomposed.parts
@@ -398,6 +382,28 @@ def main() -> None:
 
 def _interrupt(number: int, frame: object) -> None:
     raise _Interrupted(number)
+
+
+def _fuser(
+    weights: str | None,
+    engine: Engine | None,
+    device: str | None,
+    precision: Precision | None,
+    task: Task,
+    head: Head | None,
+    infrared_palette: str,
+) -> Any:
+    from defusion.api import Fuser
+
+    return Fuser(
+        weights=weights,
+        engine=engine,
+        device=device,
+        precision=precision,
+        task=task,
+        head=head,
+        infrared_palette=infrared_palette,
+    )
 
 
 def _facts(fuser: Any, plan: Any, form: Any) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
@@ -65,6 +66,10 @@ class _Seen(NamedTuple):
     depth: Depth
     grey: bool
     notes: tuple[str, ...]
+    palette: str | None
+    """The false colour that it may be in."""
+    from_palette: float
+    """How far its colours are from that, of the colour cube's side."""
 
 
 class Scene:
@@ -83,11 +88,13 @@ class Scene:
         self.frames = list(frames)
         self._first, self._first_name = replace(first, samples=first.samples[:1, :1]), frames[0].name
         size = Size(first.height, first.width)
-        seen = [self._see(frame, size) for frame in frames]
-        if (hot := self._in_false_colour(palette)) is not None:
-            index, named = hot
-            self.frames[index] = frames[index].as_temperature(named)
-            seen[index] = self._see(self.frames[index], size)
+        seen = [self._see(frame, size, palette) for frame in frames]
+        painted = [index for index, each in enumerate(seen) if each.palette is not None]
+        # Of several that are recognised none is taken; a palette that was named goes to the nearest frame.
+        if len(painted) == 1 or palette not in ("auto", "none"):
+            index = min(painted, key=lambda each: seen[each].from_palette)
+            self.frames[index] = frames[index].as_temperature(seen[index].palette or palette)
+            seen[index] = self._see(self.frames[index], size, "none")
         self.glances = [each.glance for each in seen]
         self.notes = tuple(note for each in seen for note in each.notes)
         channels = 1 if all(each.grey for each in seen) else 3
@@ -121,25 +128,18 @@ class Scene:
             pixels = np.repeat(pixels.mean(2, keepdims=True), self.form.channels, axis=2)
         return pixels
 
-    def _see(self, frame: Frame, size: Size) -> _Seen:
-        picture = self._opened(frame)
+    def _see(self, frame: Frame, size: Size, palette: str) -> _Seen:
+        original = frame.open()
+        picture = self._matched(original, frame)
         if (picture.height, picture.width) != size:
             raise ImageError(
                 f"{frame.name} is {picture.size_text} pixels, {self._first_name} is {size.width}x{size.height}; "
                 "sources need the same width and height: crop or resize them first."
             )
-        return _Seen(glance(picture), picture.depth, picture.grey, picture.notes)
-
-    def _in_false_colour(self, palette: str) -> tuple[int, str] | None:
-        """Which frame is in the false colour of which palette; of several that may be, none is recognised."""
-        if palette == "none":
-            return None
-        if palette != "auto":
-            distances = [distance_from_palette(frame.open(), palette) for frame in self.frames]
-            return int(np.argmin(distances)), palette
-        names = [recognised_palette(frame.open()) for frame in self.frames]
-        found = [(index, name) for index, name in enumerate(names) if name is not None]
-        return found[0] if len(found) == 1 else None
+        named = None if palette == "none" else palette
+        found = recognised_palette(original) if palette == "auto" else named
+        distance = distance_from_palette(original, found) if found is not None else math.inf
+        return _Seen(glance(picture), picture.depth, picture.grey, picture.notes, found, distance)
 
     @cached_property
     def _visible_picture(self) -> Picture:
@@ -147,7 +147,10 @@ class Scene:
         return self._opened(self._visible)
 
     def _opened(self, frame: Frame) -> Picture:
-        return in_profile_of(frame.open(), self._first, frame.name)
+        return self._matched(frame.open(), frame)
+
+    def _matched(self, picture: Picture, frame: Frame) -> Picture:
+        return in_profile_of(picture, self._first, frame.name)
 
 
 def _planes(picture: Picture, as_luminance: bool, rows: slice, columns: slice) -> Planes:

@@ -1,4 +1,4 @@
-"""The shapes of the network, as frozen data. Nothing here imports torch."""
+"""The shapes of the network and the figures of its heads, as frozen data. Nothing here imports torch."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ SIZE_MULTIPLE = 8
 #: A gain multiplies the shadows of a source by at most this factor, or its inverse.
 LARGEST_GAIN = 8.0
 
-#: Fine detail is what a Gaussian of the first spread smooths away, its energy is taken over a
-#: window of the second; energy below the floor is the rounding of 8 bits.
+#: Fine detail is what a Gaussian of the first spread smooths away, and its energy is taken over a window of the
+#: second; energy well below the floor, the square of 1.6 levels of 255, is grain and rounding and decides nothing.
 DETAIL_PX = 2.0
 WINDOW_PX = 3.0
 ENERGY_FLOOR = 4e-5
