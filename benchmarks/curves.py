@@ -17,7 +17,6 @@ import matplotlib.pyplot as plt
 LABELS = {
     "fused": "fused",
     "fused_paper": "fused, head paper",
-    "levelled": "sources at the scene's level",
     "common": "common",
     "unique_a": "unique a",
     "unique_b": "unique b",

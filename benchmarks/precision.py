@@ -2,24 +2,69 @@
 
     python benchmarks/precision.py BENCH [--weights FILE] [--most 20] [--record] [-o TABLE.md]
 
-PSNR of up to `--most` scenes of each set, fused by the head for their task; mean and least of each set. `--record`
-writes the worst set's mean into the weights file: that is what the choice of a precision goes by.
+PSNR of up to `--most` scenes of each set; mean and least of each set. Scenes are fused as users fuse them, which for
+most tasks asks no network, so that pictures are equal; and by head `paper` and by task `generic`, which ask it on
+every scene. `--record` writes the worst mean of all into the weights file: the choice of a precision goes by that.
 """
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
-from scenes import pair_of, psnr, scenes
+from scenes import MOST_DB, pair_of, psnr, scenes
 
 from defusion.api import Fuser
 from defusion.errors import EngineError
-from defusion.imaging import read
+from defusion.imaging import Picture, read
 from defusion.machine import processor
 from defusion.runtime import PRECISIONS
 from defusion.weights import WeightsFile, resolve, save
+
+
+class Way(NamedTuple):
+    """A way to fuse, as options of `Fuser`."""
+
+    label: str
+    task: str | None = None
+    head: str | None = None
+
+
+WAYS = (Way("as users fuse"), Way("head paper", head="paper"), Way("task generic", task="generic"))
+
+Fusers = dict[tuple[Way, str], Fuser]
+
+
+def loaded(weights: WeightsFile) -> Fusers:
+    """Loads each way in each precision that this machine has."""
+    fusers: Fusers = {}
+    for precision in PRECISIONS:
+        try:
+            for way in WAYS:
+                fusers[way, precision] = Fuser(
+                    weights=weights.path, task=way.task, head=way.head, precision=precision
+                )
+        except EngineError as error:
+            print(error)
+    return fusers
+
+
+def distances(fusers: Fusers, pictures: list[Picture]) -> dict[tuple[Way, str], float]:
+    """PSNR to float32 of each way in each lower precision."""
+    made = {key: fuser.fuse_pictures(pictures).pixels for key, fuser in fusers.items()}
+    return {
+        (way, precision): psnr(fused, made[way, "float32"])
+        for (way, precision), fused in made.items()
+        if precision != "float32"
+    }
+
+
+def cell(values: list[float]) -> str:
+    if min(values) == MOST_DB:
+        return "equal"
+    return f"{np.mean(values):.1f} ({min(values):.1f})"
 
 
 def main() -> None:
@@ -31,38 +76,28 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path)
     options = parser.parse_args()
     weights = WeightsFile.open(resolve(options.weights))
-    fusers = {}
-    for precision in PRECISIONS:
-        try:
-            fusers[precision] = Fuser(weights=weights.path, precision=precision)
-        except EngineError as error:
-            print(error)
-    low = [precision for precision in fusers if precision != "float32"]
+    fusers = loaded(weights)
+    columns = [(way, precision) for way, precision in fusers if precision != "float32"]
     lines = [
         f"Weights `{weights.path.stem}`, {processor()}; PSNR to float32, dB, mean (least) of the scenes.",
         "",
-        f"| set | scenes | {' | '.join(low)} |",
-        "|---|---|" + "---|" * len(low),
+        f"| set | scenes | {' | '.join(f'{precision}, {way.label}' for way, precision in columns)} |",
+        "|---|---|" + "---|" * len(columns),
     ]
-    means: dict[str, list[float]] = {precision: [] for precision in low}
+    worst: dict[str, float] = {precision: MOST_DB for _, precision in columns}
     for name, folders in scenes(options.bench, options.most):
-        found: dict[str, list[float]] = {precision: [] for precision in low}
-        for folder in folders:
-            pictures = [read(file) for file in pair_of(folder)]
-            fused = {precision: fuser.fuse_pictures(pictures).pixels for precision, fuser in fusers.items()}
-            for precision in low:
-                found[precision].append(psnr(fused[precision], fused["float32"]))
-        for precision in low:
-            means[precision].append(float(np.mean(found[precision])))
-        cells = [f"{np.mean(found[precision]):.1f} ({min(found[precision]):.1f})" for precision in low]
-        lines.append(f"| {name} | {len(folders)} | {' | '.join(cells)} |")
+        found = [distances(fusers, [read(file) for file in pair_of(folder)]) for folder in folders]
+        by_column = {column: [each[column] for each in found] for column in columns}
+        for (_, precision), values in by_column.items():
+            worst[precision] = min(worst[precision], float(np.mean(values)))
+        lines.append(f"| {name} | {len(folders)} | {' | '.join(map(cell, by_column.values()))} |")
         print(lines[-1], flush=True)
     text = "\n".join(lines)
     print(text)
     if options.output:
         options.output.write_text(text + "\n", encoding="utf-8")
     if options.record:
-        known = {precision: round(min(means[precision]), 2) for precision in low}
+        known = {precision: round(value, 2) for precision, value in worst.items()}
         tensors = {name: tensor.astype(np.float16) for name, tensor in weights.tensors().items()}
         save(weights.path, tensors, weights.config, {**weights.about, "psnr_to_float32": known})
 

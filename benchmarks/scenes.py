@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,9 +11,14 @@ import numpy as np
 ROLES = ("near", "far", "under", "over", "vis", "ir")
 
 
+#: The PSNR of equal pictures, and of those that differ by less than any depth of pixels shows.
+MOST_DB = 120.0
+
+
 def psnr(picture: np.ndarray, truth: np.ndarray) -> float:
-    """10 log10(1 / MSE) over all pixels and channels of pictures in [0, 1], at most 120 dB."""
-    return float(-10 * np.log10(max(np.mean((picture - truth) ** 2), 1e-12)))
+    """10 log10(1 / MSE) over all pixels and channels of pictures in [0, 1], at most `MOST_DB`."""
+    error = float(np.mean((picture - truth) ** 2))
+    return min(-10 * math.log10(error), MOST_DB) if error else MOST_DB
 
 
 def scenes(bench: Path, most: int | None = None) -> Iterator[tuple[str, list[Path]]]:

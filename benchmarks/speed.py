@@ -2,21 +2,12 @@
 
     python benchmarks/speed.py [--sizes 0.25 1 12 24 100] [--ways ...] [--rounds 7] [-o TABLE.md] [--plot PLOT.png]
 
-Arrays in, array out, uint16 HxWx3, in a process that has the network loaded:
-
-- eager: the same network in eager torch, float32, called as the paper's authors call theirs, `network(a, b)`, which
-  makes all four pictures; with the head for exposures, so that what it fuses can be compared;
-- onnxruntime: the same network, exported for the size and run by ONNX Runtime, float32;
-- defusion-<precision>: `Fuser(precision=...).fuse([a, b])`;
-- opencv: OpenCV's exposure fusion, `createMergeMertens`.
-
-Whole processes, with their start, 16-bit TIFF files in and out, compressed as each does by default:
-
-- process: `python -m defusion fuse`;
-- enfuse: `enfuse`, exposure fusion too.
+Whole processes read and write files; all other ways take arrays and give an array, uint16 HxWx3, in a process that
+has the network loaded. Only the ways of head paper do equal work; the table says what each computes.
 
 Each way has a process of its own, which is where its peak memory is read. After one warm-up all take turns, so that a
-machine that slows down slows all of them. The first two run the whole plane at once and stop at `--most-mp`.
+machine that slows down slows all of them. A way that runs the whole plane at once is left out where memory would not
+hold it.
 """
 
 from __future__ import annotations
@@ -32,23 +23,32 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from speed_ways import SIZES, WHOLE_PLANE, WHOLE_PROCESS, Difference, Job, difference, export, make_pair, work
+from speed_ways import (
+    EQUAL_WORK,
+    GB_PER_MP,
+    SIZES,
+    WAYS,
+    WHOLE_PROCESS,
+    Difference,
+    Job,
+    difference,
+    export,
+    make_pair,
+    planned,
+    work,
+)
 
-REFERENCE = "defusion-float32"
-LABELS = {
-    "eager": "eager torch, float32",
-    "onnxruntime": "ONNX Runtime, float32",
-    "opencv": "OpenCV, MergeMertens",
-    "process": "whole process: python -m defusion fuse",
-    "enfuse": "whole process: enfuse",
-}
+from defusion.machine import free_bytes, processor
+
+REFERENCE = "paper-float32"
+OURS = ("paper-float32", "paper-bfloat16", "default", "generic")
 #: Rounds of pictures above 4 megapixels, at most.
 LARGE_ROUNDS = 3
 #: Between turns, so that no pool of threads still spins when the next way is timed.
@@ -111,6 +111,8 @@ class Table:
     """All ways at one size, and why some are missing."""
 
     size: str
+    plan: str
+    """What `defusion` makes of the pair."""
     rows: list[Measured]
     left_out: dict[str, str]
 
@@ -120,9 +122,11 @@ class Table:
         return math.prod(SIZES[self.size]) / 1e6
 
 
-def measure(jobs: Mapping[str, Job], rounds: int, most_mp: float) -> Table:
+def measure(jobs: Mapping[str, Job], rounds: int) -> Table:
     """Measures all ways at one size."""
-    left_out = prepare(jobs, most_mp)
+    job = next(iter(jobs.values()))
+    left_out = prepare(jobs)
+    plan = apart(planned, job)
     workers = [Worker(job) for way, job in jobs.items() if way not in left_out]
     measured = take_turns(workers, rounds)
     left_out |= {worker.job.way: worker.problem for worker in workers if worker.problem}
@@ -130,21 +134,35 @@ def measure(jobs: Mapping[str, Job], rounds: int, most_mp: float) -> Table:
     compare(jobs, rows)
     for job in jobs.values():
         job.fused.unlink(missing_ok=True)
-    return Table(next(iter(jobs.values())).size, rows, left_out)
+    return Table(job.size, plan, rows, left_out)
 
 
-def prepare(jobs: Mapping[str, Job], most_mp: float) -> dict[str, str]:
+def prepare(jobs: Mapping[str, Job]) -> dict[str, str]:
     """Makes the files that the ways need; returns the ways that cannot run, and why."""
     job = next(iter(jobs.values()))
     if not all(source.exists() for source in job.sources):
         apart(make_pair, job)
-    large = [way for way in jobs if way in WHOLE_PLANE and float(job.size) > most_mp]
-    left_out = dict.fromkeys(large, f"it takes the whole plane at once, and --most-mp is {most_mp:g}")
+    left_out = too_large(jobs, float(job.size))
     if "onnxruntime" in jobs and "onnxruntime" not in left_out:
         try:
             apart(export, job)
         except Exception as error:
             left_out["onnxruntime"] = f"no export: {error}"
+    return left_out
+
+
+def too_large(ways: Iterable[str], megapixels: float) -> dict[str, str]:
+    """Returns the ways that memory would not hold, one beside the other; half of it is left to the rest."""
+    free_gb = free_bytes() / 2e9
+    left_out = {}
+    for way in (each for each in ways if each in GB_PER_MP):
+        needed_gb = GB_PER_MP[way] * megapixels
+        if needed_gb > free_gb:
+            left_out[way] = (
+                f"the whole plane at once takes about {needed_gb:.0f} GB, {free_gb:.0f} GB are there for it"
+            )
+        else:
+            free_gb -= needed_gb
     return left_out
 
 
@@ -161,11 +179,11 @@ def take_turns(workers: Sequence[Worker], rounds: int) -> list[Measured]:
 
 
 def compare(jobs: Mapping[str, Job], rows: Sequence[Measured]) -> None:
-    """Compares the pictures of the same network with those of our float32."""
+    """Compares the pictures of ways of equal work with those of our float32."""
     if REFERENCE not in [row.way for row in rows]:
         return
     for row in rows:
-        if row.way in WHOLE_PLANE or (row.way.startswith("defusion-") and row.way != REFERENCE):
+        if row.way in EQUAL_WORK and row.way != REFERENCE:
             row.difference = apart(difference, jobs[row.way].fused, jobs[REFERENCE].fused)
 
 
@@ -177,10 +195,6 @@ def apart(function: Callable[..., Any], *arguments: Any) -> Any:
 
 def say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
-
-
-def label(way: str) -> str:
-    return LABELS.get(way) or f"**defusion, {way.removeprefix('defusion-')}**"
 
 
 def machine() -> str:
@@ -199,11 +213,20 @@ def machine() -> str:
     return f"{os.cpu_count()} cores, {processor()}, {memory_gb:.0f} GB of memory; {', '.join(versions)}."
 
 
-def processor() -> str:
-    facts = Path("/proc/cpuinfo")
-    lines = facts.read_text(encoding="utf-8").splitlines() if facts.exists() else []
-    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return named[0] if named else platform.processor()
+def legend() -> str:
+    """Says what each way computes."""
+    lines = [f"- {label}: {computes}." for label, computes in WAYS.values()]
+    equal = ", ".join(WAYS[way].label.strip("*") for way in EQUAL_WORK)
+    return "\n".join(
+        [
+            "What each way computes:",
+            "",
+            *lines,
+            "",
+            f"Equal work, but for the parts that eager torch alone paints: {equal}. Among these the ratio to eager "
+            "torch means a faster network; for all others it mostly means less work. PSNR is given between equals.",
+        ]
+    )
 
 
 def markdown(table: Table) -> str:
@@ -212,12 +235,14 @@ def markdown(table: Table) -> str:
     lines = [
         f"## {table.size} MP ({width}x{height}), median of {rounds} rounds after one warm-up",
         "",
+        table.plan,
+        "",
         "| way | seconds (min to max) | MP/s | peak MB | times as fast as eager torch | PSNR to float32, dB | "
         "largest difference, of 255 |",
         "|---|---|---|---|---|---|---|",
         *(row_of(row, table) for row in table.rows),
     ]
-    missing = [f"- Not run: {label(way)}: {reason}" for way, reason in table.left_out.items()]
+    missing = [f"- Not run: {WAYS[way].label}: {reason}" for way, reason in table.left_out.items()]
     return "\n".join([*lines, *([""] if missing else []), *missing, ""])
 
 
@@ -225,7 +250,7 @@ def row_of(row: Measured, table: Table) -> str:
     seconds = statistics.median(row.seconds)
     peer = next((each for each in table.rows if each.way == "eager"), None)
     cells = [
-        label(row.way),
+        WAYS[row.way].label,
         f"{seconds:.3f} ({min(row.seconds):.3f} to {max(row.seconds):.3f})",
         f"{table.megapixels / seconds:.2f}",
         f"{row.peak_mb:.0f}",
@@ -250,26 +275,26 @@ def draw(tables: Sequence[Table], output: Path) -> None:
         style = {
             "marker": "o",
             "linestyle": "--" if way in WHOLE_PROCESS else "-",
-            "linewidth": 2.5 if way.startswith("defusion-") else 1.2,
+            "linewidth": 2.5 if way in OURS else 1.2,
         }
-        seconds.plot(sizes, [statistics.median(row.seconds) for row in rows], label=label(way).strip("*"), **style)
+        seconds.plot(
+            sizes, [statistics.median(row.seconds) for row in rows], label=WAYS[way].label.strip("*"), **style
+        )
         memory.plot(sizes, [row.peak_mb for row in rows], **style)
     for axes, title in ((seconds, "seconds a fusion"), (memory, "peak memory, MB")):
         axes.set(xlabel="megapixels", ylabel=title, xscale="log", yscale="log")
         axes.grid(which="both", alpha=0.3)
-    figure.legend(loc="outside lower center", ncols=4)
+    figure.legend(loc="outside lower center", ncols=3)
     figure.savefig(output, dpi=120)
 
 
 def arguments() -> argparse.Namespace:
-    from defusion.runtime import PRECISIONS
-
-    ways = ["eager", "onnxruntime", *(f"defusion-{each}" for each in PRECISIONS), "opencv", "process", "enfuse"]
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=legend(), formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--sizes", nargs="+", choices=SIZES, default=list(SIZES), help="megapixels")
-    parser.add_argument("--ways", nargs="+", choices=ways, default=ways)
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
     parser.add_argument("--rounds", type=int, default=7, help=f"above 4 megapixels at most {LARGE_ROUNDS}")
-    parser.add_argument("--most-mp", type=float, default=1, help=f"for {' and '.join(WHOLE_PLANE)}")
     parser.add_argument("-o", "--output", type=Path)
     parser.add_argument("--plot", type=Path)
     return parser.parse_args()
@@ -280,12 +305,12 @@ def main() -> None:
     pictures = Path(tempfile.gettempdir()) / "defusion-speed"
     pictures.mkdir(exist_ok=True)
     tables: list[Table] = []
-    text = f"# Speed and memory of one fusion\n\n{machine()}\n"
+    text = f"# Speed and memory of one fusion\n\n{machine()}\n\n{legend()}\n"
     with tempfile.TemporaryDirectory() as scratch:
         for size in options.sizes:
             jobs = {way: Job(way, size, pictures, Path(scratch)) for way in options.ways}
             rounds = min(options.rounds, LARGE_ROUNDS) if float(size) > 4 else options.rounds
-            tables.append(measure(jobs, rounds, options.most_mp))
+            tables.append(measure(jobs, rounds))
             text += "\n" + markdown(tables[-1])
             if options.output:  # after each size: the largest takes the longest
                 options.output.write_text(text, encoding="utf-8")

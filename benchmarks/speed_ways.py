@@ -27,12 +27,50 @@ if TYPE_CHECKING:
 
 #: Width and height, by megapixels.
 SIZES = {"0.25": (512, 512), "1": (1024, 1024), "12": (4000, 3000), "24": (6000, 4000), "100": (11648, 8736)}
-WHOLE_PLANE = ("eager", "onnxruntime")
 WHOLE_PROCESS = ("process", "enfuse")
+#: Run the whole network at full size and paint the picture by its P_r: what they make can be compared.
+EQUAL_WORK = ("eager", "onnxruntime", "paper-float32", "paper-bfloat16")
+#: Memory that a way takes for each megapixel, in GB: it runs the whole plane at once.
+GB_PER_MP = {"eager": 1.5, "onnxruntime": 2.6}
 STRIP_ROWS = 256
-#: That of exposures, which the pairs are.
-HEAD = "pyramid"
 EXPOSURES_EV = (-1.5, 1.5)
+
+
+class Way(NamedTuple):
+    """How a way is called in tables, and what it does."""
+
+    label: str
+    computes: str
+
+
+_PAPER = "the whole network at full size, the picture painted by the paper's P_r"
+WAYS = {
+    "eager": Way(
+        "eager torch, head paper",
+        f"{_PAPER}, beside the pictures of the parts; called as the authors call theirs, `network(a, b)`, float32",
+    ),
+    "onnxruntime": Way("ONNX Runtime, head paper", f"{_PAPER}; exported for the size, float32"),
+    "paper-float32": Way(
+        "**defusion, head paper, float32**", f'{_PAPER}; `Fuser(head="paper", precision="float32").fuse([a, b])`'
+    ),
+    "paper-bfloat16": Way("**defusion, head paper, bfloat16**", "the same in bfloat16"),
+    "default": Way(
+        "**defusion**",
+        "what users run, `Fuser().fuse([a, b])`: the task is recognised, and pixels of the sources are blended "
+        "octave by octave; where the task takes no verdict, the network is not asked at all",
+    ),
+    "generic": Way(
+        "**defusion, task generic**",
+        '`Fuser(task="generic").fuse([a, b])`: the network runs up to its verdict, in large scenes on a smaller '
+        "picture of the whole, and pixels are blended by it",
+    ),
+    "opencv": Way("OpenCV, MergeMertens", "exposure fusion without a network, `createMergeMertens`"),
+    "process": Way(
+        "whole process: python -m defusion fuse",
+        "what users run, with its start and 16-bit TIFF files in and out, compressed as by default",
+    ),
+    "enfuse": Way("whole process: enfuse", "exposure fusion without a network, files as above"),
+}
 
 
 class Job(NamedTuple):
@@ -100,8 +138,12 @@ def array_turn(job: Job) -> Callable[[], float]:
             fuse = onnxruntime(job.network)
         case "opencv":
             fuse = opencv()
+        case "default":
+            fuse = ours()
+        case "generic":
+            fuse = ours(task="generic")
         case way:
-            fuse = ours(way.removeprefix("defusion-"))
+            fuse = ours(head="paper", precision=way.removeprefix("paper-"))
 
     def turn() -> float:
         a, b = (imread(source) for source in job.sources)
@@ -121,7 +163,7 @@ def eager() -> Fuse:
     @torch.inference_mode()
     def fuse(a: Pixels, b: Pixels) -> Pixels:
         sources = (torch.from_numpy(planes_of(each)) for each in (a, b))
-        return pixels_of(network(*sources, head=HEAD).fused.numpy())
+        return pixels_of(network(*sources, head="paper").fused.numpy())
 
     return fuse
 
@@ -137,11 +179,27 @@ def onnxruntime(network: Path) -> Fuse:
     return fuse
 
 
-def ours(precision: str) -> Fuse:
+def ours(task: str | None = None, head: str | None = None, precision: str | None = None) -> Fuse:
     from defusion import Fuser
 
-    fuser = Fuser(precision=precision, head=HEAD)
+    fuser = Fuser(task=task, head=head, precision=precision)
     return lambda a, b: fuser.fuse([a, b])
+
+
+def planned(job: Job) -> str:
+    """Says what `defusion` makes of the pair, where users leave all to it."""
+    from defusion import Fuser
+    from defusion.imaging import read
+    from defusion.model.config import BLENDINGS
+
+    fuser = Fuser()
+    plan = fuser.plan([read(source) for source in job.sources])
+    asked = plan.head == "paper" or (plan.head == "pyramid" and BLENDINGS[plan.task].verdict != 0)
+    return (
+        f"`defusion` takes the pair for task {plan.task} ({plan.why}), head {plan.head}: the network is "
+        f"{'' if asked else 'not '}asked. Where it is asked, it runs in {fuser.engine.precision} unless a row says "
+        "otherwise."
+    )
 
 
 def opencv() -> Fuse:
@@ -229,7 +287,7 @@ def export(job: Job) -> None:
             self.network = network_in_torch()
 
         def forward(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-            return self.network(a, b, head=HEAD).fused
+            return self.network(a, b, head="paper").fused
 
     width, height = SIZES[job.size]
     sources = (torch.zeros(1, 3, height, width), torch.ones(1, 3, height, width))

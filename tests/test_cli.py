@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from skimage import data
 
+from defusion.cli import main
 from defusion.imaging import Picture, from_array, read, write
 
 
@@ -92,6 +93,29 @@ def test_decompose_writes_four_parts_and_a_figure(pair: tuple[Path, Path], tmp_p
     assert width > 3 * 160
 
 
+def test_explain_pair_writes_the_figure_and_says_what_it_shows(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    done = run("explain", "pair", *pair, "-o", tmp_path / "pair")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[-1] == f"the figure is {tmp_path / 'pair' / 'pair.pdf'}"
+    assert "where source a has twice the fine detail" in done.stdout
+    assert read(tmp_path / "pair" / "pair.png").width == 2160
+
+
+def test_explain_refuses_sources_of_different_size(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    Image.new("RGB", (70, 50)).save(tmp_path / "small.png")
+    line = refused(run("explain", "pair", pair[0], tmp_path / "small.png", "-o", tmp_path / "out"))
+    assert "small.png is 70x50" in line
+    assert not (tmp_path / "out" / "pair.png").exists()
+
+
+def test_explain_without_matplotlib_says_how_to_get_it(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    code = "import sys; sys.modules['matplotlib'] = None; from defusion.cli import main; main()"
+    command = [sys.executable, "-c", code, "explain", "toy", str(pair[0]), "-o", str(tmp_path / "out")]
+    line = refused(subprocess.run(command, capture_output=True, text=True, check=False))
+    assert line == 'defusion: this needs matplotlib: pip install "defusion[evaluate]"'
+    assert not (tmp_path / "out").exists()
+
+
 def test_weights_list_and_info(tmp_path: Path) -> None:
     rows = json.loads(run("weights", "list", "--json").stdout)["weights"]
     assert [row["name"] for row in rows if row["default"]] == ["small"]
@@ -152,7 +176,7 @@ def test_a_frame_in_the_middle_that_cannot_be_used_is_named(pair: tuple[Path, Pa
 def test_the_task_that_is_asked_for_is_taken(pair: tuple[Path, Path], tmp_path: Path) -> None:
     done = run("fuse", *pair, "-o", tmp_path / "out.png", "--task", "focus", "--json")
     facts = json.loads(done.stdout)
-    assert (facts["task"], facts["why"], facts["head"]) == ("focus", "it was asked for", "select")
+    assert (facts["task"], facts["why"], facts["head"]) == ("focus", "it was asked for", "pyramid")
 
 
 def test_false_colour_is_led_back_to_temperature(scene: NDArray[np.uint8], tmp_path: Path) -> None:
@@ -191,6 +215,37 @@ def test_an_interrupted_run_leaves_nothing(tmp_path: Path, number: signal.Signal
         _, told = process.communicate(timeout=60)
     assert (process.returncode, told) == (128 + number, "defusion: interrupted; no file was left half written\n")
     assert sorted(os.listdir(tmp_path)) == ["a.tif", "b.tif"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits the size of files as a full disk would")
+def test_a_disk_that_fills_while_a_tiled_picture_is_written(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (1300, 1300, 3), np.uint8)
+    for name in ("a.tif", "b.tif"):
+        write(tmp_path / name, from_array(noise))
+    limited = (
+        "import resource, runpy, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, 2**20)); "
+        "sys.argv[0] = 'defusion'; runpy.run_module('defusion', run_name='__main__')"
+    )
+    line = [sys.executable, "-c", limited, "fuse", "a.tif", "b.tif", "-o", "out.tif", "--head", "detail"]
+    done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert "out.tif could not be written (File too large); make room" in refused(done)
+    assert sorted(os.listdir(tmp_path)) == ["a.tif", "b.tif"]
+
+
+def test_too_little_memory_is_said_in_a_sentence(
+    pair: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def greedy(*_: object) -> None:
+        raise MemoryError("Unable to allocate 11.1 MiB")
+
+    monkeypatch.setattr("defusion.scene.glance", greedy)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    monkeypatch.setattr(sys, "argv", ["defusion", "fuse", *map(str, pair), "-o", str(tmp_path / "out.png")])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert "there is too little memory (Unable to allocate 11.1 MiB); close" in capsys.readouterr().err
+    assert sorted(os.listdir(tmp_path)) == ["a.png", "b.png"]
 
 
 def test_the_doctor_speaks_to_people_and_programs() -> None:

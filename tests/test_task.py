@@ -10,6 +10,7 @@ from skimage.filters import gaussian
 
 from defusion import Fuser, ImageError
 from defusion.imaging import from_array
+from defusion.model.config import BLENDINGS, Blending
 from defusion.task import Kind, glance, recognise
 
 Sources = list[NDArray[np.uint8]]
@@ -53,10 +54,12 @@ def test_colourless_sources_that_disagree_about_tones_are_infrared() -> None:
     assert kind([GREY, 255 - GREY]).task == "infrared"
 
 
-def test_sources_that_fit_nothing_are_generic() -> None:
+def test_sources_that_fit_nothing_but_lack_no_place_are_blended_by_focus() -> None:
     other = data.chelsea()[40:241, 100:331]
     level = np.clip(other * (SCENE.mean() / other.mean()), 0, 255).astype(np.uint8)
-    assert kind([SCENE, level]).task == "generic"
+    found = kind([SCENE, level])
+    assert found.task == "focus"
+    assert "neither lacks places" in found.why
 
 
 def test_a_source_of_one_tone_decides_nothing() -> None:
@@ -80,14 +83,18 @@ def test_sources_that_lack_places_are_neither_exposures_nor_out_of_focus(fill: s
 
 def test_frames_of_a_stack_are_compared_with_their_neighbours() -> None:
     shifted = [np.ascontiguousarray(SCENE[:, 6 * step : 6 * step + 160]) for step in range(6)]
-    assert kind([shifted[0], shifted[-1]]).task == "generic"
-    assert kind(shifted).task == "focus"
+    assert "neither lacks places" in kind([shifted[0], shifted[-1]]).why
+    assert "neither lacks places" not in kind(shifted).why
 
 
 def test_what_is_asked_for_is_done() -> None:
     near, far = focus(SCENE)
-    sensors = Fuser(task="infrared").fuse([near, far])
-    assert np.array_equal(sensors, Fuser(head="sensors").fuse([near, far]))
-    assert not np.array_equal(sensors, Fuser().fuse([near, far]))
+    assert kind([near, far]).task == "focus"
+    assert np.array_equal(Fuser(task="focus").fuse([near, far]), Fuser().fuse([near, far]))
+    brighter = Blending(detail=0.0, tone=50.0, verdict=0.0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(BLENDINGS, "infrared", brighter)
+        infrared = Fuser(task="infrared").fuse([near, far])
+        assert not np.array_equal(infrared, Fuser().fuse([near, far]))
     with pytest.raises(ImageError, match="no task 'soup'; expected auto, exposure, focus, infrared, generic"):
         Fuser(task="soup")

@@ -16,11 +16,11 @@ from defusion.errors import EngineError, ImageError, WeightsError
 from defusion.imaging import PALETTES, Picture, from_array, read, to_array
 from defusion.imaging.picture import quantised
 from defusion.machine import free_bytes
-from defusion.model.config import HeadName
+from defusion.model.config import HeadName, TaskName
 from defusion.runtime import Engine, load_engine
 from defusion.scene import Form, Frame, Pixels, Scene
-from defusion.task import HEADS, TASKS, Glance, TaskName, recognise
-from defusion.tiling import Size
+from defusion.task import TASKS, Glance, recognise
+from defusion.tiling import Band, Progress, Report, Size
 from defusion.weights import WeightsFile, resolve
 
 Array = NDArray[Any]
@@ -94,9 +94,8 @@ class Fuser:
         device: "cpu", or a torch device such as "cuda"; None for the CPU.
         precision: "float32", "bfloat16" or "float16"; None for the fastest that is good enough on this machine.
         task: "exposure", "focus", "infrared" or "generic"; None or "auto" to recognise it from the sources.
-        head: "blend" (pixel by pixel), "select" (the same, pixels as they are), "pyramid" (octave by octave),
-            "sensors" (the same, softly), "paper" (its P_r) or "detail" (no network: the source with more fine
-            detail); None for what suits the task.
+        head: "pyramid" (the sources' own pixels, octave by octave, as suits the task), "paper" (its P_r) or "detail"
+            (no network: the source with more fine detail); None for the first that the weights serve.
         infrared_palette: The false colour that one source is in, such as "iron": it is led back to temperature
             first. "auto" recognises it, "none" takes all colours as they are.
 
@@ -154,11 +153,15 @@ class Fuser:
         frames = [Frame.of(f"source {number}", each) for number, each in enumerate(pictures, 1)]
         return self._plan(Scene(frames, self._palette).glances)
 
-    def fusing(self, frames: Sequence[Frame]) -> Fused:
+    def fusing(self, frames: Sequence[Frame], report: Report | None = None) -> Fused:
         """Fuses frames that are opened when they are needed, and gives the result band by band.
 
-        Two are opened once. More are opened one after the other: to see what they are, to make a reference of them,
-        and to be judged against it, where octaves are blended apart twice.
+        Two are opened once. More are opened one after the other: to see what they are, to make a reference of them
+        where the network is asked, and to be taken apart.
+
+        Args:
+            frames: Two or more, of one size.
+            report: Is told how far the work has come, while bands are taken.
 
         Raises:
             ImageError: Fewer than two frames, one that cannot be read, or they differ in size.
@@ -172,9 +175,11 @@ class Fuser:
         size = scene.form.size
         self._check_memory(size)
         if len(frames) == 2:
-            made = tiling.fuse(self.engine, *scene.pair(), size, plan.head)
+            made = _reported(self._pair(scene, plan), size, report)
+        elif plan.head == "detail":
+            made = stack.fuse_by_detail(self.engine, scene.views, len(frames), size, report)
         else:
-            made = stack.fuse(self.engine, scene.views, size, plan.head)
+            made = stack.fuse(self.engine, scene.views, len(frames), size, plan.task, report)
         bands = (scene.painted(band, band.planes[0], keep_chroma=True) for band in made)
         return Fused(plan, scene.form, bands, scene.notes)
 
@@ -197,10 +202,15 @@ class Fuser:
         for band in tiling.parts(self.engine, a, b, size):
             for part, planes in zip(parts, band.planes, strict=False):  # the last part is the fused picture
                 part[band.rows] = quantised(scene.painted(band, planes, keep_chroma=False), depth)
-        for band in tiling.fuse(self.engine, *scene.pair(), size, plan.head):
+        for band in self._pair(scene, plan):
             parts[-1][band.rows] = quantised(scene.painted(band, band.planes[0], keep_chroma=True), depth)
         pictures = PartPictures(*(Picture(part, icc, exif) for part in parts))
         return Decomposed(plan, scene.form, pictures, scene.notes)
+
+    def _pair(self, scene: Scene, plan: Plan) -> Iterator[Band]:
+        if plan.head == "pyramid":
+            return tiling.fuse(self.engine, *scene.pair(), scene.form.size, plan.task)
+        return tiling.paint(self.engine, *scene.pair(), scene.form.size, plan.head)
 
     def _check_memory(self, size: Size) -> None:
         needed, free = tiling.needed_bytes(self.engine.config, size), free_bytes()
@@ -214,7 +224,7 @@ class Fuser:
         """Decides how sources are fused: as was asked for, or as suits what they are."""
         heads = self.weights.config.heads
         task, why = recognise(glances) if self._task is None else (self._task, "it was asked for")
-        head = self._head or (HEADS[task] if HEADS[task] in heads else heads[0])
+        head = self._head or heads[0]
         if len(glances) > 2 and head == "paper":
             raise WeightsError(
                 f"{len(glances)} sources came, but head 'paper' fuses two; give two, or another head or weights"
@@ -301,6 +311,16 @@ def _loaded(
         head=head,
         infrared_palette=infrared_palette,
     )
+
+
+def _reported(bands: Iterator[Band], size: Size, report: Report | None) -> Iterator[Band]:
+    """Reports bands of a pair as they are used, and the beginning where there will be several."""
+    if report is not None and size.height * size.width > tiling.WHOLE_PX:
+        report(Progress(0, size.height))
+    for band in bands:
+        yield band
+        if report is not None:
+            report(Progress(band.rows.stop, size.height))
 
 
 def _key(weights: str | os.PathLike[str] | None) -> str | None:

@@ -25,6 +25,8 @@ app = typer.Typer(
 )
 weights_app = typer.Typer(help="Weights: what there is, what made it, and the authors' files.", no_args_is_help=True)
 app.add_typer(weights_app, name="weights", rich_help_panel="Models")
+explain_app = typer.Typer(help="Figures of what the network sees: toy cases and embeddings.", no_args_is_help=True)
+app.add_typer(explain_app, name="explain", rich_help_panel="Evaluation")
 
 
 class Engine(StrEnum):
@@ -55,12 +57,24 @@ class Task(StrEnum):
 class Head(StrEnum):
     """Values of --head."""
 
-    blend = "blend"
-    select = "select"
     pyramid = "pyramid"
-    sensors = "sensors"
     paper = "paper"
     detail = "detail"
+
+
+class Protocol(StrEnum):
+    """Values of --protocol."""
+
+    toolkit = "toolkit"
+    paper = "paper"
+
+
+class Published(StrEnum):
+    """Values of --published."""
+
+    paper = "paper"
+    mefb = "mefb"
+    vifb = "vifb"
 
 
 class Projection(StrEnum):
@@ -93,7 +107,7 @@ HeadOption = Annotated[
     Head | None,
     typer.Option(
         "--head",
-        help="How the picture is made; what suits the task, unless given. paper: its P_r; detail: no network.",
+        help="How the picture is made: pyramid, of the sources' own pixels; paper, by its P_r; detail, no network.",
         rich_help_panel=_MODEL,
     ),
 ]
@@ -147,24 +161,26 @@ def fuse(
     from defusion.api import frames_of
     from defusion.imaging import check_output, open_output
     from defusion.machine import give_memory_back
+    from defusion.progress import fusing_bar
 
     check_output(output)
     give_memory_back()
     fuser = _fuser(weights, engine, device, precision, task, head, infrared_palette)
-    fused = fuser.fusing(frames_of(sources))
-    notes = _told(fused.notes)
-    form = fused.form
-    with open_output(
-        output,
-        height=form.size.height,
-        width=form.size.width,
-        channels=form.channels,
-        depth=form.depth,
-        icc=form.icc,
-        exif=form.exif,
-    ) as out:
-        for band in fused.bands:
-            out.append(band)
+    with fusing_bar(wanted=not as_json) as report:
+        fused = fuser.fusing(frames_of(sources), report)
+        notes = _told(fused.notes)
+        form = fused.form
+        with open_output(
+            output,
+            height=form.size.height,
+            width=form.size.width,
+            channels=form.channels,
+            depth=form.depth,
+            icc=form.icc,
+            exif=form.exif,
+        ) as out:
+            for band in fused.bands:
+                out.append(band)
     notes += _told(out.notes)
     facts = {
         "output": str(output),
@@ -226,6 +242,102 @@ def demo(
     _result({"outputs": [str(file) for file in written]}, as_json, f"look at {written[-1]}")
 
 
+@app.command(rich_help_panel="Evaluation")
+def evaluate(
+    data_sets: Annotated[
+        list[str],
+        typer.Argument(metavar="DATASET...", help="Folders of scenes or of sets; NAME:FOLDER says which set it is."),
+    ],
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="REPORT", help="Folder for report and pictures.")],
+    methods: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--methods",
+            help="Parted by commas, or given again: defusion, defusion:HEAD@WEIGHTS, average, maximum, mertens, "
+            "laplacian, guided, detail; NAME=FOLDER of pictures; NAME='COMMAND {a} {b} {out}'. "
+            "Unless given: defusion, average, mertens, laplacian, detail.",
+            show_default=False,
+        ),
+    ] = None,
+    metrics: Annotated[
+        list[str] | None,
+        typer.Option("--metrics", help="Parted by commas, or given again; those of the protocol, unless given."),
+    ] = None,
+    protocol: Annotated[
+        Protocol, typer.Option("--protocol", help="toolkit: in colour; paper: metrics of the paper's tables.")
+    ] = Protocol.toolkit,
+    published: Annotated[
+        list[Published] | None, typer.Option("--published", help="Quote published tables in the report.")
+    ] = None,
+    scenes: Annotated[
+        int | None, typer.Option("--scenes", min=1, help="At most so many of each set, spread evenly.")
+    ] = None,
+    jobs: Annotated[
+        int | None, typer.Option("--jobs", min=1, help="Processes that measure; one a core, unless given.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure methods on data sets, ours and others', and write a report."""
+    _need("cv2", "matplotlib", "scipy", extra="evaluate")
+    from defusion.evaluation.datasets import find_sets
+    from defusion.evaluation.methods import DEFAULT_METHODS, parse_methods
+    from defusion.evaluation.progress import progress_bar
+    from defusion.evaluation.report import write_report
+    from defusion.evaluation.run import evaluate as run_evaluation
+    from defusion.machine import cores
+
+    chosen = parse_methods(methods or DEFAULT_METHODS)
+    sets = [each.spread(scenes) for each in find_sets(data_sets)]
+    with progress_bar() as report:
+        results = run_evaluation(
+            sets,
+            chosen,
+            output,
+            metrics=[name.strip() for each in metrics or () for name in each.split(",")],
+            protocol=protocol.value,
+            jobs=jobs or cores(),
+            report=report,
+        )
+    files = write_report(results, output, quoted=[each.value for each in published or ()])
+    _told(results.notes)
+    done = f"{len(results.outcomes) - len(results.failures)} pictures measured; look at {files[0]}"
+    _result({"outputs": [str(file) for file in files], **results.summary()}, as_json, done)
+    if failed := results.failures:
+        first = failed[0]
+        where = f"{first.method} on {first.scene.data_set}/{first.scene.name}"
+        _fail(f"{len(failed)} pictures are missing; the first is {where}: {first.failure}", 1)
+
+
+@app.command("metrics", rich_help_panel="Evaluation")
+def measure(
+    a: Annotated[Path, typer.Argument(help="A source.")],
+    b: Annotated[Path, typer.Argument(help="The other source.")],
+    fused: Annotated[Path, typer.Argument(help="The fused picture.")],
+    reference: Annotated[
+        Path | None, typer.Option("--reference", help="What the fused picture should be, where that is known.")
+    ] = None,
+    metric: Annotated[
+        list[str] | None,
+        typer.Option("--metric", metavar="NAME", help="A metric; may be given again. All, unless given."),
+    ] = None,
+    protocol: Annotated[
+        Protocol,
+        typer.Option("--protocol", help="toolkit: colour as each metric takes it; paper: grey, CE QCV SSIM CC."),
+    ] = Protocol.toolkit,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure a fused picture against its two sources, and against the truth where that is known."""
+    _need("cv2", "scipy", extra="evaluate")
+    from defusion.evaluation.files import measure_files
+
+    found = measure_files(a, b, fused, reference, names=metric or (), protocol=protocol.value)
+    _told(found.notes)
+    if as_json:
+        _result(found.facts(), as_json)
+    else:
+        _show_scores(found.scores)
+
+
 @app.command(rich_help_panel="Models")
 def doctor(weights: WeightsOption = None, as_json: JsonOption = False) -> None:
     """Show what this machine has, what would be used to fuse, and why."""
@@ -285,6 +397,83 @@ def train(
     )
 
 
+@explain_app.command("toy")
+def explain_toy(
+    picture: Annotated[Path, typer.Argument(help="A picture, from which sources are made.")],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="DIR", help="Folder to write to; made if need be.")
+    ],
+    head: Annotated[
+        Head,
+        typer.Option(
+            "--head", help="Whose fused picture is shown; figures are of others too.", rich_help_panel=_MODEL
+        ),
+    ] = Head.paper,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of masks and noise.")] = 0,
+    weights: WeightsOption = None,
+    engine: EngineOption = None,
+    device: DeviceOption = None,
+    precision: PrecisionOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Have five pairs of sources made from one picture taken apart and fused, as in Fig. 7 of the paper."""
+    _need("matplotlib", extra="evaluate")
+    from defusion.evaluation.explain import toy
+    from defusion.evaluation.explain_figures import save, toy_figure
+    from defusion.imaging import make_folder, read
+
+    fuser = _fuser(weights, engine, device, precision, Task.auto, None, "none")
+    scene = read(picture)
+    make_folder(output)
+    made = toy(fuser, scene.pixels, head=head, seed=seed)
+    files = save(toy_figure(made), output, "toy")
+    height, width, _ = made.scene.shape
+    facts = {
+        "outputs": {suffix: str(file) for suffix, file in files.items()},
+        **{"width": width, "height": height, "seed": seed, "head": made.head},
+        **_network_facts(fuser),
+        "cases": [asdict(row.statistics) for row in made.rows],
+        "notes": _told((*scene.notes, *made.notes)),
+    }
+    _result(facts, as_json, *(row.statistics.line() for row in made.rows), f"the figure is {files['pdf']}")
+
+
+@explain_app.command("pair")
+def explain_pair(
+    a: Annotated[Path, typer.Argument(help="A picture of a scene.")],
+    b: Annotated[Path, typer.Argument(help="Another of the same scene, of the same size.")],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="DIR", help="Folder to write to; made if need be.")
+    ],
+    weights: WeightsOption = None,
+    engine: EngineOption = None,
+    device: DeviceOption = None,
+    precision: PrecisionOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Map where the common and the unique embeddings of two sources are activated, as in Fig. 8 of the paper."""
+    _need("matplotlib", extra="evaluate")
+    from defusion.api import frames_of
+    from defusion.evaluation.explain import pair
+    from defusion.evaluation.explain_figures import pair_figure, save
+    from defusion.imaging import make_folder
+
+    fuser = _fuser(weights, engine, device, precision, Task.auto, None, "auto")
+    frames = [frame.kept() for frame in frames_of([a, b])]
+    make_folder(output)
+    made = pair(fuser, frames)
+    files = save(pair_figure(made), output, "pair")
+    height, width, _ = made.a.shape
+    facts = {
+        "outputs": {suffix: str(file) for suffix, file in files.items()},
+        **{"width": width, "height": height},
+        **_network_facts(fuser),
+        **asdict(made.statistics),
+        "notes": _told(made.notes),
+    }
+    _result(facts, as_json, *made.statistics.lines(), f"the figure is {files['pdf']}")
+
+
 @weights_app.command("list")
 def list_weights(as_json: JsonOption = False) -> None:
     """List the weights that the package ships."""
@@ -298,6 +487,7 @@ def list_weights(as_json: JsonOption = False) -> None:
             "network": file.config.name,
             "heads": list(file.config.heads),
             "megabytes": round(file.path.stat().st_size / 1e6, 2),
+            "scores": file.about.get("scores", {}),
             "licence": file.about.get("licence"),
             "path": str(file.path),
         }
@@ -305,7 +495,7 @@ def list_weights(as_json: JsonOption = False) -> None:
     ]
     lines = [
         f"{row['name']}{' (default)' if row['default'] else ''}: network {row['network']}, {row['megabytes']} MB, "
-        f"{row['licence']}"
+        f"{row['licence']}{''.join(f'; {name} {value}' for name, value in row['scores'].items())}"
         for row in rows
     ]
     _result({"weights": rows}, as_json, *lines)
@@ -374,6 +564,10 @@ def main() -> None:
         if debug:
             raise
         _fail(str(error), 2)
+    except MemoryError as error:
+        if debug:
+            raise
+        _fail(f"there is too little memory ({error}); close other programs, or use a machine with more", 2)
     except Exception as error:
         if debug:
             raise
@@ -414,6 +608,12 @@ def _facts(fuser: Any, plan: Any, form: Any) -> dict[str, Any]:
         "task": plan.task,
         "why": plan.why,
         "head": plan.head,
+        **_network_facts(fuser),
+    }
+
+
+def _network_facts(fuser: Any) -> dict[str, Any]:
+    return {
         "weights": fuser.weights.path.stem,
         "engine": fuser.engine.name,
         "device": fuser.engine.device,
@@ -424,6 +624,27 @@ def _facts(fuser: Any, plan: Any, form: Any) -> dict[str, Any]:
 def _result(facts: dict[str, Any], as_json: bool, *lines: str) -> None:
     for line in [json.dumps(facts, indent=2)] if as_json else lines:
         typer.echo(line)
+
+
+def _show_scores(scores: dict[str, Any]) -> None:
+    """Prints a table: name, value, direction, what it is."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from defusion.evaluation.metrics import METRICS
+
+    table = Table("metric", "value", "better", "what it is", box=None)
+    table.columns[1].justify = "right"
+    for name, found in scores.items():
+        metric = METRICS[name]
+        value = f"{found.value:.5g}" if found.reason is None else "-"
+        table.add_row(
+            name, value, metric.better, metric.title if found.reason is None else f"not defined: {found.reason}"
+        )
+    console = Console()
+    if not console.is_terminal:
+        console.width = 160  # a file or a pipe has no width to wrap at
+    console.print(table)
 
 
 def _lines(facts: dict[str, Any], indent: str = "") -> list[str]:

@@ -4,7 +4,8 @@
     ├── ImageError        a source or result that cannot be read, fused or written
     ├── WeightsError      a weights file that is missing, foreign or does not fit
     ├── EngineError       an engine, device, precision or memory that this machine does not have
-    └── TrainingError     photographs, a recipe or a run folder that training cannot use
+    ├── TrainingError     photographs, a recipe or a run folder that training cannot use
+    └── EvaluationError   a data set, method, metric or report that an evaluation cannot use
 
 A message says what came, what was expected and what to do next.
 """
@@ -30,3 +31,7 @@ class EngineError(DefusionError, RuntimeError):
 
 class TrainingError(DefusionError, ValueError):
     """Photographs, a recipe or a run folder that training cannot use."""
+
+
+class EvaluationError(DefusionError, ValueError):
+    """A data set, method, metric or report that an evaluation cannot use."""

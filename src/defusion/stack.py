@@ -1,11 +1,11 @@
 """Any number of frames of a scene, in memory that does not grow with their number.
 
-The network compares two pictures. In a stack each frame is compared with one reference, the mean of all frames: how
-far it is ahead gives its odds, and odds over the sum of all odds are its weight. No frame is fused twice, so detail
-does not fade with their number, and no frame comes before another, so their order does not matter.
+Odds need no partner: the octaves of each frame, times their odds, are added up, and so are the odds; one over the
+other makes the picture. The network compares two pictures; where it is asked, each frame is compared with one
+reference, the mean of all frames, at the size of the overview. No frame is fused twice, so detail does not fade with
+their number, and no frame comes before another, so their order does not matter.
 
-Frames are opened one at a time, once for each sum: of the reference, of the odds, and of the weighted frames. Heads
-without octaves have the last two in one.
+Frames are opened one at a time: for the sums, and once before for the reference, where the network is asked.
 """
 
 from __future__ import annotations
@@ -14,96 +14,122 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 
-from defusion.model.config import BLENDINGS, DETAIL_REACH_PX, HeadName, octaves_reach_px, size_multiple
+from defusion.model.config import BLENDINGS, DETAIL_REACH_PX, TaskName, octaves_of, octaves_reach_px
 from defusion.runtime import Engine, Planes
-from defusion.tiling import TILE_PX, Band, Size, View, bands, judge, tiles
+from defusion.tiling import (
+    TILE_PX,
+    Band,
+    Overview,
+    Progress,
+    Report,
+    Size,
+    Tiles,
+    View,
+    bands,
+    scaled,
+    smaller,
+    tiles,
+    verdict_of,
+)
 
 #: Opens the frames, one after the other.
 Frames = Callable[[], Iterable[View]]
 
 
-def fuse(engine: Engine, frames: Frames, size: Size, head: HeadName) -> Iterator[Band]:
-    """Fuses the frames of a scene, band by band.
+def fuse(
+    engine: Engine, frames: Frames, count: int, size: Size, task: TaskName, report: Report | None = None
+) -> Iterator[Band]:
+    """Fuses the frames of a scene by head `pyramid`, band by band.
 
     Args:
         engine: Judges the frames.
-        frames: Two or more, in any order; they are opened two or three times, for head "detail" once.
+        frames: Two or more, in any order.
+        count: How many frames.
         size: Of every frame.
-        head: "detail", which asks no network, or one of `BLENDINGS`.
+        task: What kind of scene they show.
+        report: Is told how far the work has come, a frame at a time.
     """
-    if head == "detail":
-        return _in_bands(_weighted_mean((_by_detail(engine, frame, size) for frame in frames()), size), size)
-    reference = _view(_weighted_mean((_evenly(frame, size) for frame in frames()), size))
-    if not BLENDINGS[head].octaves:
-        judged = (_by_verdict(engine, frame, reference, size, head) for frame in frames())
-        return _in_bands(_weighted_mean(judged, size), size)
-    odds = np.zeros((1, 1, *size), np.float32)
-    for frame in frames():
-        for rows, (share,) in _by_verdict(engine, frame, reference, size, head):
-            odds[:, :, rows] += share[:, 3:]
-    fused = np.zeros((1, 3, *size), np.float32)
-    for frame in frames():
-        for rows, (part,) in _parts(engine, frame, reference, _view(odds), size, head):
-            fused[:, :, rows] += part
-    return _in_bands(fused, size)
+    overview = Overview.of(size)
+    asked = BLENDINGS[task].verdict > 0
+    reported = _Reported(report, count, size, openings=1 + asked)
+    reference = np.zeros((1, 3, *overview.size), np.float32)
+    for frame in reported(frames()) if asked else ():
+        reference += overview.planes(frame, size) / np.float32(count)
+    octaves_of_overview = octaves_of(*overview.size, BLENDINGS[task])
+    coarse: list[Planes] = []
+    fine = [np.zeros((1, 4, *(-(-side >> octave) for side in size)), np.float32) for octave in range(overview.finer)]
+    for frame in reported(frames()):
+        of_frame = overview.planes(frame, size)
+        judged = _lead(verdict_of(engine, of_frame, reference, task))
+        octaves = engine.octaves(of_frame, judged, task, octaves_of_overview, 2, with_rest=True)
+        coarse = [total + part for total, part in zip(coarse, octaves, strict=True)] if coarse else octaves
+        for band in _finest(engine, frame, judged, size, overview, task):
+            for octave, (total, part) in enumerate(zip(fine, band.planes, strict=True)):
+                total[:, :, scaled(band.rows, 1 << octave)] += part
+    fused = engine.collapse(coarse)[..., : overview.size.height, : overview.size.width]
+    if overview.finer == 0:
+        yield Band(slice(0, size.height), [fused])
+        return
+
+    def make(rest: Planes, *octaves: Planes) -> Sequence[Planes]:
+        return [engine.collapse(octaves, rest)]
+
+    views = [smaller(fused, overview.scale), *(smaller(each, 1 << octave) for octave, each in enumerate(fine))]
+    cut = Tiles(octaves_reach_px(overview.finer), overview.scale, TILE_PX)
+    yield from bands(make, views, size, cut)
 
 
-def _evenly(frame: View, size: Size) -> Iterator[Band]:
-    """A frame and even odds, [1, 4, h, W]."""
+def fuse_by_detail(
+    engine: Engine, frames: Frames, count: int, size: Size, report: Report | None = None
+) -> Iterator[Band]:
+    """Fuses the frames of a scene by head `detail`, which asks no network; see `fuse`. Frames are opened once."""
 
     def make(tile: Planes) -> Sequence[Planes]:
-        return [np.concatenate([tile, np.ones_like(tile[:, :1])], 1)]
+        odds = engine.detail(tile)
+        return [np.concatenate([tile * odds, odds], 1)]
 
-    return bands(make, [frame], size, tiles(size, 0))
-
-
-def _by_detail(engine: Engine, frame: View, size: Size) -> Iterator[Band]:
-    """A frame and its odds by fine detail, [1, 4, h, W]."""
-
-    def make(tile: Planes) -> Sequence[Planes]:
-        return [np.concatenate([tile, engine.detail(tile)], 1)]
-
-    return bands(make, [frame], size, tiles(size, DETAIL_REACH_PX))
-
-
-def _by_verdict(engine: Engine, frame: View, reference: View, size: Size, head: HeadName) -> Iterator[Band]:
-    """A frame as the head takes it and its odds against the reference, [1, 4, h, W]."""
-
-    def make(tile: Planes, of_reference: Planes, judged: Planes) -> Sequence[Planes]:
-        return [engine.share(tile, of_reference, judged, head)]
-
-    judged = judge(engine, frame, reference, size)
-    return bands(make, [frame, reference, judged], size, tiles(size, DETAIL_REACH_PX))
-
-
-def _parts(engine: Engine, frame: View, reference: View, odds: View, size: Size, head: HeadName) -> Iterator[Band]:
-    """A frame's part in the picture, octave by octave, [1, 3, h, W]; `odds` are the sum of all frames'."""
-
-    def make(tile: Planes, of_reference: Planes, of_odds: Planes, judged: Planes) -> Sequence[Planes]:
-        share = engine.share(tile, of_reference, judged, head)
-        return [engine.part(share[:, :3], share[:, 3:] / of_odds, head)]
-
-    judged = judge(engine, frame, reference, size)
-    cut = tiles(size, DETAIL_REACH_PX + octaves_reach_px(head), size_multiple(head))
-    return bands(make, [frame, reference, odds, judged], size, cut)
-
-
-def _weighted_mean(shares: Iterable[Iterator[Band]], size: Size) -> Planes:
-    """The mean [1, 3, H, W] of all frames, weighed by their odds."""
     total = np.zeros((1, 4, *size), np.float32)
-    for of_frame in shares:
-        for rows, (share,) in of_frame:
-            total[:, :3, rows] += share[:, :3] * share[:, 3:]
-            total[:, 3:, rows] += share[:, 3:]
-    total[:, :3] /= total[:, 3:]
-    return total[:, :3]
-
-
-def _view(planes: Planes) -> View:
-    return lambda rows, columns: planes[:, :, rows, columns]
-
-
-def _in_bands(fused: Planes, size: Size) -> Iterator[Band]:
+    for frame in _Reported(report, count, size, openings=1)(frames()):
+        for rows, (part,) in bands(make, [frame], size, tiles(size, DETAIL_REACH_PX)):
+            total[:, :, rows] += part
     for top in range(0, size.height, TILE_PX):
         rows = slice(top, min(top + TILE_PX, size.height))
-        yield Band(rows, [fused[:, :, rows]])
+        yield Band(rows, [total[:, :3, rows] / total[:, 3:, rows]])
+
+
+class _Reported:
+    """Reports frames as they are worked through."""
+
+    def __init__(self, report: Report | None, count: int, size: Size, openings: int) -> None:
+        self._report, self._count, self._rows = report, count, size.height
+        self._of_rows = openings * count * size.height
+        self._done = 0
+
+    def __call__(self, frames: Iterable[View]) -> Iterator[View]:
+        for number, frame in enumerate(frames, 1):
+            yield frame
+            self._done += self._rows
+            if self._report is not None:
+                self._report(Progress(self._done, self._of_rows, number, self._count))
+
+
+def _lead(judged: Planes) -> Planes:
+    """The verdict on a frame, [1, 2, h, w], its score as a lead over the reference."""
+    lead = judged[:1].copy()
+    lead[:, 0] -= judged[1:, 0]
+    return lead
+
+
+def _finest(
+    engine: Engine, frame: View, judged: Planes, size: Size, overview: Overview, task: TaskName
+) -> Iterator[Band]:
+    """The octaves of a frame that the overview lacks, weighed, [1, 4, h/2^k, W/2^k] for k from 0."""
+    if overview.finer == 0:
+        return iter(())
+    scale = overview.scale
+
+    def make(tile: Planes, of_judged: Planes) -> Sequence[Planes]:
+        return engine.octaves(tile, of_judged, task, overview.finer, 2 * scale, with_rest=False)
+
+    scales = [1 << octave for octave in range(overview.finer)]
+    return bands(make, [frame, smaller(judged, 2 * scale)], size, overview.tiles, scales)

@@ -3,26 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from defusion.imaging import Picture, luminance
 from defusion.imaging.picture import bands
-from defusion.model.config import HeadName
+from defusion.model.config import TaskName
 from defusion.tiling import Size, sample
 
-TaskName = Literal["exposure", "focus", "infrared", "generic"]
 TASKS: tuple[TaskName, ...] = ("exposure", "focus", "infrared", "generic")
-
-#: The head for each task; `BLENDINGS` says what they are.
-HEADS: dict[TaskName, HeadName] = {
-    "exposure": "pyramid",
-    "focus": "select",
-    "infrared": "sensors",
-    "generic": "blend",
-}
 
 #: Side of the places whose mean tones are compared.
 PLACE_PX = 8
@@ -38,8 +29,19 @@ BRIGHTER_PART = 0.98
 SAME_SENSOR_CORRELATION = 0.7
 
 #: Other sources that correlate better than this differ in focus: half of all focus pairs are above .99, while sources
-#: that lack places reach .87.
+#: that lack places reach .87, but for a few.
 FOCUS_CORRELATION = 0.9
+
+#: Those that correlate less do so too, if at no more than this part of all places one of them is noise or black.
+MISSING_PART = 0.05
+
+#: A place is noise where its pixels vary by more than the first, and neighbours differ by nearly as much as any two
+#: of it: in scenes neighbours are alike.
+GRAIN = 0.04
+UNLIKE_NEIGHBOURS = 0.8
+
+#: A place is missing where it is black in one source and brighter than this in another.
+NOT_BLACK = 0.1
 
 
 class Glance(NamedTuple):
@@ -49,6 +51,8 @@ class Glance(NamedTuple):
     """Red, green and blue are equal everywhere."""
     tones: NDArray[np.float32]
     """Mean luminance at places all over the picture; the same places in each source of a scene."""
+    noise: NDArray[np.bool_]
+    """Which of these places are noise."""
 
 
 class Kind(NamedTuple):
@@ -68,8 +72,11 @@ def glance(picture: Picture) -> Glance:
     tones = pixels[0] if len(pixels) == 1 else luminance(pixels.transpose(1, 2, 0))[..., 0]
     side = min(PLACE_PX, *tones.shape)
     rows, columns = (length // side for length in tones.shape)
-    places = tones[: rows * side, : columns * side].reshape(rows, side, columns, side).mean((1, 3))
-    return Glance(_is_colourless(picture), places.ravel())
+    places = tones[: rows * side, : columns * side].reshape(rows, side, columns, side)
+    variance = places.var((1, 3))
+    unlike = (np.diff(places, axis=3) ** 2).mean((1, 3)) > UNLIKE_NEIGHBOURS * 2 * variance
+    noise = unlike & (variance > GRAIN**2)
+    return Glance(_is_colourless(picture), places.mean((1, 3)).ravel(), noise.ravel())
 
 
 def recognise(sources: Sequence[Glance]) -> Kind:
@@ -87,7 +94,10 @@ def recognise(sources: Sequence[Glance]) -> Kind:
         return Kind("infrared", f"the tones of colourless sources correlate {alike:.2f}")
     if alike > FOCUS_CORRELATION:
         return Kind("focus", f"the tones of the sources correlate {alike:.2f}")
-    return Kind("generic", f"the tones of the sources correlate {alike:.2f} alone, and neither is brighter all over")
+    missing = _missing(sources)
+    if missing <= MISSING_PART:
+        return Kind("focus", f"the tones of the sources correlate {alike:.2f} alone, but neither lacks places")
+    return Kind("generic", f"a source is noise or black at {missing:.0%} of all places")
 
 
 def _correlation(sources: Sequence[Glance]) -> float:
@@ -96,6 +106,13 @@ def _correlation(sources: Sequence[Glance]) -> float:
         matrix = np.nan_to_num(np.corrcoef([source.tones for source in sources]), nan=1.0)
     np.fill_diagonal(matrix, -1)
     return float(matrix.max(1).min())
+
+
+def _missing(sources: Sequence[Glance]) -> float:
+    """The part of all places where a source is noise, or black where another is not."""
+    tones = np.stack([source.tones for source in sources])
+    black = (tones == 0) & (tones.max(0) > NOT_BLACK)
+    return float((black | np.stack([source.noise for source in sources])).any(0).mean())
 
 
 def _is_colourless(picture: Picture) -> bool:

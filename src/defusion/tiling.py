@@ -1,18 +1,18 @@
-"""Scenes of any size in bounded memory: a sample of the whole first, then tiles.
+"""Scenes of any size in bounded memory: an overview of the whole first, then the finest octaves, tile by tile.
 
-Split attention weighs branches by their average over the plane, so a tile on its own would be weighed unlike its
-neighbour, and their seam would show. Here a sample of the scene runs first and its weights are kept; the tiles are
-given them. What is left of the network sees no farther than `NetworkConfig` says, so that tiles with a halo of that
-width are what the whole would be with these weights, by construction.
+Head `pyramid` blends octaves of detail, each by weights of its own. So a large scene is fused whole at a smaller
+size, network and all, which settles everything but the finest octaves; those take a few pixels' surroundings and the
+overview's verdict, so that tiles with a halo of that width are what the whole would be, by construction.
 
-The verdict comes in tiles of its own, at half size, and runs a little ahead of the tiles that blend the sources by
-it: so each kind of tile has no more halo than it needs.
+Head `paper` and the parts are painted by the network at full size. Split attention weighs branches by their average
+over the plane, so a tile on its own would be weighed unlike its neighbour, and their seam would show. There a sample
+of the scene runs first and its weights are kept; the tiles are given them. What is left of the network sees no
+farther than `NetworkConfig` says.
 """
 
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import product
@@ -26,13 +26,17 @@ from defusion.model.config import (
     SIZE_MULTIPLE,
     HeadName,
     NetworkConfig,
+    TaskName,
+    octaves_of,
     octaves_reach_px,
-    size_multiple,
 )
 from defusion.runtime import Attention, Engine, Planes
 
 #: Pictures of up to so many pixels run whole.
 WHOLE_PX = 1_500_000
+
+#: The overview of a larger one has at most so many.
+OVERVIEW_PX = 750_000
 
 #: Largest side of a tile, without its halo.
 TILE_PX = 512
@@ -41,13 +45,10 @@ TILE_PX = 512
 #: full size: OpenVINO took 23 to 31 in float32, for two layouts.
 BYTES_PER_CHANNEL = 30
 
-#: Side of a square of as many pixels as the sample has. Against the whole run at once, 14 pairs of 0.8 to 2
-#: megapixels stood at 43 to 59 dB, median 50 (`benchmarks/tiles.md`); of a side of 384, median 41. With an earlier
-#: head, the whole scaled down to as many pixels stood 7 to 13 dB lower than windows at full size.
+#: Side of a square of as many pixels as the sample has, from which tiles of head `paper` have their attention.
 SAMPLE_PX = 768
 
-#: Side of the windows that a sample is made of. With an earlier head, 128 stood 1 to 5 dB lower: few windows miss
-#: much of the scene.
+#: Side of the windows that a sample is made of. 128 stood 1 to 5 dB lower: few windows miss much of the scene.
 WINDOW_PX = 64
 
 #: Gives a part of a scene, its rows and columns, as planes [1, 3, h, w].
@@ -70,6 +71,22 @@ class Band(NamedTuple):
     """Each [S, C, h, W]: one of each picture that is made."""
 
 
+class Progress(NamedTuple):
+    """How far the fusing of a scene has come."""
+
+    rows: int
+    """Rows that are worked through: those of a stack once for each time that a frame is opened."""
+    of_rows: int
+    frame: int = 1
+    """The one that was worked on last, from 1."""
+    frames: int = 1
+    """Frames that are worked on one after the other: 1 where two are fused as a pair."""
+
+
+#: Is told how far the work has come.
+Report = Callable[[Progress], None]
+
+
 class Tiles(NamedTuple):
     """How a scene is cut."""
 
@@ -87,75 +104,124 @@ def tiles(size: Size, reach_px: int, multiple: int = SIZE_MULTIPLE) -> Tiles:
 
 
 def needed_bytes(config: NetworkConfig, size: Size) -> int:
-    """Returns about how much memory the network takes for a tile of a scene, or for the whole of a small one."""
-    whole_px = size.height * size.width
-    tile_px = whole_px if whole_px <= WHOLE_PX else (TILE_PX + 2 * config.verdict_reach_px) ** 2
-    return BYTES_PER_CHANNEL * (config.stem + config.encoder[0].width) * tile_px
+    """Returns about how much memory the network takes for a scene: for the whole, or for its overview."""
+    height, width = Overview.of(size).size
+    return BYTES_PER_CHANNEL * (config.stem + config.encoder[0].width) * height * width
 
 
-def fuse(engine: Engine, a: View, b: View, size: Size, head: HeadName) -> Iterator[Band]:
-    """Fuses one pair, band by band."""
-    if head not in BLENDINGS:
+class Overview(NamedTuple):
+    """A scene at a size at which it is fused whole."""
 
-        def whole(tile_a: Planes, tile_b: Planes) -> Sequence[Planes]:
-            return [engine.fuse(tile_a, tile_b, head, attention)]
+    size: Size
+    finer: int
+    """Octaves that it lacks."""
 
-        attention = None if head == "detail" else attention_of(engine, a, b, size, head)
-        return bands(whole, [a, b], size, tiles(size, engine.config.reach_px(head)))
+    @classmethod
+    def of(cls, size: Size) -> Overview:
+        """Returns the overview of a scene: itself, up to `WHOLE_PX`."""
+        finer, small = 0, size
+        while small.height * small.width > (OVERVIEW_PX if finer else WHOLE_PX):
+            finer += 1
+            small = Size(-(-size.height >> finer), -(-size.width >> finer))
+        return cls(small, finer)
 
-    def combine(tile_a: Planes, tile_b: Planes, judged: Planes) -> Sequence[Planes]:
-        return [engine.combine(tile_a, tile_b, judged, head)]
+    @property
+    def scale(self) -> int:
+        """How many pixels of the scene are one of the overview."""
+        return 1 << self.finer
 
-    reach_px = DETAIL_REACH_PX + octaves_reach_px(head)
-    return bands(combine, [a, b, judge(engine, a, b, size)], size, tiles(size, reach_px, size_multiple(head)))
+    @property
+    def tiles(self) -> Tiles:
+        """How the scene is cut for the octaves that the overview lacks."""
+        return Tiles(octaves_reach_px(self.finer), 2 * self.scale, TILE_PX)
+
+    def planes(self, view: View, size: Size) -> Planes:
+        """Makes the overview of a view of the scene, [1, 3, h, w]: pixels are the means of those they stand for."""
+
+        def make(tile: Planes) -> Sequence[Planes]:
+            return [_reduced(tile, self.scale)]
+
+        if self.finer == 0:
+            return view(slice(0, size.height), slice(0, size.width))
+        made = bands(make, [view], size, Tiles(0, 2 * self.scale, TILE_PX), scales=(self.scale,))
+        return np.concatenate([band.planes[0] for band in made], 2)
 
 
-def judge(engine: Engine, a: View, b: View, size: Size) -> View:
-    """Returns a view of what the network judges of a pair, at half size, [2, 3, h/2, w/2]; see `Ahead`."""
-    attention = attention_of(engine, a, b, size, engine.config.heads[0])
+def fuse(engine: Engine, a: View, b: View, size: Size, task: TaskName) -> Iterator[Band]:
+    """Fuses one pair by head `pyramid`, band by band."""
+    overview = Overview.of(size)
+    of_a, of_b = (overview.planes(view, size) for view in (a, b))
+    judged = verdict_of(engine, of_a, of_b, task)
+    fused = engine.blend(of_a, of_b, judged, task, octaves_of(*overview.size, BLENDINGS[task]), 2)
+    if overview.finer == 0:
+        yield Band(slice(0, size.height), [fused])
+        return
+    scale = overview.scale
+
+    def make(tile_a: Planes, tile_b: Planes, rest: Planes, of_judged: Planes) -> Sequence[Planes]:
+        return [engine.blend(tile_a, tile_b, of_judged, task, overview.finer, 2 * scale, rest)]
+
+    yield from bands(make, [a, b, smaller(fused, scale), smaller(judged, 2 * scale)], size, overview.tiles)
+
+
+def verdict_of(engine: Engine, a: Planes, b: Planes, task: TaskName) -> Planes:
+    """Judges a pair, [2, 2, h/2, w/2]; where the verdict counts nothing for a task, no network is asked."""
+    if BLENDINGS[task].verdict:
+        return engine.judge(a, b)
+    return np.zeros((2, 2, *(-(-side // 2) for side in a.shape[2:])), np.float32)
+
+
+def paint(engine: Engine, a: View, b: View, size: Size, head: HeadName) -> Iterator[Band]:
+    """Makes the picture of head `paper` or `detail` of one pair, band by band."""
 
     def make(tile_a: Planes, tile_b: Planes) -> Sequence[Planes]:
-        return [engine.judge(tile_a, tile_b, attention)]
+        return [engine.fuse(tile_a, tile_b, head, attention)]
 
-    return Ahead(bands(make, [a, b], size, tiles(size, engine.config.verdict_reach_px), scale=2))
+    attention = None if head == "detail" else attention_of(engine, a, b, size)
+    reach_px = DETAIL_REACH_PX if head == "detail" else engine.config.network_reach_px
+    return bands(make, [a, b], size, tiles(size, reach_px))
 
 
 def parts(engine: Engine, a: View, b: View, size: Size) -> Iterator[Band]:
     """Decomposes one pair, band by band: common, unique_a and unique_b."""
-    attention = attention_of(engine, a, b, size, "paper")
+    attention = attention_of(engine, a, b, size)
 
     def make(tile_a: Planes, tile_b: Planes) -> Sequence[Planes]:
-        return engine.decompose(tile_a, tile_b, "paper", attention)[:3]
+        return engine.decompose(tile_a, tile_b, attention)
 
     return bands(make, [a, b], size, tiles(size, engine.config.network_reach_px))
 
 
-def attention_of(engine: Engine, a: View, b: View, size: Size, head: HeadName) -> Attention | None:
+def attention_of(engine: Engine, a: View, b: View, size: Size) -> Attention | None:
     """Returns the split attention that the tiles of a pair need; None where the scene runs whole."""
     if size.height * size.width <= WHOLE_PX:
         return None
-    return engine.attend(sample(a, size), sample(b, size), head)
+    return engine.attend(sample(a, size), sample(b, size))
 
 
 def bands(
-    make: Callable[..., Sequence[Planes]], views: Sequence[View], size: Size, cut: Tiles, scale: int = 1
+    make: Callable[..., Sequence[Planes]],
+    views: Sequence[View],
+    size: Size,
+    cut: Tiles,
+    scales: Sequence[int] | None = None,
 ) -> Iterator[Band]:
     """Makes pictures of views of one scene, tile by tile.
 
     Args:
-        make: Takes one plane of each view, and gives planes [S, C, h, w], smaller by the scale.
+        make: Takes one plane of each view, and gives planes [S, C, h, w].
         views: The sources.
         size: Of the scene.
         cut: How it is cut.
-        scale: How many pixels of the scene are one of the result.
+        scales: How many pixels of the scene are one of each plane that is made; one where None.
     """
     rows, columns = (list(spans(length_px, cut)) for length_px in size)
 
     def tile(place: tuple[Span, Span]) -> list[Planes]:
         down, across = place
         made = make(*(view(down.seen, across.seen) for view in views))
-        inner = scaled(down.inner, scale), scaled(across.inner, scale)
-        return [plane[(..., *inner)] for plane in made]
+        of_planes = zip(made, scales or [1] * len(made), strict=True)
+        return [plane[(..., scaled(down.inner, scale), scaled(across.inner, scale))] for plane, scale in of_planes]
 
     places = list(product(rows, columns))
     made = in_order(tile, places) if len(places) > 1 else map(tile, places)
@@ -164,23 +230,20 @@ def bands(
         yield Band(down.core, [np.concatenate(planes, 3) for planes in zip(*of_band, strict=True)])
 
 
-class Ahead:
-    """A view of bands at half size that are made when they are looked at, from top to bottom."""
+def smaller(planes: Planes, scale: int) -> View:
+    """A view of planes of a scene that are smaller than it, by its rows and columns."""
+    return lambda rows, columns: planes[..., scaled(rows, scale), scaled(columns, scale)]
 
-    def __init__(self, made: Iterator[Band]) -> None:
-        self._made = made
-        self._kept: deque[Band] = deque()
 
-    def __call__(self, rows: slice, columns: slice) -> Planes:
-        """Gives a part of the scene, its rows and columns, of half as many."""
-        while not self._kept or self._kept[-1].rows.stop < rows.stop:
-            self._kept.append(next(self._made))
-        while self._kept[0].rows.stop <= rows.start:
-            self._kept.popleft()
-        top = self._kept[0].rows.start
-        within = scaled(slice(rows.start - top, rows.stop - top), 2)
-        seen = [band.planes[0][..., scaled(columns, 2)] for band in self._kept if band.rows.start < rows.stop]
-        return np.concatenate(seen, 2)[:, :, within]
+def _reduced(tile: Planes, scale: int) -> Planes:
+    """The mean of squares of pixels; the right and bottom edge is repeated to make them whole."""
+    bottom, right = (-side % scale for side in tile.shape[2:])
+    if bottom or right:
+        tile = np.pad(tile, ((0, 0), (0, 0), (0, bottom), (0, right)), mode="edge")
+    count, channels, height, width = tile.shape
+    of_rows = tile.reshape(count, channels, height // scale, scale, width).mean(3)
+    reduced: Planes = of_rows.reshape(count, channels, height // scale, width // scale, scale).mean(4)
+    return reduced
 
 
 def scaled(extent: slice, scale: int) -> slice:

@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from defusion.errors import WeightsError
 from defusion.model import CONFIGS, NetworkConfig
-from defusion.model.config import BLENDINGS, Stage, attention_width
+from defusion.model.config import BLENDINGS, COARSEST_PX, Blending, Stage, attention_width, gaussian, octaves_of
+from defusion.task import TASKS
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -54,7 +58,7 @@ def test_embeddings_of_two_widths_are_refused() -> None:
 
 
 def test_heads_that_need_a_verdict_are_those_of_networks_that_judge() -> None:
-    assert CONFIGS["small"].heads == (*BLENDINGS, "paper", "detail")
+    assert CONFIGS["small"].heads == ("pyramid", "paper", "detail")
     assert CONFIGS["released"].heads == ("paper", "detail")
 
 
@@ -65,3 +69,27 @@ def test_a_projection_that_no_network_has_is_refused() -> None:
 
 def test_attention_is_half_as_wide_as_its_channels_but_no_narrower_than_32() -> None:
     assert [attention_width(channels) for channels in (8, 64, 96, 256)] == [32, 32, 48, 128]
+
+
+def test_each_task_is_blended_in_some_way() -> None:
+    assert set(BLENDINGS) == set(TASKS)
+
+
+@given(height=st.integers(1, 20_000), width=st.integers(1, 20_000))
+def test_octaves_end_where_the_shorter_side_is_nearest_to_the_coarsest(height: int, width: int) -> None:
+    count, shorter = octaves_of(height, width, Blending()), min(height, width)
+    assert count >= 1
+    assert count == octaves_of(width, height, Blending())
+    assert octaves_of(height, width, Blending(octaves=2)) == min(count, 2)
+    if shorter >= 2 * COARSEST_PX:
+        assert COARSEST_PX / 2**0.5 <= shorter / 2**count <= COARSEST_PX * 2**0.5
+
+
+@pytest.mark.parametrize("sigma_px", [1.0, 2.0, 3.0])
+def test_a_gaussian_is_even_and_has_its_sum_and_spread(sigma_px: float) -> None:
+    kernel = gaussian(sigma_px).astype(np.float64)
+    places = np.arange(len(kernel)) - len(kernel) // 2
+    assert places[-1] == round(3 * sigma_px)
+    assert kernel.sum() == pytest.approx(1, abs=1e-6)
+    assert np.array_equal(kernel, kernel[::-1])
+    assert (kernel * places**2).sum() ** 0.5 == pytest.approx(sigma_px, rel=0.05)

@@ -10,11 +10,14 @@ from torch import Generator, Tensor
 
 from defusion.errors import TrainingError
 from defusion.pretext import DISTORTIONS, Pretext, cud_targets
+from defusion.pretext.distortions import GRAIN
 
 SEEDS = st.integers(0, 2**32 - 1)
 SOURCES = st.integers(2, 5)
 SIZES = st.tuples(st.integers(1, 3), st.integers(16, 48), st.integers(16, 48))
-EVERYTHING = Pretext(distortions=dict.fromkeys(DISTORTIONS, 1.0), freeform=0.5, bracketed=0.3, crossed=0.3, grey=0.3)
+EVERYTHING = Pretext(
+    distortions=dict.fromkeys(DISTORTIONS, 1.0), freeform=0.5, bracketed=0.3, crossed=0.3, grainy=0.3, grey=0.3
+)
 
 
 def seeded(seed: int) -> Generator:
@@ -165,6 +168,31 @@ def test_crossed_scenes_are_colourless_and_each_source_sees_them_in_tones_of_its
     assert torch.equal(batch.common + batch.uniques.sum(0), batch.scene)
 
 
+@given(sources=SOURCES, seed=SEEDS)
+def test_grainy_scenes_are_common_to_all_sources_whole(sources: int, seed: int) -> None:
+    scene = scenes(3, 32, 40)
+    pretext = Pretext(distortions={"zeros": 1.0}, grainy=1.0)
+    batch = pretext(scene, sources, generator=seeded(seed))
+    assert torch.equal(batch.scene, scene)
+    assert (batch.masks == 1).all()
+    assert torch.equal(batch.common, scene)
+    assert (batch.uniques == 0).all()
+    off = batch.sources - scene
+    assert off.abs().amax((2, 3, 4)).min() > 0
+    assert off.std((2, 3, 4)).max() <= 1.1 * GRAIN
+    for made, again in zip(batch, pretext(scene, sources, generator=seeded(seed)), strict=True):
+        assert torch.equal(made, again)
+
+
+def test_some_scenes_are_grainy_and_the_rest_as_they_were() -> None:
+    scene = scenes(60, 32, 32)
+    batch = Pretext(distortions={"zeros": 1.0}, grainy=0.5)(scene, generator=seeded(0))
+    whole = (batch.masks == 1).flatten(2).all(2).all(0)
+    assert 0.3 < whole.float().mean() < 0.7
+    kept = batch.masks[:, ~whole].bool().expand_as(batch.sources[:, ~whole])
+    assert torch.equal(batch.sources[:, ~whole][kept], scene[~whole].expand_as(kept)[kept])
+
+
 def test_shares_of_nothing_change_nothing() -> None:
     scene = scenes(8, 32, 32)
     batch = Pretext()(scene, generator=seeded(0))
@@ -188,7 +216,7 @@ def test_chances_that_cannot_be_drawn_from_are_refused(chances: dict[str, float]
         Pretext(distortions=chances)
 
 
-@pytest.mark.parametrize("name", ["freeform", "bracketed", "crossed", "grey"])
+@pytest.mark.parametrize("name", ["freeform", "bracketed", "crossed", "grainy", "grey"])
 @pytest.mark.parametrize("share", [-0.1, 1.1, float("nan")])
 def test_what_is_no_share_is_refused(name: str, share: float) -> None:
     with pytest.raises(TrainingError, match=rf"{name} is .*; expected a share in \[0, 1\]"):

@@ -11,11 +11,13 @@ from torch import Generator, Tensor
 from defusion.pretext import DISTORTIONS
 from defusion.pretext.distortions import (
     DEFOCUS_PX,
+    GRAIN,
     LIGHT_STOPS,
     bracket,
     cross_sensors,
     defocus,
     fog,
+    grain,
     noise,
     overexpose,
     underexpose,
@@ -155,3 +157,42 @@ def test_a_bracketed_series_calls_clipped_light_badly_exposed() -> None:
     clipped = (views >= 0.999).all(2, keepdim=True)
     alone = well_exposed.sum(0, keepdim=True) > 1
     assert not (well_exposed.bool() & clipped & alone).any()
+
+
+@given(n=st.integers(1, 4), sources=st.integers(2, 4), seed=SEEDS)
+def test_grain_leaves_the_scene_as_the_mean_of_all_sources(n: int, sources: int, seed: int) -> None:
+    scene = 0.4 + 0.2 * scenes(n, 20, 30)
+    before = scene.clone()
+    views = grain(scene, sources, seeded(seed))
+    assert torch.equal(scene, before)
+    assert torch.equal(views, grain(scene, sources, seeded(seed)))
+    assert not torch.equal(views, grain(scene, sources, seeded(seed + 1)))
+    assert views.shape == (sources, n, 3, 20, 30)
+    assert views.min() >= 0
+    assert views.max() <= 1
+    off = views - scene
+    assert off.std((2, 3, 4)).max() <= 1.1 * GRAIN
+    assert off.mean((2, 3, 4)).abs().max() < 0.1 * GRAIN
+
+
+def test_grain_is_of_any_strength_up_to_the_strongest() -> None:
+    spreads = (grain(torch.full((200, 3, 16, 16), 0.5), 2, seeded(0))[0] - 0.5).std((1, 2, 3))
+    assert spreads.min() < 0.05 * GRAIN
+    assert 0.9 * GRAIN < spreads.max() < 1.1 * GRAIN
+    assert spreads.mean() == pytest.approx(GRAIN / 2, rel=0.1)
+
+
+def test_grain_is_the_same_for_all_sources_of_about_every_other_scene() -> None:
+    views = grain(torch.full((200, 3, 16, 16), 0.5), 3, seeded(0))
+    same = (views[0] == views[1]).flatten(1).all(1)
+    assert torch.equal(same, (views[0] == views[2]).flatten(1).all(1))
+    assert 0.4 < same.float().mean() < 0.6
+    one, other = (view[~same].flatten(1) - 0.5 for view in views[:2])
+    likeness = (one * other).sum(1) / (one.norm(dim=1) * other.norm(dim=1))
+    assert likeness.abs().max() < 0.2
+
+
+def test_grain_of_white_and_black_stays_in_range() -> None:
+    for level in (0.0, 1.0):
+        views = grain(torch.full((8, 3, 16, 16), level), 2, seeded(0))
+        assert 0 <= views.min() < views.max() <= 1

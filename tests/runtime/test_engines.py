@@ -14,17 +14,42 @@ import openvino
 import pytest
 
 from defusion.errors import EngineError
-from defusion.model.config import BLENDINGS, HeadName
-from defusion.runtime import ENGINES, Engine, Pictures, Planes, graph, load_engine
+from defusion.model.config import BLENDINGS, Blending, HeadName, TaskName
+from defusion.runtime import ENGINES, Embeddings, Engine, Planes, graph, load_engine, openvino_engine
 from defusion.weights import WeightsFile, save
 
 #: For tests that are about something other than heads.
-HEAD: HeadName = "blend"
+HEAD: HeadName = "paper"
+
+#: Heads that `Engine.fuse` makes the picture of.
+PAINTED: tuple[HeadName, ...] = ("paper", "detail")
+
+#: Ways to blend by everything that counts, whatever the figures are that ours are blended by.
+BLENDS: dict[TaskName, Blending] = {
+    "exposure": Blending(detail=0.8, tone=2.0, rest=0.7, verdict=0.0),
+    "focus": Blending(detail=1.3, finest=1.1, verdict=0.7),
+    "infrared": Blending(detail=0.0, tone=-1.5, rest=2.0, verdict=1.0),
+    "generic": Blending(),
+}
 
 
 def sources(batch: int, height: int, width: int, seed: int = 0) -> tuple[Planes, Planes]:
     a, b = np.random.default_rng(seed).random((2, batch, 3, height, width), np.float32)
     return a, b
+
+
+def everything(engine: Engine, a: Planes, b: Planes) -> list[Planes]:
+    """All pictures that an engine makes of a pair."""
+    judged = engine.judge(a, b)
+    parts = [engine.octaves(frame, judged[:1], "generic", 1, 2, with_rest=True) for frame in (a, b)]
+    collapsed = engine.collapse([one + other for one, other in zip(*parts, strict=True)])
+    return [
+        *engine.decompose(a, b),
+        *(engine.fuse(a, b, head) for head in PAINTED),
+        engine.blend(a, b, judged, "generic", 1, 2),
+        *parts[0],
+        collapsed,
+    ]
 
 
 def assert_close(found: Planes, expected: Planes, relative: float) -> None:
@@ -47,17 +72,42 @@ def torch_engine(small_weights: WeightsFile) -> Engine:
 def test_openvino_gives_the_pictures_of_torch(layout: str, request: pytest.FixtureRequest) -> None:
     weights: WeightsFile = request.getfixturevalue(f"{layout}_weights")
     vino, reference = (load_engine(weights, engine=engine) for engine in ENGINES)
-    for head in weights.config.heads:
-        for height, width in [(33, 70), (64, 64), (9, 17), (1, 1)]:
-            a, b = sources(2, height, width)
-            made, expected = vino.decompose(a, b, head), reference.decompose(a, b, head)
-            for name in Pictures._fields:
-                assert_close(getattr(made, name), getattr(expected, name), 1e-4)
-            assert_close(vino.fuse(a, b, head), expected.fused, 1e-4)
+    for height, width in [(33, 70), (64, 64), (9, 17), (1, 1)]:
+        a, b = sources(2, height, width)
+        for head in PAINTED:
+            assert_close(vino.fuse(a, b, head), reference.fuse(a, b, head), 1e-4)
+        for made, expected in zip(vino.decompose(a, b), reference.decompose(a, b), strict=True):
+            assert_close(made, expected, 1e-4)
+
+
+@pytest.mark.parametrize("layout", ["small", "released"])
+def test_engines_agree_on_embeddings(layout: str, request: pytest.FixtureRequest) -> None:
+    weights: WeightsFile = request.getfixturevalue(f"{layout}_weights")
+    vino, reference = (load_engine(weights, engine=engine) for engine in ENGINES)
+    for height, width in [(33, 70), (16, 24), (1, 1)]:
+        a, b = sources(2, height, width)
+        made, expected = vino.embed(a, b), reference.embed(a, b)
+        for name in Embeddings._fields:
+            assert getattr(made, name).shape == (2, weights.config.embedding, height, width)
+            assert_close(getattr(made, name), getattr(expected, name), 1e-4)
+            assert 0 <= getattr(made, name).min() < getattr(made, name).max()
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_pictures_are_projected_from_the_embeddings(engine: str, small_weights: WeightsFile) -> None:
+    a, b = sources(1, 24, 32)
+    loaded = load_engine(small_weights, engine=engine)
+    tensors, f_u1 = small_weights.tensors(), loaded.embed(a, b).unique_a
+    windows = np.lib.stride_tricks.sliding_window_view(f_u1[0], (3, 3), axis=(1, 2))
+    weight, bias = (tensors[f"project_unique.conv.{name}"] for name in ("weight", "bias"))
+    projected = np.einsum("chwij,ocij->ohw", windows, weight) + bias[:, None, None]
+    picture = loaded.decompose(a, b).unique_a[:, :, 1:-1, 1:-1]  # without the padded border
+    assert_close(picture[0], np.maximum(projected, 0).astype(np.float32), 1e-4)
 
 
 def test_the_reference_pictures_are_worth_comparing(torch_engine: Engine) -> None:
-    for picture in torch_engine.decompose(*sources(1, 48, 48), HEAD):
+    a, b = sources(1, 48, 48)
+    for picture in (*torch_engine.decompose(a, b), torch_engine.fuse(a, b, HEAD)):
         assert picture.std() > 0.01
 
 
@@ -65,8 +115,10 @@ def test_the_reference_pictures_are_worth_comparing(torch_engine: Engine) -> Non
 def test_each_head_paints_a_picture_of_its_own(engine: str, small_weights: WeightsFile) -> None:
     a, b = sources(1, 24, 24)
     loaded = load_engine(small_weights, engine=engine)
-    for one, other in combinations(small_weights.config.heads, 2):
-        assert np.abs(loaded.fuse(a, b, one) - loaded.fuse(a, b, other)).max() > 1e-3
+    judged = loaded.judge(a, b)
+    pictures = [*(loaded.fuse(a, b, head) for head in PAINTED), loaded.blend(a, b, judged, "generic", 2, 2)]
+    for one, other in combinations(pictures, 2):
+        assert np.abs(one - other).max() > 1e-3
 
 
 def test_one_graph_serves_every_size(
@@ -78,15 +130,19 @@ def test_one_graph_serves_every_size(
     engine = load_engine(small_weights)
     for height, width in [(16, 16), (40, 8), (7, 90), (16, 16), (129, 31)]:
         a, b = sources(1, height, width)
-        assert_close(engine.fuse(a, b, HEAD), torch_engine.fuse(a, b, HEAD), 1e-4)
-    assert len(compiled) == 1  # of the network; the head's own graph is made elsewhere
+        assert_close(engine.judge(a, b), torch_engine.judge(a, b), 1e-4)
+    assert len(compiled) == 1
 
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_sources_are_left_as_they_are(engine: str, small_weights: WeightsFile) -> None:
     a, b = sources(1, 16, 24)  # sizes that need no padding, so that no copy is forced
     before = a.copy(), b.copy()
-    load_engine(small_weights, engine=engine).decompose(a, b, HEAD)
+    loaded = load_engine(small_weights, engine=engine)
+    loaded.decompose(a, b)
+    loaded.fuse(a, b, HEAD)
+    loaded.blend(a, b, loaded.judge(a, b), "generic", 1, 2)
+    loaded.octaves(a, loaded.judge(a, b)[:1], "generic", 1, 2, with_rest=True)
     assert np.array_equal(a, before[0])
     assert np.array_equal(b, before[1])
 
@@ -94,9 +150,10 @@ def test_sources_are_left_as_they_are(engine: str, small_weights: WeightsFile) -
 @pytest.mark.parametrize("engine", ENGINES)
 def test_pictures_stay_when_the_next_pair_comes(engine: str, small_weights: WeightsFile) -> None:
     loaded = load_engine(small_weights, engine=engine)
-    first = loaded.decompose(*sources(1, 16, 16, seed=1), HEAD)
+    (a, b), (c, d) = (sources(1, 16, 16, seed=seed) for seed in (1, 2))
+    first = everything(loaded, a, b)
     kept = [picture.copy() for picture in first]
-    loaded.decompose(*sources(1, 16, 16, seed=2), HEAD)
+    everything(loaded, c, d)
     assert all(np.array_equal(picture, copy) for picture, copy in zip(first, kept, strict=True))
 
 
@@ -113,32 +170,30 @@ def test_threads_get_what_one_thread_gets(engine: str, small_weights: WeightsFil
     loaded = load_engine(small_weights, engine=engine)
     pairs = [sources(1, 16 + 8 * (number % 3), 24, seed=number) for number in range(12)]
     unshared = load_engine(small_weights, engine=engine)
-    alone = [unshared.decompose(*pair, HEAD) for pair in pairs]
+    alone = [everything(unshared, *pair) for pair in pairs]
     with ThreadPoolExecutor(4) as pool:  # the first calls of all threads compile at once
-        together = list(pool.map(lambda pair: loaded.decompose(*pair, HEAD), pairs))
-        fused = list(pool.map(lambda pair: loaded.fuse(*pair, HEAD), pairs))
-    for one, many, single in zip(alone, together, fused, strict=True):
-        for name in Pictures._fields:
-            assert_close(getattr(many, name), getattr(one, name), 1e-6)
-        assert_close(single, one.fused, 1e-5)
+        together = list(pool.map(lambda pair: everything(loaded, *pair), pairs))
+    for one, many in zip(alone, together, strict=True):
+        for made, expected in zip(many, one, strict=True):
+            assert_close(made, expected, 1e-6)
 
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_attention_of_a_pair_given_back_to_it_changes_nothing(engine: str, small_weights: WeightsFile) -> None:
     loaded = load_engine(small_weights, engine=engine)
     a, b = sources(1, 21, 34)
-    for head in small_weights.config.heads:
-        given = loaded.decompose(a, b, head, loaded.attend(a, b, "paper"))
-        for made, expected in zip(given, loaded.decompose(a, b, head), strict=True):
-            assert_close(made, expected, 1e-5)
-        assert_close(loaded.fuse(a, b, head, loaded.attend(a, b, head)), loaded.fuse(a, b, head), 1e-5)
+    attention = loaded.attend(a, b)
+    given = loaded.decompose(a, b, attention)
+    for made, expected in zip(given, loaded.decompose(a, b), strict=True):
+        assert_close(made, expected, 1e-5)
+    assert_close(loaded.fuse(a, b, "paper", attention), loaded.fuse(a, b, "paper"), 1e-5)
 
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_attention_given_in_one_thread_is_not_that_of_another(engine: str, small_weights: WeightsFile) -> None:
     loaded = load_engine(small_weights, engine=engine)
     a, b = sources(1, 24, 32)
-    attention = {layer: np.zeros_like(weights) for layer, weights in loaded.attend(a, b, HEAD).items()}
+    attention = {layer: np.zeros_like(weights) for layer, weights in loaded.attend(a, b).items()}
     given = [None, attention] * 6
     own, foreign = (loaded.fuse(a, b, HEAD, each) for each in (None, attention))
     assert np.abs(own - foreign).max() > 0.01
@@ -154,10 +209,11 @@ def test_networks_of_the_same_shapes_do_not_get_each_others_graph(
     # Compiled graphs are cached on disk under a key that OpenVINO derives from the graph.
     a, b = sources(1, 24, 24)
     for weights in (small_weights, other_small_weights, small_weights):
-        expected = load_engine(weights, engine="torch").decompose(a, b, HEAD)
-        made = load_engine(weights, engine="openvino").decompose(a, b, HEAD)
-        for name in Pictures._fields:
-            assert_close(getattr(made, name), getattr(expected, name), 1e-4)
+        expected, made = (load_engine(weights, engine=engine) for engine in ("torch", "openvino"))
+        assert_close(made.fuse(a, b, HEAD), expected.fuse(a, b, HEAD), 1e-4)
+        assert_close(made.judge(a, b), expected.judge(a, b), 1e-4)
+        for picture, reference in zip(made.decompose(a, b), expected.decompose(a, b), strict=True):
+            assert_close(picture, reference, 1e-4)
 
 
 def test_one_changed_number_in_a_network_is_noticed(small_weights: WeightsFile, tmp_path: Path) -> None:
@@ -171,35 +227,163 @@ def test_one_changed_number_in_a_network_is_noticed(small_weights: WeightsFile, 
     assert (after[:, 1] > before[:, 1]).all()
 
 
+@pytest.fixture
+def blendings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blends by `BLENDS`, and stacks as pairs; for engines that are loaded afterwards."""
+    for task, blending in BLENDS.items():
+        monkeypatch.setitem(BLENDINGS, task, blending)
+    for module in ("blending", "torch_engine"):
+        monkeypatch.setattr(f"defusion.runtime.{module}.in_stack", lambda blending: blending)
+
+
+@pytest.fixture
+def blenders(blendings: None, small_weights: WeightsFile) -> list[Engine]:
+    return [load_engine(small_weights, engine=engine) for engine in ENGINES]
+
+
+def judged_at(scale: int, height: int, width: int) -> Planes:
+    """A verdict on a pair that changes from place to place."""
+    rng = np.random.default_rng(7)
+    return rng.standard_normal((2, 2, -(-height // scale), -(-width // scale))).astype(np.float32)
+
+
 @pytest.mark.parametrize(("height", "width"), [(33, 70), (64, 64), (9, 17), (1, 1)])
-def test_engines_agree_on_a_frames_share_in_a_stack(
-    vino: Engine, torch_engine: Engine, height: int, width: int
+def test_engines_agree_on_a_verdict(vino: Engine, torch_engine: Engine, height: int, width: int) -> None:
+    a, b = sources(1, height, width)
+    judged = vino.judge(a, b)
+    assert judged.shape == (2, 2, (height + 1) // 2, (width + 1) // 2)
+    assert_close(judged, torch_engine.judge(a, b), 1e-4)
+
+
+PLACES = [
+    (33, 70, 2, 2, False),
+    (61, 45, 3, 2, False),
+    (1, 1, 1, 2, False),
+    (64, 96, 1, 4, True),
+    (53, 77, 2, 8, True),
+    (61, 43, 1, 4, True),
+]
+
+
+@pytest.mark.parametrize("task", BLENDINGS)
+@pytest.mark.parametrize(("height", "width", "count", "scale", "rest_given"), PLACES)
+def test_engines_agree_on_a_blend(
+    blenders: list[Engine], task: TaskName, height: int, width: int, count: int, scale: int, rest_given: bool
 ) -> None:
-    frame, reference = sources(1, height, width)
-    judged = vino.judge(frame, reference)
-    assert_close(judged, torch_engine.judge(frame, reference), 1e-4)
-    assert_close(judged, vino.judge(frame, reference, vino.attend(frame, reference, HEAD)), 1e-4)
-    for head in BLENDINGS:
-        made, expected = (engine.share(frame, reference, judged, head) for engine in (vino, torch_engine))
-        assert made.shape == expected.shape == (1, 4, height, width)
-        assert_close(made[:, :3], expected[:, :3], 1e-4)
-        assert_close(np.log(made[:, 3:]), np.log(expected[:, 3:]), 1e-3)
-        parts = [engine.part(frame, reference[:, :1], head) for engine in (vino, torch_engine)]
-        assert_close(*parts, 1e-5)
-        for engine in (vino, torch_engine):
-            combined = engine.combine(frame, reference, judged, head)
-            assert_close(combined, vino.fuse(frame, reference, head), 1e-4)
+    a, b = sources(1, height, width)
+    judged = judged_at(scale, height, width)
+    coarse = tuple(-(-side // 2**count) for side in (height, width))
+    rest = np.random.default_rng(3).random((1, 3, *coarse), np.float32) if rest_given else None
+    made, expected = (engine.blend(a, b, judged, task, count, scale, rest) for engine in blenders)
+    assert made.shape == a.shape
+    assert_close(made, expected, 2e-5)
+    if height > 1:
+        turned = blenders[0].blend(a, b, judged[::-1].copy(), task, count, scale, rest)
+        assert (np.abs(turned - made).max() > 0.01) == (BLENDS[task].verdict != 0)
 
 
-def test_parts_of_weights_that_sum_to_one_are_the_picture_of_both(vino: Engine) -> None:
-    frame, weight = sources(1, 70, 90)
-    parts = [vino.part(frame, each, "pyramid") for each in (weight[:, :1], 1 - weight[:, :1])]
-    assert_close(parts[0] + parts[1], frame, 1e-5)
+@pytest.mark.parametrize("task", BLENDINGS)
+@pytest.mark.parametrize(("height", "width", "count", "scale", "rest_given"), PLACES)
+def test_a_pair_as_a_stack_of_two_is_its_blend(
+    blenders: list[Engine], task: TaskName, height: int, width: int, count: int, scale: int, rest_given: bool
+) -> None:
+    pair = sources(1, height, width)
+    judged = judged_at(scale, height, width)
+    coarse = tuple(-(-side // 2**count) for side in (height, width))
+    rest = np.random.default_rng(3).random((1, 3, *coarse), np.float32) if rest_given else None
+    for engine in blenders:
+        parts = [
+            engine.octaves(frame, judged[[side]], task, count, scale, with_rest=not rest_given)
+            for side, frame in enumerate(pair)
+        ]
+        fused = engine.collapse([one + other for one, other in zip(*parts, strict=True)], rest)
+        expected = engine.blend(*pair, judged, task, count, scale, rest)
+        assert_close(fused[..., :height, :width], expected, 5e-5)
+
+
+@pytest.mark.parametrize("task", BLENDINGS)
+@pytest.mark.parametrize(("height", "width", "count", "scale", "rest_given"), PLACES)
+def test_engines_agree_on_octaves(
+    blenders: list[Engine], task: TaskName, height: int, width: int, count: int, scale: int, rest_given: bool
+) -> None:
+    frame, _ = sources(1, height, width)
+    judged = judged_at(scale, height, width)[:1]
+    made, expected = (
+        engine.octaves(frame, judged, task, count, scale, with_rest=not rest_given) for engine in blenders
+    )
+    assert len(made) == len(expected) == count + (not rest_given)
+    for octave, (part, reference) in enumerate(zip(made, expected, strict=True)):
+        assert part.shape == (1, 4, *(-(-side // 2**count) * 2**count // 2**octave for side in (height, width)))
+        assert np.abs(part[:, :3] / part[:, 3:] - reference[:, :3] / reference[:, 3:]).max() <= 1e-5
+        assert np.abs(np.log(part[:, 3:]) - np.log(reference[:, 3:])).max() <= 1e-3
+
+
+def test_engines_agree_on_how_sharply_a_stack_is_parted(vino: Engine, torch_engine: Engine) -> None:
+    frame, _ = sources(1, 40, 56)
+    judged = judged_at(2, 40, 56)[:1]
+    made, expected = (
+        engine.octaves(frame, judged, "generic", 2, 2, with_rest=True) for engine in (vino, torch_engine)
+    )
+    for part, reference in zip(made, expected, strict=True):
+        assert_close(np.log(part[:, 3:]), np.log(reference[:, 3:]), 1e-4)
+
+
+@pytest.mark.parametrize("rest_given", [True, False])
+@pytest.mark.parametrize(("height", "width"), [(40, 64), (37, 51), (3, 2), (1, 1)])
+def test_engines_agree_on_a_collapse(
+    vino: Engine, torch_engine: Engine, height: int, width: int, rest_given: bool
+) -> None:
+    rng = np.random.default_rng(5)
+    sizes = [tuple(-(-side // 2**octave) for side in (height, width)) for octave in range(3)]
+    *parts, last = (rng.random((1, 4, *size), np.float32) + np.float32(0.1) for size in sizes)
+    rest = last[:, :3] if rest_given else None
+    given = parts if rest_given else [*parts, last]
+    made, expected = (engine.collapse(given, rest) for engine in (vino, torch_engine))
+    assert made.shape == (1, 3, height, width)
+    assert_close(made, expected, 1e-6)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_octaves_of_one_frame_collapse_to_it(engine: str, small_weights: WeightsFile) -> None:
+    loaded = load_engine(small_weights, engine=engine)
+    for height, width in [(61, 45), (1, 1), (8, 130)]:
+        frame, _ = sources(1, height, width)
+        parts = loaded.octaves(frame, judged_at(2, height, width)[:1], "generic", 2, 2, with_rest=True)
+        assert_close(loaded.collapse(parts)[..., :height, :width], frame, 1e-5)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_blend_of_equal_sources_is_the_source(engine: str, small_weights: WeightsFile) -> None:
+    loaded = load_engine(small_weights, engine=engine)
+    a, _ = sources(1, 45, 61)
+    for task in BLENDINGS:
+        assert_close(loaded.blend(a, a, judged_at(2, 45, 61), task, 2, 2), a, 1e-5)
 
 
 def test_engines_agree_on_detail(vino: Engine, torch_engine: Engine) -> None:
     frames, _ = sources(3, 40, 50)
     assert_close(np.log(vino.detail(frames)), np.log(torch_engine.detail(frames)), 1e-4)
+
+
+def test_graphs_of_the_same_figures_in_other_places_do_not_get_each_others(
+    small_weights: WeightsFile, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("DEFUSION_CACHE", str(tmp_path))
+    frame, _ = sources(1, 24, 32)
+    judged = judged_at(2, 24, 32)[:1]
+    monkeypatch.setitem(BLENDINGS, "exposure", Blending(detail=0.8, tone=2.0, rest=0.7, verdict=0.0))
+    for sharpness in (1.0, 2.0, 0.8):
+        for module in ("blending", "torch_engine"):
+            monkeypatch.setattr(
+                f"defusion.runtime.{module}.in_stack",
+                lambda pair, by=sharpness: pair._replace(detail=by * pair.detail),
+            )
+        made, expected = (
+            load_engine(small_weights, engine=engine).octaves(frame, judged, "exposure", 2, 2, with_rest=True)
+            for engine in ENGINES
+        )
+        for part, reference in zip(made, expected, strict=True):
+            assert np.abs(np.log(part[:, 3:]) - np.log(reference[:, 3:])).max() <= 1e-3
 
 
 def test_compiled_graphs_are_cached_where_the_cache_folder_is(
@@ -262,10 +446,10 @@ def test_bfloat16_is_close_to_float32_but_not_it(engine: str, small_weights: Wei
     a, b = sources(1, 32, 40)
     low, full = (load_engine(small_weights, engine=engine, precision=p) for p in ("bfloat16", "float32"))
     assert low.precision == "bfloat16"
-    fine, coarse = full.decompose(a, b, "paper"), low.decompose(a, b, "paper")
-    for name in Pictures._fields:
-        assert_close(getattr(coarse, name), getattr(fine, name), 0.2)
-    assert np.abs(coarse.fused - fine.fused).max() > 1e-5 * np.abs(fine.fused).max()
+    fine, coarse = ([each.judge(a, b), *each.decompose(a, b), each.fuse(a, b, "paper")] for each in (full, low))
+    for rough, exact in zip(coarse, fine, strict=True):
+        assert_close(rough, exact, 0.2)
+    assert np.abs(coarse[-1] - fine[-1]).max() > 1e-5 * np.abs(fine[-1]).max()
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
@@ -281,7 +465,21 @@ def test_float32_is_float32_where_the_processor_would_rather_have_bfloat16(
     vino: Engine, torch_engine: Engine
 ) -> None:
     a, b = sources(1, 64, 64, seed=9)
+    assert_close(vino.judge(a, b), torch_engine.judge(a, b), 2e-5)
     assert_close(vino.fuse(a, b, HEAD), torch_engine.fuse(a, b, HEAD), 2e-5)
+
+
+@pytest.mark.parametrize(("said", "kind"), [("node 'x' can't alloc", EngineError), ("odd shape", RuntimeError)])
+def test_a_network_that_finds_no_memory_says_so(said: str, kind: type[Exception]) -> None:
+    class Full:
+        model_inputs = ()
+
+        def infer(self, *_: object, **__: object) -> None:
+            raise RuntimeError(said)
+
+    with pytest.raises(kind, match="too little memory" if kind is EngineError else said) as raised:
+        openvino_engine._run(Full(), {})
+    assert type(raised.value) is kind
 
 
 def test_fusing_on_the_cpu_imports_no_torch(small_weights: WeightsFile) -> None:
@@ -291,7 +489,8 @@ def test_fusing_on_the_cpu_imports_no_torch(small_weights: WeightsFile) -> None:
         from defusion.runtime import load_engine
         from defusion.weights import WeightsFile
         engine = load_engine(WeightsFile.open({str(small_weights.path)!r}))
-        fused = engine.fuse(*np.zeros((2, 1, 3, 9, 10), np.float32), 'blend')
+        a, b = np.zeros((2, 1, 3, 9, 10), np.float32)
+        fused = engine.blend(a, b, engine.judge(a, b), 'generic', 1, 2)
         assert fused.shape == (1, 3, 9, 10), fused.shape
         print([name for name in ("torch", "lightning", "gradio", "cv2") if name in sys.modules])
     """

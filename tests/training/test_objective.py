@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
 import torch
 from torch import nn
 
-from defusion.model import CONFIGS, Decomposition
-from defusion.model.network import Bottleneck
+from defusion.model import CONFIGS, Decomposition, DeFusion
+from defusion.model.network import Bottleneck, Verdict
 from defusion.pretext import CudBatch, Pretext, cud_targets
 from defusion.training import RECIPES
-from defusion.training.objective import CudObjective, start_network
+from defusion.training.objective import LOG_FLOOR, LOG_WEIGHT, CudObjective, start_network
 
 
 class Painter(nn.Module):
@@ -79,20 +80,54 @@ def test_the_papers_head_is_trained_beside_the_one_that_is_the_default() -> None
     scenes = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     batch = Pretext()(scenes, generator=torch.Generator().manual_seed(0))
     errors = CudObjective(network)(batch)
-    assert set(errors) == {"fused", "fused_paper", "fused_log", "levelled", "common", "unique_a", "unique_b"}
+    assert set(errors) == {"fused", "fused_paper", "fused_log", "common", "unique_a", "unique_b"}
     torch.stack(list(errors.values())).sum().backward()
     untouched = [name for name, parameter in network.named_parameters() if parameter.grad is None]
     assert untouched == []
 
 
-def test_a_source_is_levelled_where_it_keeps_the_scene(scene: torch.Tensor) -> None:
-    batch = batch_of(scene)
-    halved = batch._replace(sources=batch.sources / 2)
+def test_errors_of_a_network_that_judges_are_those_of_its_own_pictures() -> None:
     network = start_network(RECIPES["quick"])
+    scenes = torch.rand(3, 3, 32, 40, generator=torch.Generator().manual_seed(0))
+    batch = Pretext()(scenes, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        assert float(CudObjective(network)(batch)["levelled"]) == pytest.approx(0, abs=1e-6)
-        kept = (batch.masks * scene).mean()
-        assert float(CudObjective(network)(halved)["levelled"]) == pytest.approx(float(kept) / 2, rel=1e-4)
+        errors = CudObjective(network)(batch)
+        by_scene = (network(*batch.sources).fused - batch.scene).abs().mean((1, 2, 3))
+        painted = network(*batch.sources, head="paper").fused
+    assert float(errors["fused"]) == pytest.approx(float(by_scene.mean()), rel=1e-5)
+    assert float(errors["fused_paper"]) == pytest.approx(float((painted - batch.scene).abs().mean()), rel=1e-5)
+    expected = LOG_WEIGHT * sum(math.log(float(error) + LOG_FLOOR) for error in by_scene) / 3
+    assert float(errors["fused_log"]) == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_network_that_does_not_judge_has_the_papers_errors_alone() -> None:
+    network = DeFusion(replace(CONFIGS["small"], judges=False))
+    scenes = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    batch = Pretext()(scenes, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        assert set(CudObjective(network)(batch)) == {"fused", "common", "unique_a", "unique_b"}
+
+
+def test_the_verdict_learns_which_source_shows_the_scene() -> None:
+    network = start_network(RECIPES["quick"])
+    scene = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    masks = torch.ones(2, 2, 1, 32, 32)
+    masks[1] = 0
+    batch = CudBatch(torch.stack([scene, torch.zeros_like(scene)]), masks, *cud_targets(scene, masks), scene)
+
+    def lead() -> float:
+        judged = network(*batch.sources, embeddings=True).judged
+        assert judged is not None
+        score, _ = Verdict.of(judged)
+        return float((score[0] - score[1]).detach().mean())
+
+    optimizer = torch.optim.SGD(network.judge.parameters(), lr=0.1)
+    before = lead()
+    for _ in range(3):
+        optimizer.zero_grad()
+        CudObjective(network)(batch)["fused"].backward()
+        optimizer.step()
+    assert lead() > before
 
 
 def test_a_recipe_starts_from_the_same_network_each_time_and_another_seed_from_another() -> None:

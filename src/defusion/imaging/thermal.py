@@ -154,18 +154,19 @@ def _line(palette: str) -> _Line:
 
 def _nearest(pixels: NDArray[np.float32], line: _Line) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Where on a line the pixels [..., 3] have their nearest point, in [0, 1], and how far that is."""
-    place = np.zeros(pixels.shape[:-1], np.float32)
-    least = np.full(pixels.shape[:-1], np.inf, np.float32)
+    colours = np.ascontiguousarray(pixels.reshape(-1, 3).T)  # a colour a row: several times as fast
+    place = np.zeros(colours.shape[1], np.float32)
+    least = np.full(colours.shape[1], np.inf, np.float32)
     for number, (start, step) in enumerate(zip(*line, strict=True)):
-        offset = pixels - start
-        along = np.clip(offset @ (step / np.dot(step, step)), 0, 1)
-        offset -= along[..., np.newaxis] * step
-        squared = np.einsum("...c,...c->...", offset, offset)
+        offset = colours - start[:, np.newaxis]
+        along = np.clip((step / np.dot(step, step)) @ offset, 0, 1)
+        offset -= step[:, np.newaxis] * along
+        squared = np.einsum("cn,cn->n", offset, offset)
         closer = squared < least
         np.copyto(least, squared, where=closer)
         np.copyto(place, number + along, where=closer)
     place /= len(line.starts)
-    return place, np.sqrt(least, out=least)
+    return place.reshape(pixels.shape[:-1]), np.sqrt(least).reshape(pixels.shape[:-1])
 
 
 def _distance(pixels: NDArray[np.float32], line: _Line) -> float | None:

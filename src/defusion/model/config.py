@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -13,55 +14,62 @@ from defusion.errors import WeightsError
 #: The encoder halves the plane three times, so planes are padded to this multiple.
 SIZE_MULTIPLE = 8
 
-#: A gain multiplies the shadows of a source by at most this factor, or its inverse.
-LARGEST_GAIN = 8.0
+#: The local energy of an octave's detail is taken over a Gaussian window of so many of its pixels.
+WINDOW_PX = 2.0
 
-#: Fine detail is what a Gaussian of the first spread smooths away, and its energy is taken over a window of the
-#: second; energy well below the floor, the square of 1.6 levels of 255, is grain and rounding and decides nothing.
-DETAIL_PX = 2.0
-WINDOW_PX = 3.0
-ENERGY_FLOOR = 4e-5
-DETAIL_REACH_PX = round(3 * DETAIL_PX) + round(3 * WINDOW_PX)
+#: Energy well below the floor, the square of half a level of 255, is rounding and decides nothing.
+ENERGY_FLOOR = 4e-6
 
-#: Head `detail` asks no network: a source's odds are its energy of fine detail to this power. On focus pairs of
-#: known truth, 1, 2, 4 and 8 stood at 45.6, 50.3, 53.2 and 53.9 dB with a floor of 1e-6, at which flat places come
-#: out in patches; with the present one 4 stands at 50.1 dB.
-DETAIL_TRUST = 4.0
-
-#: In a stack a frame's odds are e to this many times its lead over the reference: so that 99 frames that are
-#: plainly behind do not outweigh the one that is level with it. Log odds end at the second, either way.
-STACK_SHARPNESS = 2.0
+#: Log odds end here, either way.
 MOST_ODDS = 60.0
+
+#: In a stack detail counts so many times as much as in a pair.
+STACK_SHARPNESS = 2.0
+
+#: Octaves of a picture end where its shorter side is about so many pixels.
+COARSEST_PX = 8
+
+#: Head `detail` asks no network: fine detail is what a Gaussian of the first spread smooths away, its energy is taken
+#: over a window of the second, and a source's odds are that energy above a floor to a power. On focus pairs of known
+#: truth, powers of 1, 2, 4 and 8 stood at 45.6, 50.3, 53.2 and 53.9 dB with a floor of 1e-6, at which flat places
+#: come out in patches; with the present one 4 stands at 50.1 dB.
+DETAIL_PX = 2.0
+DETAIL_WINDOW_PX = 3.0
+DETAIL_FLOOR = 4e-5
+DETAIL_TRUST = 4.0
+DETAIL_REACH_PX = round(3 * DETAIL_PX) + round(3 * DETAIL_WINDOW_PX)
 
 #: Split attention weighs this many branches against each other (ResNeSt's radix).
 RADIX = 2
 
 ProjectionName = Literal["common", "unique"]
-HeadName = Literal["blend", "select", "pyramid", "sensors", "paper", "detail"]
+HeadName = Literal["pyramid", "paper", "detail"]
+TaskName = Literal["exposure", "focus", "infrared", "generic"]
 
 
 class Blending(NamedTuple):
-    """How a head makes a picture of the sources and the verdict on them."""
+    """What counts for a source, octave by octave, in head `pyramid`; see `defusion.model.network.octaves`."""
 
-    octaves: int = 0
-    """Octaves that are blended apart, each by weights of its own coarseness; 0 weighs pixel by pixel."""
-    softness: float = 1.0
-    """What scores are divided by."""
-    detail: float = 0.0
-    """Trust in fine detail, beside what the verdict has."""
-    levelled: bool = True
-    """Sources are brought to the level of the scene; otherwise their pixels pass as they are."""
+    detail: float = 1.0
+    """Its detail in the octave itself."""
+    finest: float = 0.0
+    """Its detail in the finest octave."""
+    tone: float = 0.0
+    """How bright the surroundings of that detail are."""
+    rest: float = 0.0
+    """How bright it is, for what is coarser than the last octave."""
+    verdict: float = 1.0
+    """What the network thinks of it."""
+    octaves: int | None = None
+    """The most octaves that are blended apart; 0 weighs pixel by pixel, by the detail of the finest octave."""
 
 
-#: The heads that ask for a verdict. Pixel by pixel a source that is plainly the best passes untouched; where focus is
-#: all that sources differ in, their detail tells best which. Where they disagree about tones, the borders of a choice
-#: would show: there octaves are blended apart. Between sensors of different kinds scores are surer than they should
-#: be, and drop what only the quieter sensor shows.
-BLENDINGS: dict[HeadName, Blending] = {
-    "blend": Blending(),
-    "select": Blending(softness=2.0, detail=4.0, levelled=False),
-    "pyramid": Blending(octaves=6),
-    "sensors": Blending(octaves=6, softness=2.0, levelled=False),
+#: How head `pyramid` blends each kind of scene. The network learns its verdict through `generic`.
+BLENDINGS: dict[TaskName, Blending] = {
+    "exposure": Blending(detail=1.5, finest=0.5, rest=3.2, verdict=0.0),
+    "focus": Blending(detail=1.5, finest=1.2, verdict=0.0),
+    "infrared": Blending(detail=0.7, tone=4.0, rest=1.3, verdict=0.0),
+    "generic": Blending(octaves=0),
 }
 
 
@@ -72,14 +80,26 @@ class Stage(NamedTuple):
     blocks: int
 
 
-def size_multiple(head: HeadName) -> int:
-    """Returns the multiple at which a tile has to begin, for its smaller planes to be those of the whole."""
-    return max(SIZE_MULTIPLE, 1 << BLENDINGS[head].octaves) if head in BLENDINGS else SIZE_MULTIPLE
+def in_stack(blending: Blending) -> Blending:
+    """Returns what counts for a frame of a stack, where a pair is blended so.
+
+    Detail counts more, so that 99 frames that are plainly behind do not outweigh the one that is sharp. Tone counts
+    nothing: two exposures lack the one between them, longer brackets have it.
+    """
+    return blending._replace(
+        detail=STACK_SHARPNESS * blending.detail, finest=STACK_SHARPNESS * blending.finest, tone=0.0, rest=0.0
+    )
 
 
-def octaves_reach_px(head: HeadName) -> int:
-    """Returns how far the octaves of a head see: two pixels of each octave's smaller plane."""
-    return (2 << BLENDINGS[head].octaves) - 2
+def octaves_of(height: int, width: int, blending: Blending) -> int:
+    """Returns how many octaves a picture is taken apart into."""
+    most = max(1, round(math.log2(min(height, width) / COARSEST_PX)))
+    return most if blending.octaves is None else min(most, blending.octaves)
+
+
+def octaves_reach_px(count: int) -> int:
+    """Returns how far the finest octaves see: the windows over detail, and the doubling of what is coarser."""
+    return 8 << count
 
 
 def gaussian(sigma_px: float) -> NDArray[np.float32]:
@@ -112,7 +132,7 @@ class NetworkConfig:
     common_projection: ProjectionName = "common"
     """Head that projects f_c: P_c as the paper trains it, or P_u as the authors' test network does."""
     judges: bool = False
-    """The unique decoder also gives a verdict on its source, which the heads in `BLENDINGS` go by."""
+    """The unique decoder also gives a verdict on its source, which head `pyramid` goes by."""
 
     def __post_init__(self) -> None:
         if self.common_decoder[-1].width != self.unique_decoder[-1].width:
@@ -130,33 +150,21 @@ class NetworkConfig:
     @property
     def heads(self) -> tuple[HeadName, ...]:
         """Reconstruction heads that the weights serve; the first is the default."""
-        return (*BLENDINGS, "paper", "detail") if self.judges else ("paper", "detail")
+        return ("pyramid", "paper", "detail") if self.judges else ("paper", "detail")
 
     @property
     def embedding(self) -> int:
         """Channels of each embedding f_c, f_u1, f_u2."""
         return self.common_decoder[-1].width
 
-    def reach_px(self, head: HeadName) -> int:
-        """Returns how far from its place a pixel of a source changes a head's picture, split attention aside."""
-        if head == "detail":
-            return DETAIL_REACH_PX
-        if head == "paper":
-            return self.network_reach_px
-        return max(self.verdict_reach_px, DETAIL_REACH_PX) + octaves_reach_px(head)
-
-    @property
-    def verdict_reach_px(self) -> int:
-        """How far from its place a pixel of a source changes the verdict.
-
-        Each step on the way adds to it: a 3x3 convolution or pool one pixel of the plane that it reads, which is
-        as many pixels of the source as its stride; a bilinear doubling one pixel of the smaller plane.
-        """
-        return self._encoder_reach_px + _blocks(self.unique_decoder[:3], (8, 4, 2)) + 8 + 4 + 2 + 2
-
     @property
     def network_reach_px(self) -> int:
-        """The same of the parts and the picture of head `paper`."""
+        """Returns how far from its place a pixel of a source changes the parts and the picture of head `paper`.
+
+        Split attention aside. Each step on the way adds to it: a 3x3 convolution or pool one pixel of the plane that
+        it reads, which is as many pixels of the source as its stride; a bilinear doubling one pixel of the smaller
+        plane.
+        """
         decoder = max(_blocks(stages, (8, 4, 2, 1)) for stages in (self.common_decoder, self.unique_decoder))
         return self._encoder_reach_px + decoder + 8 + 4 + 2 + 1
 

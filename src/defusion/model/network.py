@@ -4,7 +4,7 @@
                  ├── ensembler ─┬── common decoder ── f_c ─── P_c ── common
     b ─ encoder ─┴──────────────┴── unique decoder ── f_u2 ── P_u ── unique_b
                                           f_c, f_u1, f_u2 ── P_r ── fused (head `paper`)
-                       unique decoder at H/2, sources ── combine ── fused (other heads)
+                        unique decoder at H/2, sources ── blend ── fused (head `pyramid`)
 
 The encoder and the unique decoder are one module each, shared by both sources. Blocks are ResNeSt
 bottlenecks (Zhang et al., 2020) without normalisation. Widths and block counts: `config.py`.
@@ -12,8 +12,7 @@ bottlenecks (Zhang et al., 2020) without normalisation. Widths and block counts:
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
@@ -26,21 +25,23 @@ from torch import Tensor, nn
 from defusion.errors import ImageError, WeightsError
 from defusion.model.config import (
     BLENDINGS,
+    DETAIL_FLOOR,
     DETAIL_PX,
     DETAIL_TRUST,
+    DETAIL_WINDOW_PX,
     ENERGY_FLOOR,
-    LARGEST_GAIN,
     MOST_ODDS,
     RADIX,
     SIZE_MULTIPLE,
-    STACK_SHARPNESS,
     WINDOW_PX,
     Blending,
     HeadName,
     NetworkConfig,
     Stage,
+    TaskName,
     attention_width,
     gaussian,
+    octaves_of,
 )
 from defusion.weights import WeightsFile
 
@@ -49,20 +50,17 @@ Features = tuple[Tensor, Tensor, Tensor]
 
 
 class Verdict(NamedTuple):
-    """What the network thinks of the sources, place by place: each [S, N, 1, H, W]."""
+    """What the network thinks of a source, place by place: each [..., 1, H/2, W/2], of any range."""
 
     score: Tensor
-    """How well a source shows the scene; any range."""
-    gain: Tensor
-    """What brings a source's shadows to the level of the scene: log of a factor, over log `LARGEST_GAIN`."""
+    """How well the source shows the scene."""
     trust: Tensor
-    """How far fine detail is the scene's own, one for all sources; any range."""
+    """How far its detail is the scene's own, and not noise."""
 
     @classmethod
-    def of(cls, judged: Tensor, height: int, width: int) -> Verdict:
-        """Reads what `Judge` gave, [S, N, 3, H/2, W/2] or more, at full size."""
-        score, gain, trust = torch.stack([_up(each) for each in judged])[..., :height, :width].chunk(3, dim=2)
-        return cls(score, gain.tanh(), trust.mean(0, keepdim=True))
+    def of(cls, judged: Tensor) -> Verdict:
+        """Reads what `Judge` gave, [..., 2, H/2, W/2]."""
+        return cls(*judged.chunk(2, dim=-3))
 
 
 class Decomposition(NamedTuple):
@@ -228,11 +226,10 @@ class Projection(nn.Module):
 
 
 class Judge(nn.Module):
-    """Gives the verdict on the sources by which their own pixels make the picture: fused = sum of w_i level(x^i).
+    """Gives the verdict on the sources by which their own pixels make the picture; see `octaves`.
 
-    It reads the unique decoder's stage at H/2. The weights w_i are a softmax over the scores, to which each source's
-    detail adds as far as it is trusted: so a verdict may be coarse, and borders are as fine as the detail. The gain
-    brings a source that is exposed otherwise than the scene to its level.
+    It reads the unique decoder's stage at H/2: a verdict may be coarse, the borders of a choice are as fine as the
+    sources' detail.
     """
 
     def __init__(self, width: int) -> None:
@@ -244,74 +241,109 @@ class Judge(nn.Module):
         return torch.stack([self.conv(half).float() for half in halves])
 
 
-def combine(sources: Tensor, verdict: Verdict, blending: Blending) -> Tensor:
-    """Makes a picture [N, 3, H, W] of sources [S, N, 3, H, W] and the verdict on them."""
-    weights = scores(sources, verdict, blending).softmax(0)
-    planes = level(sources, verdict.gain) if blending.levelled else sources
-    return torch.stack([part(*each, blending.octaves) for each in zip(planes, weights, strict=True)]).sum(0)
+def blend(sources: Tensor, judged: Tensor, blending: Blending) -> Tensor:
+    """Makes a picture [N, 3, H, W] of sources [S, N, 3, H, W] and what was judged of them, [S, N, 2, H/2, W/2]."""
+    height, width = sources.shape[3:]
+    count = octaves_of(height, width, blending)
+    of_sources = [octaves(*each, count, blending) for each in zip(sources, judged, strict=True)]
+    return collapse([torch.stack(parts).sum(0) for parts in zip(*of_sources, strict=True)])[..., :height, :width]
 
 
-def part(plane: Tensor, weight: Tensor, octaves: int) -> Tensor:
-    """A source's part in a picture: the plane [N, 3, H, W] times its weight [N, 1, H, W].
+def octaves(
+    source: Tensor,
+    judged: Tensor,
+    count: int,
+    blending: Blending,
+    *,
+    scale: int = 2,
+    with_rest: bool = True,
+) -> list[Tensor]:
+    """Takes a source apart into octaves of detail (Burt and Adelson, 1983), and weighs each place of each.
 
-    With octaves the parts add up to a blend of Laplacian pyramids (Burt and Kolczynski, 1993): each octave of detail
-    by weights of its own coarseness, so that the borders of a choice are as soft as what they divide.
+    The odds of a place are e to the power of: its local energy of detail in this octave and in the finest, on a log
+    scale, the more trusted the more; the verdict's score; and, for the light that a source may have alone, its tone.
+
+    Args:
+        source: [N, 3, H, W].
+        judged: The verdict on it, [N, 2, H/scale, W/scale], rounded up.
+        count: Number of octaves.
+        blending: How much each of all that counts.
+        scale: How many pixels of the source are one of the verdict, a power of two.
+        with_rest: Give what is coarser than the last octave, too.
+
+    Returns:
+        A part of each octave, [N, 4, H/2^k, W/2^k] for k from 0: detail times odds, and the odds. Parts of several
+        sources add up; `collapse` makes a picture of their sum. The source's right and bottom edge are repeated up to
+        a multiple of 2^count. With a count of zero one part holds the source itself, weighed as its finest octave.
     """
-    height, width = plane.shape[2:]
-    plane, weight = (_pad(each, 2**octaves) for each in (plane, weight))
-    details = []
-    for _ in range(octaves):
+    plane = _pad(source, 2 ** max(count, 1))
+    verdicts = _at_octaves(judged, plane, count, scale)
+    parts, finest = [], None
+    for verdict in verdicts[: max(count, 1)]:
         coarse = F.avg_pool2d(plane, 2)
-        details.append(weight * (plane - _up(coarse)))
-        plane, weight = coarse, F.avg_pool2d(weight, 2)
-    made = weight * plane
+        smooth = _up(coarse)
+        detail = plane - smooth
+        active = activity(detail)
+        finest = active if finest is None else F.avg_pool2d(finest, 2)
+        trusted = (blending.detail + blending.verdict * verdict.trust) * active + blending.finest * finest
+        odds = _odds(trusted + blending.verdict * verdict.score + blending.tone * _mean(smooth))
+        if count == 0:
+            return [torch.cat([odds * plane, odds], 1)]
+        parts.append(torch.cat([odds * detail, odds], 1))
+        plane = coarse
+    if with_rest:
+        odds = _odds(blending.verdict * verdicts[count].score + blending.rest * _mean(plane))
+        parts.append(torch.cat([odds * plane, odds], 1))
+    return parts
+
+
+def collapse(parts: Sequence[Tensor], rest: Tensor | None = None) -> Tensor:
+    """Makes a picture, [N, 3, H, W], of the sums of all sources' octaves, and of what is coarser than the last.
+
+    Args:
+        parts: As `octaves` gives them, the finest first.
+        rest: [N, 3, h, w], half the size of the last part; None where the last part is the rest.
+    """
+    details = [part[:, :3] / part[:, 3:] for part in parts]
+    picture = details.pop() if rest is None else rest
     for detail in reversed(details):
-        made = _up(made) + detail
-    return made[..., :height, :width]
+        picture = _up(picture)[..., : detail.shape[2], : detail.shape[3]] + detail
+    return picture
+
+
+def activity(detail: Tensor) -> Tensor:
+    """Returns the local energy of detail [N, 3, H, W] above the floor, on a log scale from zero: [N, 1, H, W]."""
+    energy = _gaussian(_mean(detail) ** 2, WINDOW_PX)
+    return (energy / ENERGY_FLOOR + 1).log()
 
 
 def detail_odds(sources: Tensor) -> Tensor:
     """Head `detail`, which asks no network: the odds of sources [S, N, 3, H, W] by detail alone, [S, N, 1, H, W]."""
-    odds: Tensor = (DETAIL_TRUST * (activity(sources) - math.log(ENERGY_FLOOR))).exp()
-    return odds
+    luminance = _mean(sources.flatten(0, 1))
+    energy = _gaussian((luminance - _gaussian(luminance, DETAIL_PX)) ** 2, DETAIL_WINDOW_PX)
+    odds: Tensor = (energy / DETAIL_FLOOR + 1) ** DETAIL_TRUST
+    return odds.view(*sources.shape[:2], 1, *sources.shape[3:])
 
 
-def share(sources: Tensor, verdict: Verdict, blending: Blending) -> Tensor:
-    """What a frame of a stack is worth beside a reference: its pixels as the head takes them, and its odds.
-
-    Args:
-        sources: The frame and the reference, [2, N, 3, H, W].
-        verdict: On both.
-        blending: How the head goes by it.
-
-    Returns:
-        [N, 4, H, W]; odds over the sum of all frames' odds are a frame's weight.
-    """
-    of_frame, of_reference = scores(sources, verdict, blending)
-    odds = (STACK_SHARPNESS * (of_frame - of_reference)).clamp(-MOST_ODDS, MOST_ODDS).exp()
-    frame = level(sources[0], verdict.gain[0]) if blending.levelled else sources[0]
-    return torch.cat([frame, odds], 1)
+def _at_octaves(judged: Tensor, plane: Tensor, count: int, scale: int) -> list[Verdict]:
+    """The verdict at the size of each octave of a plane, and of what is coarser than the last."""
+    level = scale.bit_length() - 1
+    at = {level: judged}
+    for octave in reversed(range(level)):
+        at[octave] = _up(at[octave + 1])
+    at = {octave: _fit(each, *(side >> octave for side in plane.shape[2:])) for octave, each in at.items()}
+    for octave in range(level, count):
+        at[octave + 1] = F.avg_pool2d(at[octave], 2)
+    return [Verdict.of(at[octave]) for octave in range(count + 1)]
 
 
-def scores(sources: Tensor, verdict: Verdict, blending: Blending) -> Tensor:
-    """Returns how well each source [S, N, 3, H, W] shows each place, [S, N, 1, H, W], of any range."""
-    trust = verdict.trust / blending.softness + blending.detail
-    return verdict.score / blending.softness + trust * activity(sources)
+def _odds(log_odds: Tensor) -> Tensor:
+    return log_odds.clamp(-MOST_ODDS, MOST_ODDS).exp()
 
 
-def activity(sources: Tensor) -> Tensor:
-    """Returns the log of the local energy of fine detail in sources [S, N, 3, H, W]: [S, N, 1, H, W]."""
-    luminance = sources.flatten(0, 1).mean(1, keepdim=True)
-    fine = luminance - _gaussian(luminance, DETAIL_PX)
-    energy = _gaussian(fine * fine, WINDOW_PX)
-    return (energy + ENERGY_FLOOR).log().view(*sources.shape[:2], 1, *sources.shape[3:])
-
-
-def level(source: Tensor, gain: Tensor) -> Tensor:
-    """Multiplies a source's shadows by a gain in [-1, 1]; black and white stay, so that no border can glow."""
-    factor = (math.log(LARGEST_GAIN) * gain).exp()
-    levelled: Tensor = factor * source / (1 + (factor - 1) * source)
-    return levelled
+def _mean(planes: Tensor) -> Tensor:
+    """Of red, green and blue."""
+    return planes.mean(1, keepdim=True)
 
 
 class DeFusion(nn.Module):
@@ -354,7 +386,13 @@ class DeFusion(nn.Module):
         return network.eval()
 
     def forward(
-        self, a: Tensor, b: Tensor, *, embeddings: bool = False, head: HeadName | None = None
+        self,
+        a: Tensor,
+        b: Tensor,
+        *,
+        embeddings: bool = False,
+        head: HeadName | None = None,
+        task: TaskName = "generic",
     ) -> Decomposition:
         """Decomposes and fuses two batches of source images.
 
@@ -363,6 +401,7 @@ class DeFusion(nn.Module):
             b: Second sources, of the same shape.
             embeddings: Give f_c, f_u1 and f_u2 too.
             head: Reconstruction head; the config's first when None.
+            task: What head `pyramid` blends for.
 
         Raises:
             ImageError: The batches differ in shape or are not [N, 3, H, W].
@@ -405,7 +444,7 @@ class DeFusion(nn.Module):
         elif head == "paper" or judged is None:
             fused = self.project_fused(f_c + f_u1 + f_u2)
         else:
-            fused = combine(sources, Verdict.of(judged, height, width), BLENDINGS[head])
+            fused = blend(sources, judged, BLENDINGS[task])
 
         planes = [common, unique_a, unique_b, fused, *((f_c, f_u1, f_u2) if embeddings else ())]
         made = Decomposition(*(plane[..., :height, :width] for plane in planes))
@@ -429,6 +468,12 @@ def _pad(x: Tensor, multiple: int) -> Tensor:
     """Repeats the right and bottom edge up to a multiple of a size."""
     bottom, right = (-x.shape[2] % multiple, -x.shape[3] % multiple)
     return F.pad(x, (0, right, 0, bottom), mode="replicate") if bottom or right else x
+
+
+def _fit(x: Tensor, height: int, width: int) -> Tensor:
+    """Crops the right and bottom edge to a size, or repeats it up to that."""
+    bottom, right = max(height - x.shape[2], 0), max(width - x.shape[3], 0)
+    return F.pad(x, (0, right, 0, bottom), mode="replicate")[..., :height, :width]
 
 
 def _unbatch(features: Features) -> tuple[Features, Features]:

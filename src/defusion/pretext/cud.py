@@ -15,7 +15,7 @@ import torch
 from torch import Generator, Tensor
 
 from defusion.errors import TrainingError
-from defusion.pretext.distortions import DISTORTIONS, bracket, cross_sensors
+from defusion.pretext.distortions import DISTORTIONS, bracket, cross_sensors, grain
 from defusion.pretext.masks import freeform_masks, grid_masks
 
 
@@ -70,6 +70,8 @@ class Pretext:
     """Share of scenes that are seen whole by every source, at different exposures, in place of all that."""
     crossed: float = 0.0
     """Share of scenes that sensors of different kinds see: without colour, and in disagreement about tones."""
+    grainy: float = 0.0
+    """Share of scenes that every source shows whole, under grain: of its own, or the same for all."""
     grey: float = 0.0
     """Share of further scenes without colour, as microscope pictures are."""
 
@@ -81,7 +83,7 @@ class Pretext:
             )
         if not sum(self.distortions.values()) > 0 or min(self.distortions.values()) < 0:
             raise TrainingError(f"the chances of distortions are {dict(self.distortions)}; expected some above zero")
-        for name in ("freeform", "bracketed", "crossed", "grey"):
+        for name in ("freeform", "bracketed", "crossed", "grainy", "grey"):
             if not 0 <= getattr(self, name) <= 1:
                 raise TrainingError(f"{name} is {getattr(self, name)}; expected a share in [0, 1]")
 
@@ -110,6 +112,10 @@ class Pretext:
             exposures, well_exposed = bracket(scene, sources, generator)
             chosen = self._chosen(n, self.bracketed, generator)
             views, masks = torch.where(chosen, exposures, views), torch.where(chosen, well_exposed, masks)
+        if self.grainy > 0:
+            chosen = self._chosen(n, self.grainy, generator)
+            views = torch.where(chosen, grain(scene, sources, generator), views)
+            masks = torch.where(chosen, torch.ones_like(masks), masks)
         return CudBatch(views, masks, *cud_targets(scene, masks), scene)
 
     def _chosen(self, scenes: int, share: float, generator: Generator) -> Tensor:

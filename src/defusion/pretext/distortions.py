@@ -19,6 +19,9 @@ DEFOCUS_PX = 9
 #: Most of the light, linear, that a camera's tone curve shows as black.
 CRUSHED = 0.02
 
+#: Strongest grain of a scene that every source shows whole, of full range.
+GRAIN = 0.08
+
 #: Largest difference of the light of a bracketed scene from that of its photograph.
 LIGHT_STOPS = 3.0
 
@@ -150,6 +153,21 @@ def cross_sensors(scenes: Tensor, sources: int, generator: Generator) -> Tensor:
     field = strength * field / (field.std((2, 3), keepdim=True) + 1e-3)
     shares = torch.linspace(-1, 1, sources, device=scenes.device)
     return (scenes + shares[:, None, None, None, None] * field).clamp(0, 1)
+
+
+def grain(scenes: Tensor, sources: int, generator: Generator) -> Tensor:
+    """Shows each scene under Gaussian grain, of each source's own or, every other time, the same for all.
+
+    What sources have in common is the scene, and none has anything of its own (paper, section 4.2).
+
+    Returns:
+        The sources [S, N, 3, H, W].
+    """
+    n = len(scenes)
+    spread = GRAIN * _rand((n, 1, 1, 1), generator)
+    same = _rand((n, 1, 1, 1), generator) < 0.5
+    own = _normal((sources, *scenes.shape), generator)
+    return (scenes + spread * torch.where(same, own[:1], own)).clamp(0, 1)
 
 
 def _expose(scenes: Tensor, gain: Tensor, generator: Generator) -> Tensor:

@@ -3,7 +3,17 @@
 from __future__ import annotations
 
 from defusion.errors import EngineError
-from defusion.runtime.engine import ENGINES, PRECISIONS, Attention, Engine, EngineName, Pictures, Planes, Precision
+from defusion.runtime.engine import (
+    ENGINES,
+    PRECISIONS,
+    Attention,
+    Embeddings,
+    Engine,
+    EngineName,
+    Pictures,
+    Planes,
+    Precision,
+)
 from defusion.runtime.precision import chosen_precision
 from defusion.weights import WeightsFile
 
@@ -11,6 +21,7 @@ __all__ = [
     "ENGINES",
     "PRECISIONS",
     "Attention",
+    "Embeddings",
     "Engine",
     "EngineName",
     "Pictures",

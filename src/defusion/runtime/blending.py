@@ -1,140 +1,269 @@
-"""Heads as OpenVINO graphs: pixels, and the network's verdict on them.
+"""Head `pyramid` as OpenVINO graphs: pixels, and the network's verdict on them.
 
 They hold no weights, and run in float32 whatever the network runs in: a verdict may be coarse, pixels may not.
-`defusion.model.network` has the same in torch, and says why.
+`defusion.model.network` has the same in torch, and says why. Here a pair is arranged for speed, by identities:
+
+- The weights of two sources sum to one and octaves are linear, so the picture is source b plus what is left of a - b.
+- Scores and tones matter by their difference alone; detail is weighed by the sources' luminances.
+- A convolution of few channels keeps a processor's vectors mostly empty. So what doubles a plane gives the four
+  pixels of each as channels, and what smooths a row gives sixteen neighbours at once.
+
+Planes of one or two channels have their channels first at full size: element by element, OpenVINO took three times as
+long over them with channels last.
 """
 
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
-from openvino import Model, Node, PartialShape
+from openvino import Model, Node, Output, PartialShape
 from openvino import opset13 as op
 
 from defusion.model.config import (
     BLENDINGS,
+    DETAIL_FLOOR,
     DETAIL_PX,
     DETAIL_TRUST,
+    DETAIL_WINDOW_PX,
     ENERGY_FLOOR,
-    LARGEST_GAIN,
     MOST_ODDS,
-    STACK_SHARPNESS,
     WINDOW_PX,
     Blending,
-    HeadName,
+    TaskName,
     gaussian,
+    in_stack,
 )
-from defusion.runtime.graph import named, over_sources, upsampled
+from defusion.runtime.graph import named
 
-_ONE = np.float32(1)
+#: A bilinear pixel between two of the smaller plane: the nearer, the farther.
+_NEARER, _FARTHER = 0.75, 0.25
 
-
-def combine(head: HeadName) -> Model:
-    """Sources [2, 3, H, W] and their `judged`, [2, 3, H/2, W/2] or more, to `fused`, [1, 3, H, W] or more."""
-    blending = BLENDINGS[head]
-    sources, judged = _inputs()
-    scores, levelled = _scored(sources, judged, blending)
-    fused = _part(levelled, op.softmax(scores, 0), blending.octaves)
-    return named(head, {"sources": sources, "judged": judged}, {"fused": fused})
+#: Neighbours in a row that are smoothed at once: a vector of the processor.
+_AT_ONCE = 16
 
 
-def share(head: HeadName) -> Model:
-    """A frame and a reference [2, 3, H, W] and their `judged` to `share`, [1, 4, H, W]; see `Engine.share`."""
-    sources, judged = _inputs()
-    scores, levelled = _scored(sources, judged, BLENDINGS[head])
-    of_frame, of_reference = op.split(scores, 0, 2).outputs()
-    lead = op.multiply(op.subtract(of_frame, of_reference), np.float32(STACK_SHARPNESS))
-    odds = op.exp(op.clamp(lead, -MOST_ODDS, MOST_ODDS))
-    frame, _ = op.split(levelled, 0, 2).outputs()
-    return named("share", {"sources": sources, "judged": judged}, {"share": op.concat([frame, odds], 1)})
+def blend(task: TaskName, count: int, scale: int, rest_given: bool) -> Model:
+    """Sources [2, 3, H, W] and their `judged` to `fused`, [1, 3, H, W]; see `Engine.blend`."""
+    blending = BLENDINGS[task]
+    sources, judged, rest = _plane("sources", 2, 3), _plane("judged", 2, 2), _plane("rest", 1, 3)
+    padded = _padded(sources, 2 ** max(count, 1))
+    a, b = op.split(padded, 0, 2).outputs()
+    verdicts = _Verdicts(judged, padded, blending, scale)
+    change, tones = op.subtract(a, b), _mean(padded)
+    details = []
+    finest: Node | None = None
+    for octave in range(max(count, 1)):
+        coarse, coarse_tones = _halved(change, 3), _halved(tones, 1)
+        smooth_tones = _doubled(coarse_tones, 1)
+        active = _activity(op.subtract(tones, smooth_tones))
+        lead = _weighed(_difference(active), blending.detail)
+        if blending.finest:
+            finest = _difference(active) if finest is None else _halved(finest, 1)
+            lead = op.add(lead, _weighed(finest, blending.finest))
+        if blending.tone:
+            lead = op.add(lead, _weighed(_difference(smooth_tones), blending.tone))
+        if blending.verdict:
+            trust, scores = verdicts.at(octave)
+            lead = op.add(lead, op.add(_difference(op.multiply(trust, active)), _difference(scores)))
+        weight = op.sigmoid(lead)
+        if count == 0:
+            break
+        details.append(op.multiply(weight, op.subtract(change, _doubled(coarse, 3))))
+        change, tones = coarse, coarse_tones
+    if count == 0:
+        made: Node = op.multiply(weight, change)
+    elif rest_given:
+        made = op.subtract(rest, op.avg_pool(b, [2**count] * 2, [0, 0], [0, 0], [2**count] * 2, True))
+    else:
+        lead = _weighed(_difference(tones), blending.rest)
+        if blending.verdict:
+            lead = op.add(lead, _difference(verdicts.at(count)[1]))
+        made = op.multiply(op.sigmoid(lead), change)
+    for detail in reversed(details):
+        made = op.add(_doubled(made, 3), detail)
+    fused = _cropped(op.add(b, made), sources)
+    inputs = {"sources": sources} | ({"judged": judged} if blending.verdict else {})
+    return named("blend", inputs | ({"rest": rest} if rest_given else {}), {"fused": fused})
 
 
-def part(head: HeadName) -> Model:
-    """A `plane`, [1, 3, H, W], and its `weight`, [1, 1, H, W], to `part`, [1, 3, H, W] or more; see `Engine.part`."""
-    plane, weight = (
-        op.parameter(PartialShape([1, channels, -1, -1]), np.float32, name=name)
-        for name, channels in (("plane", 3), ("weight", 1))
-    )
-    made = _part(plane, weight, BLENDINGS[head].octaves)
-    return named("part", {"plane": plane, "weight": weight}, {"part": made})
+def octaves(task: TaskName, count: int, scale: int, with_rest: bool) -> Model:
+    """A frame of a stack, `source` [1, 3, H, W], and its `judged`, to `octave0` and so on; see `Engine.octaves`."""
+    blending = in_stack(BLENDINGS[task])
+    source, judged = _plane("source", 1, 3), _plane("judged", 1, 2)
+    plane: Node = _padded(source, 2 ** max(count, 1))
+    verdicts = _Verdicts(judged, plane, blending, scale)
+    parts, finest = [], None
+    for octave in range(max(count, 1)):
+        coarse = _halved(plane, 3)
+        smooth = _doubled(coarse, 3)
+        detail = op.subtract(plane, smooth)
+        active = _activity(_mean(detail))
+        trusted = _weighed(active, blending.detail)
+        if blending.finest:
+            finest = active if finest is None else _halved(finest, 1)
+            trusted = op.add(trusted, _weighed(finest, blending.finest))
+        if blending.verdict:
+            trust, score = verdicts.at(octave)
+            trusted = op.add(trusted, op.multiply(trust, active))
+        log_odds = op.add(trusted, score) if blending.verdict else trusted
+        if blending.tone:
+            log_odds = op.add(log_odds, _weighed(_mean(smooth), blending.tone))
+        if count == 0:
+            parts.append(_part(plane, log_odds))
+            break
+        parts.append(_part(detail, log_odds))
+        plane = coarse
+    if with_rest and count:
+        log_odds = _weighed(_mean(plane), blending.rest)
+        parts.append(_part(plane, op.add(log_odds, verdicts.at(count)[1]) if blending.verdict else log_odds))
+    inputs = {"source": source} | ({"judged": judged} if blending.verdict else {})
+    return named("octaves", inputs, {f"octave{number}": part for number, part in enumerate(parts)})
+
+
+def collapse(count: int, rest_given: bool) -> Model:
+    """Sums of octaves, `octave0` [1, 4, H, W] and so on, to `fused`, [1, 3, H, W]; see `Engine.collapse`."""
+    sums = {f"octave{number}": _plane(f"octave{number}", 1, 4) for number in range(count)}
+    details = []
+    for each in sums.values():
+        weighed, odds = op.variadic_split(each, op.constant(1), op.constant([3, 1])).outputs()
+        details.append(op.divide(weighed, odds))
+    rest = {"rest": _plane("rest", 1, 3)} if rest_given else {}
+    made = rest["rest"] if rest_given else details.pop()
+    for detail in reversed(details):
+        made = op.add(_cropped(_doubled(made, 3), detail), detail)
+    return named("collapse", sums | rest, {"fused": made})
 
 
 def detail() -> Model:
     """Sources [S, 3, H, W] to `odds`, [S, 1, H, W]: how much fine detail each has; see `Engine.detail`."""
     sources = op.parameter(PartialShape([-1, 3, -1, -1]), np.float32, name="sources")
-    above_floor = op.subtract(_activity(sources), np.float32(np.log(ENERGY_FLOOR)))
-    return named("detail", {"sources": sources}, {"odds": op.exp(op.multiply(above_floor, np.float32(DETAIL_TRUST)))})
-
-
-def _inputs() -> tuple[Node, Node]:
-    sources, judged = (
-        op.parameter(PartialShape([2, 3, -1, -1]), np.float32, name=name) for name in ("sources", "judged")
-    )
-    return sources, judged
-
-
-def _verdict(judged: Node, sources: Node) -> tuple[Node, Node, Node]:
-    """Score [2, 1, H, W], gain [2, 1, H, W] and trust [1, 1, H, W], at the sources' size."""
-    start, step, axes = (op.constant(np.array(values)) for values in ([0, 0], [1, 1], [2, 3]))
-    size = op.gather(op.shape_of(sources), axes, op.constant(0))
-    score, gain, trust = op.split(op.slice(upsampled(judged), start, size, step, axes), 1, 3).outputs()
-    return score, op.tanh(gain), op.reduce_mean(trust, op.constant([0]), keep_dims=True)
-
-
-def _scored(sources: Node, judged: Node, blending: Blending) -> tuple[Node, Node]:
-    """Scores [2, 1, H, W] of sources, and the sources as a head takes them."""
-    score, gain, trust = _verdict(judged, sources)
-    if blending.softness != 1:
-        score, trust = (op.divide(each, np.float32(blending.softness)) for each in (score, trust))
-    trust = op.add(trust, np.float32(blending.detail))
-    scores = op.add(score, op.multiply(trust, _activity(sources)))
-    return scores, _levelled(sources, gain) if blending.levelled else sources
-
-
-def _part(planes: Node, weights: Node, octaves: int) -> Node:
-    """The weighted sum of planes [S, 3, H, W], by octaves."""
-    if octaves:
-        planes, weights = (_padded(x, 2**octaves) for x in (planes, weights))
-    details = []
-    for _ in range(octaves):
-        coarse = _halved(planes)
-        details.append(over_sources(op.multiply(weights, op.subtract(planes, upsampled(coarse)))))
-        planes, weights = coarse, _halved(weights)
-    made = over_sources(op.multiply(weights, planes))
-    for detail in reversed(details):
-        made = op.add(upsampled(made), detail)
-    return made
-
-
-def _activity(sources: Node) -> Node:
-    luminance = op.reduce_mean(sources, op.constant([1]), keep_dims=True)
+    luminance = _mean(sources)
     fine = op.subtract(luminance, _smoothed(luminance, DETAIL_PX))
-    energy = _smoothed(op.multiply(fine, fine), WINDOW_PX)
-    return op.log(op.add(energy, np.float32(ENERGY_FLOOR)))
+    odds = _log_above(_smoothed(op.multiply(fine, fine), DETAIL_WINDOW_PX), DETAIL_FLOOR)
+    return named("detail", {"sources": sources}, {"odds": op.exp(_weighed(odds, DETAIL_TRUST))})
 
 
-def _levelled(sources: Node, gain: Node) -> Node:
-    factor = op.exp(op.multiply(gain, np.float32(np.log(LARGEST_GAIN))))
-    return op.divide(op.multiply(factor, sources), op.add(op.multiply(op.subtract(factor, _ONE), sources), _ONE))
+class _Verdicts:
+    """Trust and score of sources, each [S, 1, h, w], times what the verdict counts, at the size of any octave."""
+
+    def __init__(self, judged: Node, plane: Node, blending: Blending, scale: int) -> None:
+        if not blending.verdict:
+            return
+        level = scale.bit_length() - 1
+        rows = _weighed(judged, blending.verdict)
+        self._plane = plane
+        self._level = level
+        # As channels of one plane, which are doubled at once.
+        count = int(judged.get_output_partial_shape(0)[0].get_length()) * 2
+        self._count = count
+        at: dict[int, Node] = {level: op.reshape(rows, op.concat([op.constant([1, count]), _size(rows)], 0), False)}
+        for octave in reversed(range(level)):
+            at[octave] = _doubled(at[octave + 1], count)
+        self._at = {octave: _fitted(each, self._size(octave)) for octave, each in at.items()}
+
+    def at(self, octave: int) -> tuple[Node, Node]:
+        while octave not in self._at:
+            last = max(self._at)
+            self._at[last + 1] = _halved(self._at[last], self._count)
+        each = self._at[octave]
+        of_sources = op.reshape(each, op.concat([op.constant([self._count // 2, 2]), _size(each)], 0), False)
+        score, trust = op.split(of_sources, 1, 2).outputs()
+        return trust, score
+
+    def _size(self, octave: int) -> Node:
+        return op.divide(_size(self._plane), op.constant([2**octave]))
+
+
+def _plane(name: str, count: int, channels: int) -> Node:
+    return op.parameter(PartialShape([count, channels, -1, -1]), np.float32, name=name)
+
+
+def _part(detail: Node, log_odds: Node) -> Node:
+    odds = op.exp(op.clamp(log_odds, -MOST_ODDS, MOST_ODDS))
+    return op.concat([op.multiply(detail, odds), odds], 1)
+
+
+def _mean(x: Node) -> Node:
+    """Of red, green and blue."""
+    return op.reduce_mean(x, op.constant([1]), keep_dims=True)
+
+
+def _weighed(x: Node, weight: float) -> Node:
+    return x if weight == 1 else op.multiply(x, np.float32(weight))
+
+
+def _difference(x: Node) -> Node:
+    """What the first of two sources has more: [2, 1, H, W] to [1, 1, H, W]."""
+    return op.subtract(*_planes(x, 2))
+
+
+def _activity(detail: Node) -> Node:
+    """The local energy of detail [S, 1, H, W], on a log scale."""
+    return _log_above(_smoothed(op.multiply(detail, detail), WINDOW_PX), ENERGY_FLOOR)
+
+
+def _log_above(energy: Node, floor: float) -> Node:
+    return op.log(op.add(op.multiply(energy, np.float32(1 / floor)), np.float32(1)))
 
 
 def _smoothed(x: Node, sigma_px: float) -> Node:
     """Smooths one channel by a Gaussian; beyond the edge it is repeated."""
-    kernel: NDArray[np.float32] = gaussian(sigma_px)
+    kernel = gaussian(sigma_px)
     reach = len(kernel) // 2
-    margins = op.constant(np.array([0, 0, 0, reach]))
+    shifted = np.zeros((_AT_ONCE, _AT_ONCE - 1 + len(kernel)), np.float32)
+    for place, row in enumerate(shifted):
+        row[place : place + len(kernel)] = kernel
+    filters = op.constant(shifted.reshape(_AT_ONCE, 1, 1, -1))
     for _ in range(2):  # along rows, then along columns turned into rows: upright kernels err on low planes
-        x = op.pad(x, margins, margins, "edge")
-        x = op.convolution(x, op.constant(kernel.reshape(1, 1, 1, -1)), [1, 1], [0, 0], [0, 0], [1, 1])
-        x = op.transpose(x, op.constant(np.array([0, 1, 3, 2])))
+        count, height, width = (op.gather(op.shape_of(x), op.constant([axis]), op.constant(0)) for axis in (0, 2, 3))
+        after = op.add(op.floor_mod(op.negative(width), op.constant([_AT_ONCE])), op.constant([reach]))
+        x = op.pad(x, op.constant([0, 0, 0, reach]), op.concat([op.constant([0, 0, 0]), after], 0), "edge")
+        x = op.convolution(x, filters, [1, _AT_ONCE], [0, 0], [0, 0], [1, 1])
+        x = op.transpose(x, op.constant([0, 3, 1, 2]))
+        x = op.reshape(x, op.concat([count, op.constant([1, -1]), height], 0), special_zero=False)
+        x = op.slice(x, op.constant([0]), width, op.constant([1]), op.constant([2]))
     return x
 
 
-def _halved(x: Node) -> Node:
-    return op.avg_pool(x, [2, 2], [0, 0], [0, 0], [2, 2], True)
+def _halved(x: Node, channels: int) -> Node:
+    """The mean of four pixels; as a convolution it leaves channels last, where OpenVINO's pool would block them."""
+    filters = np.einsum("oc,kl->ockl", np.eye(channels), np.full((2, 2), 0.25)).astype(np.float32)
+    return op.convolution(x, op.constant(filters), [2, 2], [0, 0], [0, 0], [1, 1])
+
+
+def _doubled(x: Node, channels: int) -> Node:
+    """Bilinear, twice the size, as `upsampled` gives it."""
+    between = np.array([[_FARTHER, _NEARER, 0], [0, _NEARER, _FARTHER]], np.float32)
+    pixels = np.einsum("ik,jl->ijkl", between, between).reshape(4, 3, 3)
+    filters = np.einsum("oc,pkl->opckl", np.eye(channels, dtype=np.float32), pixels).reshape(-1, channels, 3, 3)
+    margins = op.constant([0, 0, 1, 1])
+    four = op.convolution(op.pad(x, margins, margins, "edge"), op.constant(filters), [1, 1], [0, 0], [0, 0], [1, 1])
+    return op.depth_to_space(four, "depth_first", 2)
+
+
+def _planes(x: Node, count: int) -> list[Output]:
+    """Cuts [1, C, H, W] or [S, 1, H, W] into its planes, [1, 1, H, W], as they lie in memory."""
+    of_one = op.reshape(x, op.concat([op.constant([count, 1]), _size(x)], 0), special_zero=False)
+    return list(op.split(of_one, 0, count).outputs())
+
+
+def _cropped(x: Node, like: Node) -> Node:
+    """Takes away what is beyond the right and bottom edge of another plane."""
+    return op.slice(x, op.constant([0, 0]), _size(like), op.constant([1, 1]), op.constant([2, 3]))
 
 
 def _padded(x: Node, multiple: int) -> Node:
     """Repeats the right and bottom edge up to a multiple of a size."""
-    missing = op.floor_mod(op.negative(op.shape_of(x)), op.constant(np.array([1, 1, multiple, multiple])))
-    return op.pad(x, op.constant(np.zeros(4, np.int64)), missing, "edge")
+    missing = op.floor_mod(op.negative(_size(x)), op.constant([multiple, multiple]))
+    return op.pad(x, op.constant([0, 0, 0, 0]), op.concat([op.constant([0, 0]), missing], 0), "edge")
+
+
+def _fitted(x: Node, size: Node) -> Node:
+    """Crops the right and bottom edge to a size, or repeats it up to that."""
+    missing = op.maximum(op.subtract(size, _size(x)), op.constant([0, 0]))
+    x = op.pad(x, op.constant([0, 0, 0, 0]), op.concat([op.constant([0, 0]), missing], 0), "edge")
+    return op.slice(x, op.constant([0, 0]), size, op.constant([1, 1]), op.constant([2, 3]))
+
+
+def _size(x: Node) -> Node:
+    """Height and width, [2]."""
+    return op.gather(op.shape_of(x), op.constant([2, 3]), op.constant(0))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from defusion.model.config import HeadName, NetworkConfig
+from defusion.model.config import HeadName, NetworkConfig, TaskName
 
 Planes = NDArray[np.float32]
 #: The weights of every split attention, by layer; of use to the engine that gave them alone.
@@ -21,20 +21,27 @@ PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16", "float16")
 
 
 class Pictures(NamedTuple):
-    """What the network makes of a pair; each float32, [N, 3, H, W], not clamped."""
+    """What the network decomposes a pair into; each float32, [N, 3, H, W], not clamped."""
 
     common: Planes
     unique_a: Planes
     unique_b: Planes
-    fused: Planes
+
+
+class Embeddings(NamedTuple):
+    """What `Pictures` are projected from, f_c, f_u1 and f_u2 of eq. 2; each float32, [N, C, H, W], zero or more."""
+
+    common: Planes
+    unique_a: Planes
+    unique_b: Planes
 
 
 class Engine(Protocol):
     """A network on a device. Safe to call from several threads at once.
 
-    `a` and `b` are float32 RGB in [0, 1], of one shape [N, 3, H, W], any H and W. `head` is one
-    of the weights' heads, or "detail". `attention` is what `attend` gave for one pair, and then N is 1; None
-    has the sources give their own.
+    `a` and `b` are float32 RGB in [0, 1], of one shape [N, 3, H, W], any H and W. `attention` is what `attend` gave
+    for one pair, and then N is 1; None has the sources give their own. `scale` is how many pixels of a plane are one
+    of what was judged of it, a power of two.
     """
 
     name: EngineName
@@ -43,33 +50,47 @@ class Engine(Protocol):
     config: NetworkConfig
 
     def fuse(self, a: Planes, b: Planes, head: HeadName, attention: Attention | None = None) -> Planes:
-        """Returns the fused picture alone, which takes less work than all four."""
+        """Returns the fused picture of head "paper" or "detail"."""
 
-    def decompose(self, a: Planes, b: Planes, head: HeadName, attention: Attention | None = None) -> Pictures:
-        """Returns all four pictures."""
+    def decompose(self, a: Planes, b: Planes, attention: Attention | None = None) -> Pictures:
+        """Returns the common and the unique pictures."""
 
-    def attend(self, a: Planes, b: Planes, head: HeadName) -> Attention:
-        """Returns the split attention of one pair, N = 1, for tiles of the same scene.
+    def embed(self, a: Planes, b: Planes) -> Embeddings:
+        """Returns the embeddings of the sources, whose pictures `decompose` gives."""
 
-        Of head "paper" it is that of the whole network, of those in `BLENDINGS` all that `judge` takes.
+    def attend(self, a: Planes, b: Planes) -> Attention:
+        """Returns the split attention of one pair, N = 1, for tiles of the same scene."""
+
+    def judge(self, a: Planes, b: Planes) -> Planes:
+        """Returns what the verdict on a pair, N = 1, is read off: [2, 2, H/2, W/2], rounded up."""
+
+    def blend(
+        self, a: Planes, b: Planes, judged: Planes, task: TaskName, count: int, scale: int, rest: Planes | None = None
+    ) -> Planes:
+        """Returns the fused picture of a pair, N = 1, octave by octave: head "pyramid".
+
+        Args:
+            a: A source.
+            b: The other.
+            judged: What `judge` gave of the pair, [2, 2, H/scale, W/scale], rounded up.
+            task: One of `BLENDINGS`.
+            count: Number of octaves.
+            scale: As above.
+            rest: What is coarser than the last octave, [1, 3, H/2^count, W/2^count], rounded up, where that is known.
         """
 
-    def judge(self, a: Planes, b: Planes, attention: Attention | None = None) -> Planes:
-        """Returns what the verdict on a pair, N = 1, is read off: [2, 3, H/2, W/2], rounded up."""
-
-    def combine(self, a: Planes, b: Planes, judged: Planes, head: HeadName) -> Planes:
-        """Makes the fused picture of a pair and what `judge` gave of it; `head` is one of `BLENDINGS`."""
-
-    def share(self, frame: Planes, reference: Planes, judged: Planes, head: HeadName) -> Planes:
-        """Compares a frame of a stack, N = 1, with a reference of the same scene; `judge` was given both.
+    def octaves(
+        self, frame: Planes, judged: Planes, task: TaskName, count: int, scale: int, *, with_rest: bool
+    ) -> list[Planes]:
+        """Takes a frame of a stack, N = 1, apart into weighed octaves, which add up over the frames.
 
         Returns:
-            [1, 4, H, W]: the frame as the head takes it, RGB, and its odds. Odds over the sum of all frames' odds
-            are its weight.
+            [1, 4, H/2^k, W/2^k] for k from 0, detail times odds and the odds, of sides repeated up to a multiple of
+            2^count; then, if asked for, the same of what is coarser. With a count of zero the frame itself, weighed.
         """
 
-    def part(self, plane: Planes, weight: Planes, head: HeadName) -> Planes:
-        """Returns a frame's part in the picture of a stack, [1, 3, H, W], by its weight, [1, 1, H, W]."""
+    def collapse(self, parts: Sequence[Planes], rest: Planes | None = None) -> Planes:
+        """Makes the picture, [1, 3, H, W], of the sums of octaves; `rest` if the last is not of what is coarser."""
 
     def detail(self, frame: Planes) -> Planes:
         """Returns a frame's odds by its fine detail alone, [N, 1, H, W]; no network is asked."""

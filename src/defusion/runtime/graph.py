@@ -1,12 +1,17 @@
 """DeFusion as an OpenVINO graph, built layer by layer from a weights file.
 
-It computes what `defusion.model.network` computes, with four identities that save full-resolution work:
+It computes what `defusion.model.network` computes, with identities that save work:
 
 - A 1x1 convolution commutes with bilinear upsampling, so it runs before it, on a quarter of the pixels.
 - A convolution of a concatenation is a sum of convolutions, so nothing is concatenated, and what both sources
   share is convolved once.
 - The softmax of two numbers is the logistic function of their difference.
 - The plane's average is linear: it is taken of each branch, not of their sum.
+- Branches of many channels are convolved apart and summed at once; those of few travel side by side, with zeros in
+  the filters between them, and are summed by the 1x1 convolution that follows. OpenVINO's convolutions in groups are
+  slower than either.
+- A 3x3 convolution to three channels leaves most of a vector empty: it is run as one of 4x4 to the twelve values of
+  four pixels.
 
 Sources travel as one batch [2, 3, H, W], so that encoder and unique decoder run once. The
 verdict on them ends at H/2; `blending.py` makes the picture of it.
@@ -15,6 +20,7 @@ verdict on them ends at H/2; `blending.py` makes the picture of it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import reduce
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
@@ -29,10 +35,14 @@ if TYPE_CHECKING:
     Tensors = Mapping[str, NDArray[np.float32]]
 
 
+#: Branches of split attention that have more channels than this are convolved apart.
+_FEW = 16
+
+
 #: `judged`: what the verdict on the sources is read off. `paper`: the picture of head `paper`.
-#: `parts`: the common and unique pictures. `attention`: the weights of every split attention on the way
-#: to the others.
-Output = Literal["judged", "paper", "parts", "attention"]
+#: `parts`: the common and unique pictures. `embeddings`: what those are projected from. `attention`: the weights of
+#: every split attention on the way to the others.
+Output = Literal["judged", "paper", "parts", "embeddings", "attention"]
 
 
 class Part(NamedTuple):
@@ -55,8 +65,8 @@ def build(config: NetworkConfig, tensors: Tensors, outputs: Sequence[Output], *,
     Returns:
         A model with the input `sources`, [2, 3, H, W]. Its outputs are `judged`, [2, 3, H/2, W/2] (score, gain
         and trust, not yet bounded); `paper`, [1, 3, H, W]; `common`, [1, 3, H, W], and `uniques`,
-        [2, 3, H, W], for the parts. Weights of split attention, as outputs or inputs, have the names of their
-        layers, which end in `.attention`.
+        [2, 3, H, W], for the parts; `f_c`, [1, C, H, W], and `f_u`, [2, C, H, W], for the embeddings. Weights of
+        split attention, as outputs or inputs, have the names of their layers, which end in `.attention`.
     """
     return _Builder(config, tensors, attention_given).model(outputs)
 
@@ -83,8 +93,8 @@ class _Builder:
         at_half = self.decoder("unique_decoder", ensembled, features, config.unique_decoder)
         results = {}
         if "judged" in outputs:
-            results["judged"] = self.conv("judge.conv", at_half, pad=1)
-        if {"paper", "parts"} & set(outputs):
+            results["judged"] = self.three("judge.conv", at_half)
+        if {"paper", "parts", "embeddings"} & set(outputs):
             both = [_both(part.node, stage) for part, stage in zip(features, config.encoder[1:], strict=True)]
             f_u = self.finish("unique_decoder", at_half, config.unique_decoder)
             common_at_half = self.decoder("common_decoder", ensembled, both, config.common_decoder)
@@ -94,6 +104,8 @@ class _Builder:
         if "parts" in outputs:
             results["common"] = self.head(f"project_{config.common_projection}", f_c)
             results["uniques"] = self.head("project_unique", f_u)
+        if "embeddings" in outputs:
+            results |= {"f_c": f_c, "f_u": f_u}
         if "attention" in outputs:
             results |= self.attentions
         inputs = {"sources": sources, **(self.attentions if self.attention_given else {})}
@@ -101,7 +113,8 @@ class _Builder:
 
     def encoder(self, sources: Node) -> tuple[Node, Node, Node]:
         full, half, quarter, eighth = self.config.encoder
-        x = op.relu(self.conv("encoder.stem", sources, pad=1))
+        stem = self.tensors["encoder.stem.weight"], self.tensors["encoder.stem.bias"]
+        x = op.relu(_convolution(sources, *stem, pad=1))
         x = self.layer("encoder.scale1", [Part(x, self.config.stem)], full, smooth=True)
         x = max_pool(x, [2, 2], [1, 1], [1, 1], [3, 3], "floor")
         at_half = self.layer("encoder.scale2", [Part(x, full.width)], half)
@@ -133,7 +146,8 @@ class _Builder:
         x = self.attention(f"{name}.attention", op.relu(self.pointwise(f"{name}.conv_in", parts)))
         if stride > 1 or smooth:
             x = op.avg_pool(x, [stride] * 2, [1, 1], [1, 1], [3, 3], False)
-        x = _convolution(x, np.concatenate([self.tensors[f"{name}.conv_out.weight"]] * RADIX, 1))
+        weight = self.tensors[f"{name}.conv_out.weight"]
+        x = _convolution(x, np.tile(weight, (1, _channels(x) // weight.shape[1], 1, 1)))
         if f"{name}.shortcut.1.weight" not in self.tensors:
             (part,) = parts
             return op.relu(op.add(x, upsampled(part.node) if part.upsample else part.node))
@@ -145,19 +159,26 @@ class _Builder:
         return op.relu(op.add(x, self.pointwise(f"{name}.shortcut.1", parts)))
 
     def attention(self, name: str, x: Node) -> Node:
-        """The weighted branches, not yet summed: the 1x1 convolution that follows does that."""
-        branches = op.relu(self.conv(f"{name}.conv", x, pad=1, groups=RADIX))
+        """The weighted branches: their sum, or side by side where they have few channels."""
+        filters = np.split(self.tensors[f"{name}.conv.weight"], RADIX)
+        if len(filters[0]) > _FEW:
+            halves = op.split(x, op.constant(1), RADIX).outputs()
+            branches = [op.relu(_convolution(*each, pad=1)) for each in zip(halves, filters, strict=True)]
+        else:
+            branches = [op.relu(_convolution(x, _diagonal(filters), pad=1))]
         if self.attention_given:
-            sources, channels = branches.output(0).partial_shape[:2]
-            weights = op.parameter(PartialShape([sources, channels, 1, 1]), np.float32)
+            shape = PartialShape([x.output(0).partial_shape[0], RADIX * len(filters[0]), 1, 1])
+            weights = op.parameter(shape, np.float32)
         else:
             weights = self.attention_weights(name, branches)
         self.attentions[name] = weights
-        return op.multiply(branches, weights)
+        of_branches = op.split(weights, op.constant(1), len(branches)).outputs()
+        return reduce(op.add, map(op.multiply, branches, of_branches))
 
-    def attention_weights(self, name: str, branches: Node) -> Node:
+    def attention_weights(self, name: str, branches: list[Node]) -> Node:
         """The weights of both branches, [S, 2C, 1, 1], read off their average."""
-        context = op.reduce_mean(branches, op.constant([2, 3]), keep_dims=True)
+        averages = [op.reduce_mean(branch, op.constant([2, 3]), keep_dims=True) for branch in branches]
+        context = op.concat(averages, 1)
         # The first layer sums the branches by having its weights twice.
         hidden = op.relu(
             _convolution(
@@ -188,11 +209,17 @@ class _Builder:
         assert total is not None
         return total
 
-    def conv(self, name: str, x: Node, *, pad: int = 0, groups: int = 1) -> Node:
-        return _convolution(x, self.tensors[f"{name}.weight"], self.tensors.get(f"{name}.bias"), pad, groups)
+    def three(self, name: str, x: Node) -> Node:
+        """A 3x3 convolution to three channels, four pixels at once."""
+        weight, bias = self.tensors[f"{name}.weight"], self.tensors[f"{name}.bias"]
+        filters = np.zeros((len(weight), 2, 2, weight.shape[1], 4, 4), np.float32)
+        for row, column in np.ndindex(2, 2):
+            filters[:, row, column, :, row : row + 3, column : column + 3] = weight
+        four = _convolution(x, filters.reshape(-1, *filters.shape[3:]), np.repeat(bias, 4), pad=1, stride=2)
+        return op.depth_to_space(four, "depth_first", 2)
 
     def head(self, name: str, embedding: Node) -> Node:
-        return op.relu(self.conv(f"{name}.conv", embedding, pad=1))
+        return op.relu(self.three(f"{name}.conv", embedding))
 
 
 def named(name: str, inputs: Mapping[str, Node], results: Mapping[str, Node]) -> Model:
@@ -232,12 +259,22 @@ def _convolution(
     weight: NDArray[np.float32],
     bias: NDArray[np.float32] | None = None,
     pad: int = 0,
-    groups: int = 1,
+    stride: int = 1,
 ) -> Node:
-    window = ([1, 1], [pad, pad], [pad, pad], [1, 1])
-    if groups == 1:
-        y = op.convolution(x, op.constant(np.ascontiguousarray(weight)), *window)
-    else:
-        grouped = weight.reshape(groups, -1, *weight.shape[1:])
-        y = op.group_convolution(x, op.constant(np.ascontiguousarray(grouped)), *window)
+    filters = op.constant(np.ascontiguousarray(weight))
+    y = op.convolution(x, filters, [stride, stride], [pad, pad], [pad, pad], [1, 1])
     return y if bias is None else op.add(y, op.constant(bias.reshape(1, -1, 1, 1)))
+
+
+def _diagonal(groups: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+    """Filters of a convolution in groups as those of one without: zeros between the groups."""
+    count, (outputs, inputs, *window) = len(groups), groups[0].shape
+    filters = np.zeros((count, outputs, count, inputs, *window), np.float32)
+    for number, group in enumerate(groups):
+        filters[number, :, number] = group
+    return filters.reshape(count * outputs, count * inputs, *window)
+
+
+def _channels(x: Node) -> int:
+    channels: int = x.output(0).partial_shape[1].get_length()
+    return channels

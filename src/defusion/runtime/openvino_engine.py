@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from defusion.cache import cache_folder
 from defusion.errors import EngineError
-from defusion.model.config import SIZE_MULTIPLE, HeadName
-from defusion.runtime.engine import Attention, EngineName, Pictures, Planes, Precision
+from defusion.model.config import SIZE_MULTIPLE, HeadName, TaskName
+from defusion.runtime.engine import Attention, Embeddings, EngineName, Pictures, Planes, Precision
 from defusion.runtime.precision import CAPABILITIES, capabilities
 from defusion.weights import WeightsFile
 
@@ -26,7 +27,7 @@ class Graph(NamedTuple):
     """Which graph: the network's with some outputs, or one of `blending.py` with its arguments."""
 
     name: str
-    arguments: tuple[HeadName, ...] = ()
+    arguments: tuple[TaskName | int | bool, ...] = ()
     outputs: tuple[Output, ...] = ()
     attention_given: bool = False
 
@@ -55,67 +56,76 @@ class OpenVinoEngine:
         self._lock = threading.Lock()
 
     def fuse(self, a: Planes, b: Planes, head: HeadName, attention: Attention | None = None) -> Planes:
-        """Returns the fused picture alone."""
-        outputs: dict[HeadName, tuple[Output, ...]] = {"paper": ("paper",), "detail": ()}
-        made = [self._make(pair, head, outputs.get(head, ("judged",)), attention) for pair in _pairs(a, b)]
-        return np.concatenate([each["fused"] for each in made])
+        """Returns the fused picture of head "paper" or "detail"."""
+        if head == "detail":
+            return np.concatenate([self._by_detail(pair) for pair in _pairs(a, b)])
+        height, width = a.shape[2:]
+        made = [self._network(pair, ("paper",), attention)["paper"] for pair in _pairs(a, b)]
+        return np.concatenate(made)[..., :height, :width]
 
-    def decompose(self, a: Planes, b: Planes, head: HeadName, attention: Attention | None = None) -> Pictures:
-        """Returns all four pictures."""
+    def decompose(self, a: Planes, b: Planes, attention: Attention | None = None) -> Pictures:
+        """Returns the common and the unique pictures."""
+        height, width = a.shape[2:]
+        made = [self._network(pair, ("parts",), attention) for pair in _pairs(a, b)]
+        common, uniques = ([each[name][..., :height, :width] for each in made] for name in ("common", "uniques"))
+        unique_a, unique_b = ([pair[side : side + 1] for pair in uniques] for side in (0, 1))
+        return Pictures(*map(np.concatenate, (common, unique_a, unique_b)))
+
+    def embed(self, a: Planes, b: Planes) -> Embeddings:
+        """Returns the embeddings of the sources."""
+        height, width = a.shape[2:]
         made = []
         for pair in _pairs(a, b):
-            of_head: Output = "paper" if head in ("paper", "detail") else "judged"
-            each = self._make(pair, head, ("parts", of_head), attention)
-            made.append((each["common"], each["uniques"][:1], each["uniques"][1:], each["fused"]))
-        return Pictures(*(np.concatenate(planes) for planes in zip(*made, strict=True)))
+            each = self._network(pair, ("embeddings",), None)
+            f_c, f_u = (each[name][..., :height, :width] for name in ("f_c", "f_u"))
+            made.append((f_c, f_u[:1], f_u[1:]))
+        return Embeddings(*(np.concatenate(planes) for planes in zip(*made, strict=True)))
 
-    def attend(self, a: Planes, b: Planes, head: HeadName) -> Attention:
+    def attend(self, a: Planes, b: Planes) -> Attention:
         """Returns the split attention of one pair."""
         (pair,) = _pairs(a, b)
-        result: Output = "parts" if head == "paper" else "judged"
-        made = self._network(pair, ("attention", result), None)
-        self._forget(Graph("network", outputs=("attention", result)))
+        made = self._network(pair, ("attention", "parts"), None)
+        self._forget(Graph("network", outputs=("attention", "parts")))
         return {name: weights for name, weights in made.items() if name.endswith(".attention")}
 
-    def judge(self, a: Planes, b: Planes, attention: Attention | None = None) -> Planes:
+    def judge(self, a: Planes, b: Planes) -> Planes:
         """Returns what the verdict on a pair is read off."""
         (pair,) = _pairs(a, b)
-        return self._network(pair, ("judged",), attention)["judged"]
+        return self._network(pair, ("judged",), None)["judged"]
 
-    def combine(self, a: Planes, b: Planes, judged: Planes, head: HeadName) -> Planes:
-        """Makes the fused picture of a pair and what `judge` gave of it."""
+    def blend(
+        self, a: Planes, b: Planes, judged: Planes, task: TaskName, count: int, scale: int, rest: Planes | None = None
+    ) -> Planes:
+        """Returns the fused picture of a pair, octave by octave."""
         (pair,) = _pairs(a, b)
-        fused = self._blending("combine", head, sources=pair, judged=judged)["fused"]
-        return fused[..., : a.shape[2], : a.shape[3]]
+        given = {} if rest is None else {"rest": rest}
+        return self._blending("blend", task, count, scale, rest is not None, sources=pair, judged=judged, **given)[
+            "fused"
+        ]
 
-    def share(self, frame: Planes, reference: Planes, judged: Planes, head: HeadName) -> Planes:
-        """Compares a frame of a stack with a reference of the same scene."""
-        (pair,) = _pairs(frame, reference)
-        return self._blending("share", head, sources=pair, judged=judged)["share"]
+    def octaves(
+        self, frame: Planes, judged: Planes, task: TaskName, count: int, scale: int, *, with_rest: bool
+    ) -> list[Planes]:
+        """Takes a frame of a stack apart into weighed octaves."""
+        made = self._blending("octaves", task, count, scale, with_rest, source=frame, judged=judged)
+        return [made[f"octave{number}"] for number in range(len(made))]
 
-    def part(self, plane: Planes, weight: Planes, head: HeadName) -> Planes:
-        """Returns a frame's part in the picture of a stack."""
-        made = self._blending("part", head, plane=plane, weight=weight)["part"]
-        return made[..., : plane.shape[2], : plane.shape[3]]
+    def collapse(self, parts: Sequence[Planes], rest: Planes | None = None) -> Planes:
+        """Makes the picture of the sums of octaves."""
+        given = {f"octave{number}": part for number, part in enumerate(parts)}
+        if rest is not None:
+            given["rest"] = rest
+        return self._blending("collapse", len(parts), rest is not None, **given)["fused"]
 
     def detail(self, frame: Planes) -> Planes:
         """Returns a frame's odds by its fine detail alone."""
         return self._blending("detail", sources=frame)["odds"]
 
-    def _make(
-        self, pair: Planes, head: HeadName, outputs: tuple[Output, ...], attention: Attention | None
-    ) -> dict[str, Planes]:
-        """Makes what the network gives of a pair [2, 3, H, W], and the `fused` picture of a head."""
-        made = self._network(pair, outputs, attention) if outputs else {}
-        if head == "detail":
-            odds = self.detail(pair)
-            fused = (odds * pair).sum(0, keepdims=True) / odds.sum(0, keepdims=True)
-        elif head == "paper":
-            fused = made["paper"]
-        else:
-            fused = self._blending("combine", head, sources=pair, judged=made["judged"])["fused"]
-        height, width = pair.shape[2:]
-        return {name: plane[..., :height, :width] for name, plane in {**made, "fused": fused}.items()}
+    def _by_detail(self, pair: Planes) -> Planes:
+        """Makes the picture [1, 3, H, W] of a pair [2, 3, H, W] without a network."""
+        odds = self.detail(pair)
+        mean: Planes = (odds * pair).sum(0, keepdims=True) / odds.sum(0, keepdims=True)
+        return mean
 
     def _network(self, pair: Planes, outputs: tuple[Output, ...], attention: Attention | None) -> Planesets:
         """Runs the network, in the engine's precision, on a pair [2, 3, H, W] of any size."""
@@ -129,7 +139,7 @@ class OpenVinoEngine:
             made["judged"] = made["judged"][..., : (height + 1) // 2, : (width + 1) // 2]
         return made
 
-    def _blending(self, name: str, *arguments: HeadName, **inputs: Planes) -> Planesets:
+    def _blending(self, name: str, *arguments: TaskName | int | bool, **inputs: Planes) -> Planesets:
         """Runs one of the graphs of `blending.py`, in float32."""
         return _run(self._request(Graph(name, arguments)), inputs)
 
@@ -162,15 +172,35 @@ class OpenVinoEngine:
             # OpenVINO's own default would be bf16.
             "INFERENCE_PRECISION_HINT": _OPENVINO_TYPES[self.precision if of_network else "float32"],
             "PERFORMANCE_HINT": "LATENCY",
-            "CACHE_DIR": str(cache_folder("openvino")),
+            "CACHE_DIR": str(cache_folder("openvino") / _fingerprint(model)),
         }
         return self._core.compile_model(model, "CPU", options)
+
+
+def _fingerprint(model: Any) -> str:
+    """Tells graphs apart by their constants, one after the other.
+
+    OpenVINO's own key of a cached graph leaves out which of its constants is where, so graphs that differ in nothing
+    else were taken for each other.
+    """
+    digest = hashlib.sha256()
+    for node in model.get_ordered_ops():
+        if node.get_type_name() == "Constant":
+            digest.update(node.data.tobytes())
+    return digest.hexdigest()[:16]
 
 
 def _run(request: Any, inputs: Planesets) -> dict[str, Planes]:
     """Runs a request on those of the inputs that it takes."""
     taken = {node.any_name: inputs[node.any_name] for node in request.model_inputs}
-    results = request.infer(taken, share_inputs=True)
+    try:
+        results = request.infer(taken, share_inputs=True)
+    except RuntimeError as error:
+        if "alloc" not in str(error):
+            raise
+        raise EngineError(
+            "there is too little memory for the network; close other programs, or use a machine with more"
+        ) from error
     return {output.any_name: value for output, value in results.items()}
 
 

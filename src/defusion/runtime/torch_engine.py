@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 
 import numpy as np
 
 from defusion.errors import EngineError
-from defusion.model.config import BLENDINGS, HeadName
-from defusion.runtime.engine import Attention, EngineName, Pictures, Planes, Precision
+from defusion.model.config import BLENDINGS, HeadName, TaskName, in_stack
+from defusion.runtime.engine import Attention, Embeddings, EngineName, Pictures, Planes, Precision
 from defusion.weights import WeightsFile
 
 try:
@@ -19,13 +20,11 @@ except ImportError as error:
 from defusion.model.network import (
     Decomposition,
     DeFusion,
-    Verdict,
-    combine,
+    collapse,
     detail_odds,
     give_attention,
     keep_attention,
-    part,
-    share,
+    octaves,
 )
 
 
@@ -48,44 +47,73 @@ class TorchEngine:
         network = DeFusion.from_file(weights.path).to(self._device)
         self._network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
+    @torch.inference_mode()
     def fuse(self, a: Planes, b: Planes, head: HeadName, attention: Attention | None = None) -> Planes:
-        """Returns the fused picture alone."""
-        return self.decompose(a, b, head, attention).fused
+        """Returns the fused picture of head "paper" or "detail"."""
+        return _planes(self._run(self._to_device(a), self._to_device(b), head, attention).fused)
 
     @torch.inference_mode()
-    def decompose(self, a: Planes, b: Planes, head: HeadName, attention: Attention | None = None) -> Pictures:
-        """Returns all four pictures."""
-        made = self._run(self._to_device(a), self._to_device(b), head, attention)
-        return Pictures(*(_planes(plane) for plane in made[:4]))
+    def decompose(self, a: Planes, b: Planes, attention: Attention | None = None) -> Pictures:
+        """Returns the common and the unique pictures."""
+        made = self._run(self._to_device(a), self._to_device(b), "paper", attention)
+        return Pictures(*(_planes(plane) for plane in made[:3]))
 
     @torch.inference_mode()
-    def attend(self, a: Planes, b: Planes, head: HeadName) -> Attention:
+    def embed(self, a: Planes, b: Planes) -> Embeddings:
+        """Returns the embeddings of the sources."""
+        made = self._run(self._to_device(a), self._to_device(b), "paper", None)
+        return Embeddings(*(_planes(each) for each in (made.f_c, made.f_u1, made.f_u2) if each is not None))
+
+    @torch.inference_mode()
+    def attend(self, a: Planes, b: Planes) -> Attention:
         """Returns the split attention of one pair."""
         with keep_attention() as kept:
-            self._run(self._to_device(a), self._to_device(b), head, None)
+            self._run(self._to_device(a), self._to_device(b), "paper", None)
         return {str(layer): _planes(weights) for layer, weights in enumerate(kept)}
 
     @torch.inference_mode()
-    def judge(self, a: Planes, b: Planes, attention: Attention | None = None) -> Planes:
+    def judge(self, a: Planes, b: Planes) -> Planes:
         """Returns what the verdict on a pair is read off."""
-        judged = self._run(self._to_device(a), self._to_device(b), self.config.heads[0], attention).judged
+        judged = self._run(self._to_device(a), self._to_device(b), "paper", None).judged
         assert judged is not None
         return _planes(judged[:, 0])
 
     @torch.inference_mode()
-    def combine(self, a: Planes, b: Planes, judged: Planes, head: HeadName) -> Planes:
-        """Makes the fused picture of a pair and what `judge` gave of it."""
-        return _planes(combine(*self._judged(a, b, judged), BLENDINGS[head]))
+    def blend(
+        self, a: Planes, b: Planes, judged: Planes, task: TaskName, count: int, scale: int, rest: Planes | None = None
+    ) -> Planes:
+        """Returns the fused picture of a pair, octave by octave."""
+        height, width = a.shape[2:]
+        of_sources = zip((a, b), judged, strict=True)
+        parts = [
+            octaves(
+                self._to_device(source),
+                self._to_device(verdict[None]),
+                count,
+                BLENDINGS[task],
+                scale=scale,
+                with_rest=rest is None,
+            )
+            for source, verdict in of_sources
+        ]
+        given = None if rest is None else self._to_device(rest)
+        fused = collapse([torch.stack(both).sum(0) for both in zip(*parts, strict=True)], given)
+        return _planes(fused[..., :height, :width])
 
     @torch.inference_mode()
-    def share(self, frame: Planes, reference: Planes, judged: Planes, head: HeadName) -> Planes:
-        """Compares a frame of a stack with a reference of the same scene."""
-        return _planes(share(*self._judged(frame, reference, judged), BLENDINGS[head]))
+    def octaves(
+        self, frame: Planes, judged: Planes, task: TaskName, count: int, scale: int, *, with_rest: bool
+    ) -> list[Planes]:
+        """Takes a frame of a stack apart into weighed octaves."""
+        source, verdict = self._to_device(frame), self._to_device(judged)
+        parts = octaves(source, verdict, count, in_stack(BLENDINGS[task]), scale=scale, with_rest=with_rest)
+        return [_planes(part) for part in parts]
 
     @torch.inference_mode()
-    def part(self, plane: Planes, weight: Planes, head: HeadName) -> Planes:
-        """Returns a frame's part in the picture of a stack."""
-        return _planes(part(self._to_device(plane), self._to_device(weight), BLENDINGS[head].octaves))
+    def collapse(self, parts: Sequence[Planes], rest: Planes | None = None) -> Planes:
+        """Makes the picture of the sums of octaves."""
+        given = None if rest is None else self._to_device(rest)
+        return _planes(collapse([self._to_device(part) for part in parts], given))
 
     @torch.inference_mode()
     def detail(self, frame: Planes) -> Planes:
@@ -101,11 +129,6 @@ class TorchEngine:
                 stack.enter_context(give_attention(given))
             made: Decomposition = self._network(a, b, head=head, embeddings=True)
         return made
-
-    def _judged(self, a: Planes, b: Planes, judged: Planes) -> tuple[torch.Tensor, Verdict]:
-        """Two sources [2, 1, 3, H, W], and the verdict on them."""
-        of_pair = torch.from_numpy(judged).to(self._device)[:, None]
-        return torch.stack([self._to_device(a), self._to_device(b)]), Verdict.of(of_pair, *a.shape[2:])
 
     def _to_device(self, planes: Planes) -> torch.Tensor:
         tensor = torch.from_numpy(np.ascontiguousarray(planes)).to(self._device)

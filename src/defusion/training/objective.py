@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from defusion.errors import TrainingError
 from defusion.model import CONFIGS, DeFusion
-from defusion.model.network import Bottleneck, Judge, Projection, Verdict, level
+from defusion.model.network import Bottleneck, Judge, Projection
 from defusion.pretext import CudBatch
 from defusion.training.recipe import Recipe
 from defusion.weights import WeightsFile
@@ -19,9 +19,6 @@ HEAD_START = 0.4
 #: nearly right, as one out of focus by turns, then counts as much as one that noise hides.
 LOG_WEIGHT = 0.02
 LOG_FLOOR = 1e-3
-
-#: How far detail is trusted at the start; less than head `detail` does, so that the choice is still soft.
-TRUST_START = 2.0
 
 
 class CudObjective(nn.Module):
@@ -44,10 +41,7 @@ class CudObjective(nn.Module):
         if made.judged is not None:
             painted = self.network.project_fused(made.f_c + made.f_u1 + made.f_u2)
             errors["fused_paper"] = (painted - batch.scene).abs().mean()
-            verdict = Verdict.of(made.judged, *batch.scene.shape[2:])
-            levelled = level(batch.sources, verdict.gain)
             errors["fused_log"] = LOG_WEIGHT * (of_scenes + LOG_FLOOR).log().mean()
-            errors["levelled"] = (batch.masks * (levelled - batch.scene).abs()).mean()
         mask_a, mask_b = batch.masks
         parts = {
             "common": (made.common, batch.common, mask_a * mask_b),
@@ -96,12 +90,6 @@ def _start_small(network: DeFusion, scale: float) -> None:
             with torch.no_grad():
                 module.conv.weight.mul_(0.1)
                 module.conv.bias.fill_(HEAD_START)  # type: ignore[union-attr]
-    if network.config.judges:
-        _trust_detail(network.judge)
-
-
-def _trust_detail(judge: Judge) -> None:
-    """Starts a verdict at the source with more detail, at no gain; the rest has only to correct that."""
-    with torch.no_grad():
-        judge.conv.weight.mul_(0.1)[Verdict._fields.index("gain")] = 0
-        judge.conv.bias.zero_()[Verdict._fields.index("trust")] = TRUST_START  # type: ignore[union-attr]
+        elif isinstance(module, Judge):
+            with torch.no_grad():
+                module.conv.weight.mul_(0.1)

@@ -1,0 +1,490 @@
+"""What the network sees in its sources, as the paper's section 4.2 shows it: toy cases (Fig. 7), embeddings (Fig. 8).
+
+Arrays in, arrays and numbers out; `explain_figures.py` draws them. Masks are those of `defusion.pretext.masks`, which
+draws their sizes and shares anew for each scene; here they are fixed, and made without torch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from defusion import tiling
+from defusion.api import Fuser
+from defusion.errors import EvaluationError
+from defusion.imaging import Picture
+from defusion.model.config import DETAIL_TRUST, HeadName
+from defusion.runtime import Planes
+from defusion.scene import Frame, Scene
+from defusion.tiling import Size, smaller
+
+Pixels = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+
+#: Larger pictures are scaled down to so many pixels: a figure shows no more.
+LARGEST_PX = 10**6
+
+#: Sides of the cells of the two grids whose product is a mask, and of the bumps that free forms are cut from.
+COARSE_PX = 28.0
+FINE_PX = 12.0
+FREEFORM_PX = 56.0
+
+#: The share of the scene that a mask keeps.
+KEEP = 0.65
+
+#: Standard deviation of the noise that is added to whole scenes, as in the paper.
+NOISE = 10 / 255
+
+#: The share of a scene's pixels that count as flat: those with least fine detail, among those where no noise clips.
+FLAT_PART = 0.25
+
+#: A source is in focus where its energy of fine detail is so many times that of the other.
+AHEAD = 2.0
+
+#: Maps are drawn white from the value on that this share of all three stay below.
+WHITE_QUANTILE = 0.995
+
+#: PSNR in dB at which two pictures count as equal.
+EQUAL_PSNR = 100.0
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """Two sources made from a scene, and where each of them keeps it."""
+
+    name: str
+    a: Pixels
+    """[H, W, 3] in [0, 1]."""
+    b: Pixels
+    kept_a: Mask
+    """[H, W]."""
+    kept_b: Mask
+
+
+@dataclass(frozen=True)
+class FusedStatistics:
+    """How the fused picture of a head stands to the scene; deviations are standard ones, in units of 255."""
+
+    psnr: float
+    """In dB, at most 100."""
+    psnr_kept: float
+    """The same over the pixels that a source keeps."""
+    noise_flat: float | None
+    """Deviation of fused minus scene on flat pixels; None where the scene has none."""
+    noise_all: float
+    """The same on all pixels, where fine detail that the head loses counts too."""
+    faults_left: float
+    """Deviation from what the head makes of the scene itself, given twice: what is left of the sources' faults."""
+
+
+@dataclass(frozen=True)
+class CaseStatistics:
+    """How what the network made of a case stands to its targets x_c, x_u^1 and x_u^2 (paper, section 3.2).
+
+    Where noise is added to the whole scene, x_c is the scene and the others are black.
+    """
+
+    case: str
+    kept_by_none: float
+    """Share of the scene that both sources lack."""
+    source_noise_flat: float | None
+    """Deviation of source a minus scene, as in `FusedStatistics`."""
+    source_noise_all: float
+    psnr_common: float
+    """Of the picture of f_c against x_c."""
+    psnr_unique_a: float
+    psnr_unique_b: float
+    psnr_common_to_scene: float
+    level_common: float
+    """Mean of the picture of f_c, in units of 255."""
+    level_unique_a: float
+    level_unique_b: float
+    activation_common: float
+    """Mean of the absolute embedding f_c."""
+    activation_unique_a: float
+    activation_unique_b: float
+    suited_head: HeadName
+    """The head that suits the sources: the one of `defusion fuse` where none is asked for."""
+    fused: dict[HeadName, FusedStatistics]
+    """By head: the one that is shown, `paper` and the suited one."""
+
+    def line(self) -> str:
+        """Says the most telling of it in a line."""
+        fused = ", ".join(
+            f"by {head} {found.psnr:.1f} dB (faults left: {found.faults_left:.1f} of 255)"
+            for head, found in self.fused.items()
+        )
+        return f"{self.case}: common {self.psnr_common:.1f} dB; fused {fused}"
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """A row of Fig. 7: a case, and what the network made of it, each [H, W, 3] in [0, 1]."""
+
+    case: Case
+    common: Pixels
+    unique_a: Pixels
+    unique_b: Pixels
+    fused: Pixels
+    statistics: CaseStatistics
+
+
+class Toy(NamedTuple):
+    """Fig. 7 for one scene."""
+
+    scene: Pixels
+    """[H, W, 3] in [0, 1], scaled down if it was large."""
+    head: HeadName
+    rows: tuple[Row, ...]
+    notes: tuple[str, ...]
+    """What was changed on the way in, one short sentence each."""
+
+
+class Maps(NamedTuple):
+    """What two sources share and what each has alone, pixel by pixel: [H, W], zero or more."""
+
+    common: Pixels
+    unique_a: Pixels
+    unique_b: Pixels
+
+    def normalised(self) -> Maps:
+        """Brings all three to [0, 1] by one number, so that they can be compared."""
+        white = max(float(np.quantile(np.stack(self), WHITE_QUANTILE)), float(np.finfo(np.float32).tiny))
+        return Maps(*(np.clip(each / np.float32(white), 0, 1) for each in self))
+
+
+@dataclass(frozen=True)
+class FocusStatistics:
+    """Means of maps where a source has twice the energy of fine detail of the other; None where it never has."""
+
+    part: float
+    """Share of the picture."""
+    unique: float | None
+    """Of the source's own unique map."""
+    unique_of_other: float | None
+    common: float | None
+    unique_over_common: float | None
+    """Ratio of the means; None where the common map is black."""
+    unique_above_common: float | None
+    """Share of these pixels where the source's unique map is above the common one."""
+
+
+@dataclass(frozen=True)
+class MapStatistics:
+    """What the text on Fig. 8 reads off maps."""
+
+    common: float
+    """Mean, as of the others."""
+    unique_a: float
+    unique_b: float
+    unique_above_common: float
+    """Share of all pixels where a unique map is above the common one."""
+    focus_a: FocusStatistics
+    focus_b: FocusStatistics
+
+
+@dataclass(frozen=True)
+class PairStatistics:
+    """The same of both kinds of maps."""
+
+    embeddings: MapStatistics
+    """Of the mean absolute value over the channels."""
+    pictures: MapStatistics
+    """Of the mean over the colours, in units of 255."""
+
+    def lines(self) -> list[str]:
+        """Says the most telling of it, a line for each source."""
+        return [
+            _focus_line("source a", self.embeddings.focus_a, self.pictures.focus_a),
+            _focus_line("source b", self.embeddings.focus_b, self.pictures.focus_b),
+        ]
+
+
+class Pair(NamedTuple):
+    """Fig. 8 for one pair of sources."""
+
+    a: Pixels
+    """As the network sees it: [H, W, 3] in [0, 1], scaled down if it was large."""
+    b: Pixels
+    activation: Maps
+    """Mean absolute value of the embeddings over their channels."""
+    common: Pixels
+    """What the embeddings are projected to: [H, W, 3] in [0, 1]."""
+    unique_a: Pixels
+    unique_b: Pixels
+    statistics: PairStatistics
+    notes: tuple[str, ...]
+    """What was changed on the way in, one short sentence each."""
+
+
+def toy(fuser: Fuser, scene: Pixels, *, head: str = "paper", seed: int = 0) -> Toy:
+    """Makes the five toy cases of a scene, and has the network take them apart and fuse them.
+
+    Args:
+        fuser: The network.
+        scene: [H, W, 1 or 3] in [0, 1].
+        head: The head whose picture is shown; the statistics also have `paper` and the one that suits the sources.
+        seed: Of masks and noise.
+
+    Raises:
+        EvaluationError: The weights have no such head.
+    """
+    heads = fuser.weights.config.heads
+    shown = next((each for each in heads if each == head), None)
+    if shown is None:
+        raise EvaluationError(f"{fuser.weights.path.name} has no head {head!r}; expected {' or '.join(heads)}")
+    given, scene = scene, shrunk(np.repeat(scene, 3, axis=2) if scene.shape[2] == 1 else scene)
+    flat = flat_pixels(fuser, scene)
+
+    @cache
+    def remade(head: HeadName) -> Pixels:
+        return _fused(fuser, scene, scene, head)
+
+    rows = tuple(_row(fuser, case, scene, flat, shown, remade) for case in toy_cases(scene, seed))
+    return Toy(scene, shown, rows, _scaling(given.shape, scene.shape))
+
+
+def pair(fuser: Fuser, frames: Sequence[Frame]) -> Pair:
+    """Maps where the embeddings of two sources are activated, and what pictures they hold, and measures both.
+
+    Where one source alone has colour its luminance is taken, as for fusing.
+
+    Raises:
+        ImageError: A frame cannot be read, or they differ in size.
+    """
+    scene = Scene(frames)
+    whole = slice(None)
+    a, b = (shrunk(view(whole, whole)[0].transpose(1, 2, 0)) for view in scene.views())
+    detail_a, detail_b = (fuser.engine.detail(_planes(source))[0, 0] for source in (a, b))
+    # The odds of head `detail` are the energy to this power.
+    ahead = np.float32(AHEAD**DETAIL_TRUST)
+    focus = detail_a > ahead * detail_b, detail_b > ahead * detail_a
+    embeddings = activation(fuser, a, b)
+    parts = fuser.engine.decompose(_planes(a), _planes(b))
+    common, unique_a, unique_b = _pixels(parts.common), _pixels(parts.unique_a), _pixels(parts.unique_b)
+    levels = Maps(*(255 * each.mean(2) for each in (common, unique_a, unique_b)))
+    statistics = PairStatistics(
+        embeddings=map_statistics(embeddings, *focus),
+        pictures=map_statistics(levels, *focus),
+    )
+    notes = (*scene.notes, *_scaling(scene.form.size, a.shape))
+    return Pair(a, b, embeddings, common, unique_a, unique_b, statistics, notes)
+
+
+def toy_cases(scene: Pixels, seed: int) -> tuple[Case, ...]:
+    """Makes the sources of Fig. 7 from a scene [H, W, 3].
+
+    `grid_noise` is eq. 1; `freeform_noise` has masks of arbitrary shape, which may both lack a place; `grid_zeros`
+    has the masks of the first and zeros in place of noise; `two_noises` is the whole scene with Gaussian noise,
+    drawn for each source; `one_noise` the same with one noise for both.
+    """
+    rng = np.random.default_rng(seed)
+    size = scene.shape[:2]
+    grids, forms, whole = grid_masks(size, rng), freeform_masks(size, rng), np.ones(size, np.bool_)
+    black = np.zeros_like(scene)
+    noisy, noisy_too = (
+        np.clip(scene + NOISE * rng.standard_normal(scene.shape, np.float32), 0, 1, dtype=np.float32)
+        for _ in range(2)
+    )
+    return (
+        _masked("grid_noise", scene, grids, _noise(scene, rng), _noise(scene, rng)),
+        _masked("freeform_noise", scene, forms, _noise(scene, rng), _noise(scene, rng)),
+        _masked("grid_zeros", scene, grids, black, black),
+        Case("two_noises", noisy, noisy_too, whole, whole),
+        Case("one_noise", noisy, noisy, whole, whole),
+    )
+
+
+def grid_masks(size: tuple[int, int], rng: np.random.Generator) -> tuple[Mask, Mask]:
+    """Makes two masks, each the product of two random grids; what both lack a third grid hands to one of them."""
+    first, second = (
+        (_cells(size, COARSE_PX, rng) < math.sqrt(KEEP)) & (_cells(size, FINE_PX, rng) < math.sqrt(KEEP))
+        for _ in range(2)
+    )
+    orphan, to_first = ~(first | second), _cells(size, COARSE_PX, rng) < 0.5
+    return first | (orphan & to_first), second | (orphan & ~to_first)
+
+
+def freeform_masks(size: tuple[int, int], rng: np.random.Generator) -> tuple[Mask, Mask]:
+    """Makes two masks of smooth random regions, without regard to each other."""
+    first, second = (_bumps(size, rng) for _ in range(2))
+    return first <= np.quantile(first, KEEP), second <= np.quantile(second, KEEP)
+
+
+def flat_pixels(fuser: Fuser, scene: Pixels) -> Mask:
+    """Finds the pixels of a scene where noise can be measured: little detail, and three deviations from clipping."""
+    detail = fuser.engine.detail(_planes(scene))[0, 0]
+    midtones: Mask = np.all((scene > 3 * NOISE) & (scene < 1 - 3 * NOISE), axis=2)
+    if not midtones.any():
+        return midtones
+    flat: Mask = midtones & (detail <= np.quantile(detail[midtones], FLAT_PART))
+    return flat
+
+
+def activation(fuser: Fuser, a: Pixels, b: Pixels) -> Maps:
+    """Maps the mean absolute value of the embeddings of two sources [H, W, 3] over their channels."""
+    return Maps(*(np.abs(each[0]).mean(0) for each in fuser.engine.embed(_planes(a), _planes(b))))
+
+
+def map_statistics(maps: Maps, focus_a: Mask, focus_b: Mask) -> MapStatistics:
+    """Measures maps [H, W], and those where a source is in focus."""
+    common, unique_a, unique_b = maps
+    return MapStatistics(
+        common=float(common.mean()),
+        unique_a=float(unique_a.mean()),
+        unique_b=float(unique_b.mean()),
+        unique_above_common=float((np.maximum(unique_a, unique_b) > common).mean()),
+        focus_a=_focus_statistics(focus_a, unique_a, unique_b, common),
+        focus_b=_focus_statistics(focus_b, unique_b, unique_a, common),
+    )
+
+
+def psnr(found: Pixels, expected: Pixels) -> float:
+    """Returns the PSNR of pixels in [0, 1], in dB, at most `EQUAL_PSNR`."""
+    error = float(np.square(found.astype(np.float64) - expected).mean())
+    return min(EQUAL_PSNR, -10 * math.log10(max(error, np.finfo(np.float64).tiny)))
+
+
+def _fused(fuser: Fuser, a: Pixels, b: Pixels, head: HeadName) -> Pixels:
+    """Fuses two sources, in the order that they are given in."""
+    planes = _planes(a), _planes(b)
+    if head == "pyramid":
+        task = fuser.plan([Picture(a), Picture(b)]).task
+        view_a, view_b = (smaller(each, 1) for each in planes)
+        (band,) = tiling.fuse(fuser.engine, view_a, view_b, Size(*a.shape[:2]), task)
+        return _pixels(band.planes[0])
+    return _pixels(fuser.engine.fuse(*planes, head))
+
+
+def shrunk(pixels: Pixels) -> Pixels:
+    """Scales a picture [H, W, 3] down to at most `LARGEST_PX` pixels; a smaller one stays as it is."""
+    height, width = pixels.shape[:2]
+    scale = math.sqrt(LARGEST_PX / (height * width))
+    if scale >= 1:
+        return pixels
+    size = max(1, int(width * scale)), max(1, int(height * scale))
+    planes = [
+        Image.fromarray(np.ascontiguousarray(pixels[..., channel])).resize(size, Image.Resampling.LANCZOS)
+        for channel in range(pixels.shape[2])
+    ]
+    scaled: Pixels = np.clip(np.stack([np.asarray(plane) for plane in planes], axis=2), 0, 1)
+    return scaled
+
+
+def _row(
+    fuser: Fuser, case: Case, scene: Pixels, flat: Mask, head: HeadName, remade: Callable[[HeadName], Pixels]
+) -> Row:
+    """Takes a case apart; `remade` is what a head makes of the scene given twice."""
+    a, b = _planes(case.a), _planes(case.b)
+    common, unique_a, unique_b = (_pixels(each) for each in fuser.engine.decompose(a, b))
+    suited = fuser.plan([Picture(case.a), Picture(case.b)]).head
+    heads: list[HeadName] = list(dict.fromkeys((head, "paper", suited)))
+    fused = {each: _fused(fuser, case.a, case.b, each) for each in heads}
+    maps = activation(fuser, case.a, case.b)
+    kept = case.kept_a | case.kept_b
+    statistics = CaseStatistics(
+        case=case.name,
+        kept_by_none=float(1 - kept.mean()),
+        source_noise_flat=_deviation(case.a, scene, flat),
+        source_noise_all=_spread(case.a - scene),
+        psnr_common=psnr(common, scene * (case.kept_a & case.kept_b)[..., None]),
+        psnr_unique_a=psnr(unique_a, scene * (case.kept_a & ~case.kept_b)[..., None]),
+        psnr_unique_b=psnr(unique_b, scene * (case.kept_b & ~case.kept_a)[..., None]),
+        psnr_common_to_scene=psnr(common, scene),
+        level_common=255 * float(common.mean()),
+        level_unique_a=255 * float(unique_a.mean()),
+        level_unique_b=255 * float(unique_b.mean()),
+        activation_common=float(maps.common.mean()),
+        activation_unique_a=float(maps.unique_a.mean()),
+        activation_unique_b=float(maps.unique_b.mean()),
+        suited_head=suited,
+        fused={
+            each: FusedStatistics(
+                psnr=psnr(picture, scene),
+                psnr_kept=psnr(picture[kept], scene[kept]),
+                noise_flat=_deviation(picture, scene, flat),
+                noise_all=_spread(picture - scene),
+                faults_left=_spread(picture - remade(each)),
+            )
+            for each, picture in fused.items()
+        },
+    )
+    return Row(case, common, unique_a, unique_b, fused[head], statistics)
+
+
+def _focus_statistics(region: Mask, unique: Pixels, unique_of_other: Pixels, common: Pixels) -> FocusStatistics:
+    part = float(region.mean())
+    if part == 0:
+        return FocusStatistics(part, None, None, None, None, None)
+    own, other, shared = (float(each[region].mean()) for each in (unique, unique_of_other, common))
+    ratio = own / shared if shared > 0 else None
+    return FocusStatistics(part, own, other, shared, ratio, float((unique > common)[region].mean()))
+
+
+def _scaling(given: Sequence[int], shown: Sequence[int]) -> tuple[str, ...]:
+    """What is to be said of a picture's scaling, by heights and widths."""
+    (height, width), (high, wide) = given[:2], shown[:2]
+    return () if (height, width) == (high, wide) else (f"scaled down from {width}x{height} to {wide}x{high} pixels",)
+
+
+def _masked(name: str, scene: Pixels, masks: tuple[Mask, Mask], filling_a: Pixels, filling_b: Pixels) -> Case:
+    """A case of eq. 1."""
+    a, b = (
+        np.where(mask[..., None], scene, filling) for mask, filling in zip(masks, (filling_a, filling_b), strict=True)
+    )
+    return Case(name, a, b, *masks)
+
+
+def _noise(scene: Pixels, rng: np.random.Generator) -> Pixels:
+    """Gaussian noise in the pixels' range, half-normal of unit spread, as `defusion.pretext.distortions` has it."""
+    noise: Pixels = np.abs(rng.standard_normal(scene.shape, np.float32)).clip(max=1)
+    return noise
+
+
+def _cells(size: tuple[int, int], side_px: float, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Random numbers in [0, 1), constant over square cells: [H, W]."""
+    rows, columns = ((np.arange(length) / side_px + rng.random()).astype(int) for length in size)
+    cells: NDArray[np.float64] = rng.random((rows[-1] + 1, columns[-1] + 1))[rows[:, None], columns]
+    return cells
+
+
+def _bumps(size: tuple[int, int], rng: np.random.Generator) -> Pixels:
+    """Smooth random numbers: [H, W]."""
+    height, width = size
+    grid = rng.standard_normal((int(height / FREEFORM_PX) + 3, int(width / FREEFORM_PX) + 3), np.float32)
+    return np.asarray(Image.fromarray(grid).resize((width, height), Image.Resampling.BICUBIC))
+
+
+def _planes(pixels: Pixels) -> Planes:
+    return np.ascontiguousarray(pixels.transpose(2, 0, 1)[None])
+
+
+def _pixels(planes: Planes) -> Pixels:
+    pixels: Pixels = np.clip(planes[0].transpose(1, 2, 0), 0, 1)
+    return pixels
+
+
+def _spread(difference: Pixels) -> float:
+    """Standard deviation of a difference, in units of 255."""
+    return 255 * float(difference.std(dtype=np.float64))
+
+
+def _deviation(picture: Pixels, scene: Pixels, region: Mask) -> float | None:
+    return _spread((picture - scene)[region]) if region.any() else None
+
+
+def _focus_line(source: str, of_embedding: FocusStatistics, of_picture: FocusStatistics) -> str:
+    if of_embedding.unique_above_common is None or of_picture.unique_above_common is None:
+        return f"{source} has nowhere twice the fine detail of the other"
+    return (
+        f"where {source} has twice the fine detail ({of_embedding.part:.0%} of the picture) its unique embedding is "
+        f"above the common one on {of_embedding.unique_above_common:.0%} of the pixels, its unique picture on "
+        f"{of_picture.unique_above_common:.0%}"
+    )

@@ -1,0 +1,84 @@
+"""One scene's share of an evaluation: pictures are made, read and scored. Runs in processes of its own."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from defusion.errors import DefusionError
+from defusion.evaluation.files import eight_bits
+from defusion.evaluation.methods import Baseline, Command, Fuse
+from defusion.evaluation.metrics import Score, score
+from defusion.evaluation.results import Scene
+from defusion.imaging import read
+
+
+class Cell(NamedTuple):
+    """What is to be done for one method."""
+
+    method: str
+    picture: Path
+    maker: Baseline | Command | None
+    """What makes the picture first; None where it is there."""
+    metrics: tuple[str, ...]
+
+
+class Work(NamedTuple):
+    """What is to be done for one scene."""
+
+    scene: Scene
+    grey: bool
+    """Measure luminance alone."""
+    cells: tuple[Cell, ...]
+
+
+class Found(NamedTuple):
+    """What came of a cell."""
+
+    method: str
+    scores: dict[str, Score]
+    seconds: float | None = None
+    """What making the picture took, where it was made."""
+    failure: str | None = None
+
+
+def measure(work: Work) -> list[Found]:
+    """Does the work of a scene; a cell that fails leaves the others alone."""
+    try:
+        a, b = (eight_bits(read(source), as_grey=work.grey) for source in work.scene.sources)
+        truth = eight_bits(read(work.scene.truth), as_grey=work.grey) if work.scene.truth else None
+    except DefusionError as error:
+        return [Found(cell.method, {}, failure=str(error)) for cell in work.cells]
+    return [_measured(cell, work, (a, b), truth) for cell in work.cells]
+
+
+def _measured(
+    cell: Cell, work: Work, sources: tuple[NDArray[np.uint8], NDArray[np.uint8]], truth: NDArray[np.uint8] | None
+) -> Found:
+    seconds = None
+    try:
+        if cell.maker:
+            seconds = timed(cell.maker.fuse, work.scene, cell.picture)
+        fused = eight_bits(read(cell.picture), as_grey=work.grey)
+        if fused.shape[:2] != sources[0].shape[:2]:
+            sizes = [f"{each.shape[1]}x{each.shape[0]}" for each in (fused, sources[0])]
+            return Found(cell.method, {}, failure="the picture is {}, its sources are {}".format(*sizes))
+        return Found(cell.method, score(*sources, fused, truth, names=cell.metrics), seconds)
+    except Exception as error:
+        return Found(cell.method, {}, failure=reason(error))
+
+
+def reason(error: Exception) -> str:
+    """Returns why a method failed, in one sentence."""
+    return str(error) if isinstance(error, DefusionError) else f"unexpected {type(error).__name__}: {error}"
+
+
+def timed(fuse: Fuse, scene: Scene, out: Path) -> float:
+    """Makes a picture and returns the seconds that it took."""
+    began = time.perf_counter()
+    fuse(scene, out)
+    return time.perf_counter() - began

@@ -1,0 +1,275 @@
+"""Methods that are measured: ours, those without a network, folders of pictures that others made, and commands.
+
+Each has a name, as in tables, and a fingerprint: what its pictures depend on beside the sources. Where that is as it
+was, a picture that was made before still is what the method makes.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
+from urllib.parse import quote
+
+import numpy as np
+from numpy.typing import NDArray
+
+import defusion
+from defusion.api import Fuser, frames_of
+from defusion.errors import EvaluationError
+from defusion.evaluation.baselines import BASELINES, Pixels
+from defusion.evaluation.datasets import SUFFIXES, DataSet
+from defusion.evaluation.results import Scene
+from defusion.imaging import Picture, read, write
+from defusion.imaging.picture import converted
+from defusion.weights import WeightsFile, resolve
+
+DEFAULT_METHODS = ("defusion", "average", "mertens", "laplacian", "detail")
+
+#: A command that takes longer for one scene has failed.
+COMMAND_LIMIT_S = 600.0
+
+#: Numbers are to be the same on all machines, so no engine chooses a precision by its processor.
+_PRECISION = "float32"
+
+#: The code that pictures come from, in the package's folder.
+_FUSING = (
+    "api.py",
+    "evaluation/methods.py",
+    "scene.py",
+    "stack.py",
+    "task.py",
+    "tiling.py",
+    "model/*.py",
+    "runtime/*.py",
+    "imaging/*.py",
+)
+_BASELINES = ("evaluation/baselines.py", "evaluation/methods.py", "imaging/*.py")
+
+Fuse = Callable[[Scene, Path], None]
+"""Makes a scene's fused picture and writes it to a path that ends in `.png`."""
+
+
+@dataclass(frozen=True)
+class Network:
+    """Our network, as users run it, with a head of their choice."""
+
+    name: str
+    head: str | None
+    weights: WeightsFile
+
+    @property
+    def fingerprint(self) -> str:
+        """The weights, the head and the code."""
+        return f"network {self.weights.sha256} {self.head} {_PRECISION} {code_fingerprint(*_FUSING)}"
+
+    def load(self) -> Fuse:
+        """Loads the network."""
+        fuser = Fuser(weights=self.weights.path, head=self.head, precision=_PRECISION)
+
+        def fuse(scene: Scene, out: Path) -> None:
+            _write(out, fuser.fusing(frames_of(scene.sources)).picture())
+
+        return fuse
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """A method of `BASELINES`."""
+
+    name: str
+    baseline: str
+
+    @property
+    def fingerprint(self) -> str:
+        """The method and the code."""
+        return f"baseline {self.baseline} {code_fingerprint(*_BASELINES)}"
+
+    def fuse(self, scene: Scene, out: Path) -> None:
+        """Makes a scene's fused picture.
+
+        Raises:
+            EvaluationError: The sources differ in size.
+        """
+        a, b = (read(source) for source in scene.sources)
+        if a.size_text != b.size_text:
+            raise EvaluationError(f"the sources are {a.size_text} and {b.size_text}; expected one size")
+        channels = 1 if a.grey and b.grey else 3
+        sources: list[Pixels] = [each.pixels[..., :channels] for each in (a, b)]
+        fused = BASELINES[self.baseline](*sources)
+        # Ties go up, as toolkits round. Half of all means of two levels are ties: to the even level, as the network's
+        # pictures are rounded, would empty every other one, and the average lose .1 bit of entropy.
+        samples = np.floor(np.clip(fused, 0, 1) * np.float32(255) + np.float32(0.501)).astype(np.uint8)
+        write(out, Picture(samples))
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command line that fuses two files into a third."""
+
+    name: str
+    line: str
+    """With {a} and {b} for the sources and {out} for the picture, a PNG."""
+
+    @property
+    def fingerprint(self) -> str:
+        """The command as it is written; what it calls is not looked at."""
+        return f"command {self.line}"
+
+    def fuse(self, scene: Scene, out: Path) -> None:
+        """Runs the command, without a shell.
+
+        Raises:
+            EvaluationError: It cannot be started, ends with another code than 0, takes too long or writes nothing.
+        """
+        with tempfile.TemporaryDirectory(prefix=".command-", dir=out.parent) as folder:
+            made = Path(folder) / "out.png"
+            paths = {"a": scene.sources[0].resolve(), "b": scene.sources[1].resolve(), "out": made.resolve()}
+            words = [
+                re.sub(r"\{(a|b|out)\}", lambda key: str(paths[key[1]]), word) for word in shlex.split(self.line)
+            ]
+            try:
+                done = subprocess.run(
+                    words, capture_output=True, text=True, errors="replace", timeout=COMMAND_LIMIT_S, check=False
+                )
+            except subprocess.TimeoutExpired:
+                raise EvaluationError(f"the command took more than {COMMAND_LIMIT_S:.0f} s") from None
+            except OSError as error:
+                raise EvaluationError(f"the command cannot be started: {error.strerror or error}") from error
+            if done.returncode:
+                said = done.stderr.strip().splitlines()
+                raise EvaluationError(said[-1] if said else f"the command ended with code {done.returncode}")
+            if not made.is_file():
+                raise EvaluationError("the command ended well but wrote no picture to {out}")
+            made.replace(out)
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """A folder of fused pictures that were made elsewhere."""
+
+    name: str
+    folder: Path
+
+    def find(self, data_set: DataSet) -> dict[str, Path]:
+        """Finds the pictures of a set's scenes: in a folder of the set's name, or else in the folder itself.
+
+        A picture is a scene's if its name is the scene's, or begins or ends with it, parted by `_` or `-`; where
+        several are, the one with nothing but this method's name beside the scene's. A name that fits several scenes
+        belongs to the longest.
+
+        Returns:
+            Pictures by scene; those that are missing, or could be one of several, are not in it.
+        """
+        folders = [
+            each for each in self.folder.iterdir() if each.is_dir() and each.name.lower() == data_set.name.lower()
+        ]
+        candidates: dict[str, list[tuple[str, Path]]] = {}
+        scenes = sorted((scene.name for scene in data_set.scenes), key=len, reverse=True)
+        for file in sorted((folders or [self.folder])[0].iterdir()):
+            if file.suffix.lower() in SUFFIXES:
+                for scene in scenes:
+                    if (beside := _beside(file.stem.lower(), scene.lower())) is not None:
+                        candidates.setdefault(scene, []).append((beside, file))
+                        break
+        found = {}
+        for scene, files in candidates.items():
+            exact = [file for beside, file in files if beside in ("", self.name.lower())]
+            if len(exact) == 1 or len(files) == 1:
+                found[scene] = (exact or [file for _, file in files])[0]
+        return found
+
+
+Method = Network | Baseline | Command | Pictures
+
+
+def parse_methods(given: Sequence[str]) -> list[Method]:
+    """Reads methods as users write them.
+
+    Args:
+        given: `defusion`, `defusion:HEAD`, `defusion@WEIGHTS`, `defusion:HEAD@WEIGHTS`, `detail`, or a name of
+            `BASELINES`, several parted by commas; `NAME=METHOD` to rename one of these, `NAME=FOLDER` for pictures,
+            `NAME=COMMAND` for a command line with {a}, {b} and {out}.
+
+    Raises:
+        EvaluationError: No such method or folder, or two methods of one name.
+        WeightsError: No such weights, or they have no such head.
+    """
+    methods = [
+        _method(word) for each in given for word in ([each] if "=" in each else each.split(",")) if word.strip()
+    ]
+    for name, count in Counter(method.name.lower() for method in methods).items():
+        if count > 1:
+            raise EvaluationError(f"{count} methods are called {name!r}; expected one, so rename one by NAME=...")
+    return methods
+
+
+def _method(word: str) -> Method:
+    name, equals, what = (part.strip() for part in word.partition("="))
+    if not equals:
+        what = name
+    if re.fullmatch(r"defusion(:\w+)?(@.+)?", what):
+        return _network(name if equals else "", what)
+    if what == "detail":
+        return Network(name, "detail", WeightsFile.open(resolve(None)))
+    if what in BASELINES:
+        return Baseline(name, what)
+    if equals and "{out}" in what:
+        return Command(name, what)
+    if equals and Path(what).is_dir():
+        return Pictures(name, Path(what))
+    if equals:
+        raise EvaluationError(
+            f"{word}: expected a folder of pictures, or a command line with {{a}}, {{b}} and {{out}}"
+        )
+    known = ", ".join(("defusion", "defusion:HEAD", "defusion@WEIGHTS", "detail", *BASELINES))
+    raise EvaluationError(f"there is no method {what!r}; expected {known}, NAME=FOLDER or NAME=COMMAND")
+
+
+def _network(name: str, what: str) -> Network:
+    head_part, at, weights = what.partition("@")
+    head = head_part.partition(":")[2] or None
+    file = WeightsFile.open(resolve(weights if at else None))
+    if head is not None and head not in file.config.heads:
+        raise EvaluationError(f"{what}: {file.path.name} has no such head; expected {' or '.join(file.config.heads)}")
+    return Network(name or head_part + (f"@{file.path.stem}" if at else ""), head, file)
+
+
+def _beside(stem: str, scene: str) -> str | None:
+    """Returns what a file's name has beside a scene's; None where it is not that scene's."""
+    if stem == scene:
+        return ""
+    if stem.startswith((f"{scene}_", f"{scene}-")):
+        return stem[len(scene) + 1 :]
+    if stem.endswith((f"_{scene}", f"-{scene}")):
+        return stem[: -len(scene) - 1]
+    return None
+
+
+def _write(out: Path, picture: Picture) -> None:
+    """Writes a picture with 8 bits and without profile, as all pictures are measured."""
+    samples: NDArray[np.uint8] = converted(picture.samples[:, :], np.uint8)
+    write(out, Picture(samples))
+
+
+def file_name(name: str) -> str:
+    """Returns a name as files may have it, another for each: `defusion:paper` is `defusion%3Apaper`."""
+    quoted = quote(name, safe=" +")
+    return f"%2E{quoted[1:]}" if quoted.startswith(".") else quoted
+
+
+@cache
+def code_fingerprint(*patterns: str) -> str:
+    """Returns a SHA-256 of files of this package: pictures and scores do not outlive the code that they came from."""
+    package = Path(defusion.__file__).parent
+    digest = sha256()
+    for file in sorted({file for pattern in patterns for file in package.glob(pattern)}):
+        digest.update(f"{file.relative_to(package).as_posix()}\n".encode() + file.read_bytes())
+    return digest.hexdigest()

@@ -1,0 +1,70 @@
+"""Planes that several metrics need are made once for a scene."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
+
+import numpy as np
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+#: Room for results; a megapixel in float64 takes 8 MiB.
+_ROOM_BYTES = 2**30
+
+
+class _Memory:
+    """Results by function and arguments; those that were not asked for longest go when there is no room."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[tuple[Any, ...], tuple[Any, tuple[Any, ...]]] = OrderedDict()
+        self._bytes = 0
+
+    def recall(self, make: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+        key = (make, *(id(value) if isinstance(value, np.ndarray) else value for value in args))
+        if key not in self._kept:
+            # The arguments are kept beside the result: an id is taken again once its array is gone.
+            self._kept[key] = (make(*args), args)
+            self._bytes += _size(self._kept[key][0])
+            while self._bytes > _ROOM_BYTES and len(self._kept) > 1:
+                _, (gone, _) = self._kept.popitem(last=False)
+                self._bytes -= _size(gone)
+        self._kept.move_to_end(key)
+        return self._kept[key][0]
+
+
+def _size(result: Any) -> int:
+    parts = result if isinstance(result, tuple) else (result,)
+    return sum(part.nbytes for part in parts if isinstance(part, np.ndarray))
+
+
+_memory: ContextVar[_Memory | None] = ContextVar("memory", default=None)
+
+
+@contextmanager
+def sharing() -> Iterator[None]:
+    """Inside, functions marked `shared` give one result for the same arrays; leave the arrays as they are."""
+    token = _memory.set(_Memory())
+    try:
+        yield
+    finally:
+        _memory.reset(token)
+
+
+def shared(function: Callable[P, R]) -> Callable[P, R]:
+    """Marks a function whose result several metrics need; arrays are told apart by identity, the rest by value."""
+
+    @wraps(function)
+    def remembering(*args: P.args, **named: P.kwargs) -> R:
+        memory = _memory.get()
+        if memory is None or named:
+            return function(*args, **named)
+        result: R = memory.recall(function, args)
+        return result
+
+    return remembering

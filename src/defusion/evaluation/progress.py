@@ -1,0 +1,65 @@
+"""Progress of an evaluation on stderr: scenes done, time left, pictures that are missing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+
+from defusion.evaluation.run import Progress
+
+#: Where stderr is no terminal, as in a log, a line is written this often.
+LOG_EVERY_S = 30.0
+
+
+@contextmanager
+def progress_bar() -> Iterator[Callable[[Progress], None]]:
+    """Gives the callable that `evaluate` reports to: a bar in a terminal, lines elsewhere."""
+    console = Console(stderr=True)
+    if console.is_terminal:
+        yield from _bar(console)
+    else:
+        yield _lines(console)
+
+
+def _bar(console: Console) -> Iterator[Callable[[Progress], None]]:
+    columns = (
+        TextColumn("scene"),
+        MofNCompleteColumn(),
+        BarColumn(),
+        TimeRemainingColumn(),
+        TextColumn("left  {task.fields[failed]}"),
+    )
+    bar = Bar(*columns, console=console)
+    task = bar.add_task("evaluate", total=None, failed="")
+
+    def report(progress: Progress) -> None:
+        bar.start()  # not before the first scene: until then an error may have to be said
+        bar.update(task, completed=progress.scenes_done, total=progress.scenes, failed=_failed(progress))
+
+    try:
+        yield report
+    finally:
+        bar.stop()
+
+
+def _lines(console: Console) -> Callable[[Progress], None]:
+    written = time.monotonic()
+
+    def report(progress: Progress) -> None:
+        nonlocal written
+        now = time.monotonic()
+        if now - written >= LOG_EVERY_S:
+            written = now
+            line = f"scene {progress.scenes_done}/{progress.scenes}  {_failed(progress)}".rstrip()
+            console.print(line, soft_wrap=True, highlight=False)
+
+    return report
+
+
+def _failed(progress: Progress) -> str:
+    return f"{progress.failed} pictures missing" if progress.failed else ""

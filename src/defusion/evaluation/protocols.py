@@ -1,0 +1,58 @@
+"""How pictures are measured: by which metrics, and whether in colour."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from defusion.errors import EvaluationError
+from defusion.evaluation.metrics import DEFAULTS, METRICS
+from defusion.evaluation.metrics.learned import FOLDER_VARIABLE
+from defusion.evaluation.metrics.learned import METRICS as LEARNED
+from defusion.evaluation.results import Kind
+
+
+class Protocol(NamedTuple):
+    """Rules of measuring."""
+
+    metrics: dict[Kind, tuple[str, ...]]
+    """By kind of data set; `DEFAULTS` for kinds that are not named."""
+    grey: tuple[Kind, ...]
+    """Data sets that are measured on luminance alone."""
+
+    def metrics_of(self, kind: Kind, asked: Sequence[str]) -> tuple[str, ...]:
+        """Returns the metrics of a data set, or those that the user asked for.
+
+        Metrics of trained networks are left out, unless asked for, where no folder of weights is named.
+        """
+        if asked:
+            return tuple(dict.fromkeys(asked))
+        learned = [] if os.environ.get(FOLDER_VARIABLE) else [metric.name for metric in LEARNED]
+        return tuple(name for name in self.metrics.get(kind, DEFAULTS) if name not in learned)
+
+
+PROTOCOLS: dict[str, Protocol] = {
+    # The toolkits of MEFB and VIFB: colour as each metric takes it.
+    "toolkit": Protocol(metrics={}, grey=()),
+    # Tables 1 to 3 of the paper of Liang et al.
+    "paper": Protocol(
+        metrics={
+            "exposure": ("ce", "qcv", "ssim", "mef_ssim", "is", "lpips"),
+            "focus": ("ssim", "psnr", "ssim_truth", "psnr_truth"),
+            "infrared": ("ce", "qcv", "ssim", "cc"),
+        },
+        grey=("infrared",),
+    ),
+}
+
+
+def check_metrics(asked: Sequence[str]) -> None:
+    """Refuses names of metrics that there are not.
+
+    Raises:
+        EvaluationError: No metric of that name.
+    """
+    for name in asked:
+        if name not in METRICS:
+            raise EvaluationError(f"there is no metric {name!r}; expected one of {', '.join(METRICS)}")

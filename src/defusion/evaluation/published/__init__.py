@@ -1,0 +1,7 @@
+"""Figures that others published, to stand beside ours: the paper's tables and those of two benchmarks' authors."""
+
+from __future__ import annotations
+
+from defusion.evaluation.published.tables import QUOTABLE, Column, PublishedTable, Standing, published, standing
+
+__all__ = ["QUOTABLE", "Column", "PublishedTable", "Standing", "published", "standing"]

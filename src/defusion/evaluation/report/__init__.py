@@ -1,0 +1,7 @@
+"""The report of an evaluation: a page to look at, tables to quote, figures to compute with."""
+
+from __future__ import annotations
+
+from defusion.evaluation.report.write import write_report
+
+__all__ = ["write_report"]

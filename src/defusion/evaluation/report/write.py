@@ -1,0 +1,111 @@
+"""Writes a report: every file beside its name first, then moved into place. One that would be the same is left."""
+
+from __future__ import annotations
+
+import platform
+import secrets
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from defusion.errors import EvaluationError
+from defusion.evaluation.methods import code_fingerprint
+from defusion.evaluation.published import published
+from defusion.evaluation.report.figures import results_csv, results_json
+from defusion.evaluation.report.page import page
+from defusion.evaluation.report.pictures import draw
+from defusion.evaluation.report.tables import set_tables
+from defusion.evaluation.report.text import latex, markdown
+from defusion.evaluation.results import Results
+from defusion.evaluation.store import STORE, Store, key_of
+
+FILES = ("index.html", "results.csv", "results.json", "tables.md", "tables.tex")
+
+_LIBRARIES = ("defusion", "numpy", "scipy", "opencv-python-headless", "pillow", "openvino")
+
+
+#: What a report is made of: with the code, all that its files depend on beside the results.
+_FIGURES = ("*.py", "evaluation/**/*.py", "evaluation/report/page.*", "evaluation/published/*.csv", "imaging/*.py")
+
+
+def write_report(results: Results, folder: Path, *, quoted: Sequence[str] = ()) -> list[Path]:
+    """Writes a report into a folder, which is made if need be.
+
+    Files that an earlier run wrote of the same results, by the same code and libraries, are left as they are.
+
+    Args:
+        results: All outcomes; pictures are read from the files that they name.
+        folder: Where to write `FILES`.
+        quoted: Published figures to show beside measured ones, of `published.QUOTABLE`: `paper`, `mefb`, `vifb`. They
+            appear at the data sets that they are about.
+
+    Returns:
+        The report's files; the first is the page.
+
+    Raises:
+        EvaluationError: Nothing to report, a metric or published figures that are not known, or a folder that cannot
+            be written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with Store(folder / STORE) as store:
+            key = _key(results, quoted, store)
+            files = [folder / name for name in FILES]
+            if not all(store.made(file, key) for file in files):
+                for file, text in zip(files, _texts(results, quoted), strict=True):
+                    _write(file, text)
+                    store.keep_made(file, key)
+            return files
+    except OSError as error:
+        raise EvaluationError(f"the report cannot be written to {folder}: {error}; choose another folder") from error
+
+
+def _texts(results: Results, quoted: Sequence[str]) -> list[str]:
+    """Makes the contents of `FILES`."""
+    tables = set_tables(results, published(quoted))
+    made = {"date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"), **_versions()}
+    return [
+        page(results, tables, draw(results), made),
+        results_csv(results),
+        results_json(results, tables, made),
+        markdown(tables),
+        latex(tables),
+    ]
+
+
+def _key(results: Results, quoted: Sequence[str], store: Store) -> str:
+    """Stands for all that a report depends on: results, the pictures that it shows, options, code and libraries."""
+
+    def content(file: Path | None) -> str | None:
+        try:
+            return store.sha256(file) if file else None
+        except EvaluationError:
+            return "unreadable"
+
+    outcomes = [
+        (repr(each), [content(file) for file in (*each.scene.sources, each.scene.truth, each.picture)])
+        for each in results.outcomes
+    ]
+    options = results.protocol, results.metrics, results.notes, tuple(quoted)
+    return key_of(outcomes, options, code_fingerprint(*_FIGURES), _versions())
+
+
+def _versions() -> dict[str, str]:
+    """What ran."""
+    found = {"Python": platform.python_version()}
+    for name in _LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed as a package"
+    return found
+
+
+def _write(path: Path, text: str) -> None:
+    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    try:
+        part.write_text(text, "utf-8")
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)

@@ -1,0 +1,101 @@
+"""What an evaluation found, scene by scene: the one thing that passes from measuring to reporting."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from defusion.evaluation.metrics import Score
+
+Kind = Literal["exposure", "focus", "infrared", "medical", "other"]
+"""What the sources of a data set differ in."""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A scene of a data set on disk."""
+
+    data_set: str
+    name: str
+    sources: tuple[Path, Path]
+    truth: Path | None = None
+    """What the fused picture should be, where that is known."""
+    kind: Kind = "other"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one method made of one scene."""
+
+    method: str
+    scene: Scene
+    picture: Path | None
+    """The fused picture; None where the method failed."""
+    scores: dict[str, Score]
+    """By metric; empty where the method failed, and without the metrics that its data set is not measured by."""
+    failure: str | None = None
+    """Why the method has no picture, one sentence."""
+    seconds: float | None = None
+    """What fusing took, where we ran the method."""
+
+
+@dataclass(frozen=True)
+class Results:
+    """All outcomes of an evaluation."""
+
+    protocol: str
+    metrics: tuple[str, ...]
+    outcomes: tuple[Outcome, ...]
+    notes: tuple[str, ...] = ()
+    """What was left out, one short sentence each."""
+
+    @property
+    def failures(self) -> list[Outcome]:
+        """Outcomes without a picture."""
+        return [outcome for outcome in self.outcomes if outcome.failure is not None]
+
+    def summary(self) -> dict[str, Any]:
+        """Returns, as JSON data, the means of each method on each set, over how many scenes, and what failed."""
+        sets: dict[str, dict[str, list[Outcome]]] = {}
+        for outcome in self.outcomes:
+            sets.setdefault(outcome.scene.data_set, {}).setdefault(outcome.method, []).append(outcome)
+        failed = [
+            {"method": each.method, "set": each.scene.data_set, "scene": each.scene.name, "why": each.failure}
+            for each in self.failures
+        ]
+        return {
+            "protocol": self.protocol,
+            "sets": {
+                name: {method: self._means(outcomes) for method, outcomes in methods.items()}
+                for name, methods in sets.items()
+            },
+            "failures": failed,
+            "notes": list(self.notes),
+        }
+
+    def _means(self, outcomes: list[Outcome]) -> dict[str, Any]:
+        means = {}
+        for name in self.metrics:
+            found = [outcome.scores[name].value for outcome in outcomes if name in outcome.scores]
+            defined = [value for value in found if not np.isnan(value)]
+            if found:
+                mean = json_number(float(np.mean(defined)) if defined else np.nan)
+                means[name] = {"mean": mean, "scenes": len(defined)}
+        return {
+            "scenes": len(outcomes),
+            "failures": sum(outcome.failure is not None for outcome in outcomes),
+            "metrics": means,
+        }
+
+
+def json_number(value: float) -> float | str | None:
+    """Returns a number for JSON, which has no NaN and no infinity."""
+    if math.isnan(value):
+        return None
+    if math.isinf(value):
+        return "Infinity" if value > 0 else "-Infinity"
+    return value

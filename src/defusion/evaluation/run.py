@@ -1,0 +1,315 @@
+"""Runs an evaluation: every method fuses every scene, and every picture is measured, unless that was done before."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import shutil
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+
+from defusion.errors import EvaluationError
+from defusion.evaluation.datasets import DataSet
+from defusion.evaluation.measure import Cell, Found, Work, measure, reason, timed
+from defusion.evaluation.methods import Fuse, Method, Network, Pictures, code_fingerprint, file_name
+from defusion.evaluation.metrics import METRICS
+from defusion.evaluation.protocols import PROTOCOLS, check_metrics
+from defusion.evaluation.results import Outcome, Results, Scene
+from defusion.evaluation.store import STORE, Store, key_of
+from defusion.imaging import make_folder
+
+#: What libraries look at, when they are loaded, to decide how many threads they start.
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+#: A process that was told to stop is given so long to take its unfinished files away.
+_GRACE_S = 5.0
+
+
+class Progress(NamedTuple):
+    """How far an evaluation is."""
+
+    scenes_done: int
+    scenes: int
+    failed: int
+    """Pictures that are missing so far."""
+
+
+def evaluate(
+    sets: Sequence[DataSet],
+    methods: Sequence[Method],
+    folder: Path,
+    *,
+    metrics: Sequence[str] = (),
+    protocol: str = "toolkit",
+    jobs: int = 1,
+    report: Callable[[Progress], None] = lambda progress: None,
+) -> Results:
+    """Measures methods on data sets.
+
+    Pictures are kept in `pictures/METHOD/SET/SCENE.png` below the folder, scores in `cache.sqlite`. What has been
+    done is not done again while sources, method and code are as they were. A method that fails on a scene leaves that
+    cell empty. An interrupted run keeps what is done.
+
+    Args:
+        sets: The scenes, from `find_sets`.
+        methods: From `parse_methods`.
+        folder: Where the report will be; made if need be.
+        metrics: Their names; none for those of the protocol.
+        protocol: One of `PROTOCOLS`.
+        jobs: Processes that make and measure pictures, one scene at a time each; with 1 it is done in this process.
+            The network always runs in this process, on all cores.
+        report: Told of progress, scene by scene.
+
+    Raises:
+        EvaluationError: No such metric or protocol, a folder of pictures that has none for any set, or a process
+            that died.
+        ImageError: The folder cannot be made or written to.
+    """
+    check_metrics(metrics)
+    if protocol not in PROTOCOLS:
+        raise EvaluationError(f"there is no protocol {protocol!r}; expected {' or '.join(PROTOCOLS)}")
+    make_folder(folder)
+    with Store(folder / STORE) as store:
+        run = _Run(sets, methods, folder, store, metrics, protocol, report)
+        try:
+            with _processes(jobs) as submit:
+                run.go(submit)
+        finally:  # a process that was stopped may have left the folder of its command
+            for left in (folder / "pictures").rglob(".command-*"):
+                shutil.rmtree(left, ignore_errors=True)
+        return run.results()
+
+
+class _Run:
+    """An evaluation on its way."""
+
+    def __init__(
+        self,
+        sets: Sequence[DataSet],
+        methods: Sequence[Method],
+        folder: Path,
+        store: Store,
+        metrics: Sequence[str],
+        protocol: str,
+        report: Callable[[Progress], None],
+    ) -> None:
+        self._sets, self._folder, self._store = sets, folder, store
+        self._asked, self._protocol, self._report = metrics, protocol, report
+        self._methods = {method.name: method for method in methods}
+        self._scenes = [scene for each in sets for scene in each.scenes]
+        self._code = code_fingerprint(
+            "evaluation/metrics/*.py", "evaluation/files.py", "evaluation/measure.py", "imaging/*.py"
+        )
+        self._fingerprints = {each.name: each.fingerprint for each in methods if not isinstance(each, Pictures)}
+        self._given = {each.name: _given(each, sets) for each in methods if isinstance(each, Pictures)}
+        self._networks: dict[str, Fuse] = {}
+        self._under_way: dict[Future[list[Found]], Work] = {}
+        self._outcomes: dict[tuple[Scene, str], Outcome] = {}
+        self._scenes_done = 0
+
+    def go(self, submit: Callable[[Work], Future[list[Found]]]) -> None:
+        """Does all that was not done before."""
+        try:
+            for scene in self._scenes:
+                work = self._work(scene)
+                if work.cells:
+                    self._under_way[submit(work)] = work
+                    self._settle(timeout_s=0)
+                else:
+                    self._tell()
+            while self._under_way:
+                self._settle(timeout_s=None)
+        except BrokenProcessPool as error:
+            raise EvaluationError(
+                "a process died, perhaps for want of memory; run again with fewer jobs: what is done is kept"
+            ) from error
+
+    def results(self) -> Results:
+        """Puts the outcomes together: by set, scene and method, in the order given."""
+        cells = [(scene, method) for scene in self._scenes for method in self._methods]
+        outcomes = tuple(self._outcomes[cell] for cell in cells if cell in self._outcomes)
+        metrics = dict.fromkeys(name for scene in self._scenes for name in self._metrics(scene))
+        notes = [note for each in self._sets for note in each.notes]
+        for method, given in self._given.items():
+            lacking = [each.name for each in self._sets if not given.keys() & set(each.scenes)]
+            notes += [f"{method} has no pictures of {name}, and is not measured there" for name in lacking]
+        return Results(self._protocol, tuple(metrics), outcomes, tuple(notes))
+
+    def _work(self, scene: Scene) -> Work:
+        """Says what is left to do for a scene, once the network has made its pictures."""
+        cells = [self._cell(scene, method) for method in self._methods.values()]
+        return Work(scene, self._grey(scene), tuple(cell for cell in cells if cell))
+
+    def _cell(self, scene: Scene, method: Method) -> Cell | None:
+        """Says what is left to do for a method; None where nothing is, and then its outcome is noted."""
+        metrics = self._metrics(scene)
+        try:
+            if isinstance(method, Pictures):
+                picture = self._given[method.name].get(scene)
+                if picture is None:
+                    self._note_missing(scene, method)
+                    return None
+            else:
+                picture = self._path(scene, method)
+                if not self._is_made(scene, method):
+                    picture.parent.mkdir(parents=True, exist_ok=True)
+                    if not isinstance(method, Network):
+                        return Cell(method.name, picture, method, metrics)
+                    self._keep_picture(scene, method, timed(self._loaded(method), scene, picture))
+            known = self._store.scores(self._score_key(scene, picture))
+        except Exception as error:
+            self._fail(scene, method.name, reason(error))
+            return None
+        # A metric without a value is tried again: it may be for want of weights that have come.
+        missing = tuple(name for name in metrics if name not in known or known[name].reason is not None)
+        if missing:
+            return Cell(method.name, picture, None, missing)
+        self._note(scene, method, picture)
+        return None
+
+    def _settle(self, timeout_s: float | None) -> None:
+        """Keeps what has been found; waits for the next where no time is given."""
+        done, _ = wait(self._under_way, timeout_s, FIRST_COMPLETED)
+        for future in done:
+            work = self._under_way.pop(future)
+            pictures = {cell.method: cell.picture for cell in work.cells}
+            for found in future.result():
+                method, picture = self._methods[found.method], pictures[found.method]
+                if found.failure:
+                    self._fail(work.scene, found.method, found.failure)
+                    continue
+                if found.seconds is not None and not isinstance(method, Pictures):
+                    self._keep_picture(work.scene, method, found.seconds)
+                self._store.keep_scores(self._score_key(work.scene, picture), found.scores)
+                self._note(work.scene, method, picture)
+            self._tell()
+
+    def _note(self, scene: Scene, method: Method, picture: Path) -> None:
+        known = self._store.scores(self._score_key(scene, picture))
+        scores = {name: known[name] for name in self._metrics(scene)}
+        made = None if isinstance(method, Pictures) else self._store.made(picture, self._picture_key(scene, method))
+        seconds = made.seconds if made else None
+        self._outcomes[scene, method.name] = Outcome(method.name, scene, picture, scores, seconds=seconds)
+
+    def _fail(self, scene: Scene, method: str, why: str) -> None:
+        self._outcomes[scene, method] = Outcome(method, scene, None, {}, failure=why)
+
+    def _note_missing(self, scene: Scene, method: Pictures) -> None:
+        """Counts a picture as missing, unless there are none of the whole set."""
+        if any(scene.data_set == other.data_set for other in self._given[method.name]):
+            self._fail(scene, method.name, f"no picture in {method.folder} is named after the scene, or several are")
+
+    def _tell(self) -> None:
+        self._scenes_done += 1
+        failed = sum(outcome.failure is not None for outcome in self._outcomes.values())
+        self._report(Progress(self._scenes_done, len(self._scenes), failed))
+
+    def _metrics(self, scene: Scene) -> tuple[str, ...]:
+        names = PROTOCOLS[self._protocol].metrics_of(scene.kind, self._asked)
+        return tuple(name for name in names if scene.truth or METRICS[name].against == "sources")
+
+    def _grey(self, scene: Scene) -> bool:
+        return scene.kind in PROTOCOLS[self._protocol].grey
+
+    def _loaded(self, method: Network) -> Fuse:
+        if method.name not in self._networks:
+            self._networks[method.name] = method.load()
+        return self._networks[method.name]
+
+    def _path(self, scene: Scene, method: Method) -> Path:
+        method_name, data_set, name = (file_name(each) for each in (method.name, scene.data_set, scene.name))
+        return self._folder / "pictures" / method_name / data_set / f"{name}.png"
+
+    def _picture_key(self, scene: Scene, method: Method) -> str:
+        return key_of(self._fingerprints[method.name], *map(self._store.sha256, scene.sources))
+
+    def _is_made(self, scene: Scene, method: Method) -> bool:
+        return self._store.made(self._path(scene, method), self._picture_key(scene, method)) is not None
+
+    def _keep_picture(self, scene: Scene, method: Method, seconds: float) -> None:
+        self._store.keep_made(self._path(scene, method), self._picture_key(scene, method), seconds)
+
+    def _score_key(self, scene: Scene, picture: Path) -> str:
+        files = [*scene.sources, picture, *([scene.truth] if scene.truth else [])]
+        return key_of(self._code, self._grey(scene), *map(self._store.sha256, files))
+
+
+def _given(method: Pictures, sets: Sequence[DataSet]) -> dict[Scene, Path]:
+    """Finds the pictures of a folder, by scene."""
+    given: dict[Scene, Path] = {}
+    for data_set in sets:
+        found = method.find(data_set)
+        given |= {scene: found[scene.name] for scene in data_set.scenes if scene.name in found}
+    if not given:
+        scene = sets[0].scenes[0]
+        raise EvaluationError(
+            f"{method.folder} has no picture of any scene; expected files named after scenes, such as "
+            f"{scene.name}.png or {scene.name}_{method.name}.png, in the folder or in {scene.data_set}/ there"
+        )
+    return given
+
+
+@contextmanager
+def _processes(jobs: int) -> Iterator[Callable[[Work], Future[list[Found]]]]:
+    """Gives what hands work to processes; one job is done here, at once."""
+    if jobs == 1:
+        yield _at_once
+        return
+    others = set(multiprocessing.active_children())
+    # They start at the first work, with this environment: together they are to have one thread for each job.
+    before = {name: os.environ.get(name) for name in _THREADS}
+    os.environ |= dict.fromkeys(_THREADS, "1")
+    pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), initializer=_begin)
+    try:
+        yield lambda work: pool.submit(_measure_beside, work)
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        _stop([each for each in multiprocessing.active_children() if each not in others])
+        raise
+    finally:
+        pool.shutdown()
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _at_once(work: Work) -> Future[list[Found]]:
+    future: Future[list[Found]] = Future()
+    future.set_result(measure(work))
+    return future
+
+
+def _begin() -> None:
+    """Makes a process ready to measure beside others."""
+    cv2.setNumThreads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal tells all processes; the first one decides
+    signal.signal(signal.SIGTERM, _leave)
+
+
+def _leave(number: int, frame: object) -> None:
+    raise SystemExit(128 + number)
+
+
+def _measure_beside(work: Work) -> list[Found]:
+    try:
+        return measure(work)
+    except SystemExit as told:
+        # By now unfinished files are taken away and commands ended. The pool would go on with the next scene.
+        os._exit(int(str(told)))
+
+
+def _stop(processes: Sequence[multiprocessing.process.BaseProcess]) -> None:
+    for process in processes:
+        process.terminate()
+    for process in processes:
+        process.join(_GRACE_S)
+        process.kill()

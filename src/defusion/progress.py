@@ -1,0 +1,42 @@
+"""How far a fusion has come, for people: a bar on a terminal's stderr."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from defusion.tiling import Progress as FusingProgress
+from defusion.tiling import Report
+
+
+@contextmanager
+def fusing_bar(wanted: bool) -> Iterator[Report | None]:
+    """Gives the callable that `Fuser.fusing` reports to; None where no bar is wanted or stderr is no terminal.
+
+    Work that is done at its first report is not shown. At the end, however it comes, the bar is taken away.
+    """
+    console = Console(stderr=True)
+    if not (wanted and console.is_terminal):
+        yield None
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn(), TextColumn("left"))
+    bar = Progress(*columns, console=console, transient=True)
+    task = bar.add_task("", total=None)
+
+    def report(progress: FusingProgress) -> None:
+        bar.update(task, completed=progress.rows, total=progress.of_rows, description=_described(progress))
+        if progress.rows < progress.of_rows:
+            bar.start()
+
+    try:
+        yield report
+    finally:
+        bar.stop()
+
+
+def _described(progress: FusingProgress) -> str:
+    rows = f"{progress.rows} of {progress.of_rows} rows"
+    return rows if progress.frames == 1 else f"frame {progress.frame} of {progress.frames}, {rows}"

@@ -1,0 +1,187 @@
+"""Data sets: each published layout is recognised, pairs are right, and wrong folders are told."""
+
+from pathlib import Path
+
+import pytest
+
+from defusion.errors import EvaluationError
+from defusion.evaluation.datasets import NAMES, find_sets
+
+
+def laid_out(folder: Path, *files: str) -> Path:
+    for file in files:
+        (folder / file).parent.mkdir(parents=True, exist_ok=True)
+        (folder / file).touch()
+    return folder
+
+
+LAYOUTS = {
+    "MEFB-master": (
+        ("input/507/507_B.tif", "input/507/_MDF0003.tif", "input/Arno/Arno_A.png", "input/Arno/arno3.png"),
+        ("mefb", "exposure", ["507", "Arno"], "507_B.tif", "_MDF0003.tif", None),
+    ),
+    "MFIFB": (
+        ("input/aymaz_01/aymaz_01_A.bmp", "input/aymaz_01/aymaz_01_B.bmp", "input/books/books_B.jpg", "dataset.jpg"),
+        ("mfifb", "focus", ["aymaz_01"], "aymaz_01_A.bmp", "aymaz_01_B.bmp", None),
+    ),
+    "VIFB": (
+        ("input/IR/fight.jpg", "input/VI/fight.jpg", "fused_images/fight_CBF.jpg", "input/IR/snow.jpg"),
+        ("vifb", "infrared", ["fight"], "VI/fight.jpg", "IR/fight.jpg", None),
+    ),
+    "SICE/Dataset_Part2": (
+        ("1/1.JPG", "1/2.JPG", "1/10.JPG", "2/1.JPG", "2/2.JPG", "Label/1.JPG", "Label/2.JPG"),
+        ("sice", "exposure", ["1", "2"], "1/1.JPG", "1/10.JPG", "Label/1.JPG"),
+    ),
+    "Real-MFF": (
+        ("imageA/001_A.png", "imageB/001_B.png", "Fusion/001_F.png", "imageA/002_A.png", "imageB/002_B.png"),
+        ("realmff", "focus", ["001", "002"], "imageA/001_A.png", "imageB/001_B.png", "Fusion/001_F.png"),
+    ),
+    "LytroDataset": (
+        ("lytro-01-A.jpg", "lytro-01-B.jpg", "Triple Series/lytro-01-A.jpg", "Triple Series/lytro-01-B.jpg"),
+        ("lytro", "focus", ["lytro-01"], "lytro-01-A.jpg", "lytro-01-B.jpg", None),
+    ),
+    "MFI-WHU": (
+        ("source_1/2.jpg", "source_2/2.jpg", "full_clear/2.jpg", "source_1/10.jpg", "source_2/10.jpg"),
+        ("mfiwhu", "focus", ["2", "10"], "source_1/2.jpg", "source_2/2.jpg", "full_clear/2.jpg"),
+    ),
+    "MFFW": (
+        ("01_A.jpg", "01_B.jpg", "02_A.jpg", "readme.txt"),
+        ("mffw", "focus", ["01"], "01_A.jpg", "01_B.jpg", None),
+    ),
+    "TNO_Image_Fusion_Dataset": (
+        (
+            "Athena_images/APC_1/view_1/IR_fk_06.bmp",
+            "Athena_images/APC_1/view_1/VIS_fk_06.bmp",
+            "tank/LWIR.tif",
+            "tank/Vis.tif",
+            "Triclobs_images/a/IR01.bmp",
+            "Triclobs_images/a/NIR01.bmp",
+            "Triclobs_images/a/Vis01.bmp",
+        ),
+        (
+            "tno",
+            "infrared",
+            ["Athena_images_APC_1_view_1", "tank", "Triclobs_images_a"],
+            "VIS_fk_06.bmp",
+            "IR_fk_06.bmp",
+            None,
+        ),
+    ),
+    "RoadScene-master": (
+        ("cropinfrared/FLIR_1.jpg", "crop_LR_visible/FLIR_1.jpg", "crop_HR_visible/FLIR_1.jpg"),
+        ("roadscene", "infrared", ["FLIR_1"], "crop_LR_visible/FLIR_1.jpg", "cropinfrared/FLIR_1.jpg", None),
+    ),
+    "MSRS": (
+        ("train/ir/1.png", "train/vi/1.png", "test/ir/4N.png", "test/vi/4N.png", "detection/ir/9.png"),
+        ("msrs", "infrared", ["4N"], "test/vi/4N.png", "test/ir/4N.png", None),
+    ),
+    "M3FD_Fusion": (
+        ("Ir/00000.png", "Vis/00000.png"),
+        ("m3fd", "infrared", ["00000"], "Vis/00000.png", "Ir/00000.png", None),
+    ),
+    "Havard/SPECT-MRI": (
+        ("MRI/25015.png", "SPECT/25015.png"),
+        ("spectmri", "medical", ["25015"], "MRI/25015.png", "SPECT/25015.png", None),
+    ),
+    "bench/focus": (
+        ("a/near.png", "a/far.png", "a/gt.png", "b/near.png"),
+        ("focus", "focus", ["a"], "near.png", "far.png", "a/gt.png"),
+    ),
+    "mine": (
+        ("a/1.png", "a/2.png", "a/10.png", "b/x.png", "b/y.png"),
+        ("mine", "other", ["a", "b"], "a/1.png", "a/10.png", None),
+    ),
+    "pairs": (
+        ("over/x.png", "under/x.png", "gt/x.png"),
+        ("pairs", "exposure", ["x"], "under/x.png", "over/x.png", "gt/x.png"),
+    ),
+}
+
+
+@pytest.mark.parametrize("folder", LAYOUTS)
+def test_a_set_is_recognised_in_its_published_layout(folder: str, tmp_path: Path) -> None:
+    files, (name, kind, scenes, a, b, truth) = LAYOUTS[folder]
+    (found,) = find_sets([str(laid_out(tmp_path / folder, *files))])
+    first = found.scenes[0]
+    assert (found.name, first.kind) == (name, kind)
+    assert [scene.name for scene in found.scenes] == scenes
+    assert first.sources[0].as_posix().endswith(a)
+    assert first.sources[1].as_posix().endswith(b)
+    assert (first.truth is None) if truth is None else first.truth is not None and first.truth.match(truth)
+    assert all(file.is_file() for scene in found.scenes for file in scene.sources)
+
+
+def test_every_set_that_can_be_named_is_tried_above() -> None:
+    tried = {expected[0] for _, expected in LAYOUTS.values()} | {"plain", "ctmri", "petmri"}
+    assert set(NAMES) <= tried
+
+
+def test_a_named_set_needs_no_telling_folder(tmp_path: Path) -> None:
+    files, _ = LAYOUTS["SICE/Dataset_Part2"]
+    (found,) = find_sets([f"SICE:{laid_out(tmp_path / 'd', *files)}"])
+    assert (found.name, found.scenes[0].kind, len(found.scenes)) == ("sice", "exposure", 2)
+    assert found.notes == ("sice: 1 of 2 scenes with more than two frames, the first and the last were taken",)
+
+
+def test_a_named_set_may_lie_scene_by_scene(tmp_path: Path) -> None:
+    (found,) = find_sets([f"vifb:{laid_out(tmp_path / 'copy', 'fight/vis.jpg', 'fight/ir.jpg')}"])
+    assert (found.name, found.scenes[0].kind) == ("vifb", "infrared")
+
+
+def test_roles_pair_whatever_the_case_and_what_is_alone_is_counted(tmp_path: Path) -> None:
+    files = (
+        "VI/peopleshadow.jpg",
+        "IR/peopleShadow.jpg",
+        "VI/manCall - copy.jpg",
+        "VI/manCall.jpg",
+        "IR/manCall.jpg",
+    )
+    (found,) = find_sets([str(laid_out(tmp_path / "VIFB" / "input", *files))])
+    assert found.name == "vifb"
+    assert [scene.name for scene in found.scenes] == ["manCall", "peopleShadow"]
+    assert found.notes == ("vifb: 1 of 3 scenes left out for want of a source (manCall - copy)",)
+
+
+def test_a_folder_of_sets_gives_each_of_them(tmp_path: Path) -> None:
+    laid_out(tmp_path, "one/a/under.png", "one/a/over.png", "two/a/vis.png", "two/a/ir.png", "notes/readme.txt")
+    assert [(found.name, found.scenes[0].kind) for found in find_sets([str(tmp_path)])] == [
+        ("one", "exposure"),
+        ("two", "infrared"),
+    ]
+
+
+def test_a_wrong_folder_says_what_was_looked_for_and_what_was_found(tmp_path: Path) -> None:
+    laid_out(tmp_path / "x", "docs/readme.txt", "a.png", "b.png")
+    with pytest.raises(
+        EvaluationError, match=r"looked for a folder for each scene.*found folders: 1 \(docs\), pictures: 2"
+    ):
+        find_sets([str(tmp_path / "x")])
+    with pytest.raises(EvaluationError, match=r"looked for crop_lr_visible/\{scene\} with cropinfrared"):
+        find_sets([f"roadscene:{tmp_path / 'x'}"])
+    with pytest.raises(
+        EvaluationError, match=r"no such folder; expected FOLDER, or NAME:FOLDER with one of plain, mefb"
+    ):
+        find_sets([f"mfeb:{tmp_path / 'x'}"])
+
+
+def test_two_sets_of_one_name_are_refused(tmp_path: Path) -> None:
+    folders = [laid_out(tmp_path / above / "same", "a/vis.png", "a/ir.png") for above in "xy"]
+    with pytest.raises(EvaluationError, match="2 data sets are called 'same'"):
+        find_sets([str(folder) for folder in folders])
+
+
+def test_scenes_are_spread_evenly(tmp_path: Path) -> None:
+    files = [f"{scene:02}/{role}.png" for scene in range(11) for role in ("vis", "ir")]
+    (found,) = find_sets([str(laid_out(tmp_path / "set", *files))])
+    assert [scene.name for scene in found.spread(3).scenes] == ["00", "05", "10"]
+    assert found.spread(3).notes == ("set: 3 of 11 scenes, spread evenly",)
+    assert found.spread(12) is found
+
+
+def test_the_shared_scenes_are_all_found(shared: Path) -> None:
+    bench = shared / "data" / "bench"
+    if not bench.is_dir():
+        pytest.skip(f"{bench} is absent")
+    found = {each.name: len(each.scenes) for each in find_sets([str(bench)])}
+    wanted = {"mefb": 50, "mfifb": 53, "nyud_synth_gt": 50, "roadscene": 111, "tno": 21, "vifb": 11}
+    assert found.items() >= wanted.items()

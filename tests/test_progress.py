@@ -1,0 +1,132 @@
+"""What a person reads while pictures are fused, and what programs do not get to read."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pytest
+from skimage import data
+
+from defusion import Fuser, tiling
+from defusion.imaging import from_array, write
+from defusion.model.config import BLENDINGS, Blending
+from defusion.progress import fusing_bar
+from defusion.scene import Frame
+from defusion.tiling import Progress
+
+SCENE = np.ascontiguousarray(data.astronaut()[:200, 120:320])
+
+
+def frames(count: int) -> list[Frame]:
+    return [Frame.of(f"frame {number}", from_array(SCENE // (1 + number))) for number in range(count)]
+
+
+def reported(fuser: Fuser, count: int) -> list[Progress]:
+    told: list[Progress] = []
+    fuser.fusing(frames(count), told.append).picture()
+    return told
+
+
+@pytest.fixture
+def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tiling, "WHOLE_PX", 0)
+    monkeypatch.setattr(tiling, "OVERVIEW_PX", 10_000)
+    monkeypatch.setattr(tiling, "TILE_PX", 128)
+    monkeypatch.setattr(tiling, "SAMPLE_PX", 96)
+
+
+@pytest.mark.usefixtures("tiny")
+@pytest.mark.parametrize("head", ["pyramid", "paper", "detail"])
+def test_a_pair_tells_its_rows(head: str) -> None:
+    begun, half, done = reported(Fuser(head=head), 2)
+    assert (begun, done) == (Progress(0, 200), Progress(200, 200))
+    assert half in (Progress(100, 200), Progress(104, 200))  # where a tile of the head may begin
+
+
+@pytest.mark.usefixtures("tiny")
+@pytest.mark.parametrize(("head", "verdict", "looks"), [("detail", 1.0, 1), ("pyramid", 0.0, 1), ("pyramid", 1.0, 2)])
+def test_a_stack_tells_frames_and_rows(
+    head: str, verdict: float, looks: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(BLENDINGS, "exposure", Blending(verdict=verdict))
+    told = reported(Fuser(head=head), 3)
+    rows = [each.rows for each in told]
+    assert rows == [200 * (done + 1) for done in range(3 * looks)]
+    assert {(each.of_rows, each.frames) for each in told} == {(looks * 3 * 200, 3)}
+    assert [each.frame for each in told] == [1, 2, 3] * looks
+
+
+def test_a_picture_that_runs_whole_is_told_once_when_it_is_done() -> None:
+    assert reported(Fuser(), 2) == [Progress(200, 200)]
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "120")
+
+
+@pytest.mark.usefixtures("terminal")
+def test_a_terminal_gets_a_bar(capsys: pytest.CaptureFixture[str]) -> None:
+    with fusing_bar(wanted=True) as report:
+        assert report is not None
+        report(Progress(0, 2000, 1, 5))
+        report(Progress(600, 2000, 3, 5))
+    assert "frame 3 of 5, 600 of 2000 rows" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("terminal")
+def test_a_bar_is_taken_away_where_the_work_fails(capsys: pytest.CaptureFixture[str]) -> None:
+    def work() -> None:
+        with fusing_bar(wanted=True) as report:
+            assert report is not None
+            report(Progress(0, 2000))
+            raise ValueError("torn")
+
+    with pytest.raises(ValueError, match="torn"):
+        work()
+    assert capsys.readouterr().err.endswith("\x1b[?25h\r\x1b[1A\x1b[2K")  # the cursor is back, the line is gone
+
+
+@pytest.mark.usefixtures("terminal")
+def test_quick_work_shows_nothing_and_an_error_is_left_to_who_says_it(capsys: pytest.CaptureFixture[str]) -> None:
+    with fusing_bar(wanted=True) as report:
+        assert report is not None
+        report(Progress(200, 200))
+    with pytest.raises(ValueError, match="torn"), fusing_bar(wanted=True):
+        raise ValueError("torn")
+    assert not capsys.readouterr().err.strip()
+
+
+def test_no_bar_where_none_is_wanted_or_there_is_no_terminal() -> None:
+    for wanted in (True, False):
+        with fusing_bar(wanted=wanted) as report:
+            assert report is None
+
+
+def on_a_terminal(command: list[str], folder: Path) -> str:
+    """Runs a command whose stderr is a terminal, and returns what that shows."""
+    ours, theirs = os.openpty()
+    told = b""
+    with subprocess.Popen(command, cwd=folder, stderr=theirs, env={**os.environ, "TERM": "xterm"}) as process:
+        os.close(theirs)
+        with suppress(OSError):  # that is how Linux ends it
+            while piece := os.read(ours, 4096):
+                told += piece
+    os.close(ours)
+    assert process.returncode == 0, told
+    return told.decode()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo terminal")
+def test_the_command_shows_the_bar_on_a_terminal(tmp_path: Path) -> None:
+    for number in range(3):
+        write(tmp_path / f"{number}.png", from_array(SCENE // (1 + number)))
+    command = [sys.executable, "-m", "defusion", "fuse", "0.png", "1.png", "2.png", "-o", "out.tif"]
+    assert "frame 1 of 3, " in on_a_terminal(command, tmp_path)
+    assert on_a_terminal([*command, "--json"], tmp_path) == ""
