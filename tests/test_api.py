@@ -163,13 +163,20 @@ def test_nan_is_refused_with_its_count(fuser: Fuser, scene: NDArray[np.uint8]) -
 
 
 @pytest.mark.parametrize(
-    "work", [lambda fuser, scene: fuser.fuse([scene] * 3), lambda fuser, scene: fuser.decompose(scene, scene)]
+    ("needed", "work"),
+    [
+        (13, lambda fuser, scene: fuser.fuse([scene] * 3)),
+        (44, lambda fuser, scene: fuser.decompose(scene, scene)),
+    ],
+    ids=["no network", "network"],
 )
 def test_too_little_memory_is_told_before_any_work(
-    fuser: Fuser, scene: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch, work: Callable[..., object]
+    fuser: Fuser, scene: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch, needed: int, work: Callable[..., object]
 ) -> None:
-    monkeypatch.setattr("defusion.api.free_bytes", lambda: 30_000_000)
-    with pytest.raises(EngineError, match=r"takes about 44 MB of memory at once and 30 MB are free; close other"):
+    monkeypatch.setattr("defusion.api.free_bytes", lambda: 10_000_000)
+    with pytest.raises(
+        EngineError, match=rf"takes about {needed} MB of memory at once and 10 MB are free; close other"
+    ):
         work(fuser, scene)
 
 

@@ -62,6 +62,14 @@ def test_sources_that_fit_nothing_but_lack_no_place_are_blended_by_focus() -> No
     assert "neither lacks places" in found.why
 
 
+def test_print_is_not_taken_for_noise() -> None:
+    page = data.page()
+    lines = np.ascontiguousarray(np.stack([page[:176, :352]] * 3, 2))
+    assert not glance(from_array(lines)).noise.any()
+    noise = np.random.default_rng(0).integers(0, 255, lines.shape).astype(np.uint8)
+    assert glance(from_array(noise)).noise.mean() > 0.5
+
+
 def test_a_source_of_one_tone_decides_nothing() -> None:
     assert kind([GREY, np.full_like(GREY, round(GREY.mean()))]).task == "focus"
 

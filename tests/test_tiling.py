@@ -21,7 +21,7 @@ from defusion.model import CONFIGS, DeFusion, NetworkConfig
 from defusion.model.config import BLENDINGS, Blending, HeadName, TaskName, octaves_of, octaves_reach_px
 from defusion.model.network import collapse, give_attention, octaves
 from defusion.runtime import ENGINES, Engine, Planes, load_engine
-from defusion.tiling import Band, Overview, Size, View
+from defusion.tiling import Band, NetworkWork, Overview, Size, View
 from defusion.weights import WeightsFile
 
 #: Of the tests' scenes, in place of `tiling.OVERVIEW_PX`.
@@ -342,11 +342,21 @@ def test_pixels_of_an_overview_are_the_means_of_those_they_stand_for(height: int
     assert np.abs(made - expected).max() <= 1e-6
 
 
-def test_memory_needed_is_that_of_the_overview() -> None:
+@pytest.mark.parametrize("network", [None, "judges"])
+def test_memory_needed_is_that_of_the_overview(network: NetworkWork | None) -> None:
     config = CONFIGS["small"]
-    whole, large, huge = (tiling.needed_bytes(config, Size(side, side)) for side in (1200, 1300, 20_000))
+    whole, large, huge = (tiling.needed_bytes(config, Size(side, side), network) for side in (1200, 1300, 20_000))
     assert whole > large
     assert max(large, huge) <= whole * tiling.OVERVIEW_PX / 1200**2
+
+
+def test_memory_to_paint_is_that_of_a_tile_and_its_halo() -> None:
+    config = CONFIGS["released"]
+    whole, large, huge = (tiling.needed_bytes(config, Size(side, side), "paints") for side in (1200, 1300, 20_000))
+    assert large == huge
+    assert large / whole == pytest.approx((tiling.TILE_PX + 2 * config.network_reach_px) ** 2 / 1200**2)
+    assert tiling.needed_bytes(config, Size(1200, 1200), "judges") == whole
+    assert tiling.needed_bytes(config, Size(1200, 1200), None) < whole / 2
 
 
 @pytest.mark.parametrize(("height", "width"), [(300, 400), (5, 9000), (900, 250)])

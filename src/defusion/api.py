@@ -16,11 +16,11 @@ from defusion.errors import EngineError, ImageError, WeightsError
 from defusion.imaging import PALETTES, Picture, from_array, read, to_array
 from defusion.imaging.picture import quantised
 from defusion.machine import free_bytes
-from defusion.model.config import HeadName, TaskName
+from defusion.model.config import BLENDINGS, HeadName, TaskName
 from defusion.runtime import Engine, load_engine
 from defusion.scene import Form, Frame, Pixels, Scene
 from defusion.task import TASKS, Glance, recognise
-from defusion.tiling import Band, Progress, Report, Size
+from defusion.tiling import Band, NetworkWork, Progress, Report, Size
 from defusion.weights import WeightsFile, resolve
 
 Array = NDArray[Any]
@@ -173,7 +173,7 @@ class Fuser:
         scene = Scene(frames, self._palette)
         plan = self._plan(scene.glances)
         size = scene.form.size
-        self._check_memory(size)
+        self._check_memory(size, plan)
         if len(frames) == 2:
             made = _reported(self._pair(scene, plan), size, report)
         elif plan.head == "detail":
@@ -196,7 +196,7 @@ class Fuser:
         scene = Scene(frames, self._palette)
         plan = self._plan(scene.glances)
         size, channels, depth, icc, exif = scene.form
-        self._check_memory(size)
+        self._check_memory(size, plan._replace(head="paper"))  # the parts are painted as its picture is
         parts = [np.empty((*size, channels), depth) for _ in PartPictures._fields]
         a, b = scene.views()
         for band in tiling.parts(self.engine, a, b, size):
@@ -212,8 +212,10 @@ class Fuser:
             return tiling.fuse(self.engine, *scene.pair(), scene.form.size, plan.task)
         return tiling.paint(self.engine, *scene.pair(), scene.form.size, plan.head)
 
-    def _check_memory(self, size: Size) -> None:
-        needed, free = tiling.needed_bytes(self.engine.config, size), free_bytes()
+    def _check_memory(self, size: Size, plan: Plan) -> None:
+        judges = plan.head == "pyramid" and BLENDINGS[plan.task].asks_network
+        network: NetworkWork | None = "paints" if plan.head == "paper" else "judges" if judges else None
+        needed, free = tiling.needed_bytes(self.engine.config, size, network), free_bytes()
         if self.engine.device == "cpu" and needed > free:
             raise EngineError(
                 f"fusing takes about {needed // 10**6} MB of memory at once and {free // 10**6} MB are free; "

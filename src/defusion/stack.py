@@ -50,7 +50,7 @@ def fuse(
         report: Is told how far the work has come, a frame at a time.
     """
     overview = Overview.of(size)
-    asked = BLENDINGS[task].verdict > 0
+    asked = BLENDINGS[task].asks_network
     reported = _Reported(report, count, size, openings=1 + asked)
     reference = np.zeros((1, 3, *overview.size), np.float32)
     for frame in reported(frames()) if asked else ():

@@ -16,7 +16,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import product
-from typing import NamedTuple, TypeVar
+from typing import Literal, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -41,15 +41,21 @@ OVERVIEW_PX = 750_000
 #: Largest side of a tile, without its halo.
 TILE_PX = 512
 
-#: Memory that the network and the head take, in bytes for each pixel of a tile and each channel of the encoder at
-#: full size: OpenVINO took 23 to 31 in float32, for two layouts.
+#: Memory that the network takes, in bytes for each pixel that it sees at once and each channel of the encoder at full
+#: size: OpenVINO took 23 to 31 in float32, for two layouts.
 BYTES_PER_CHANNEL = 30
+
+#: The same of a head that asks no network, for each pixel: 291 were taken.
+HEAD_BYTES = 300
 
 #: Side of a square of as many pixels as the sample has, from which tiles of head `paper` have their attention.
 SAMPLE_PX = 768
 
 #: Side of the windows that a sample is made of. 128 stood 1 to 5 dB lower: few windows miss much of the scene.
 WINDOW_PX = 64
+
+#: What a network is asked for: its picture or the parts at full size, or its verdict, of the overview.
+NetworkWork = Literal["paints", "judges"]
 
 #: Gives a part of a scene, its rows and columns, as planes [1, 3, h, w].
 View = Callable[[slice, slice], Planes]
@@ -66,7 +72,7 @@ class Band(NamedTuple):
     """A part of a result as wide as the scene; bands come from top to bottom."""
 
     rows: slice
-    """Of the scene, even where the result has half of its size."""
+    """Of the scene, even where a result is smaller."""
     planes: list[Planes]
     """Each [S, C, h, W]: one of each picture that is made."""
 
@@ -103,10 +109,21 @@ def tiles(size: Size, reach_px: int, multiple: int = SIZE_MULTIPLE) -> Tiles:
     return Tiles(reach_px, multiple, math.inf if size.height * size.width <= WHOLE_PX else TILE_PX)
 
 
-def needed_bytes(config: NetworkConfig, size: Size) -> int:
-    """Returns about how much memory the network takes for a scene: for the whole, or for its overview."""
-    height, width = Overview.of(size).size
-    return BYTES_PER_CHANNEL * (config.stem + config.encoder[0].width) * height * width
+def needed_bytes(config: NetworkConfig, size: Size, network: NetworkWork | None) -> int:
+    """Returns about how much memory fusing a scene takes at once: for the whole, a tile, or its overview.
+
+    Args:
+        config: Of the network.
+        size: Of the scene.
+        network: What it is asked for; None where it is not asked.
+    """
+    small = Overview.of(size).size
+    seen_px = small.height * small.width
+    if network is None:
+        return HEAD_BYTES * seen_px
+    if network == "paints" and size.height * size.width > WHOLE_PX:
+        seen_px = (TILE_PX + 2 * config.network_reach_px) ** 2
+    return BYTES_PER_CHANNEL * (config.stem + config.encoder[0].width) * seen_px
 
 
 class Overview(NamedTuple):
@@ -166,7 +183,7 @@ def fuse(engine: Engine, a: View, b: View, size: Size, task: TaskName) -> Iterat
 
 def verdict_of(engine: Engine, a: Planes, b: Planes, task: TaskName) -> Planes:
     """Judges a pair, [2, 2, h/2, w/2]; where the verdict counts nothing for a task, no network is asked."""
-    if BLENDINGS[task].verdict:
+    if BLENDINGS[task].asks_network:
         return engine.judge(a, b)
     return np.zeros((2, 2, *(-(-side // 2) for side in a.shape[2:])), np.float32)
 

@@ -63,10 +63,15 @@ class Blending(NamedTuple):
     octaves: int | None = None
     """The most octaves that are blended apart; 0 weighs pixel by pixel, by the detail of the finest octave."""
 
+    @property
+    def asks_network(self) -> bool:
+        """Whether the verdict counts."""
+        return self.verdict != 0
+
 
 #: How head `pyramid` blends each kind of scene. The network learns its verdict through `generic`.
 BLENDINGS: dict[TaskName, Blending] = {
-    "exposure": Blending(detail=1.5, finest=0.5, rest=3.2, verdict=0.0),
+    "exposure": Blending(detail=1.5, finest=0.5, rest=2.0, verdict=0.0),
     "focus": Blending(detail=1.5, finest=1.2, verdict=0.0),
     "infrared": Blending(detail=0.7, tone=4.0, rest=1.3, verdict=0.0),
     "generic": Blending(octaves=0),

@@ -61,7 +61,7 @@ def blend(task: TaskName, count: int, scale: int, rest_given: bool) -> Model:
             lead = op.add(lead, _weighed(finest, blending.finest))
         if blending.tone:
             lead = op.add(lead, _weighed(_difference(smooth_tones), blending.tone))
-        if blending.verdict:
+        if blending.asks_network:
             trust, scores = verdicts.at(octave)
             lead = op.add(lead, op.add(_difference(op.multiply(trust, active)), _difference(scores)))
         weight = op.sigmoid(lead)
@@ -75,13 +75,13 @@ def blend(task: TaskName, count: int, scale: int, rest_given: bool) -> Model:
         made = op.subtract(rest, op.avg_pool(b, [2**count] * 2, [0, 0], [0, 0], [2**count] * 2, True))
     else:
         lead = _weighed(_difference(tones), blending.rest)
-        if blending.verdict:
+        if blending.asks_network:
             lead = op.add(lead, _difference(verdicts.at(count)[1]))
         made = op.multiply(op.sigmoid(lead), change)
     for detail in reversed(details):
         made = op.add(_doubled(made, 3), detail)
     fused = _cropped(op.add(b, made), sources)
-    inputs = {"sources": sources} | ({"judged": judged} if blending.verdict else {})
+    inputs = {"sources": sources} | ({"judged": judged} if blending.asks_network else {})
     return named("blend", inputs | ({"rest": rest} if rest_given else {}), {"fused": fused})
 
 
@@ -101,10 +101,10 @@ def octaves(task: TaskName, count: int, scale: int, with_rest: bool) -> Model:
         if blending.finest:
             finest = active if finest is None else _halved(finest, 1)
             trusted = op.add(trusted, _weighed(finest, blending.finest))
-        if blending.verdict:
+        if blending.asks_network:
             trust, score = verdicts.at(octave)
             trusted = op.add(trusted, op.multiply(trust, active))
-        log_odds = op.add(trusted, score) if blending.verdict else trusted
+        log_odds = op.add(trusted, score) if blending.asks_network else trusted
         if blending.tone:
             log_odds = op.add(log_odds, _weighed(_mean(smooth), blending.tone))
         if count == 0:
@@ -114,8 +114,8 @@ def octaves(task: TaskName, count: int, scale: int, with_rest: bool) -> Model:
         plane = coarse
     if with_rest and count:
         log_odds = _weighed(_mean(plane), blending.rest)
-        parts.append(_part(plane, op.add(log_odds, verdicts.at(count)[1]) if blending.verdict else log_odds))
-    inputs = {"source": source} | ({"judged": judged} if blending.verdict else {})
+        parts.append(_part(plane, op.add(log_odds, verdicts.at(count)[1]) if blending.asks_network else log_odds))
+    inputs = {"source": source} | ({"judged": judged} if blending.asks_network else {})
     return named("octaves", inputs, {f"octave{number}": part for number, part in enumerate(parts)})
 
 
@@ -146,12 +146,11 @@ class _Verdicts:
     """Trust and score of sources, each [S, 1, h, w], times what the verdict counts, at the size of any octave."""
 
     def __init__(self, judged: Node, plane: Node, blending: Blending, scale: int) -> None:
-        if not blending.verdict:
+        if not blending.asks_network:
             return
         level = scale.bit_length() - 1
         rows = _weighed(judged, blending.verdict)
         self._plane = plane
-        self._level = level
         # As channels of one plane, which are doubled at once.
         count = int(judged.get_output_partial_shape(0)[0].get_length()) * 2
         self._count = count

@@ -63,8 +63,8 @@ def build(config: NetworkConfig, tensors: Tensors, outputs: Sequence[Output], *,
         attention_given: Take the weights of split attention as inputs, instead of reading them off the planes.
 
     Returns:
-        A model with the input `sources`, [2, 3, H, W]. Its outputs are `judged`, [2, 3, H/2, W/2] (score, gain
-        and trust, not yet bounded); `paper`, [1, 3, H, W]; `common`, [1, 3, H, W], and `uniques`,
+        A model with the input `sources`, [2, 3, H, W]. Its outputs are `judged`, [2, 2, H/2, W/2] (score and
+        trust); `paper`, [1, 3, H, W]; `common`, [1, 3, H, W], and `uniques`,
         [2, 3, H, W], for the parts; `f_c`, [1, C, H, W], and `f_u`, [2, C, H, W], for the embeddings. Weights of
         split attention, as outputs or inputs, have the names of their layers, which end in `.attention`.
     """
