@@ -5,9 +5,10 @@
 Whole processes read and write files; all other ways take arrays and give an array, uint16 HxWx3, in a process that
 has the network loaded. Only the ways of head paper do equal work; the table says what each computes.
 
-Each way has a process of its own, which is where its peak memory is read. After one warm-up all take turns, so that a
-machine that slows down slows all of them. A way that runs the whole plane at once is left out where memory would not
-hold it.
+Each way has a process of its own, which is where its peak memory is read. After a warm-up all take turns, so that a
+machine that slows down slows all of them. A way has `--rounds` turns, fewer above 4 megapixels, and no further one
+that would bring it over `TURNS_S`: all sizes are meant to take twenty minutes on two cores. A way that runs the whole
+plane at once is left out where memory would not hold it, by what it took at the size before.
 """
 
 from __future__ import annotations
@@ -32,9 +33,10 @@ from typing import Any
 
 from speed_ways import (
     EQUAL_WORK,
-    GB_PER_MP,
     SIZES,
+    WARM_MP,
     WAYS,
+    WHOLE_PLANE,
     WHOLE_PROCESS,
     Difference,
     Job,
@@ -48,9 +50,15 @@ from speed_ways import (
 from defusion.machine import free_bytes, processor
 
 REFERENCE = "paper-float32"
-OURS = ("paper-float32", "paper-bfloat16", "default", "generic")
+OURS = ("paper-float32", "paper-bfloat16", "paper-float16", "default", "generic")
 #: Rounds of pictures above 4 megapixels, at most.
 LARGE_ROUNDS = 3
+#: A way gets no further turn at a size that would bring the seconds of all its turns over this.
+TURNS_S = 60
+#: The part of the free memory that ways may take, one beside the other.
+MEMORY_PART = 0.7
+#: One a way in the plot.
+MARKERS = "osD^v<>PXh"
 #: Between turns, so that no pool of threads still spins when the next way is timed.
 PAUSE_S = 0.3
 SPAWN = multiprocessing.get_context("spawn")
@@ -122,10 +130,10 @@ class Table:
         return math.prod(SIZES[self.size]) / 1e6
 
 
-def measure(jobs: Mapping[str, Job], rounds: int) -> Table:
+def measure(jobs: Mapping[str, Job], rounds: int, before: Sequence[Table]) -> Table:
     """Measures all ways at one size."""
     job = next(iter(jobs.values()))
-    left_out = prepare(jobs)
+    left_out = prepare(jobs, before)
     plan = apart(planned, job)
     workers = [Worker(job) for way, job in jobs.items() if way not in left_out]
     measured = take_turns(workers, rounds)
@@ -137,12 +145,12 @@ def measure(jobs: Mapping[str, Job], rounds: int) -> Table:
     return Table(job.size, plan, rows, left_out)
 
 
-def prepare(jobs: Mapping[str, Job]) -> dict[str, str]:
+def prepare(jobs: Mapping[str, Job], before: Sequence[Table]) -> dict[str, str]:
     """Makes the files that the ways need; returns the ways that cannot run, and why."""
     job = next(iter(jobs.values()))
     if not all(source.exists() for source in job.sources):
         apart(make_pair, job)
-    left_out = too_large(jobs, float(job.size))
+    left_out = too_large(jobs, float(job.size), before)
     if "onnxruntime" in jobs and "onnxruntime" not in left_out:
         try:
             apart(export, job)
@@ -151,15 +159,22 @@ def prepare(jobs: Mapping[str, Job]) -> dict[str, str]:
     return left_out
 
 
-def too_large(ways: Iterable[str], megapixels: float) -> dict[str, str]:
-    """Returns the ways that memory would not hold, one beside the other; half of it is left to the rest."""
-    free_gb = free_bytes() / 2e9
+def too_large(ways: Iterable[str], megapixels: float, before: Sequence[Table]) -> dict[str, str]:
+    """Returns the ways that memory would not hold, by what they took at the largest size before."""
+    free_gb = MEMORY_PART * free_bytes() / 1e9
     left_out = {}
-    for way in (each for each in ways if each in GB_PER_MP):
-        needed_gb = GB_PER_MP[way] * megapixels
+    for way in (each for each in ways if each in WHOLE_PLANE):
+        taken = [(table.megapixels, row.peak_mb / 1e3) for table in before for row in table.rows if row.way == way]
+        if not taken:
+            if before:
+                left_out[way] = "it did not run at the size before"
+            continue
+        measured_mp, measured_gb = max(taken)
+        needed_gb = measured_gb * megapixels / measured_mp
         if needed_gb > free_gb:
             left_out[way] = (
-                f"the whole plane at once takes about {needed_gb:.0f} GB, {free_gb:.0f} GB are there for it"
+                f"the whole plane at once would take about {needed_gb:.0f} GB, by the {measured_gb:.1f} GB of "
+                f"{measured_mp:.1f} MP; {free_gb:.0f} GB are there for it"
             )
         else:
             free_gb -= needed_gb
@@ -170,7 +185,8 @@ def take_turns(workers: Sequence[Worker], rounds: int) -> list[Measured]:
     rows = [Measured(worker.job.way) for worker in workers]
     for _ in range(rounds):
         for worker, row in zip(workers, rows, strict=True):
-            if not worker.problem:
+            next_s = statistics.mean(row.seconds) if row.seconds else 0
+            if not worker.problem and (not row.seconds or sum(row.seconds) + next_s <= TURNS_S):
                 row.seconds.append(worker.fuse())
     for worker, row in zip(workers, rows, strict=True):
         if not worker.problem:
@@ -231,15 +247,15 @@ def legend() -> str:
 
 def markdown(table: Table) -> str:
     width, height = SIZES[table.size]
-    rounds = max((len(row.seconds) for row in table.rows), default=0)
+    warm = "after one warm-up" if float(table.size) <= WARM_MP else "after a warm-up on a corner"
     lines = [
-        f"## {table.size} MP ({width}x{height}), median of {rounds} rounds after one warm-up",
+        f"## {table.size} MP ({width}x{height}), medians {warm}",
         "",
         table.plan,
         "",
-        "| way | seconds (min to max) | MP/s | peak MB | times as fast as eager torch | PSNR to float32, dB | "
-        "largest difference, of 255 |",
-        "|---|---|---|---|---|---|---|",
+        "| way | seconds (min to max) | turns | MP/s | peak MB | times as fast as eager torch | PSNR to float32, dB "
+        "| largest difference, of 255 |",
+        "|---|---|---|---|---|---|---|---|",
         *(row_of(row, table) for row in table.rows),
     ]
     missing = [f"- Not run: {WAYS[way].label}: {reason}" for way, reason in table.left_out.items()]
@@ -252,9 +268,10 @@ def row_of(row: Measured, table: Table) -> str:
     cells = [
         WAYS[row.way].label,
         f"{seconds:.3f} ({min(row.seconds):.3f} to {max(row.seconds):.3f})",
+        f"{len(row.seconds)}",
         f"{table.megapixels / seconds:.2f}",
         f"{row.peak_mb:.0f}",
-        f"{statistics.median(a / b for a, b in zip(peer.seconds, row.seconds, strict=True)):.2f}" if peer else "",
+        f"{statistics.median(peer.seconds) / seconds:.2f}" if peer else "",
         f"{row.difference.psnr_db:.1f}" if row.difference else "",
         f"{row.difference.largest_of_255:.3f}" if row.difference else "",
     ]
@@ -268,23 +285,26 @@ def draw(tables: Sequence[Table], output: Path) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    figure, (seconds, memory) = plt.subplots(1, 2, figsize=(11, 4.5), layout="constrained")
-    for way in dict.fromkeys(row.way for table in tables for row in table.rows):
+    figure, (seconds, memory) = plt.subplots(1, 2, figsize=(13, 6.5), layout="constrained")
+    for number, way in enumerate(dict.fromkeys(row.way for table in tables for row in table.rows)):
         points = [(table.megapixels, row) for table in tables for row in table.rows if row.way == way]
         sizes, rows = zip(*points, strict=True)
         style = {
-            "marker": "o",
+            "color": f"C{number}",
+            "marker": MARKERS[number % len(MARKERS)],
+            "markersize": 7,
             "linestyle": "--" if way in WHOLE_PROCESS else "-",
-            "linewidth": 2.5 if way in OURS else 1.2,
+            "linewidth": 2.8 if way in OURS else 1.4,
         }
-        seconds.plot(
-            sizes, [statistics.median(row.seconds) for row in rows], label=WAYS[way].label.strip("*"), **style
-        )
+        medians = [statistics.median(row.seconds) for row in rows]
+        seconds.plot(sizes, medians, label=WAYS[way].label.replace("*", ""), **style)
         memory.plot(sizes, [row.peak_mb for row in rows], **style)
-    for axes, title in ((seconds, "seconds a fusion"), (memory, "peak memory, MB")):
-        axes.set(xlabel="megapixels", ylabel=title, xscale="log", yscale="log")
-        axes.grid(which="both", alpha=0.3)
-    figure.legend(loc="outside lower center", ncols=3)
+    for axes, title in ((seconds, "seconds a fusion, median"), (memory, "peak memory of the process, MB")):
+        axes.set(xlabel="megapixels", title=title, xscale="log", yscale="log")
+        axes.set_xticks([table.megapixels for table in tables], [table.size for table in tables])
+        axes.minorticks_off()
+        axes.grid(alpha=0.3)
+    figure.legend(loc="outside lower center", ncols=4)
     figure.savefig(output, dpi=120)
 
 
@@ -310,7 +330,7 @@ def main() -> None:
         for size in options.sizes:
             jobs = {way: Job(way, size, pictures, Path(scratch)) for way in options.ways}
             rounds = min(options.rounds, LARGE_ROUNDS) if float(size) > 4 else options.rounds
-            tables.append(measure(jobs, rounds))
+            tables.append(measure(jobs, rounds, tables))
             text += "\n" + markdown(tables[-1])
             if options.output:  # after each size: the largest takes the longest
                 options.output.write_text(text, encoding="utf-8")

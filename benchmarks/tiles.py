@@ -1,184 +1,220 @@
-"""How far a large scene, fused by overview and tiles, stands from the same scene fused whole.
+"""How far a large scene, fused by overviews and tiles, stands from the same fused whole, and whether tiles show.
 
-    python benchmarks/tiles.py BENCH [--task TASK] [--scenes 30] [--most-mp 12.5] [--minutes 60] [-o TABLE.md]
+    python benchmarks/tiles.py BENCH [--scenes 30] [--most-mp 12] [--most-network-mp 4] [-o TABLE.md]
 
-Pairs of BENCH that are too large to run whole as a rule are fused as users fuse them, and whole at once; by head
-`pyramid`, task as the sources decide unless given. Of a stack, each two neighbours are a pair, and so is their
-middle, half and a quarter as large: real detail at every size. Scenes are chosen at even steps of the size's
-logarithm, and taken in an order of chance until the minutes are over. Where the network is asked, one of 12
-megapixels takes 12 GB of memory whole.
+Scenes of the pair sets of BENCH, as many of each, are scaled to sizes from 1.6 megapixels up, at even steps of the
+logarithm, and fused for every task and by head `paper`, in float32, three times: as users do; with one tile as large
+as the scene; and whole at once. Ways that ask the network are scaled to less: whole, it takes a gigabyte a megapixel.
+Scaled up, pictures have little in their finest octaves; so the scenes of other sets that are large as they are follow
+in rows of their own, each for the task that is recognised.
 
-What can differ: the finest octaves take tiles with a halo as wide as they see, and no network. The rest is fused at
-the overview's size. So `exposure` and `infrared`, which ask no network, differ by rounding; `focus` leads its coarser
-octaves by the finest detail of the overview, not of the scene; `generic` has the network judge the overview.
-
-The step is that across a tile's border above the step which the picture fused whole has at the same place: the
-largest over all borders, of 255 levels. It counts a seam, and also what the overview changes anywhere. What the cut
-alone changes is the last column: the largest difference from overview and one tile as large as the scene.
+- PSNR to whole: what overviews (head `paper`: the attention of a sample) change, anywhere.
+- Step: across the borders of tiles, neighbours differ by the scene itself. Of all borders the largest difference of
+  neighbours, and the largest mean along a border, above what the picture made without tiles has at the same places,
+  of 255 levels. No seam: zero, but for rounding.
 """
 
 from __future__ import annotations
 
 import argparse
-import math
-import time
+import sys
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
+import cv2
 import numpy as np
+from numpy.typing import NDArray
 from scenes import pair_of, psnr, scenes
 
 from defusion import tiling
 from defusion.api import Fuser
 from defusion.errors import EngineError
 from defusion.imaging import Picture, from_array, read
-from defusion.model.config import BLENDINGS, TaskName
-from defusion.tiling import Overview, Size
+from defusion.model.config import BLENDINGS
+from defusion.tiling import Overview, Size, Tiles
 
-ORDINALS = {2: "half", 4: "quarter"}
+#: Sets of pairs, and the task that they are of.
+SETS = {
+    "mefb": "exposure",
+    "mfifb": "focus",
+    "nyud_synth_gt": "focus",
+    "roadscene": "infrared",
+    "tno": "infrared",
+    "vifb": "infrared",
+}
+LEAST_MP = 1.6
+
+Pixels = NDArray[np.float32]
+
+
+class Way(NamedTuple):
+    """A way to fuse, as options of `Fuser`."""
+
+    label: str
+    task: str | None = None
+    head: str | None = None
+
+    @property
+    def asks(self) -> bool:
+        """Whether the network runs at the size of the scene where that is fused whole."""
+        return self.head == "paper" or (self.task is not None and BLENDINGS[self.task].asks_network)
+
+
+WAYS = (*(Way(f"task {task}", task=task) for task in BLENDINGS), Way("head paper", head="paper"))
+
+
+class Case(NamedTuple):
+    """A pair of the bench."""
+
+    set_name: str
+    files: tuple[Path, Path]
+    megapixels: float
+
+    def pictures(self, most_mp: float) -> list[Picture]:
+        """Reads the pair, scaled to the megapixels, or to fewer."""
+        target = min(self.megapixels, most_mp)
+        return [scaled(read(file), target) for file in self.files]
 
 
 class Found(NamedTuple):
     """What a case shows."""
 
-    task: TaskName
+    megapixels: float
     psnr_db: float
-    step_of_255: float
-    cut_of_255: float
+    largest_step: float
+    mean_step: float
 
 
-def measured(fuser: Fuser, pictures: list[Picture]) -> Found:
-    """Compares a pair by overview and tiles with the pair whole."""
+def scaled(picture: Picture, megapixels: float) -> Picture:
+    factor = (megapixels * 1e6 / (picture.height * picture.width)) ** 0.5
+    if abs(factor - 1) < 1e-3:
+        return from_array(np.asarray(picture.samples))
+    size = round(picture.width * factor), round(picture.height * factor)
+    how = cv2.INTER_CUBIC if factor > 1 else cv2.INTER_AREA
+    return from_array(cv2.resize(np.asarray(picture.samples), size, interpolation=how))
+
+
+def measured(fuser: Fuser, way: Way, pictures: list[Picture]) -> Found:
+    """Compares a pair by overviews and tiles with the pair in one tile, and whole."""
     usual = tiling.WHOLE_PX, tiling.TILE_PX
-    tiled = fuser.fuse_pictures(pictures).pixels
+    as_usual = fuser.fuse_pictures(pictures).pixels
+    size = Size(*as_usual.shape[:2])
     try:
-        tiling.TILE_PX = math.inf
+        tiling.TILE_PX = max(size)
         uncut = fuser.fuse_pictures(pictures).pixels
-        tiling.WHOLE_PX = math.inf
+        tiling.WHOLE_PX = size.height * size.width
         whole = fuser.fuse_pictures(pictures).pixels
     finally:
         tiling.WHOLE_PX, tiling.TILE_PX = usual
-    cut = float(np.abs(tiled - uncut).max()) * 255
-    return Found(fuser.plan(pictures).task, psnr(tiled, whole), excess(tiled, whole), cut)
+    if way.head == "paper":
+        cut = tiling.tiles(size, fuser.engine.config.network_reach_px)
+    else:
+        finest = Overview.lacking(min(Overview.of(size).finer, tiling.MOST_FINER), size)
+        cut = finest.tiles(2 * Overview.of(size).scale if way.asks else 2 * finest.scale)
+    return Found(size.height * size.width / 1e6, psnr(as_usual, whole), *steps(as_usual, uncut, cut))
 
 
-def excess(tiled: np.ndarray, whole: np.ndarray) -> float:
-    """The largest step across a border of tiles above that of the whole picture there, of 255."""
-    cut = Overview.of(Size(*tiled.shape[:2])).tiles
-    most = 0.0
+def steps(tiled: Pixels, uncut: Pixels, cut: Tiles) -> tuple[float, float]:
+    """By how much the largest step across borders, and the largest mean along one, exceed those without tiles."""
+    largest, means = [], []
     for axis in (0, 1):
         borders = [span.core.start for span in tiling.spans(tiled.shape[axis], cut)][1:]
         if borders:
             index = np.array(borders)
             one, other = (
-                np.abs(each.take(index, axis) - each.take(index - 1, axis)).mean(2) for each in (tiled, whole)
+                np.abs(each.take(index, axis) - each.take(index - 1, axis)).mean(2) * 255 for each in (tiled, uncut)
             )
-            most = max(most, float((one - other).max()) * 255)
-    return most
+            largest.append(float(one.max() - other.max()))
+            means.append(float((one.mean(1 - axis) - other.mean(1 - axis)).max()))
+    return max(largest), max(means)
 
 
-class Case(NamedTuple):
-    """A pair, or the middle of it."""
-
-    megapixels: float
-    name: str
-    files: tuple[Path, Path]
-    part: int
-    """One so many-th of the picture's area, its middle."""
-
-    def pictures(self) -> list[Picture]:
-        """Reads the pair."""
-        return [from_array(middle(np.asarray(read(file).samples), self.part)) for file in self.files]
+def chosen(bench: Path, count: int, most_mp: float) -> list[Case]:
+    """So many pairs, the sets in turn, so that each has small and large ones."""
+    of_sets = [
+        [(name, tuple(pair_of(folder))) for folder in folders]
+        for name, folders in scenes(bench, -(-count // len(SETS)))
+        if name in SETS
+    ]
+    in_turn = [each for turn in zip(*of_sets, strict=False) for each in turn][:count]
+    sizes = np.geomspace(LEAST_MP, most_mp, len(in_turn))
+    return [Case(name, files, float(mp)) for (name, files), mp in zip(in_turn, sizes, strict=True)]
 
 
-def middle(samples: np.ndarray, part: int) -> np.ndarray:
-    high, wide = (round(side / part**0.5) for side in samples.shape[:2])
-    top, left = ((side - size) // 2 for side, size in zip(samples.shape, (high, wide), strict=False))
-    return np.ascontiguousarray(samples[top : top + high, left : left + wide])
-
-
-def cases(bench: Path, most_mp: float) -> Iterator[Case]:
+def large_ones(bench: Path, most_mp: float) -> Iterator[Case]:
+    """Pairs of other sets that are large as they are; of a stack each two neighbours."""
     for name, folders in scenes(bench):
-        for folder in folders:
-            first = read(pair_of(folder)[0])
-            whole_mp = first.height * first.width / 1e6
+        for folder in folders if name not in SETS else ():
             stack = sorted(folder.glob("frame_*"))
-            pairs = list(pairwise(stack)) if len(stack) > 2 else [tuple(pair_of(folder))]
-            for number, (one, other) in enumerate(pairs):
-                for part in (1, 2, 4):
-                    if tiling.WHOLE_PX / 1e6 < whole_mp / part <= most_mp:
-                        of_stack = f" {number}" if len(pairs) > 1 else ""
-                        of_whole = f", a {ORDINALS[part]}" if part > 1 else ""
-                        yield Case(whole_mp / part, f"{name}/{folder.name}{of_stack}{of_whole}", (one, other), part)
+            first = read(stack[0] if stack else pair_of(folder)[0])
+            megapixels = first.height * first.width / 1e6
+            if tiling.WHOLE_PX / 1e6 < megapixels <= most_mp:
+                for files in pairwise(stack or pair_of(folder)):
+                    yield Case(name, files, megapixels)
 
 
-def spread(found: list[Case], count: int) -> list[Case]:
-    """Chooses cases at even steps of the logarithm of their size."""
-    chosen: list[Case] = []
-    for target in np.geomspace(min(found).megapixels, max(found).megapixels, min(count, len(found))):
-        chosen.append(min(found, key=lambda case: abs(np.log(case.megapixels / target))))
-        found.remove(chosen[-1])
-    return chosen
+def row_of(label: str, found: list[Found]) -> str:
+    decibels = [each.psnr_db for each in found]
+    sizes = [each.megapixels for each in found]
+    cells = (
+        label,
+        len(found),
+        f"{min(sizes):.1f} to {max(sizes):.1f}",
+        f"{np.median(decibels):.1f}",
+        f"{min(decibels):.1f}",
+        f"{max(each.largest_step for each in found):.3f}",
+        f"{max(each.mean_step for each in found):.3f}",
+    )
+    return f"| {' | '.join(map(str, cells))} |"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("bench", type=Path)
-    parser.add_argument("--task", choices=BLENDINGS)
     parser.add_argument("--scenes", type=int, default=30)
-    parser.add_argument("--most-mp", type=float, default=12.5)
-    parser.add_argument("--minutes", type=float, default=60)
+    parser.add_argument("--most-mp", type=float, default=12)
+    parser.add_argument("--most-network-mp", type=float, default=4)
     parser.add_argument("-o", "--output", type=Path)
     options = parser.parse_args()
-    found = list(cases(options.bench, options.most_mp))
-    if not found:
-        parser.error(f"{options.bench} has no scene above {tiling.WHOLE_PX / 1e6} megapixels")
-    chosen = spread(found, options.scenes)
-    fuser = Fuser(precision="float32", task=options.task)
-    rows: list[tuple[Case, Found]] = []
-    left_out: list[str] = []
-    began = time.monotonic()
-    for index in np.random.default_rng(0).permutation(len(chosen)):
-        case = chosen[index]
-        if time.monotonic() - began > options.minutes * 60:
-            left_out.append(f"- Not run for want of time: {case.name}, {case.megapixels:.1f} MP")
-            continue
-        try:
-            rows.append((case, measured(fuser, case.pictures())))
-        except EngineError as error:
-            left_out.append(f"- Not run: {case.name}, {case.megapixels:.1f} MP: {error}")
-            continue
-        print(row_of(*rows[-1]), flush=True)
+    cases = chosen(options.bench, options.scenes, options.most_mp)
+    if not cases:
+        parser.error(f"{options.bench} has none of the sets {', '.join(SETS)}")
     lines = [
-        "| scene | MP | task | network | PSNR to whole, dB | step, of 255 | by the cut, of 255 |",
+        "| way | scenes | MP | PSNR to whole, dB: median | worst | largest step above that without tiles, of 255 | "
+        "largest mean step along a border above that |",
         "|---|---|---|---|---|---|---|",
     ]
-    lines += [row_of(*row) for row in sorted(rows, reverse=True)]
-    for task in BLENDINGS:
-        of_task = [each for _, each in rows if each.task == task]
-        if of_task:
-            median, largest = np.median([each.psnr_db for each in of_task]), max(each.step_of_255 for each in of_task)
-            lines.append(f"| {task}: median, largest step | | | | {median:.1f} | {largest:.2f} | |")
+    left_out: list[str] = []
+
+    def measure(fuser: Fuser, way: Way, case: Case, most_mp: float) -> Iterator[Found]:
+        try:
+            yield measured(fuser, way, case.pictures(most_mp))
+        except EngineError as error:
+            left_out.append(f"- Not run: {way.label}, {case.files[0].parent.name}: {error}")
+
+    for way in WAYS:
+        fuser = Fuser(task=way.task, head=way.head, precision="float32")
+        most_mp = options.most_network_mp if way.asks else options.most_mp
+        by_case = [(case, list(measure(fuser, way, case, most_mp))) for case in cases]
+        lines.append(row_of(way.label, [each for _, found in by_case for each in found]))
+        own = [each for case, found in by_case if SETS[case.set_name] == way.task for each in found]
+        if own:
+            lines.append(row_of(f"{way.label}, scenes of its kind", own))
+        print("\n".join(lines[-2:]), file=sys.stderr, flush=True)
+    fuser, large = Fuser(precision="float32"), list(large_ones(options.bench, options.most_mp))
+    by_task: dict[str, list[Found]] = {}
+    for case in large:
+        task = fuser.plan(case.pictures(options.most_mp)).task
+        way = Way(f"task {task}", task=task)
+        if not way.asks:
+            by_task.setdefault(way.label, []).extend(measure(fuser, way, case, options.most_mp))
+    lines += [row_of(f"{label}, large as they are", found) for label, found in by_task.items() if found]
     text = "\n".join([*lines, *([""] if left_out else []), *left_out])
     print(text)
     if options.output:
         options.output.write_text(text + "\n", encoding="utf-8")
-
-
-def row_of(case: Case, found: Found) -> str:
-    asked = "asked" if BLENDINGS[found.task].verdict else "not asked"
-    cells = (
-        case.name,
-        f"{case.megapixels:.2f}",
-        found.task,
-        asked,
-        f"{found.psnr_db:.1f}",
-        f"{found.step_of_255:.2f}",
-        f"{found.cut_of_255:.2f}",
-    )
-    return f"| {' | '.join(cells)} |"
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,10 +12,12 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 from skimage import data
+from tifffile import imwrite
 
 import defusion
-from defusion import EngineError, Fuser, ImageError, WeightsError
-from defusion.imaging import luminance
+from defusion import EngineError, Fuser, ImageError, WeightsError, tiling
+from defusion.api import frames_of
+from defusion.imaging import luminance, tiff
 from defusion.task import TASKS
 
 
@@ -165,7 +168,7 @@ def test_nan_is_refused_with_its_count(fuser: Fuser, scene: NDArray[np.uint8]) -
 @pytest.mark.parametrize(
     ("needed", "work"),
     [
-        (13, lambda fuser, scene: fuser.fuse([scene] * 3)),
+        (14, lambda fuser, scene: fuser.fuse([scene] * 3)),
         (44, lambda fuser, scene: fuser.decompose(scene, scene)),
     ],
     ids=["no network", "network"],
@@ -212,3 +215,39 @@ def test_fusing_needs_no_torch() -> None:
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert shown.strip() == "(40, 48, 3)"
+
+
+@pytest.mark.parametrize("grey", [False, True])
+def test_a_large_file_is_never_decoded_whole_and_each_piece_a_few_times(
+    tmp_path: Path, grey: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sixteenth of a large picture: tiles, halos and what is kept are in proportion."""
+    monkeypatch.setattr(tiff, "_KEPT_ROWS", 384)
+    monkeypatch.setattr(tiff, "_AT_ONCE_BYTES", 2**20)
+    monkeypatch.setattr(tiling, "TILE_PX", 128)
+    scene = np.tile(data.astronaut(), (5, 2, 1))[:, :1000]
+    sources = [scene[..., 0] if grey else scene // 2, 255 - scene if grey else scene]
+    paths = [tmp_path / "a.tif", tmp_path / "b.tif"]
+    for path, source in zip(paths, sources, strict=True):
+        imwrite(path, source, tile=(128, 128), compression="zlib")
+    decoded: Counter[tuple[int, int]] = Counter()
+    layout = tiff._layout
+
+    def counting(page: object) -> tuple[object, ...]:
+        high, wide, places, decode = layout(page)
+
+        def count(content: bytes, number: int) -> np.ndarray:
+            decoded[id(page), number] += 1
+            return decode(content, number)
+
+        return high, wide, places, count
+
+    monkeypatch.setattr(tiff, "_layout", counting)
+    fused = Fuser().fusing(frames_of(paths))
+    assert fused.plan.task == ("infrared" if grey else "exposure")
+    rows = [len(band) for band in fused.bands]
+    assert sum(rows) == len(scene)
+    assert len(decoded) == 2 * 20 * 8
+    # To see what the sources are, for the overview, for the tiles, and for colour.
+    assert max(decoded.values()) <= 6
+    assert sum(decoded.values()) / len(decoded) <= 5

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ import pytest
 from skimage import data
 
 from defusion import Fuser, tiling
-from defusion.imaging import from_array, write
+from defusion.imaging import Picture, from_array, write
 from defusion.model.config import BLENDINGS, Blending
 from defusion.progress import fusing_bar
 from defusion.scene import Frame
@@ -55,10 +56,26 @@ def test_a_stack_tells_frames_and_rows(
 ) -> None:
     monkeypatch.setitem(BLENDINGS, "exposure", Blending(verdict=verdict))
     told = reported(Fuser(head=head), 3)
-    rows = [each.rows for each in told]
-    assert rows == [200 * (done + 1) for done in range(3 * looks)]
-    assert {(each.of_rows, each.frames) for each in told} == {(looks * 3 * 200, 3)}
-    assert [each.frame for each in told] == [1, 2, 3] * looks
+    assert told[:4] == [Progress(0, 0, number, 3) for number in (1, 1, 2, 3)]  # looked at; the first leads
+    worked = told[4:]
+    of_rows = looks * 3 * 200
+    assert worked[0] == Progress(0, of_rows, 1, 3)
+    assert worked[-1] == Progress(of_rows, of_rows, 3, 3)
+    rows = [each.rows for each in worked]
+    assert rows == sorted(rows)
+    assert {200 * done for done in range(3 * looks + 1)} < set(rows)  # and bands of frames
+
+
+def test_a_stack_is_told_before_a_frame_is_opened() -> None:
+    told: list[Progress] = []
+
+    def opened(number: int) -> Picture:
+        assert told[-1].frame >= number
+        return from_array(SCENE // number)
+
+    several = [Frame(f"frame {number}", partial(opened, number)) for number in (2, 3, 4)]
+    Fuser().fusing([Frame("frame 1", partial(opened, 1)), *several], told.append).picture()
+    assert told[0] == Progress(0, 0, 1, 4)
 
 
 def test_a_picture_that_runs_whole_is_told_once_when_it_is_done() -> None:
@@ -78,6 +95,14 @@ def test_a_terminal_gets_a_bar(capsys: pytest.CaptureFixture[str]) -> None:
         report(Progress(0, 2000, 1, 5))
         report(Progress(600, 2000, 3, 5))
     assert "frame 3 of 5, 600 of 2000 rows" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("terminal")
+def test_a_stack_that_is_looked_at_gets_a_bar(capsys: pytest.CaptureFixture[str]) -> None:
+    with fusing_bar(wanted=True) as report:
+        assert report is not None
+        report(Progress(0, 0, 2, 5))
+    assert "looking at frame 2 of 5" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("terminal")

@@ -113,7 +113,7 @@ def test_tiles_make_nearly_the_picture_of_the_whole(fuser: Fuser, monkeypatch: p
 
 #: Ways to blend by everything that counts, whatever the figures are that ours are blended by.
 BLENDS: dict[TaskName, Blending] = {
-    "exposure": Blending(detail=0.8, tone=2.0, rest=0.7, verdict=0.0),
+    "exposure": Blending(detail=0.8, tone=2.0, rest=0.7, rest_detail=0.3, verdict=0.0),
     "focus": Blending(detail=1.3, finest=1.1, verdict=0.7),
     "generic": Blending(),
 }
@@ -165,6 +165,50 @@ def test_tiles_make_the_stack_of_one_giant_tile(
             made.append(fused(engine, frames, task))
     assert made[0].shape == (1, 3, height, width)
     assert np.abs(made[0] - made[1]).max() <= 1e-5
+
+
+@pytest.mark.parametrize("task", BLENDS)
+@pytest.mark.usefixtures("tiny", "blends")
+def test_slabs_make_the_stack_of_one(
+    small_weights: WeightsFile, task: TaskName, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine, frames, size = load_engine(small_weights), random_stack(3, 203, 61), Size(203, 61)
+    for module in (stack, tiling):
+        monkeypatch.setattr(module, "TILE_PX", 48)
+
+    def by_detail() -> Planes:
+        bands = stack.fuse_by_detail(engine, lambda: map(view, frames), len(frames), size)
+        return np.concatenate([band.planes[0] for band in bands], 2)
+
+    one = fused(engine, frames, task), by_detail()
+    monkeypatch.setattr(stack, "SLAB_PX", 48 * 61)
+    assert len(stack._slabs(size, 16, 8)) == 5
+    for made, expected in zip((fused(engine, frames, task), by_detail()), one, strict=True):
+        assert made.shape == expected.shape == (1, 3, *size)
+        assert np.abs(made - expected).max() <= 1e-5
+
+
+@pytest.mark.usefixtures("tiny", "blends")
+def test_sums_are_those_of_a_slab(small_weights: WeightsFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = load_engine(small_weights)
+    for module in (stack, tiling):
+        monkeypatch.setattr(module, "TILE_PX", 64)
+
+    def most_bytes(height: int) -> int:
+        (frame,), size = random_stack(1, height, 96), Size(height, 96)
+        tracemalloc.start()
+        for _ in stack.fuse(engine, lambda: [view(frame)] * 2, 2, size, "exposure"):
+            pass
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return peak
+
+    most_bytes(200)  # compiles the graphs
+    monkeypatch.setattr(stack, "SLAB_PX", 128 * 96)
+    low, high = most_bytes(512), most_bytes(1536)
+    assert high < 1.3 * low
+    monkeypatch.setattr(stack, "SLAB_PX", 10**9)
+    assert most_bytes(1536) > 2 * high
 
 
 @pytest.mark.usefixtures("tiny", "blends")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import tracemalloc
 from collections import Counter
 from collections.abc import Iterator
 from itertools import repeat
@@ -146,6 +147,27 @@ def test_three_octaves_in_tiles_blend_as_one_giant_tile_does(engine: Engine, mon
     monkeypatch.setattr(tiling, "OVERVIEW_PX", 1000)
     assert Overview.of(Size(151, 331)).finer == 3
     assert apart(engine, *sources(151, 331), "focus", 64) <= 1e-5
+
+
+@pytest.mark.parametrize("task", BLENDS)
+@pytest.mark.parametrize(("height", "width"), [(147, 201), (61, 203)])
+@pytest.mark.usefixtures("tiny")
+def test_overviews_of_overviews_blend_as_one_giant_tile_does(
+    engine: Engine, task: TaskName, height: int, width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tiling, "OVERVIEW_PX", 1000)
+    monkeypatch.setattr(tiling, "MOST_FINER", 1)
+    watched = Watched(engine)
+    assert apart(watched, *sources(height, width), task, 64) <= 1e-5
+    assert watched.asked["judge"] == (2 if BLENDS[task].asks_network else 0)
+
+
+@pytest.mark.usefixtures("tiny")
+def test_overviews_of_overviews_are_close_to_one_overview(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    a, b = sources(147, 201)
+    one = fused(engine, a, b, "exposure")
+    monkeypatch.setattr(tiling, "MOST_FINER", 1)
+    assert np.abs(fused(engine, a, b, "exposure") - one).max() <= 1e-5  # each octave is weighed by itself
 
 
 @pytest.mark.parametrize("task", BLENDS)
@@ -311,6 +333,7 @@ def test_a_fuser_takes_tiles_for_large_pictures(monkeypatch: pytest.MonkeyPatch)
 @given(height=st.integers(1, 12_000), width=st.integers(1, 12_000))
 def test_an_overview_is_the_whole_or_the_largest_that_is_small_enough(height: int, width: int) -> None:
     size, finer = overview = Overview.of(Size(height, width))
+    assert overview == Overview.lacking(finer, Size(height, width))
     assert size == (-(-height // overview.scale), -(-width // overview.scale))
     assert overview.scale == 2**finer
     if height * width <= tiling.WHOLE_PX:
@@ -343,20 +366,40 @@ def test_pixels_of_an_overview_are_the_means_of_those_they_stand_for(height: int
 
 
 @pytest.mark.parametrize("network", [None, "judges"])
-def test_memory_needed_is_that_of_the_overview(network: NetworkWork | None) -> None:
+def test_memory_needed_is_that_of_the_overview_and_of_two_bands(network: NetworkWork | None) -> None:
     config = CONFIGS["small"]
-    whole, large, huge = (tiling.needed_bytes(config, Size(side, side), network) for side in (1200, 1300, 20_000))
+    whole, large, wide = (
+        tiling.needed_bytes(config, Size(height, width), network)
+        for height, width in ((1200, 1200), (1300, 1300), (650, 2600))
+    )
     assert whole > large
-    assert max(large, huge) <= whole * tiling.OVERVIEW_PX / 1200**2
+    assert wide - large == pytest.approx(2 * 12 * tiling.TILE_PX * 1300, rel=0.05)
+    gigapixel = tiling.needed_bytes(config, Size(25_000, 40_000), None)
+    assert gigapixel < 1.5e9
+
+
+def test_bands_are_made_without_a_copy_of_them() -> None:
+    size = Size(256, 20_000)
+    tracemalloc.start()
+    for band in tiling.bands(
+        lambda tile: [tile], [view(np.zeros((1, 3, *size), np.float32))], size, tiling.tiles(size, 8)
+    ):
+        assert band.planes[0].shape == (1, 3, 256, 20_000)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2.5 * 12 * size.height * size.width  # that of the view, and one band
 
 
 def test_memory_to_paint_is_that_of_a_tile_and_its_halo() -> None:
     config = CONFIGS["released"]
-    whole, large, huge = (tiling.needed_bytes(config, Size(side, side), "paints") for side in (1200, 1300, 20_000))
-    assert large == huge
-    assert large / whole == pytest.approx((tiling.TILE_PX + 2 * config.network_reach_px) ** 2 / 1200**2)
-    assert tiling.needed_bytes(config, Size(1200, 1200), "judges") == whole
-    assert tiling.needed_bytes(config, Size(1200, 1200), None) < whole / 2
+    whole, large, high = (
+        tiling.needed_bytes(config, Size(height, 1300), "paints") for height in (1100, 1300, 400_000)
+    )
+    assert large == high
+    bands = 2 * 12 * tiling.TILE_PX * 1300
+    assert (large - bands) / whole == pytest.approx((tiling.TILE_PX + 2 * config.network_reach_px) ** 2 / 1100 / 1300)
+    assert tiling.needed_bytes(config, Size(1100, 1300), "judges") == whole
+    assert tiling.needed_bytes(config, Size(1100, 1300), None) < whole / 2
 
 
 @pytest.mark.parametrize(("height", "width"), [(300, 400), (5, 9000), (900, 250)])

@@ -161,7 +161,7 @@ class Fuser:
 
         Args:
             frames: Two or more, of one size.
-            report: Is told how far the work has come, while bands are taken.
+            report: Is told how far the work has come: of a stack from the first frame that is looked at on.
 
         Raises:
             ImageError: Fewer than two frames, one that cannot be read, or they differ in size.
@@ -170,18 +170,18 @@ class Fuser:
             raise ImageError(f"{len(frames)} source came, fusion needs at least two pictures of one scene.")
         if len(frames) == 2:
             frames = [frame.kept() for frame in frames]
-        scene = Scene(frames, self._palette)
+        scene = Scene(frames, self._palette, report if len(frames) > 2 else None)
         plan = self._plan(scene.glances)
         size = scene.form.size
-        self._check_memory(size, plan)
+        self._check_memory(size, plan, 0 if len(frames) == 2 else stack.sums_bytes(size))
         if len(frames) == 2:
             made = _reported(self._pair(scene, plan), size, report)
         elif plan.head == "detail":
             made = stack.fuse_by_detail(self.engine, scene.views, len(frames), size, report)
         else:
             made = stack.fuse(self.engine, scene.views, len(frames), size, plan.task, report)
-        bands = (scene.painted(band, band.planes[0], keep_chroma=True) for band in made)
-        return Fused(plan, scene.form, bands, scene.notes)
+        painted = (rows for band in made for _, rows in scene.painted(band, band.planes[0], keep_chroma=True))
+        return Fused(plan, scene.form, painted, scene.notes)
 
     def decompose_pictures(self, a: Picture, b: Picture) -> PartPictures:
         """Decomposes two pictures of one size; all parts have the profile and EXIF of the first."""
@@ -201,9 +201,11 @@ class Fuser:
         a, b = scene.views()
         for band in tiling.parts(self.engine, a, b, size):
             for part, planes in zip(parts, band.planes, strict=False):  # the last part is the fused picture
-                part[band.rows] = quantised(scene.painted(band, planes, keep_chroma=False), depth)
+                for rows, pixels in scene.painted(band, planes, keep_chroma=False):
+                    part[rows] = quantised(pixels, depth)
         for band in self._pair(scene, plan):
-            parts[-1][band.rows] = quantised(scene.painted(band, band.planes[0], keep_chroma=True), depth)
+            for rows, pixels in scene.painted(band, band.planes[0], keep_chroma=True):
+                parts[-1][rows] = quantised(pixels, depth)
         pictures = PartPictures(*(Picture(part, icc, exif) for part in parts))
         return Decomposed(plan, scene.form, pictures, scene.notes)
 
@@ -212,10 +214,10 @@ class Fuser:
             return tiling.fuse(self.engine, *scene.pair(), scene.form.size, plan.task)
         return tiling.paint(self.engine, *scene.pair(), scene.form.size, plan.head)
 
-    def _check_memory(self, size: Size, plan: Plan) -> None:
+    def _check_memory(self, size: Size, plan: Plan, of_stack: int = 0) -> None:
         judges = plan.head == "pyramid" and BLENDINGS[plan.task].asks_network
         network: NetworkWork | None = "paints" if plan.head == "paper" else "judges" if judges else None
-        needed, free = tiling.needed_bytes(self.engine.config, size, network), free_bytes()
+        needed, free = tiling.needed_bytes(self.engine.config, size, network) + of_stack, free_bytes()
         if self.engine.device == "cpu" and needed > free:
             raise EngineError(
                 f"fusing takes about {needed // 10**6} MB of memory at once and {free // 10**6} MB are free; "

@@ -571,6 +571,8 @@ def main() -> None:
     except Exception as error:
         if debug:
             raise
+        if "can't start new thread" in str(error):  # there is no memory for its stack
+            _fail(f"there is too little memory ({error}); close other programs, or use a machine with more", 2)
         _fail(f"unexpected {type(error).__name__}: {error}; run `defusion --debug ...` for the traceback", 1)
 
 

@@ -27,8 +27,9 @@ def fusing_bar(wanted: bool) -> Iterator[Report | None]:
     task = bar.add_task("", total=None)
 
     def report(progress: FusingProgress) -> None:
-        bar.update(task, completed=progress.rows, total=progress.of_rows, description=_described(progress))
-        if progress.rows < progress.of_rows:
+        # A bar of no known end moves to and fro.
+        bar.update(task, completed=progress.rows, total=progress.of_rows or None, description=_described(progress))
+        if progress.rows < progress.of_rows or not progress.of_rows:
             bar.start()
 
     try:
@@ -38,5 +39,7 @@ def fusing_bar(wanted: bool) -> Iterator[Report | None]:
 
 
 def _described(progress: FusingProgress) -> str:
+    if not progress.of_rows:
+        return f"looking at frame {progress.frame} of {progress.frames}"
     rows = f"{progress.rows} of {progress.of_rows} rows"
     return rows if progress.frames == 1 else f"frame {progress.frame} of {progress.frames}, {rows}"

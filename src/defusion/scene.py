@@ -21,10 +21,10 @@ from defusion.imaging import (
     recognised_palette,
     with_luminance,
 )
-from defusion.imaging.picture import DEPTHS, Depth
+from defusion.imaging.picture import DEPTHS, Depth, bands
 from defusion.runtime import Planes
 from defusion.task import Glance, glance
-from defusion.tiling import Band, Size, View
+from defusion.tiling import Band, Progress, Report, Size, View
 
 Pixels = NDArray[np.float32]
 
@@ -78,17 +78,23 @@ class Scene:
     Args:
         frames: Two or more; each is opened once, to see what it is.
         palette: The false colour that one frame is in, one of `PALETTES`; "auto" recognises it, "none" leaves it.
+        report: Is told which frame is looked at.
 
     Raises:
         ImageError: A frame cannot be read, or its size differs from the first's.
     """
 
-    def __init__(self, frames: Sequence[Frame], palette: str = "auto") -> None:
-        first = frames[0].open()
+    def __init__(self, frames: Sequence[Frame], palette: str = "auto", report: Report | None = None) -> None:
+        def opened(number: int) -> Frame:
+            if report is not None:
+                report(Progress(0, 0, number + 1, len(frames)))
+            return frames[number]
+
+        first = opened(0).open()
         self.frames = list(frames)
         self._first, self._first_name = replace(first, samples=first.samples[:1, :1]), frames[0].name
         size = Size(first.height, first.width)
-        seen = [self._see(frame, size, palette) for frame in frames]
+        seen = [self._see(opened(number), size, palette) for number in range(len(frames))]
         painted = [index for index, each in enumerate(seen) if each.palette is not None]
         # Of several that are recognised none is taken; a palette that was named goes to the nearest frame.
         if len(painted) == 1 or palette not in ("auto", "none"):
@@ -115,14 +121,19 @@ class Scene:
         dark, bright = ((float(each.tones.mean()), each.tones.tobytes()) for each in self.glances)
         return (first, second) if dark <= bright else (second, first)
 
-    def painted(self, band: Band, planes: Planes, *, keep_chroma: bool) -> Pixels:
-        """Makes pixels of planes [1, 3, h, W]: [h, W, C] in [0, 1].
+    def painted(self, band: Band, planes: Planes, *, keep_chroma: bool) -> Iterator[tuple[slice, Pixels]]:
+        """Makes pixels of planes [1, 3, h, W]: [h, W, C] in [0, 1], some rows of the scene at a time.
 
         Where one frame alone has colour, the fused picture keeps its chroma.
         """
-        pixels: Pixels = np.clip(planes[0].transpose(1, 2, 0), 0, 1)
+        for part in bands(*planes.shape[2:]):
+            rows = slice(band.rows.start + part.start, band.rows.start + part.stop)
+            yield rows, self._painted(rows, planes[0, :, part], keep_chroma)
+
+    def _painted(self, rows: slice, planes: Planes, keep_chroma: bool) -> Pixels:
+        pixels: Pixels = np.clip(planes.transpose(1, 2, 0), 0, 1)
         if self._visible is not None and keep_chroma:
-            visible = self._visible_picture.region(band.rows, slice(None))
+            visible = self._visible_picture.region(rows, slice(None))
             return with_luminance(visible, luminance(pixels))
         if self._colourless:
             pixels = np.repeat(pixels.mean(2, keepdims=True), self.form.channels, axis=2)

@@ -2,7 +2,9 @@
 
 Head `pyramid` blends octaves of detail, each by weights of its own. So a large scene is fused whole at a smaller
 size, network and all, which settles everything but the finest octaves; those take a few pixels' surroundings and the
-overview's verdict, so that tiles with a halo of that width are what the whole would be, by construction.
+overview's verdict, so that tiles with a halo of that width are what the whole would be, by construction. How far an
+octave sees doubles with each; so a scene that lacks more than a few in its overview has an overview between, which
+is fused in the same way.
 
 Head `paper` and the parts are painted by the network at full size. Split attention weighs branches by their average
 over the plane, so a tile on its own would be weighed unlike its neighbour, and their seam would show. There a sample
@@ -38,6 +40,10 @@ WHOLE_PX = 1_500_000
 #: The overview of a larger one has at most so many.
 OVERVIEW_PX = 750_000
 
+#: Octaves of a pair that an overview lacks at most. At six, as of a gigapixel, tiles would be nine times as large as
+#: their cores.
+MOST_FINER = 3
+
 #: Largest side of a tile, without its halo.
 TILE_PX = 512
 
@@ -47,6 +53,9 @@ BYTES_PER_CHANNEL = 30
 
 #: The same of a head that asks no network, for each pixel: 291 were taken.
 HEAD_BYTES = 300
+
+#: A pixel of planes: three floats.
+_PIXEL_BYTES = 12
 
 #: Side of a square of as many pixels as the sample has, from which tiles of head `paper` have their attention.
 SAMPLE_PX = 768
@@ -83,6 +92,7 @@ class Progress(NamedTuple):
     rows: int
     """Rows that are worked through: those of a stack once for each time that a frame is opened."""
     of_rows: int
+    """0 while the frames of a stack are looked at first, one after the other."""
     frame: int = 1
     """The one that was worked on last, from 1."""
     frames: int = 1
@@ -112,22 +122,28 @@ def tiles(size: Size, reach_px: int, multiple: int = SIZE_MULTIPLE) -> Tiles:
 def needed_bytes(config: NetworkConfig, size: Size, network: NetworkWork | None) -> int:
     """Returns about how much memory fusing a scene takes at once: for the whole, a tile, or its overview.
 
+    Beside that, a scene in tiles has two bands of its result, and its first overview of both sources and the result.
+
     Args:
         config: Of the network.
         size: Of the scene.
         network: What it is asked for; None where it is not asked.
     """
-    small = Overview.of(size).size
+    in_tiles = size.height * size.width > WHOLE_PX
+    small, finer = Overview.of(size)
+    first = Overview.lacking(min(finer, MOST_FINER), size).size
     seen_px = small.height * small.width
-    if network is None:
-        return HEAD_BYTES * seen_px
-    if network == "paints" and size.height * size.width > WHOLE_PX:
-        seen_px = (TILE_PX + 2 * config.network_reach_px) ** 2
-    return BYTES_PER_CHANNEL * (config.stem + config.encoder[0].width) * seen_px
+    held = 2 * _PIXEL_BYTES * min(TILE_PX, size.height) * size.width if in_tiles else 0
+    if network == "paints" and in_tiles:
+        seen_px = math.prod(min(TILE_PX + 2 * config.network_reach_px, side) for side in size)
+    elif in_tiles:
+        held += 3 * _PIXEL_BYTES * first.height * first.width
+    channels = config.stem + config.encoder[0].width
+    return (HEAD_BYTES if network is None else BYTES_PER_CHANNEL * channels) * seen_px + held
 
 
 class Overview(NamedTuple):
-    """A scene at a size at which it is fused whole."""
+    """A scene at a smaller size, at which it is fused first."""
 
     size: Size
     finer: int
@@ -136,21 +152,24 @@ class Overview(NamedTuple):
     @classmethod
     def of(cls, size: Size) -> Overview:
         """Returns the overview of a scene: itself, up to `WHOLE_PX`."""
-        finer, small = 0, size
-        while small.height * small.width > (OVERVIEW_PX if finer else WHOLE_PX):
-            finer += 1
-            small = Size(-(-size.height >> finer), -(-size.width >> finer))
-        return cls(small, finer)
+        overview = cls(size, 0)
+        while overview.size.height * overview.size.width > (OVERVIEW_PX if overview.finer else WHOLE_PX):
+            overview = cls.lacking(overview.finer + 1, size)
+        return overview
+
+    @classmethod
+    def lacking(cls, finer: int, size: Size) -> Overview:
+        """Returns a scene without so many of its finest octaves."""
+        return cls(Size(*(-(-side >> finer) for side in size)), finer)
 
     @property
     def scale(self) -> int:
         """How many pixels of the scene are one of the overview."""
         return 1 << self.finer
 
-    @property
-    def tiles(self) -> Tiles:
-        """How the scene is cut for the octaves that the overview lacks."""
-        return Tiles(octaves_reach_px(self.finer), 2 * self.scale, TILE_PX)
+    def tiles(self, multiple: int) -> Tiles:
+        """How the scene is cut for the octaves that the overview lacks; a tile has to begin at a multiple."""
+        return Tiles(octaves_reach_px(self.finer), multiple, TILE_PX)
 
     def planes(self, view: View, size: Size) -> Planes:
         """Makes the overview of a view of the scene, [1, 3, h, w]: pixels are the means of those they stand for."""
@@ -159,26 +178,57 @@ class Overview(NamedTuple):
             return [_reduced(tile, self.scale)]
 
         if self.finer == 0:
-            return view(slice(0, size.height), slice(0, size.width))
+            return view(*everything(size))
         made = bands(make, [view], size, Tiles(0, 2 * self.scale, TILE_PX), scales=(self.scale,))
-        return np.concatenate([band.planes[0] for band in made], 2)
+        return joined(made, self.size, self.scale)
+
+
+class Judged(NamedTuple):
+    """What a verdict on sources is read off, and how large it is beside a scene."""
+
+    planes: Planes
+    """[S, 2, h, w]"""
+    scale: int
+    """How many pixels of the scene are one of it."""
+
+    def of_finer(self, overview: Overview, size: Size, task: TaskName) -> Judged:
+        """The same for the scene that this is of the overview of."""
+        if BLENDINGS[task].asks_network:
+            return Judged(self.planes, self.scale * overview.scale)
+        # Nobody reads it, so tiles need not begin where a pixel of it does.
+        scale = 2 * overview.scale
+        shape = (*self.planes.shape[:2], *(-(-side // scale) for side in size))
+        return Judged(np.zeros(shape, np.float32), scale)
+
+    def view(self) -> View:
+        """Gives it by rows and columns of the scene."""
+        return smaller(self.planes, self.scale)
 
 
 def fuse(engine: Engine, a: View, b: View, size: Size, task: TaskName) -> Iterator[Band]:
     """Fuses one pair by head `pyramid`, band by band."""
-    overview = Overview.of(size)
+    # A generator of its own, so that nothing is worked on before the first band is asked for.
+    yield from _fused(engine, a, b, size, task, Overview.of(size).finer)[0]
+
+
+def _fused(engine: Engine, a: View, b: View, size: Size, task: TaskName, finer: int) -> tuple[Iterator[Band], Judged]:
+    """Fuses a scene from which so many octaves have to be taken away before it is fused whole."""
+    overview = Overview.lacking(min(finer, MOST_FINER), size)
     of_a, of_b = (overview.planes(view, size) for view in (a, b))
-    judged = verdict_of(engine, of_a, of_b, task)
-    fused = engine.blend(of_a, of_b, judged, task, octaves_of(*overview.size, BLENDINGS[task]), 2)
     if overview.finer == 0:
-        yield Band(slice(0, size.height), [fused])
-        return
-    scale = overview.scale
+        judged = Judged(verdict_of(engine, of_a, of_b, task), 2)
+        fused = engine.blend(of_a, of_b, judged.planes, task, octaves_of(*size, BLENDINGS[task]), judged.scale)
+        return iter([Band(slice(0, size.height), [fused])]), judged
+    coarser = finer - overview.finer
+    of_small, judged_small = _fused(engine, smaller(of_a, 1), smaller(of_b, 1), overview.size, task, coarser)
+    rest = joined(of_small, overview.size)
+    judged = judged_small.of_finer(overview, size, task)
 
     def make(tile_a: Planes, tile_b: Planes, rest: Planes, of_judged: Planes) -> Sequence[Planes]:
-        return [engine.blend(tile_a, tile_b, of_judged, task, overview.finer, 2 * scale, rest)]
+        return [engine.blend(tile_a, tile_b, of_judged, task, overview.finer, judged.scale, rest)]
 
-    yield from bands(make, [a, b, smaller(fused, scale), smaller(judged, 2 * scale)], size, overview.tiles)
+    views = [a, b, smaller(rest, overview.scale), judged.view()]
+    return bands(make, views, size, overview.tiles(judged.scale)), judged
 
 
 def verdict_of(engine: Engine, a: Planes, b: Planes, task: TaskName) -> Planes:
@@ -243,8 +293,28 @@ def bands(
     places = list(product(rows, columns))
     made = in_order(tile, places) if len(places) > 1 else map(tile, places)
     for down in rows:
-        of_band = [next(made) for _ in columns]
-        yield Band(down.core, [np.concatenate(planes, 3) for planes in zip(*of_band, strict=True)])
+        band: list[Planes] = []
+        for across in columns:
+            # Each part is put in its place as it comes: a list of them and the band would be twice the memory.
+            for number, part in enumerate(next(made)):
+                scale = scales[number] if scales else 1
+                if len(band) == number:
+                    band.append(np.empty((*part.shape[:3], -(-size.width // scale)), np.float32))
+                band[number][..., scaled(across.core, scale)] = part
+        yield Band(down.core, band)
+
+
+def joined(made: Iterable[Band], size: Size, scale: int = 1) -> Planes:
+    """Makes the one picture that bands are of, [1, 3, h, w]; `scale` pixels of the scene are one of it."""
+    planes = np.empty((1, 3, *size), np.float32)
+    for band in made:
+        planes[:, :, scaled(band.rows, scale)] = band.planes[0]
+    return planes
+
+
+def everything(size: Size) -> tuple[slice, slice]:
+    """The rows and columns of all of a scene."""
+    return slice(0, size.height), slice(0, size.width)
 
 
 def smaller(planes: Planes, scale: int) -> View:
@@ -319,7 +389,7 @@ def sample(view: View, size: Size) -> Planes:
     pixels is sharp at a tenth of the size. A scene of fewer pixels than the sample is given as it is.
     """
     if size.height * size.width <= SAMPLE_PX**2:
-        return view(slice(0, size.height), slice(0, size.width))
+        return view(*everything(size))
     scale = SAMPLE_PX / math.sqrt(size.height * size.width)
     rows, columns = (_windows(length_px, scale) for length_px in size)
     return np.concatenate([np.concatenate([view(down, across) for across in columns], 3) for down in rows], 2)

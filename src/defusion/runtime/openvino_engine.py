@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -147,10 +148,10 @@ class OpenVinoEngine:
         """Returns this thread's own request for a graph, compiled at its first use."""
         requests: dict[Graph, Any] = self._requests.__dict__.setdefault("of_graph", {})
         if graph not in requests:
-            with self._lock:
+            with _telling_memory(), self._lock:
                 if graph not in self._compiled:
                     self._compiled[graph] = self._compile(graph)
-            requests[graph] = self._compiled[graph].create_infer_request()
+                requests[graph] = self._compiled[graph].create_infer_request()
         return requests[graph]
 
     def _forget(self, graph: Graph) -> None:
@@ -193,15 +194,23 @@ def _fingerprint(model: Any) -> str:
 def _run(request: Any, inputs: Planesets) -> dict[str, Planes]:
     """Runs a request on those of the inputs that it takes."""
     taken = {node.any_name: inputs[node.any_name] for node in request.model_inputs}
-    try:
+    with _telling_memory():
         results = request.infer(taken, share_inputs=True)
+    return {output.any_name: value for output, value in results.items()}
+
+
+@contextmanager
+def _telling_memory() -> Iterator[None]:
+    """Turns OpenVINO's word that memory is short into ours."""
+    try:
+        yield
     except RuntimeError as error:
-        if "alloc" not in str(error):
+        # The second is what a thread says for whose stack there is no memory.
+        if not any(word in str(error) for word in ("alloc", "Resource temporarily unavailable")):
             raise
         raise EngineError(
             "there is too little memory for the network; close other programs, or use a machine with more"
         ) from error
-    return {output.any_name: value for output, value in results.items()}
 
 
 def _pairs(a: Planes, b: Planes) -> list[Planes]:
