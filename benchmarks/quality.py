@@ -16,6 +16,7 @@ PSNR is 10 log10(1 / MSE) over all pixels and channels of a picture in [0, 1], t
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -53,30 +54,47 @@ def on_single_pictures(fuser: Fuser, bench: Path) -> list[tuple[str, str]]:
     """Measures what takes one picture; (what is measured, value)."""
     scenes = sorted(scene for scene in bench.glob("*/*") if scene.is_dir())
     chosen = [scenes[i] for i in np.linspace(0, len(scenes) - 1, PICTURES).astype(int)]
-    generator = torch.Generator().manual_seed(0)
-    pretext = Pretext()
-    identical: list[float] = []
-    masked: dict[str, list[float]] = {}
-    errors: dict[str, list[float]] = {}
-    for scene in chosen:
-        picture = read(pair_of(scene)[0])
-        identical.append(psnr(fuser.fuse_pictures([picture, picture]).pixels, picture.pixels))
-        high, wide = (min(side, CROP_PX) // 8 * 8 for side in picture.pixels.shape[:2])
-        top, left = ((side - size) // 2 for side, size in zip(picture.pixels.shape, (high, wide), strict=False))
-        crop = picture.pixels[top : top + high, left : left + wide].transpose(2, 0, 1)[None]
-        batch = pretext(torch.from_numpy(np.ascontiguousarray(crop)), generator=generator)
-        a, b = (source.numpy() for source in batch.sources)
-        parts = zip(fuser.engine.decompose(a, b), (batch.common, *batch.uniques), PARTS, strict=True)
-        for part, target, name in parts:
-            errors.setdefault(name, []).append(float(np.abs(part - target.numpy()).mean()))
-        for way, fused in fused_by_network(fuser.engine, a, b).items():
-            masked.setdefault(way, []).append(psnr(np.clip(fused, 0, 1), crop))
-            errors.setdefault(f"fused, {way}", []).append(float(np.abs(fused - crop).mean()))
+    pictures = [read(pair_of(scene)[0]) for scene in chosen]
+    identical = [psnr(fuser.fuse_pictures([each, each]).pixels, each.pixels) for each in pictures]
+    masked, errors = on_masked_sources(fuser.engine, [middle_of(each) for each in pictures])
     return [
         ("PSNR of a picture fused with itself", f"{np.mean(identical):.2f} dB"),
-        *((f"PSNR of CUD-masked sources, {way}", f"{np.mean(found):.2f} dB") for way, found in masked.items()),
-        *((f"mean absolute error, {name}", f"{np.mean(found):.4f}") for name, found in errors.items()),
+        *((f"PSNR of CUD-masked sources, {way}", f"{found:.2f} dB") for way, found in masked.items()),
+        *((f"mean absolute error, {name}", f"{found:.4f}") for name, found in errors.items()),
     ]
+
+
+def middle_of(picture: Picture) -> Planes:
+    """Returns the middle of a picture, up to `CROP_PX` wide and high, sides being multiples of eight."""
+    high, wide = (min(side, CROP_PX) // 8 * 8 for side in picture.pixels.shape[:2])
+    top, left = ((side - size) // 2 for side, size in zip(picture.pixels.shape, (high, wide), strict=False))
+    crop = picture.pixels[top : top + high, left : left + wide]
+    return np.ascontiguousarray(crop.transpose(2, 0, 1)[None])
+
+
+def on_masked_sources(engine: Engine, scenes: Sequence[Planes]) -> tuple[dict[str, float], dict[str, float]]:
+    """Masks scenes by the paper's pretext, and measures what the network makes of the sources, means over scenes.
+
+    Returns:
+        PSNR of the fused picture by way; mean absolute error of parts and fused picture by name.
+    """
+    generator = torch.Generator().manual_seed(0)
+    pretext = Pretext()
+    masked: dict[str, list[float]] = {}
+    errors: dict[str, list[float]] = {}
+    for scene in scenes:
+        batch = pretext(torch.from_numpy(scene), generator=generator)
+        a, b = (source.numpy() for source in batch.sources)
+        parts = zip(engine.decompose(a, b), (batch.common, *batch.uniques), PARTS, strict=True)
+        for part, target, name in parts:
+            errors.setdefault(name, []).append(float(np.abs(part - target.numpy()).mean()))
+        for way, fused in fused_by_network(engine, a, b).items():
+            masked.setdefault(way, []).append(psnr(np.clip(fused, 0, 1), scene))
+            errors.setdefault(f"fused, {way}", []).append(float(np.abs(fused - scene).mean()))
+    return (
+        {way: float(np.mean(found)) for way, found in masked.items()},
+        {name: float(np.mean(found)) for name, found in errors.items()},
+    )
 
 
 def fused_by_network(engine: Engine, a: Planes, b: Planes) -> dict[str, Planes]:

@@ -48,7 +48,7 @@ def test_missing_pictures_are_told_after_the_report(bench: Path, tmp_path: Path)
     )
     assert done.exit_code == 1
     assert (tmp_path / "out" / "index.html").is_file()
-    assert "defusion: 5 pictures are missing; the first is bad on exposure/s0: the command cannot be" in done.stderr
+    assert "defusion: 5 pictures are missing; the first is bad on exposure/s0: /no/tool cannot be" in done.stderr
 
 
 def test_what_cannot_be_used_ends_in_one_sentence(bench: Path, tmp_path: Path) -> None:

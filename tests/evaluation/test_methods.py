@@ -32,8 +32,9 @@ def test_methods_are_read_as_users_write_them(tmp_path: Path) -> None:
     assert folder == Pictures("CBF", tmp_path / "theirs")
     assert command == Command("x", "tool -w 1,2 {a} {b} {out}")
     assert parse_methods(["mean=average"]) == [Baseline("mean", "average")]
-    (renamed,) = parse_methods(["ours=defusion:pyramid"])
+    renamed, generic = parse_methods(["ours=defusion:pyramid", "defusion:generic"])
     assert isinstance(renamed, Network) and (renamed.name, renamed.head) == ("ours", "pyramid")
+    assert isinstance(generic, Network) and (generic.head, generic.task) == (None, "generic")
 
 
 @pytest.mark.parametrize(
@@ -42,7 +43,7 @@ def test_methods_are_read_as_users_write_them(tmp_path: Path) -> None:
         (["averge"], "there is no method 'averge'; expected defusion,"),
         (["x=/no/such/folder"], "expected a folder of pictures, or a command line"),
         (["average", "average"], "2 methods are called 'average'"),
-        (["defusion:mean"], "has no such head; expected"),
+        (["defusion:mean"], "has no such head, and no task is called so; expected pyramid"),
     ],
 )
 def test_what_is_no_method_is_told(given: list[str], why: str) -> None:
@@ -176,3 +177,8 @@ def test_the_folder_of_the_set_goes_before(tmp_path: Path) -> None:
     pictures(tmp_path, "fight.jpg")
     pictures(tmp_path / "VIFB", "fight.png")
     assert found_in(tmp_path, "x", "fight") == {"fight": "fight.png"}
+
+
+def test_a_method_with_a_folder_does_not_share_its_option(tmp_path):
+    with pytest.raises(EvaluationError, match="a --methods of its own"):
+        parse_methods([f"average,other={tmp_path}"])

@@ -12,11 +12,13 @@ import pytest
 
 from defusion.errors import EvaluationError
 from defusion.evaluation import measure as measure_module
+from defusion.evaluation import run as run_module
 from defusion.evaluation.baselines import BASELINES, Pixels
 from defusion.evaluation.datasets import find_sets
 from defusion.evaluation.methods import parse_methods
 from defusion.evaluation.metrics import METRICS, Metric, Score, score
 from defusion.evaluation.metrics.metric import Grey
+from defusion.evaluation.report.tables import set_tables
 from defusion.evaluation.results import Outcome, Results
 from defusion.evaluation.run import Progress, evaluate
 from defusion.imaging import read
@@ -278,3 +280,30 @@ def test_the_summary_has_means_counts_and_failures(bench: Path, tmp_path: Path) 
     }
     assert summary["sets"]["night"]["average"]["metrics"]["off"]["scenes"] == 1
     assert [(each["set"], each["scene"]) for each in summary["failures"]] == [("exposure", "s0")]
+
+
+def test_a_set_has_one_inception_score_a_method(bench, tmp_path, monkeypatch):
+    seen: list[int] = []
+
+    def score_of_set(pictures):
+        seen.append(len(list(pictures)))
+        return Score(1.5)
+
+    monkeypatch.setattr(run_module, "set_inception_score", score_of_set)
+    methods = parse_methods(["average,maximum"])
+    results = evaluate(find_sets([str(bench / "exposure")]), methods, tmp_path / "out", metrics=["level", "is"])
+    assert seen == [3, 3]
+    assert results.inception == {"exposure": {"average": Score(1.5), "maximum": Score(1.5)}}
+    assert results.summary()["sets"]["exposure"]["average"]["inception_score"] == {"value": 1.5, "why": None}
+    [table] = set_tables(results, [])
+    assert "average 1.500, maximum 1.500" in table.notes[0]
+
+
+def test_a_picture_that_is_missing_and_one_of_several_are_told_apart(bench, tmp_path):
+    for name in ("s0", "s1_far", "s1_near"):
+        save(tmp_path / "theirs" / f"{name}.png", texture(1))
+    methods = parse_methods([f"theirs={tmp_path / 'theirs'}"])
+    results = evaluate(find_sets([str(bench / "exposure")]), methods, tmp_path / "out", metrics=["level"])
+    _, several, missing = (outcome.failure for outcome in results.outcomes)
+    assert several and "s1_far.png, s1_near.png: keep one" in several
+    assert missing and missing.endswith("is named after the scene")

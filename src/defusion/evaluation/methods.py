@@ -29,6 +29,7 @@ from defusion.evaluation.datasets import SUFFIXES, DataSet
 from defusion.evaluation.results import Scene
 from defusion.imaging import Picture, read, write
 from defusion.imaging.picture import converted
+from defusion.task import TASKS
 from defusion.weights import WeightsFile, resolve
 
 DEFAULT_METHODS = ("defusion", "average", "mertens", "laplacian", "detail")
@@ -59,20 +60,22 @@ Fuse = Callable[[Scene, Path], None]
 
 @dataclass(frozen=True)
 class Network:
-    """Our network, as users run it, with a head of their choice."""
+    """Our network, as users run it, with a head or task of their choice."""
 
     name: str
     head: str | None
     weights: WeightsFile
+    task: str | None = None
 
     @property
     def fingerprint(self) -> str:
-        """The weights, the head and the code."""
-        return f"network {self.weights.sha256} {self.head} {_PRECISION} {code_fingerprint(*_FUSING)}"
+        """The weights, the head, the task and the code."""
+        way = f"{self.head} {self.task} {_PRECISION}"
+        return f"network {self.weights.sha256} {way} {code_fingerprint(*_FUSING)}"
 
     def load(self) -> Fuse:
         """Loads the network."""
-        fuser = Fuser(weights=self.weights.path, head=self.head, precision=_PRECISION)
+        fuser = Fuser(weights=self.weights.path, head=self.head, task=self.task, precision=_PRECISION)
 
         def fuse(scene: Scene, out: Path) -> None:
             _write(out, fuser.fusing(frames_of(scene.sources)).picture())
@@ -142,7 +145,7 @@ class Command:
             except subprocess.TimeoutExpired:
                 raise EvaluationError(f"the command took more than {COMMAND_LIMIT_S:.0f} s") from None
             except OSError as error:
-                raise EvaluationError(f"the command cannot be started: {error.strerror or error}") from error
+                raise EvaluationError(f"{words[0]} cannot be started: {error.strerror or error}") from error
             if done.returncode:
                 said = done.stderr.strip().splitlines()
                 raise EvaluationError(said[-1] if said else f"the command ended with code {done.returncode}")
@@ -159,14 +162,22 @@ class Pictures:
     folder: Path
 
     def find(self, data_set: DataSet) -> dict[str, Path]:
-        """Finds the pictures of a set's scenes: in a folder of the set's name, or else in the folder itself.
+        """Finds the pictures of a set's scenes.
+
+        Returns:
+            Pictures by scene; those that are missing, or could be one of several, are not in it.
+        """
+        return {scene: files[0] for scene, files in self.fitting(data_set).items() if len(files) == 1}
+
+    def fitting(self, data_set: DataSet) -> dict[str, list[Path]]:
+        """Finds what may be the picture of each scene: in a folder of the set's name, or else in the folder itself.
 
         A picture is a scene's if its name is the scene's, or begins or ends with it, parted by `_` or `-`; where
         several are, the one with nothing but this method's name beside the scene's. A name that fits several scenes
         belongs to the longest.
 
         Returns:
-            Pictures by scene; those that are missing, or could be one of several, are not in it.
+            Pictures by scene: one where it is clear, none where it is missing, else all that it could be.
         """
         folders = [
             each for each in self.folder.iterdir() if each.is_dir() and each.name.lower() == data_set.name.lower()
@@ -182,8 +193,7 @@ class Pictures:
         found = {}
         for scene, files in candidates.items():
             exact = [file for beside, file in files if beside in ("", self.name.lower())]
-            if len(exact) == 1 or len(files) == 1:
-                found[scene] = (exact or [file for _, file in files])[0]
+            found[scene] = exact if len(exact) == 1 else [file for _, file in files]
         return found
 
 
@@ -194,13 +204,13 @@ def parse_methods(given: Sequence[str]) -> list[Method]:
     """Reads methods as users write them.
 
     Args:
-        given: `defusion`, `defusion:HEAD`, `defusion@WEIGHTS`, `defusion:HEAD@WEIGHTS`, `detail`, or a name of
-            `BASELINES`, several parted by commas; `NAME=METHOD` to rename one of these, `NAME=FOLDER` for pictures,
-            `NAME=COMMAND` for a command line with {a}, {b} and {out}.
+        given: `defusion`, `defusion:WAY`, `defusion@WEIGHTS`, `defusion:WAY@WEIGHTS`, where WAY is a head or a task;
+            `detail`, or a name of `BASELINES`; several parted by commas; `NAME=METHOD` to rename one of these,
+            `NAME=FOLDER` for pictures, `NAME=COMMAND` for a command line with {a}, {b} and {out}.
 
     Raises:
         EvaluationError: No such method or folder, or two methods of one name.
-        WeightsError: No such weights, or they have no such head.
+        WeightsError: No such weights.
     """
     methods = [
         _method(word) for each in given for word in ([each] if "=" in each else each.split(",")) if word.strip()
@@ -215,6 +225,10 @@ def _method(word: str) -> Method:
     name, equals, what = (part.strip() for part in word.partition("="))
     if not equals:
         what = name
+    elif "," in name:
+        raise EvaluationError(
+            f"{word}: a method written with = needs a --methods of its own, without others before it"
+        )
     if re.fullmatch(r"defusion(:\w+)?(@.+)?", what):
         return _network(name if equals else "", what)
     if what == "detail":
@@ -229,17 +243,23 @@ def _method(word: str) -> Method:
         raise EvaluationError(
             f"{word}: expected a folder of pictures, or a command line with {{a}}, {{b}} and {{out}}"
         )
-    known = ", ".join(("defusion", "defusion:HEAD", "defusion@WEIGHTS", "detail", *BASELINES))
+    known = ", ".join(("defusion", "defusion:WAY", "defusion@WEIGHTS", "detail", *BASELINES))
     raise EvaluationError(f"there is no method {what!r}; expected {known}, NAME=FOLDER or NAME=COMMAND")
 
 
 def _network(name: str, what: str) -> Network:
-    head_part, at, weights = what.partition("@")
-    head = head_part.partition(":")[2] or None
+    way_part, at, weights = what.partition("@")
+    way = way_part.partition(":")[2] or None
     file = WeightsFile.open(resolve(weights if at else None))
-    if head is not None and head not in file.config.heads:
-        raise EvaluationError(f"{what}: {file.path.name} has no such head; expected {' or '.join(file.config.heads)}")
-    return Network(name or head_part + (f"@{file.path.stem}" if at else ""), head, file)
+    name = name or way_part + (f"@{file.path.stem}" if at else "")
+    if way in TASKS:
+        return Network(name, None, file, task=way)
+    if way is not None and way not in file.config.heads:
+        raise EvaluationError(
+            f"{what}: {file.path.name} has no such head, and no task is called so; expected "
+            f"{', '.join((*file.config.heads, *TASKS))}"
+        )
+    return Network(name, way, file)
 
 
 def _beside(stem: str, scene: str) -> str | None:

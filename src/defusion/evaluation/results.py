@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -52,6 +53,8 @@ class Results:
     outcomes: tuple[Outcome, ...]
     notes: tuple[str, ...] = ()
     """What was left out, one short sentence each."""
+    inception: Mapping[str, Mapping[str, Score]] = field(default_factory=dict)
+    """By set and method, the Inception score of all its fused pictures; empty where it was not asked for."""
 
     @property
     def failures(self) -> list[Outcome]:
@@ -70,12 +73,19 @@ class Results:
         return {
             "protocol": self.protocol,
             "sets": {
-                name: {method: self._means(outcomes) for method, outcomes in methods.items()}
+                name: {
+                    method: self._means(outcomes) | self._inception(name, method)
+                    for method, outcomes in methods.items()
+                }
                 for name, methods in sets.items()
             },
             "failures": failed,
             "notes": list(self.notes),
         }
+
+    def _inception(self, name: str, method: str) -> dict[str, Any]:
+        found = self.inception.get(name, {}).get(method)
+        return {"inception_score": {"value": json_number(found.value), "why": found.reason}} if found else {}
 
     def _means(self, outcomes: list[Outcome]) -> dict[str, Any]:
         means = {}

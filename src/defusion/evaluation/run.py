@@ -17,13 +17,15 @@ import cv2
 
 from defusion.errors import EvaluationError
 from defusion.evaluation.datasets import DataSet
+from defusion.evaluation.files import eight_bits
 from defusion.evaluation.measure import Cell, Found, Work, measure, reason, timed
 from defusion.evaluation.methods import Fuse, Method, Network, Pictures, code_fingerprint, file_name
-from defusion.evaluation.metrics import METRICS
+from defusion.evaluation.metrics import METRICS, Score
+from defusion.evaluation.metrics.learned import set_inception_score
 from defusion.evaluation.protocols import PROTOCOLS, check_metrics
 from defusion.evaluation.results import Outcome, Results, Scene
 from defusion.evaluation.store import STORE, Store, key_of
-from defusion.imaging import make_folder
+from defusion.imaging import make_folder, read
 
 #: What libraries look at, when they are loaded, to decide how many threads they start.
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -140,7 +142,19 @@ class _Run:
         for method, given in self._given.items():
             lacking = [each.name for each in self._sets if not given.keys() & set(each.scenes)]
             notes += [f"{method} has no pictures of {name}, and is not measured there" for name in lacking]
-        return Results(self._protocol, tuple(metrics), outcomes, tuple(notes))
+        return Results(self._protocol, tuple(metrics), outcomes, tuple(notes), self._inception(outcomes))
+
+    def _inception(self, outcomes: Sequence[Outcome]) -> dict[str, dict[str, Score]]:
+        """The Inception score of each method's pictures of a set, which is measured by `is`."""
+        pictures: dict[tuple[str, str], list[tuple[Scene, Path]]] = {}
+        for each in outcomes:
+            if each.picture and "is" in self._metrics(each.scene):
+                pictures.setdefault((each.scene.data_set, each.method), []).append((each.scene, each.picture))
+        found: dict[str, dict[str, Score]] = {}
+        for (name, method), made in pictures.items():
+            read_one_by_one = (eight_bits(read(picture), as_grey=self._grey(scene)) for scene, picture in made)
+            found.setdefault(name, {})[method] = set_inception_score(read_one_by_one)
+        return found
 
     def _work(self, scene: Scene) -> Work:
         """Says what is left to do for a scene, once the network has made its pictures."""
@@ -204,7 +218,15 @@ class _Run:
     def _note_missing(self, scene: Scene, method: Pictures) -> None:
         """Counts a picture as missing, unless there are none of the whole set."""
         if any(scene.data_set == other.data_set for other in self._given[method.name]):
-            self._fail(scene, method.name, f"no picture in {method.folder} is named after the scene, or several are")
+            data_set = next(each for each in self._sets if scene in each.scenes)
+            several = ", ".join(file.name for file in method.fitting(data_set).get(scene.name, ()))
+            self._fail(
+                scene,
+                method.name,
+                f"several pictures in {method.folder} may be the scene's, {several}: keep one"
+                if several
+                else f"no picture in {method.folder} is named after the scene",
+            )
 
     def _tell(self) -> None:
         self._scenes_done += 1

@@ -78,7 +78,8 @@ def test_grey_in_three_channels_is_grey(greys):
     names = [name for name, metric in METRICS.items() if metric.colour == "each channel" and "Q" not in name]
     spread = score(*(np.dstack([picture] * 3) for picture in greys), names=names)
     for name, found in score(*greys, names=names).items():
-        assert spread[name].value == pytest.approx(found.value, rel=1e-12), name
+        near = 1e-7 if name == "qp" else 1e-12  # float32; last bits depend on where the planes lie in memory
+        assert spread[name].value == pytest.approx(found.value, rel=near), name
 
 
 def test_grey_is_rounded_as_matlab_rounds_it():

@@ -145,3 +145,20 @@ def test_weights_of_another_network_are_told(monkeypatch, photos, folder, tmp_pa
 def test_the_score_of_shares():
     assert learned.inception_score(np.full((4, 10), 0.1, np.float32)) == pytest.approx(1)
     assert learned.inception_score(np.eye(6, dtype=np.float32)) == pytest.approx(6)
+
+
+@pytest.mark.usefixtures("with_weights")
+def test_a_set_is_scored_as_one(photos):
+    cat, *_ = photos
+    same = learned.set_inception_score(iter([cat, cat, cat]))
+    assert same.value == pytest.approx(1, abs=1e-6)
+    others = [cat, cat[..., 1], 255 - cat, np.full_like(cat, 200), np.roll(cat, 1, axis=2)]
+    found = learned.set_inception_score(others)
+    assert 1 + 1e-6 < found.value < 5
+    assert learned.set_inception_score(reversed(others)).value == pytest.approx(found.value)
+    assert "two pictures" in learned.set_inception_score([cat]).reason
+
+
+def test_a_set_without_weights_says_so(monkeypatch, photos):
+    monkeypatch.delenv(learned.FOLDER_VARIABLE, raising=False)
+    assert learned.FOLDER_VARIABLE in learned.set_inception_score(photos).reason

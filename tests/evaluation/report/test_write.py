@@ -104,7 +104,10 @@ def test_json_says_how_and_what(folder, methods, failure):
 def test_page_needs_nothing_from_outside(folder, page):
     for tag, attributes in page.elements:
         for name in ("src", "href", "action", "data", "poster", "srcset", "formaction"):
-            assert (attributes.get(name) or "#").startswith(("#", "data:,")), (tag, attributes)
+            assert (attributes.get(name) or "#").startswith(("#", "data:,", "data:image/webp;base64,")), (
+                tag,
+                attributes,
+            )
     text = (folder / "index.html").read_text("utf-8")
     styles = re.search(r"<style>(.*?)</style>", text, re.DOTALL)
     assert styles and "url(" not in styles[1] and "@import" not in styles[1]
@@ -117,7 +120,7 @@ def test_page_lets_no_markup_in(page, methods, failure):
         *("html", "head", "meta", "title", "link", "style", "body", "a", "header", "h1", "h2", "h3", "p", "nav"),
         *("label", "input", "main", "section", "span", "b", "div", "table", "thead", "tbody", "tr", "th", "td"),
         *("button", "br", "select", "option", "details", "summary", "figure", "figcaption", "svg", "path", "text"),
-        *("rect", "circle", "dl", "dt", "dd", "script"),
+        *("rect", "circle", "dl", "dt", "dd", "script", "img"),
     }
     scripts = [attributes for tag, attributes in page.elements if tag == "script"]
     assert [each.get("type") for each in scripts] == ["application/json"] * 12 + [None]

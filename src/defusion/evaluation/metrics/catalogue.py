@@ -101,11 +101,12 @@ def score(
     chosen = [_named(name) for name in dict.fromkeys(names)]
     chosen = [metric for metric in chosen if truth is not None or metric.against == "sources"]
     found: dict[str, list[Score]] = {metric.name: [] for metric in chosen}
-    for rules, planes in _views(list(pictures.values())):
-        with sharing():
-            for metric in chosen:
-                if metric.colour in rules:
-                    found[metric.name].append(_measured(metric, planes))
+    with sharing():
+        for rules, planes in _views(list(pictures.values())):
+            with sharing():
+                for metric in chosen:
+                    if metric.colour in rules:
+                        found[metric.name].append(_measured(metric, planes))
     return {name: _mean(scores) for name, scores in found.items()}
 
 

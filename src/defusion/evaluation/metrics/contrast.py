@@ -26,6 +26,7 @@ def _salience(stretched_source: Grey) -> Plane:
     return _blocks(square * square * size)
 
 
+@shared
 def _sensitivity(height: int, width: int) -> Plane:
     """Mannos and Sakrison's contrast sensitivity at the frequencies of `rfft2`, the highest an eighth of the side."""
     down = np.fft.fftfreq(height)[:, np.newaxis] * 2 * (height / 8)

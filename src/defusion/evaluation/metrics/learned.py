@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Iterable
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from defusion.evaluation.metrics.metric import Metric, UndefinedError
+from defusion.evaluation.metrics.metric import Metric, Score, UndefinedError
 
 #: Names a folder that holds the official weights files under these, their own names.
 FOLDER_VARIABLE = "DEFUSION_METRIC_WEIGHTS"
@@ -21,6 +22,7 @@ INCEPTION = "inception_v3_google-0cc3c7bd.pth"
 
 _INCEPTION_SIDE = 299
 _TILES = 3
+_BATCH = 8
 
 
 def _weights(name: str) -> Path:
@@ -58,12 +60,38 @@ def _inception_score(a: NDArray[np.uint8], b: NDArray[np.uint8], fused: NDArray[
     return inception_score(class_shares(path, _tiles(fused)))
 
 
+def set_inception_score(pictures: Iterable[NDArray[np.uint8]]) -> Score:
+    """The Inception score of pictures as one set, each seen whole, as published tables have it.
+
+    Args:
+        pictures: 8 bits, [H, W] or [H, W, 3] (RGB); taken one at a time, so that an iterator needs little memory.
+
+    Returns:
+        1 to the number of pictures; NaN with the reason where there are no weights, or fewer than two pictures.
+    """
+    try:
+        path = _weights(INCEPTION)
+        seen = [_as_inception_sees(picture) for picture in pictures]
+        if len(seen) < 2:
+            raise UndefinedError("a set has two pictures or more")
+        from defusion.evaluation.metrics.networks import class_shares
+
+        shares = [class_shares(path, seen[first : first + _BATCH]) for first in range(0, len(seen), _BATCH)]
+    except UndefinedError as error:
+        return Score(math.nan, str(error))
+    return Score(inception_score(np.concatenate(shares)))
+
+
+def _as_inception_sees(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    small = cv2.resize(np.ascontiguousarray(picture), (_INCEPTION_SIDE, _INCEPTION_SIDE))
+    return np.asarray(small if small.ndim == 3 else np.dstack([small] * 3), np.uint8)
+
+
 def _tiles(picture: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
     """The picture in 3x3 tiles, each at the size that Inception sees."""
     rows = np.array_split(picture, _TILES, axis=0)
     tiles = [tile for row in rows for tile in np.array_split(row, _TILES, axis=1)]
-    size = (_INCEPTION_SIDE, _INCEPTION_SIDE)
-    return [np.asarray(cv2.resize(np.ascontiguousarray(tile), size), np.uint8) for tile in tiles]
+    return [_as_inception_sees(tile) for tile in tiles]
 
 
 def inception_score(shares: NDArray[np.float32]) -> float:

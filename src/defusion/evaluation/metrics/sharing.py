@@ -21,11 +21,14 @@ _ROOM_BYTES = 2**30
 class _Memory:
     """Results by function and arguments; those that were not asked for longest go when there is no room."""
 
-    def __init__(self) -> None:
+    def __init__(self, outer: _Memory | None) -> None:
+        self._outer = outer
         self._kept: OrderedDict[tuple[Any, ...], tuple[Any, tuple[Any, ...]]] = OrderedDict()
         self._bytes = 0
 
     def recall(self, make: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+        if self._outer and not any(isinstance(value, np.ndarray) for value in args):
+            return self._outer.recall(make, args)
         key = (make, *(id(value) if isinstance(value, np.ndarray) else value for value in args))
         if key not in self._kept:
             # The arguments are kept beside the result: an id is taken again once its array is gone.
@@ -48,8 +51,11 @@ _memory: ContextVar[_Memory | None] = ContextVar("memory", default=None)
 
 @contextmanager
 def sharing() -> Iterator[None]:
-    """Inside, functions marked `shared` give one result for the same arrays; leave the arrays as they are."""
-    token = _memory.set(_Memory())
+    """Inside, functions marked `shared` give one result for the same arrays; leave the arrays as they are.
+
+    What is made of no array, such as filters of a size, is kept as long as the outermost of several.
+    """
+    token = _memory.set(_Memory(_memory.get()))
     try:
         yield
     finally:

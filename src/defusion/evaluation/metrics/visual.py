@@ -14,6 +14,7 @@ from defusion.evaluation.metrics.sharing import shared
 from defusion.evaluation.metrics.windows import filtered_same
 
 
+@shared
 def _sensitivity(shape: tuple[int, int]) -> Plane:
     """How much an eye makes of each frequency, a difference of Gaussians, over the half plane of a real FFT."""
     height, width = shape

@@ -240,7 +240,8 @@ class Browser {
     for (const { panel, score } of this.views) {
       const row = this.set.methods.indexOf(panel.label);
       const measured = panel.kind === "method" && row >= 0 && metric;
-      score.textContent = measured ? `${metric.name} ${shown(this.scene.values[row][column], metric.decimals)}` : panel.kind;
+      // The metric's name stands in the list above; beside a figure it would take a second line, and pictures would part.
+      score.textContent = measured ? shown(this.scene.values[row][column], metric.decimals) : panel.kind;
     }
   }
 

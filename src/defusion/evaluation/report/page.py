@@ -15,6 +15,7 @@ from defusion.evaluation.metrics import METRICS, Metric
 from defusion.evaluation.report.figures import number
 from defusion.evaluation.report.pictures import Album
 from defusion.evaluation.report.plots import plots
+from defusion.evaluation.report.sheets import Sheet
 from defusion.evaluation.report.standings import standings_table
 from defusion.evaluation.report.tables import ARROWS, MINUS, Cell, Row, SetTable
 from defusion.evaluation.report.text import signs
@@ -35,13 +36,16 @@ _STATISTICS = (
 )
 
 
-def page(results: Results, tables: list[SetTable], album: Album, made: dict[str, str]) -> str:
+def page(
+    results: Results, tables: list[SetTable], album: Album, sheets: dict[str, Sheet], made: dict[str, str]
+) -> str:
     """Puts the page together.
 
     Args:
         results: All outcomes.
         tables: What is said of each data set.
         album: The pictures.
+        sheets: Parts of pictures, by data set.
         made: What made the report: versions, date.
     """
     files = resources.files(__package__)
@@ -63,7 +67,7 @@ def page(results: Results, tables: list[SetTable], album: Album, made: dict[str,
         js=files.joinpath("page.js").read_text("utf-8"),
         links="\n".join(f'<a href="#{name}">{escape(text)}</a>' for name, text in links),
         overview=_overview(tables),
-        sets="\n".join(_section(index, table) for index, table in enumerate(tables)),
+        sets="\n".join(_section(index, table, sheets) for index, table in enumerate(tables)),
         failures=failures,
         metrics=_metric_list(METRICS[name] for name in results.metrics),
         measured=_measured(results, album, made),
@@ -90,7 +94,7 @@ def _overview(tables: list[SetTable]) -> str:
     )
 
 
-def _section(index: int, table: SetTable) -> str:
+def _section(index: int, table: SetTable, sheets: dict[str, Sheet]) -> str:
     block = table.block
     notes = "".join(f"<p>{escape(note)}</p>" for note in table.notes)
     scenes = "".join(f"<option>{escape(name)}</option>" for name in block.scenes)
@@ -103,6 +107,7 @@ def _section(index: int, table: SetTable) -> str:
 </div>
 <div class="notes">{notes}{_missing_note(table)}</div>
 {standings_table(table)}
+{sheets[block.data_set].html()}
 <h3>Scenes</h3>
 <div class="browser" data-set="{index}">
 <div class="controls">

@@ -173,7 +173,7 @@ def draw_scene(outcomes: list[Outcome], longest_px: int) -> DrawnScene | None:
     """
     scene = outcomes[0].scene
     files = _files(scene, outcomes)
-    found = [_opened(path) for _, _, path in files]
+    found = [opened(path) for _, _, path in files]
     sizes = [pixels.shape[:2] for pixels in found if not isinstance(pixels, str)]
     if not sizes:
         return None
@@ -195,8 +195,8 @@ def draw_scene(outcomes: list[Outcome], longest_px: int) -> DrawnScene | None:
             continue
         error = None
         if gain is not None and kind == "method" and label in errors:
-            error = _encoded(np.minimum(errors[label] * gain, 255).astype(np.uint8), size)
-        panels.append(Panel(label, kind, _encoded(pixels, size), error))
+            error = encoded(np.minimum(errors[label] * gain, 255).astype(np.uint8), size)
+        panels.append(Panel(label, kind, encoded(pixels, size), error))
     return DrawnScene(width, height, size[0], gain, tuple(panels))
 
 
@@ -208,7 +208,7 @@ def _files(scene: Scene, outcomes: list[Outcome]) -> list[tuple[str, str, Path |
     return files + [(outcome.method, "method", outcome.picture) for outcome in outcomes]
 
 
-def _opened(path: Path | None) -> Pixels | str:
+def opened(path: Path | None) -> Pixels | str:
     """8-bit RGB pixels of a file, or why there are none."""
     if path is None:
         return "the method made no picture"
@@ -223,7 +223,8 @@ def _gain(errors: list[NDArray[np.float64]]) -> int:
     return int(np.clip(255 / max(largest, 1e-9), 1, _GREATEST_GAIN))
 
 
-def _encoded(pixels: Pixels, size: tuple[int, int]) -> str:
+def encoded(pixels: Pixels, size: tuple[int, int]) -> str:
+    """Encodes pixels [H, W, 3] or [H, W], drawn to a width and height, as WebP in base64."""
     from PIL import Image
 
     image = Image.fromarray(pixels)

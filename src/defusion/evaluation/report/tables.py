@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from defusion.errors import EvaluationError
-from defusion.evaluation.metrics import METRICS, Metric
+from defusion.evaluation.metrics import METRICS, Metric, Score
 from defusion.evaluation.published import PublishedTable
 from defusion.evaluation.results import Results
 from defusion.evaluation.statistics import LEVEL, Measured, Summary, measured, summarise
@@ -81,6 +81,8 @@ class SetTable:
     """Measured methods first, then what is quoted."""
     quoted: tuple[PublishedTable, ...]
     """Published tables about this set."""
+    inception: Mapping[str, Score]
+    """By method, the Inception score of all its pictures as one set."""
 
     def row(self, method: str) -> Row | None:
         """The measured row of a method."""
@@ -88,11 +90,19 @@ class SetTable:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Footnotes: where quoted rows come from, and which of their columns are not comparable."""
+        """Footnotes: scores of the set as one, where quoted rows come from, and which columns are not comparable."""
         notes = []
-        shown = {id(row.quoted) for row in self.rows}
+        if self.inception:
+            scores = (f"{method} {shown(found.value, 3)}" for method, found in self.inception.items())
+            reasons = dict.fromkeys(found.reason for found in self.inception.values() if found.reason)
+            why = f" ({'; '.join(map(str, reasons))})" if reasons else ""
+            notes.append(
+                "Inception score of all pictures of a method as one set, as published tables have it (`is` above is "
+                f"of each picture's tiles): {', '.join(scores)}{why}."
+            )
+        quoted = {id(row.quoted) for row in self.rows}
         for table in self.quoted:
-            if id(table) in shown:
+            if id(table) in quoted:
                 notes.append(f"* ({table.key}) quoted, not measured here: {table.source}; {table.protocol}.")
         doubts = {cell.doubt: metric.name for row in self.rows for metric, cell in self._pairs(row) if cell.doubt}
         return (*notes, *(f"? {name}: {doubt}." for doubt, name in doubts.items()))
@@ -153,7 +163,7 @@ def _set_table(results: Results, name: str, quoted: Sequence[PublishedTable]) ->
     ]
     for table in quoted:
         rows += _quoted_rows(table, metrics, decimals)
-    return SetTable(block, summary, metrics, decimals, tuple(rows), tuple(quoted))
+    return SetTable(block, summary, metrics, decimals, tuple(rows), tuple(quoted), results.inception.get(name, {}))
 
 
 def _cell(summary: Summary, row: int, column: int, decimals: int) -> Cell:

@@ -14,7 +14,8 @@ from defusion.evaluation.methods import code_fingerprint
 from defusion.evaluation.published import published
 from defusion.evaluation.report.figures import results_csv, results_json
 from defusion.evaluation.report.page import page
-from defusion.evaluation.report.pictures import draw
+from defusion.evaluation.report.pictures import BUDGET_BYTES, draw
+from defusion.evaluation.report.sheets import draw_sheets
 from defusion.evaluation.report.tables import set_tables
 from defusion.evaluation.report.text import latex, markdown
 from defusion.evaluation.results import Results
@@ -64,9 +65,11 @@ def write_report(results: Results, folder: Path, *, quoted: Sequence[str] = ()) 
 def _texts(results: Results, quoted: Sequence[str]) -> list[str]:
     """Makes the contents of `FILES`."""
     tables = set_tables(results, published(quoted))
+    sheets = draw_sheets(results, tables)
+    album = draw(results, BUDGET_BYTES - sum(sheet.bytes for sheet in sheets.values()))
     made = {"date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"), **_versions()}
     return [
-        page(results, tables, draw(results), made),
+        page(results, tables, album, sheets, made),
         results_csv(results),
         results_json(results, tables, made),
         markdown(tables),

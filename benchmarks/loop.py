@@ -1,0 +1,275 @@
+"""A fast look at some weights, to steer training by: 40 scenes and a few scores, 70 s of one core's time a file.
+
+    python benchmarks/loop.py BENCH [WEIGHTS ...] [-o LOOP.md] [--csv LOOP.csv] [--work DIR]
+
+Each of WEIGHTS is a shipped name, a weights file, or the folder of a training run, whose checkpoints are then
+measured; without any, the default weights are. Three ways to fuse are measured: as users fuse, by task `generic`,
+in which the network judges the sources, and by head `paper`, which paints. Beside them what the paper's pretext
+measures: sources that CUD masked (`quality.py` has the same of other scenes), and what is left of two noises of 10
+of 255 levels, as in `defusion explain toy`; both on the middles of every other scene. And what one sees and metrics
+hardly do, see `faults.py`: tones swapped in exposures, warm things lost.
+
+Weights whose recipes differ in nothing but the seed also get a column of their mean and standard deviation:
+differences below that are noise.
+
+Scenes are those of `SCENES`, so many of each set, spread evenly by name, drawn down to `LARGEST_PX` pixels. Metrics
+are those of `defusion evaluate --protocol paper`. Pictures and scores are kept in DIR, or in the cache folder: a
+picture that was measured is not measured again.
+
+A run's lines go to RUN/loop.csv, those of files to `--csv`; checkpoints that stand there are passed over. A run
+keeps its last two checkpoints, so this measures all that come, and `curves.py RUN/loop.csv` draws them:
+
+    while sleep 300; do python benchmarks/loop.py BENCH RUN; done
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from faults import LOST, swapped_tones, warm_contrasts
+from quality import fused_by_network, middle_of, on_masked_sources
+
+from defusion.api import Fuser
+from defusion.cache import cache_folder
+from defusion.evaluation.datasets import DataSet, find_sets
+from defusion.evaluation.explain import toy_cases
+from defusion.evaluation.files import eight_bits
+from defusion.evaluation.methods import parse_methods
+from defusion.evaluation.metrics import METRICS as KNOWN
+from defusion.evaluation.report.tables import ARROWS
+from defusion.evaluation.results import Kind, Outcome, Results
+from defusion.evaluation.run import evaluate
+from defusion.imaging import Picture, read, write
+from defusion.imaging.picture import converted
+from defusion.machine import cores
+from defusion.runtime import Engine, Planes
+from defusion.weights import WeightsFile, resolve
+from defusion.weights.file import SUFFIX
+
+#: Scenes of each set, 40 in all.
+SCENES = {"mefb": 9, "mfifb": 7, "nyud_synth_gt": 6, "roadscene": 4, "tno": 3, "vifb": 11}
+LARGEST_PX = 150_000
+
+#: What matters of each kind of scene.
+METRICS: dict[Kind, tuple[str, ...]] = {
+    "exposure": ("mef_ssim", "qcv", "qabf", "ssim"),
+    "focus": ("psnr_truth", "qcv", "qabf", "ssim"),
+    "infrared": ("qcv", "qabf", "ssim", "cc"),
+}
+
+#: Ways to fuse, as methods of `defusion evaluate`.
+WAYS = {"as users fuse": "defusion", "task generic": "defusion:generic", "head paper": "defusion:paper"}
+
+Scores = dict[str, float]
+"""By `WAY: SET METRIC`, or by what the pretext measures."""
+
+
+class Weights(NamedTuple):
+    """Weights to measure."""
+
+    file: WeightsFile
+    label: str
+
+    @property
+    def step(self) -> int | None:
+        """How long they were trained."""
+        return self.file.about.get("steps")
+
+    @property
+    def family(self) -> str:
+        """Equal for weights that were trained alike but for the seed."""
+        recipe = self.file.about.get("recipe") or {}
+        return repr((sorted((key, value) for key, value in recipe.items() if key != "seed"), self.step))
+
+
+def found_weights(given: Sequence[str], known: Path | None) -> list[Weights]:
+    """Opens what was given; of a run's checkpoints those that have no line yet."""
+    paths: list[Path] = []
+    for each in given or [None]:
+        if each is not None and Path(each).is_dir():
+            paths += sorted(Path(each).glob(f"step-*/*{SUFFIX}"))
+        else:
+            paths.append(resolve(each))
+    files = [WeightsFile.open(path) for path in paths]
+    done = lines_of(known)
+    return [each for each in labelled(files) if each.file.sha256 not in done]
+
+
+def labelled(files: Sequence[WeightsFile]) -> list[Weights]:
+    """Calls weights by their recipes, with seed, steps and path as far as it takes to tell them apart."""
+    facts = []
+    for file in files:
+        recipe = file.about.get("recipe") or {}
+        name = recipe.get("name", file.path.stem)
+        facts.append((name, f"seed {recipe.get('seed')}", f"step {file.about.get('steps')}", str(file.path)))
+    for depth in range(1, 5):
+        labels = [" ".join(each[:depth]) for each in facts]
+        if len(set(labels)) == len(labels):
+            break
+    return [Weights(file, label) for file, label in zip(files, labels, strict=True)]
+
+
+def small_sets(bench: Path, work: Path) -> list[DataSet]:
+    """Finds the scenes, drawn down into the work folder."""
+    sets = []
+    for name, most in SCENES.items():
+        found = find_sets([str(bench / name)])[0].spread(most)
+        scenes = []
+        for scene in found.scenes:
+            folder = work / "scenes" / name / scene.name
+            folder.mkdir(parents=True, exist_ok=True)
+            a, b, *truth = (drawn_down(file, folder) for file in (*scene.sources, scene.truth) if file)
+            scenes.append(replace(scene, sources=(a, b), truth=truth[0] if truth else None))
+        sets.append(replace(found, scenes=tuple(scenes)))
+    return sets
+
+
+def drawn_down(file: Path, folder: Path) -> Path:
+    samples = converted(read(file).samples[:, :], np.uint8)
+    height, width = samples.shape[:2]
+    scale = (LARGEST_PX / (height * width)) ** 0.5
+    if scale < 1:
+        size = (round(width * scale), round(height * scale))
+        samples = cv2.resize(samples, size, interpolation=cv2.INTER_AREA).reshape(size[1], size[0], -1)
+    out = folder / f"{file.stem}.png"
+    write(out, Picture(samples))
+    return out
+
+
+def measured(weights: Weights, sets: Sequence[DataSet], work: Path) -> Scores:
+    """Measures one weights file."""
+    methods = parse_methods([f"{way}={method}@{weights.file.path}" for way, method in WAYS.items()])
+    names = list(dict.fromkeys(name for metrics in METRICS.values() for name in metrics))
+    results = evaluate(sets, methods, work, metrics=names, protocol="paper", jobs=cores())
+    scores = {f"{way}: {key}": value for way in WAYS for key, value in means(results, way).items()}
+    crops = [middle_of(read(scene.sources[0])) for each in sets for scene in each.scenes[::2]]
+    engine = Fuser(weights=weights.file.path, precision="float32").engine
+    masked, errors = on_masked_sources(engine, crops)
+    scores |= {f"PSNR of CUD-masked sources, {way} ↑": value for way, value in masked.items()}
+    scores |= {f"mean absolute error, {part} ↓": errors[part] for part in ("common", "unique_a", "unique_b")}
+    return scores | {f"left of two noises, {way} ↓": value for way, value in noise_left(engine, crops).items()}
+
+
+def means(results: Results, way: str) -> Scores:
+    """Means over the scenes of a set, by `SET MEASURE`."""
+    found: dict[str, list[float]] = {}
+    for outcome in results.outcomes:
+        if outcome.method != way:
+            continue
+        scene = outcome.scene
+        if outcome.failure is not None:
+            raise SystemExit(f"{way} failed on {scene.data_set}/{scene.name}: {outcome.failure}")
+        for metric in METRICS[scene.kind]:
+            if metric in outcome.scores:
+                name = f"{scene.data_set} {metric} {ARROWS[KNOWN[metric].better]}"
+                found.setdefault(name, []).append(outcome.scores[metric].value)
+        for fault, values in faults(outcome).items():
+            found.setdefault(f"{scene.data_set} {fault} ↓", []).extend(values)
+    return {name: float(np.nanmean(values)) for name, values in found.items() if values}
+
+
+def faults(outcome: Outcome) -> dict[str, list[float]]:
+    """Faults of a picture that one sees, of 100."""
+    files = (*outcome.scene.sources, outcome.picture)
+    a, b, fused = (eight_bits(read(file), as_grey=True).astype(np.float32) for file in files if file)
+    if outcome.scene.kind == "exposure":
+        return {"tones swapped, %": [100 * swapped_tones(a, b, fused)]}
+    if outcome.scene.kind == "infrared":
+        return {"warm things lost, %": [100.0 * (abs(kept) < LOST) for _, kept in warm_contrasts(b, fused)]}
+    return {}
+
+
+def noise_left(engine: Engine, crops: Sequence[Planes]) -> Scores:
+    """Deviation, of 255, of fused noisy sources from what is made of the scene given twice; mean over scenes."""
+    left: dict[str, list[float]] = {}
+    for number, crop in enumerate(crops):
+        cases = {case.name: case for case in toy_cases(crop[0].transpose(1, 2, 0), seed=number)}
+        noisy = [each.transpose(2, 0, 1)[None] for each in (cases["two_noises"].a, cases["two_noises"].b)]
+        clean = fused_by_network(engine, crop, crop)
+        for way, fused in fused_by_network(engine, *map(np.ascontiguousarray, noisy)).items():
+            difference = np.clip(fused, 0, 1) - np.clip(clean[way], 0, 1)
+            left.setdefault(way, []).append(255 * float(difference.std()))
+    return {way: float(np.mean(values)) for way, values in left.items()}
+
+
+def table(weights: Sequence[Weights], scores: Sequence[Scores]) -> str:
+    """A row a measure, a column for each weights file, and one for the spread of those of one recipe."""
+    columns = [(each.label, [number]) for number, each in enumerate(weights)]
+    families: dict[str, list[int]] = {}
+    for number, each in enumerate(weights):
+        families.setdefault(each.family, []).append(number)
+    for numbers in families.values():
+        if len(numbers) > 1:
+            name = (weights[numbers[0]].file.about.get("recipe") or {}).get("name", "these")
+            columns.append((f"{name}: mean ± deviation of {len(numbers)} runs", numbers))
+    lines = [f"| measured | {' | '.join(label for label, _ in columns)} |", "|---" * (1 + len(columns)) + "|"]
+    for measure in scores[0]:
+        cells = [cell([scores[number].get(measure, np.nan) for number in numbers]) for _, numbers in columns]
+        lines.append(f"| {measure} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def cell(values: Sequence[float]) -> str:
+    mean = float(np.mean(values))
+    digits = 1 if abs(mean) >= 100 else 2 if abs(mean) >= 2 else 4
+    spread = f" ± {np.std(values, ddof=1):.{digits}f}" if len(values) > 1 else ""
+    return f"{mean:.{digits}f}{spread}"
+
+
+def lines_of(file: Path | None) -> set[str]:
+    """SHA-256 of the weights that have a line."""
+    if file is None or not file.exists():
+        return set()
+    with file.open(newline="") as lines:
+        return {line["weights"] for line in csv.DictReader(lines)}
+
+
+def add_line(file: Path, weights: Weights, scores: Scores) -> None:
+    new = not file.exists()
+    with file.open("a", newline="") as lines:
+        writer = csv.writer(lines)
+        if new:
+            writer.writerow(["step", *scores, "name", "weights"])
+        values = [f"{value:.6g}" for value in scores.values()]
+        writer.writerow([weights.step, *values, weights.label, weights.file.sha256])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("bench", type=Path)
+    parser.add_argument("weights", nargs="*", metavar="WEIGHTS")
+    parser.add_argument("-o", "--output", type=Path)
+    parser.add_argument("--csv", type=Path)
+    parser.add_argument("--work", type=Path)
+    options = parser.parse_args()
+    work = options.work or cache_folder("loop")
+    runs = [Path(each) for each in options.weights if Path(each).is_dir()]
+    if len(runs) > 1:
+        parser.error("several runs came; give one run, or weights files of each")
+    file = options.csv or (runs[0] / "loop.csv" if runs else None)
+    weights = found_weights(options.weights, file)
+    if not weights:
+        print(f"all of these stand in {file}")
+        return
+    sets = small_sets(options.bench, work)
+    scores = []
+    for each in weights:
+        scores.append(measured(each, sets, work))
+        if file:
+            add_line(file, each, scores[-1])
+        print(f"measured {each.label}", flush=True)
+    text = table(weights, scores)
+    print(text)
+    if options.output:
+        options.output.write_text(text + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
