@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from skimage import data
 
+from defusion import EngineError, Fuser
 from defusion.cli import main
 from defusion.imaging import Picture, from_array, read, write
 
@@ -230,6 +231,36 @@ def test_a_disk_that_fills_while_a_tiled_picture_is_written(tmp_path: Path) -> N
     done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert "out.tif could not be written (File too large); make room" in refused(done)
     assert sorted(os.listdir(tmp_path)) == ["a.tif", "b.tif"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits memory as a small machine would")
+def test_a_stack_for_which_memory_does_not_suffice(tmp_path: Path) -> None:
+    scene = np.tile(data.astronaut(), (3, 3, 1))
+    for number in range(3):
+        write(tmp_path / f"{number}.png", from_array(scene // (1 + number)))
+    limited = (
+        "import resource, runpy, sys; import openvino; "
+        "taken = 4096 * int(open('/proc/self/statm').read().split()[0]) if sys.platform == 'linux' else 0; "
+        "resource.setrlimit(resource.RLIMIT_AS, (taken + 2**28, taken + 2**28)); "
+        "sys.argv[0] = 'defusion'; runpy.run_module('defusion', run_name='__main__')"
+    )
+    line = [sys.executable, "-c", limited, "fuse", "0.png", "1.png", "2.png", "-o", "out.tif"]
+    done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert "memory" in refused(done)
+    assert sorted(os.listdir(tmp_path)) == ["0.png", "1.png", "2.png"]
+
+
+def test_memory_that_is_not_there_is_told_before_the_work(
+    pair: tuple[Path, Path], scene: NDArray[np.uint8], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("defusion.api.free_bytes", lambda: 10**6)
+    fuser = Fuser()
+    with pytest.raises(EngineError, match=r"fusing takes about \d+ MB of memory at once and 1 MB are free; close"):
+        fuser.fuse(list(pair))
+    monkeypatch.setattr("defusion.api.free_bytes", lambda: 310 * scene.size // 3)
+    assert fuser.fuse(list(pair)).shape == scene.shape
+    with pytest.raises(EngineError, match="close other programs"):
+        fuser.fuse([*pair, pair[0]])  # a stack takes its sums beside
 
 
 def test_too_little_memory_is_said_in_a_sentence(

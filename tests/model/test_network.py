@@ -175,8 +175,9 @@ BLENDS = {
     "detail": Blending(detail=1.3, verdict=0.0),
     "finest": Blending(detail=0.4, finest=0.9, verdict=0.0),
     "tone": Blending(detail=0.7, tone=-2.5, rest=1.5, verdict=0.0),
+    "rest_detail": Blending(detail=1.3, rest_detail=0.4, verdict=0.0),
     "verdict": Blending(verdict=1.5),
-    "all": Blending(detail=0.6, finest=0.5, tone=1.2, rest=0.9, verdict=0.8),
+    "all": Blending(detail=0.6, finest=0.5, tone=1.2, rest=0.9, rest_detail=0.3, verdict=0.8),
 }
 EACH_BLENDING = pytest.mark.parametrize("blending", BLENDS.values(), ids=BLENDS)
 
@@ -245,17 +246,19 @@ def test_octaves_are_weighed_as_they_are_defined(
     multiple = 2**count
     plane = source[0].double().numpy()
     plane = np.pad(plane, ((0, 0), *((0, -side % multiple) for side in plane.shape[1:])), "edge")
-    finest = energy(plane - doubled(halved(plane)))
+    finest = own = energy(plane - doubled(halved(plane)))
     for octave, part in enumerate(parts):
         score, trust = verdict_by_hand(judged[0].double().numpy(), octave, scale, plane.shape[1:])
         smooth = doubled(halved(plane))
         detail = plane - smooth
-        trusted = (blending.detail + blending.verdict * trust) * energy(detail) + blending.finest * finest
+        own = energy(detail)
+        trusted = (blending.detail + blending.verdict * trust) * own + blending.finest * finest
         check(part, detail, trusted + blending.verdict * score + blending.tone * smooth.mean(0))
         plane, finest = halved(plane), halved(finest)
     if scale <= multiple:  # else the rest comes from elsewhere, at which the verdict was no smaller
         score, _ = verdict_by_hand(judged[0].double().numpy(), count, scale, plane.shape[1:])
-        check(coarser, plane, blending.verdict * score + blending.rest * plane.mean(0))
+        shown = blending.rest * plane.mean(0) + blending.rest_detail * halved(own)
+        check(coarser, plane, blending.verdict * score + shown)
 
 
 def test_without_octaves_the_source_is_weighed_as_its_finest_detail() -> None:

@@ -16,7 +16,13 @@ SEEDS = st.integers(0, 2**32 - 1)
 SOURCES = st.integers(2, 5)
 SIZES = st.tuples(st.integers(1, 3), st.integers(16, 48), st.integers(16, 48))
 EVERYTHING = Pretext(
-    distortions=dict.fromkeys(DISTORTIONS, 1.0), freeform=0.5, bracketed=0.3, crossed=0.3, grainy=0.3, grey=0.3
+    distortions=dict.fromkeys(DISTORTIONS, 1.0),
+    freeform=0.5,
+    bracketed=0.3,
+    crossed=0.3,
+    grainy=0.3,
+    layered=0.3,
+    grey=0.3,
 )
 
 
@@ -193,6 +199,14 @@ def test_some_scenes_are_grainy_and_the_rest_as_they_were() -> None:
     assert torch.equal(batch.sources[:, ~whole][kept], scene[~whole].expand_as(kept)[kept])
 
 
+@given(sources=SOURCES, seed=SEEDS)
+def test_layered_scenes_are_unique_to_the_source_that_has_them_in_focus(sources: int, seed: int) -> None:
+    batch = Pretext(layered=1.0)(scenes(3, 32, 40), sources, generator=seeded(seed))
+    assert (batch.masks.sum(0) == 1).all()
+    assert (batch.common == 0).all()
+    assert torch.equal(batch.uniques.sum(0), batch.scene)
+
+
 def test_shares_of_nothing_change_nothing() -> None:
     scene = scenes(8, 32, 32)
     batch = Pretext()(scene, generator=seeded(0))
@@ -216,7 +230,7 @@ def test_chances_that_cannot_be_drawn_from_are_refused(chances: dict[str, float]
         Pretext(distortions=chances)
 
 
-@pytest.mark.parametrize("name", ["freeform", "bracketed", "crossed", "grainy", "grey"])
+@pytest.mark.parametrize("name", ["freeform", "bracketed", "crossed", "grainy", "layered", "grey"])
 @pytest.mark.parametrize("share", [-0.1, 1.1, float("nan")])
 def test_what_is_no_share_is_refused(name: str, share: float) -> None:
     with pytest.raises(TrainingError, match=rf"{name} is .*; expected a share in \[0, 1\]"):

@@ -26,7 +26,7 @@ PAINTED: tuple[HeadName, ...] = ("paper", "detail")
 
 #: Ways to blend by everything that counts, whatever the figures are that ours are blended by.
 BLENDS: dict[TaskName, Blending] = {
-    "exposure": Blending(detail=0.8, tone=2.0, rest=0.7, verdict=0.0),
+    "exposure": Blending(detail=0.8, tone=2.0, rest=0.7, rest_detail=0.3, verdict=0.0),
     "focus": Blending(detail=1.3, finest=1.1, verdict=0.7),
     "infrared": Blending(detail=0.0, tone=-1.5, rest=2.0, verdict=1.0),
     "generic": Blending(),

@@ -58,6 +58,8 @@ class Blending(NamedTuple):
     """How bright the surroundings of that detail are."""
     rest: float = 0.0
     """How bright it is, for what is coarser than the last octave."""
+    rest_detail: float = 0.0
+    """Its detail in the last octave, for what is coarser: a place that is clipped white shows none."""
     verdict: float = 1.0
     """What the network thinks of it."""
     octaves: int | None = None
@@ -71,7 +73,7 @@ class Blending(NamedTuple):
 
 #: How head `pyramid` blends each kind of scene. The network learns its verdict through `generic`.
 BLENDINGS: dict[TaskName, Blending] = {
-    "exposure": Blending(detail=1.5, finest=0.5, rest=2.0, verdict=0.0),
+    "exposure": Blending(detail=1.5, finest=0.5, rest=1.5, rest_detail=0.12, verdict=0.0),
     "focus": Blending(detail=1.5, finest=1.2, verdict=0.0),
     "infrared": Blending(detail=0.7, tone=4.0, rest=1.3, verdict=0.0),
     "generic": Blending(octaves=0),
@@ -92,7 +94,11 @@ def in_stack(blending: Blending) -> Blending:
     nothing: two exposures lack the one between them, longer brackets have it.
     """
     return blending._replace(
-        detail=STACK_SHARPNESS * blending.detail, finest=STACK_SHARPNESS * blending.finest, tone=0.0, rest=0.0
+        detail=STACK_SHARPNESS * blending.detail,
+        finest=STACK_SHARPNESS * blending.finest,
+        tone=0.0,
+        rest=0.0,
+        rest_detail=0.0,
     )
 
 

@@ -292,7 +292,8 @@ def octaves(
         parts.append(torch.cat([odds * detail, odds], 1))
         plane = coarse
     if with_rest:
-        odds = _odds(blending.verdict * verdicts[count].score + blending.rest * _mean(plane))
+        shown = blending.rest * _mean(plane) + blending.rest_detail * F.avg_pool2d(active, 2)
+        odds = _odds(blending.verdict * verdicts[count].score + shown)
         parts.append(torch.cat([odds * plane, odds], 1))
     return parts
 

@@ -15,6 +15,7 @@ import torch
 from torch import Generator, Tensor
 
 from defusion.errors import TrainingError
+from defusion.pretext.depth import layers
 from defusion.pretext.distortions import DISTORTIONS, bracket, cross_sensors, grain
 from defusion.pretext.masks import freeform_masks, grid_masks
 
@@ -72,6 +73,8 @@ class Pretext:
     """Share of scenes that sensors of different kinds see: without colour, and in disagreement about tones."""
     grainy: float = 0.0
     """Share of scenes that every source shows whole, under grain: of its own, or the same for all."""
+    layered: float = 0.0
+    """Share of scenes that have depth: layers, of which each source has another in focus."""
     grey: float = 0.0
     """Share of further scenes without colour, as microscope pictures are."""
 
@@ -83,7 +86,7 @@ class Pretext:
             )
         if not sum(self.distortions.values()) > 0 or min(self.distortions.values()) < 0:
             raise TrainingError(f"the chances of distortions are {dict(self.distortions)}; expected some above zero")
-        for name in ("freeform", "bracketed", "crossed", "grainy", "grey"):
+        for name in ("freeform", "bracketed", "crossed", "grainy", "layered", "grey"):
             if not 0 <= getattr(self, name) <= 1:
                 raise TrainingError(f"{name} is {getattr(self, name)}; expected a share in [0, 1]")
 
@@ -116,6 +119,11 @@ class Pretext:
             chosen = self._chosen(n, self.grainy, generator)
             views = torch.where(chosen, grain(scene, sources, generator), views)
             masks = torch.where(chosen, torch.ones_like(masks), masks)
+        if self.layered > 0:
+            focused, in_focus, deep = layers(scene, sources, generator)
+            chosen = self._chosen(n, self.layered, generator)
+            views, masks = torch.where(chosen, focused, views), torch.where(chosen, in_focus, masks)
+            scene = torch.where(chosen, deep, scene)
         return CudBatch(views, masks, *cud_targets(scene, masks), scene)
 
     def _chosen(self, scenes: int, share: float, generator: Generator) -> Tensor:

@@ -44,20 +44,27 @@ def faint_noise(scenes: Tensor, generator: Generator) -> Tensor:
 
 def defocus(scenes: Tensor, generator: Generator) -> Tensor:
     """The scene out of focus, by a disk or a Gaussian of random size up to `DEFOCUS_PX`."""
-    n = len(scenes)
-    radius = 0.8 + (DEFOCUS_PX - 0.8) * _rand((n, 1, 1), generator) ** 2
-    offsets = torch.arange(-DEFOCUS_PX, DEFOCUS_PX + 1, device=scenes.device).float()
+    radius_px = 0.8 + (DEFOCUS_PX - 0.8) * _rand((len(scenes),), generator) ** 2
+    soft = _rand((len(scenes),), generator) < 0.5
+    return blur(scenes, radius_px, soft)
+
+
+def blur(planes: Tensor, radius_px: Tensor, soft: Tensor) -> Tensor:
+    """Blurs planes [N, C, H, W] in [0, 1] by radii [N] up to `DEFOCUS_PX`: of Gaussians where soft, else of disks."""
+    n, channels, _, _ = planes.shape
+    radius_px, soft = radius_px.view(n, 1, 1), soft.view(n, 1, 1)
+    offsets = torch.arange(-DEFOCUS_PX, DEFOCUS_PX + 1, device=planes.device).float()
     distance = (offsets[:, None] ** 2 + offsets[None, :] ** 2).sqrt()
-    disk = (radius + 0.5 - distance).clamp(0, 1)
-    gauss = torch.exp(-0.5 * (distance / (0.6 * radius)) ** 2)
-    kernels = torch.where(_rand((n, 1, 1), generator) < 0.5, disk, gauss)
+    disk = (radius_px + 0.5 - distance).clamp(0, 1)
+    gauss = torch.exp(-0.5 * (distance / (0.6 * radius_px)) ** 2)
+    kernels = torch.where(soft, gauss, disk)
     kernels = kernels / kernels.sum((1, 2), keepdim=True)
-    padded = F.pad(scenes, (DEFOCUS_PX,) * 4, mode="reflect")
-    # One kernel a scene: its three colours are the channels of three groups.
-    planes = padded.reshape(1, 3 * n, *padded.shape[2:])
-    weights = kernels.repeat_interleave(3, 0)[:, None]
+    padded = F.pad(planes, (DEFOCUS_PX,) * 4, mode="reflect")
+    # One kernel a scene: its planes are the channels of as many groups.
+    padded = padded.reshape(1, channels * n, *padded.shape[2:])
+    weights = kernels.repeat_interleave(channels, 0)[:, None]
     # Kernels sum to one only to rounding, so a white scene would come out a little whiter.
-    return F.conv2d(planes, weights, groups=3 * n).reshape(scenes.shape).clamp(0, 1)
+    return F.conv2d(padded, weights, groups=channels * n).reshape(planes.shape).clamp(0, 1)
 
 
 def underexpose(scenes: Tensor, generator: Generator) -> Tensor:

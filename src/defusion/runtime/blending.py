@@ -75,6 +75,8 @@ def blend(task: TaskName, count: int, scale: int, rest_given: bool) -> Model:
         made = op.subtract(rest, op.avg_pool(b, [2**count] * 2, [0, 0], [0, 0], [2**count] * 2, True))
     else:
         lead = _weighed(_difference(tones), blending.rest)
+        if blending.rest_detail:
+            lead = op.add(lead, _weighed(_difference(_halved(active, 1)), blending.rest_detail))
         if blending.asks_network:
             lead = op.add(lead, _difference(verdicts.at(count)[1]))
         made = op.multiply(op.sigmoid(lead), change)
@@ -114,6 +116,8 @@ def octaves(task: TaskName, count: int, scale: int, with_rest: bool) -> Model:
         plane = coarse
     if with_rest and count:
         log_odds = _weighed(_mean(plane), blending.rest)
+        if blending.rest_detail:
+            log_odds = op.add(log_odds, _weighed(_halved(active, 1), blending.rest_detail))
         parts.append(_part(plane, op.add(log_odds, verdicts.at(count)[1]) if blending.asks_network else log_odds))
     inputs = {"source": source} | ({"judged": judged} if blending.asks_network else {})
     return named("octaves", inputs, {f"octave{number}": part for number, part in enumerate(parts)})

@@ -1,0 +1,54 @@
+"""Scenes with depth, as a camera sees them that focuses on one distance after the other."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor
+
+from defusion.pretext.distortions import DEFOCUS_PX, blur
+from defusion.pretext.masks import freeform_masks
+
+
+def layers(scenes: Tensor, sources: int, generator: Generator) -> tuple[Tensor, Tensor, Tensor]:
+    """Puts each scene of a batch behind pieces of others, and focuses each source on another distance.
+
+    Masks alone cut a scene where nothing is. Here focus changes where the scene does, and what is near and out of
+    focus spreads over what is behind it, as in real focus stacks: each layer and its matte are blurred before it
+    covers those behind.
+
+    Args:
+        scenes: [N, 3, H, W]; the batch is also what the nearer layers are made of.
+        sources: Number of sources S, and of layers.
+        generator: Source of all randomness.
+
+    Returns:
+        The sources [S, N, 3, H, W], in random order of distance; masks [S, N, 1, H, W] that are one where a source is
+        in focus; and the scenes that they show, [N, 3, H, W], all in focus.
+    """
+    n, _, height, width = scenes.shape
+    mattes = freeform_masks((n, height, width), sources, generator=generator)
+    mattes = F.avg_pool2d(F.pad(mattes.flatten(0, 1), (1,) * 4, mode="replicate"), 3, 1).view_as(mattes)
+    mattes[0] = 1  # nothing is behind the farthest
+    step_px = 0.8 + (DEFOCUS_PX / (sources - 1) - 0.8) * _rand(n, generator) ** 2
+    soft = _rand(n, generator) < 0.5
+    order = torch.stack([torch.randperm(sources, generator=generator, device=scenes.device) for _ in range(n)], 1)
+
+    def seen(focus: Tensor | None) -> Tensor:
+        """From the farthest layer to the nearest; `focus` is the layer in focus of each scene, all where None."""
+        picture = torch.zeros_like(scenes)
+        for layer, matte in enumerate(mattes):
+            covering = torch.cat([scenes.roll(layer, 0) * matte, matte], 1)
+            if focus is not None:
+                radius_px = step_px * (focus - layer).abs()
+                covering = torch.where((radius_px > 0).view(n, 1, 1, 1), blur(covering, radius_px, soft), covering)
+            picture = covering[:, :3] + (1 - covering[:, 3:]) * picture
+        return picture.clamp(0, 1)
+
+    nearest = sum((mattes[layer:] > 0.5).any(0).long() for layer in range(1, sources))
+    masks = (order[:, :, None, None, None] == nearest).float()
+    return torch.stack([seen(focus) for focus in order]), masks, seen(None)
+
+
+def _rand(n: int, generator: Generator) -> Tensor:
+    return torch.rand(n, generator=generator, device=generator.device)
