@@ -119,7 +119,7 @@ def test_explain_without_matplotlib_says_how_to_get_it(pair: tuple[Path, Path], 
 
 def test_weights_list_and_info(tmp_path: Path) -> None:
     rows = json.loads(run("weights", "list", "--json").stdout)["weights"]
-    assert [row["name"] for row in rows if row["default"]] == ["small"]
+    assert {row["name"]: row["default"] for row in rows} == {"paper": False, "small": True}
     facts = json.loads(run("weights", "info", "--json").stdout)
     assert facts["config"]["name"] == "small"
     assert facts["about"]["licence"] == "Apache-2.0"

@@ -234,4 +234,6 @@ def test_every_bundled_file_opens_and_is_whole() -> None:
     for name, path in weights.bundled().items():
         file = WeightsFile.open(path)
         assert file.tensors(), name
-        assert file.about, name
+        assert file.about["licence"] == "Apache-2.0", name
+        assert file.about["scores"], name
+        assert f"# Model card: {name}" in (file.card() or "")
