@@ -35,6 +35,12 @@ def test_scores_become_one_block_without_what_is_not_finite():
     assert np.isnan(block.values[:, 1]).all()
 
 
+def test_the_means_of_a_summary_leave_out_what_is_not_finite():
+    outcomes = tuple(outcome("ours", f"s{n}", qy=value) for n, value in enumerate((1.0, np.inf, -np.inf, NAN, 2.0)))
+    told = Results("toolkit", ("qy",), outcomes).summary()["sets"]["set"]["ours"]
+    assert told["metrics"] == {"qy": {"mean": 1.5, "scenes": 2}}
+
+
 def test_a_second_outcome_for_a_scene_is_refused():
     results = Results("toolkit", ("ce",), (outcome("ours", "one", ce=1.0), outcome("ours", "one", ce=2.0)))
     with pytest.raises(EvaluationError, match="ours has two outcomes for the scene one"):

@@ -91,7 +91,7 @@ class Results:
         means = {}
         for name in self.metrics:
             found = [outcome.scores[name].value for outcome in outcomes if name in outcome.scores]
-            defined = [value for value in found if not np.isnan(value)]
+            defined = [value for value in found if np.isfinite(value)]  # as in the report's tables
             if found:
                 mean = json_number(float(np.mean(defined)) if defined else np.nan)
                 means[name] = {"mean": mean, "scenes": len(defined)}
