@@ -262,6 +262,7 @@ def octaves(
 
     The odds of a place are e to the power of: its local energy of detail in this octave and in the finest, on a log
     scale, the more trusted the more; the verdict's score; and, for the light that a source may have alone, its tone.
+    What is coarser than the last octave goes by score, tone and the detail in that octave.
 
     Args:
         source: [N, 3, H, W].

@@ -30,8 +30,8 @@ def layers(scenes: Tensor, sources: int, generator: Generator) -> tuple[Tensor, 
     mattes = freeform_masks((n, height, width), sources, generator=generator)
     mattes = F.avg_pool2d(F.pad(mattes.flatten(0, 1), (1,) * 4, mode="replicate"), 3, 1).view_as(mattes)
     mattes[0] = 1  # nothing is behind the farthest
-    step_px = 0.8 + (DEFOCUS_PX / (sources - 1) - 0.8) * _rand(n, generator) ** 2
-    soft = _rand(n, generator) < 0.5
+    drawn, kind = torch.rand(2, n, generator=generator, device=scenes.device)
+    step_px, soft = 0.8 + (DEFOCUS_PX / (sources - 1) - 0.8) * drawn**2, kind < 0.5
     order = torch.stack([torch.randperm(sources, generator=generator, device=scenes.device) for _ in range(n)], 1)
 
     def seen(focus: Tensor | None) -> Tensor:
@@ -48,7 +48,3 @@ def layers(scenes: Tensor, sources: int, generator: Generator) -> tuple[Tensor, 
     nearest = sum((mattes[layer:] > 0.5).any(0).long() for layer in range(1, sources))
     masks = (order[:, :, None, None, None] == nearest).float()
     return torch.stack([seen(focus) for focus in order]), masks, seen(None)
-
-
-def _rand(n: int, generator: Generator) -> Tensor:
-    return torch.rand(n, generator=generator, device=generator.device)

@@ -76,6 +76,7 @@ def blend(task: TaskName, count: int, scale: int, rest_given: bool) -> Model:
     else:
         lead = _weighed(_difference(tones), blending.rest)
         if blending.rest_detail:
+            # Halved before the difference is taken: after it, OpenVINO errs on planes of two pixels' side.
             lead = op.add(lead, _weighed(_difference(_halved(active, 1)), blending.rest_detail))
         if blending.asks_network:
             lead = op.add(lead, _difference(verdicts.at(count)[1]))
