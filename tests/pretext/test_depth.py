@@ -22,7 +22,7 @@ def detailed(n: int = 3, side: int = 96) -> Tensor:
 
 
 @given(n=st.integers(1, 3), sources=st.integers(2, 4), seed=st.integers(0, 2**32 - 1))
-def test_shapes_ranges_and_one_source_in_focus_everywhere(n: int, sources: int, seed: int) -> None:
+def test_shapes_ranges_and_a_source_that_shows_each_place(n: int, sources: int, seed: int) -> None:
     views, masks, scene = layers(detailed(n, 40), sources, seeded(seed))
     assert views.shape == (sources, n, 3, 40, 40)
     assert masks.shape == (sources, n, 1, 40, 40)
@@ -30,7 +30,7 @@ def test_shapes_ranges_and_one_source_in_focus_everywhere(n: int, sources: int, 
     for pixels in (views, scene):
         assert pixels.min() >= 0
         assert pixels.max() <= 1
-    assert (masks.sum(0) == 1).all()
+    assert (masks.sum(0) >= 1).all()
 
 
 def test_the_same_seed_gives_the_same() -> None:
@@ -51,9 +51,16 @@ def test_a_source_shows_the_scene_where_it_is_in_focus_and_less_detail_elsewhere
     assert (off * outside).sum() / (3 * outside.sum()) > 0.05
 
 
+def test_what_is_flat_is_shown_by_all_sources() -> None:
+    grey = torch.full((2, 3, 64, 64), 0.5)
+    assert layers(grey, 2, seeded(4))[1].all()
+    masks = layers(detailed(8), 2, seeded(4))[1]
+    assert masks.mean() < 0.6
+
+
 def test_what_is_near_and_out_of_focus_spreads_over_what_is_behind() -> None:
     black_behind = torch.cat([torch.zeros(1, 3, 96, 96), torch.ones(1, 3, 96, 96)])
     views, masks, scene = layers(black_behind, 2, seeded(5))
-    far = masks[:, 0, 0].bool() & (scene[0].mean(0) == 0)
-    source = int(far.flatten(1).any(1).nonzero()[0])
-    assert views[source, 0].mean(0)[far[source]].max() > 0.1
+    spread = views[:, 0].mean(1) * (scene[0].mean(0) == 0)
+    assert spread.max() > 0.1
+    assert not masks[:, 0, 0][spread > 0.1].any()

@@ -9,6 +9,10 @@ from torch import Generator, Tensor
 from defusion.pretext.distortions import DEFOCUS_PX, blur
 from defusion.pretext.masks import freeform_masks
 
+#: A source still shows a place that it has out of focus, if it is no farther off the scene, on average over a window.
+STILL_SHOWN = 0.015
+WINDOW_PX = 7
+
 
 def layers(scenes: Tensor, sources: int, generator: Generator) -> tuple[Tensor, Tensor, Tensor]:
     """Puts each scene of a batch behind pieces of others, and focuses each source on another distance.
@@ -23,8 +27,9 @@ def layers(scenes: Tensor, sources: int, generator: Generator) -> tuple[Tensor, 
         generator: Source of all randomness.
 
     Returns:
-        The sources [S, N, 3, H, W], in random order of distance; masks [S, N, 1, H, W] that are one where a source is
-        in focus; and the scenes that they show, [N, 3, H, W], all in focus.
+        The sources [S, N, 3, H, W], in random order of distance; masks [S, N, 1, H, W] that are one where a source
+        shows the scene as well as any, or nearly as it is: what is flat is the same in and out of focus; and the
+        scenes that they show, [N, 3, H, W], all in focus.
     """
     n, _, height, width = scenes.shape
     mattes = freeform_masks((n, height, width), sources, generator=generator)
@@ -45,6 +50,8 @@ def layers(scenes: Tensor, sources: int, generator: Generator) -> tuple[Tensor, 
             picture = covering[:, :3] + (1 - covering[:, 3:]) * picture
         return picture.clamp(0, 1)
 
-    nearest = sum((mattes[layer:] > 0.5).any(0).long() for layer in range(1, sources))
-    masks = (order[:, :, None, None, None] == nearest).float()
-    return torch.stack([seen(focus) for focus in order]), masks, seen(None)
+    views, scene = torch.stack([seen(focus) for focus in order]), seen(None)
+    off = (views - scene).abs().mean(2)
+    off = F.avg_pool2d(off, WINDOW_PX, 1, WINDOW_PX // 2, count_include_pad=False)[:, :, None]
+    masks = (off <= off.amin(0).clamp(min=STILL_SHOWN)).float()
+    return views, masks, scene
