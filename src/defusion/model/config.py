@@ -73,7 +73,7 @@ class Blending(NamedTuple):
 
 #: How head `pyramid` blends each kind of scene. The network learns its verdict through `generic`.
 BLENDINGS: dict[TaskName, Blending] = {
-    "exposure": Blending(detail=1.5, finest=0.5, rest=1.5, rest_detail=0.12, verdict=0.0),
+    "exposure": Blending(rest=0.6, rest_detail=0.14, verdict=0.0),
     "focus": Blending(detail=1.5, finest=1.2, verdict=0.0),
     "infrared": Blending(detail=0.7, tone=4.0, rest=1.3, verdict=0.0),
     "generic": Blending(octaves=0),
