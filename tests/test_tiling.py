@@ -247,7 +247,8 @@ def test_a_scene_fused_by_its_overview_is_close_to_the_same_fused_whole(task: Ta
         patch.setattr(tiling, "OVERVIEW_PX", 31_000)
         assert Overview.of(Size(*scene.shape[2:])).finer == 1
         in_tiles = fused(engine, a, b, task, 128)
-    assert 0 < far(in_tiles, whole) < 0.1 * far(a, b)
+    # Nothing but the verdict depends on the size at which a scene is fused first.
+    assert 0 < far(in_tiles, whole) < (0.01 if task == "focus" else 0.1) * far(a, b)
     assert far(in_tiles, scene) < 0.5 * far(a, scene)
 
 

@@ -32,6 +32,7 @@ from defusion.tiling import (
     Progress,
     Report,
     Size,
+    Source,
     Span,
     Tiles,
     View,
@@ -89,10 +90,12 @@ def fuse(
         ]
         for frame in progress.of(frames()):
             if asked or slab == slabs[0]:
-                of_frame = overview.planes(frame, size)
+                of_frame, finest = overview.with_finest(engine, Source(frame), size, task)
                 judged = _lead(verdict_of(engine, of_frame, reference, task))
             if slab == slabs[0]:
-                octaves = engine.octaves(of_frame, judged, task, octaves_of_overview, 2, with_rest=True)
+                octaves = engine.octaves(
+                    of_frame, judged, task, octaves_of_overview, 2, with_rest=True, finest=finest
+                )
                 coarse = [total + each for total, each in zip(coarse, octaves, strict=True)] if coarse else octaves
             views = [part.view(frame), part.view(smaller(judged, 2 * overview.scale))]
             for band in _finest(engine, views, part.size, overview, task):

@@ -2,7 +2,8 @@
 
 Head `pyramid` blends octaves of detail, each by weights of its own. So a large scene is fused whole at a smaller
 size, network and all, which settles everything but the finest octaves; those take a few pixels' surroundings and the
-overview's verdict, so that tiles with a halo of that width are what the whole would be, by construction. How far an
+overview's verdict, so that tiles with a halo of that width are what the whole would be, by construction. What an
+overview shows no more but its octaves go by, the detail of the scene's finest octave, is brought along. How far an
 octave sees doubles with each; so a scene that lacks more than a few in its overview has an overview between, which
 is fused in the same way.
 
@@ -25,6 +26,7 @@ import numpy as np
 from defusion.model.config import (
     BLENDINGS,
     DETAIL_REACH_PX,
+    FINEST_REACH_PX,
     SIZE_MULTIPLE,
     HeadName,
     NetworkConfig,
@@ -57,6 +59,9 @@ HEAD_BYTES = 300
 #: A pixel of planes: three floats.
 _PIXEL_BYTES = 12
 
+#: The same of what is brought along of a source's finest octave.
+_FINEST_BYTES = 4
+
 #: Side of a square of as many pixels as the sample has, from which tiles of head `paper` have their attention.
 SAMPLE_PX = 768
 
@@ -68,6 +73,14 @@ NetworkWork = Literal["paints", "judges"]
 
 #: Gives a part of a scene, its rows and columns, as planes [1, 3, h, w].
 View = Callable[[slice, slice], Planes]
+
+
+class Source(NamedTuple):
+    """A source, or an overview of it."""
+
+    pixels: View
+    finest: View | None = None
+    """Of an overview: how much detail the scene's finest octave has, [1, 1, h, w]; None where that counts nothing."""
 
 
 class Size(NamedTuple):
@@ -122,7 +135,8 @@ def tiles(size: Size, reach_px: int, multiple: int = SIZE_MULTIPLE) -> Tiles:
 def needed_bytes(config: NetworkConfig, size: Size, network: NetworkWork | None) -> int:
     """Returns about how much memory fusing a scene takes at once: for the whole, a tile, or its overview.
 
-    Beside that, a scene in tiles has two bands of its result, and its first overview of both sources and the result.
+    Beside that, a scene in tiles has two bands of its result, and its first overview of both sources, what is
+    brought along with them, and the result.
 
     Args:
         config: Of the network.
@@ -137,7 +151,7 @@ def needed_bytes(config: NetworkConfig, size: Size, network: NetworkWork | None)
     if network == "paints" and in_tiles:
         seen_px = math.prod(min(TILE_PX + 2 * config.network_reach_px, side) for side in size)
     elif in_tiles:
-        held += 3 * _PIXEL_BYTES * first.height * first.width
+        held += (3 * _PIXEL_BYTES + 2 * _FINEST_BYTES) * first.height * first.width
     channels = config.stem + config.encoder[0].width
     return (HEAD_BYTES if network is None else BYTES_PER_CHANNEL * channels) * seen_px + held
 
@@ -173,14 +187,41 @@ class Overview(NamedTuple):
 
     def planes(self, view: View, size: Size) -> Planes:
         """Makes the overview of a view of the scene, [1, 3, h, w]: pixels are the means of those they stand for."""
-
-        def make(tile: Planes) -> Sequence[Planes]:
-            return [_reduced(tile, self.scale)]
-
         if self.finer == 0:
             return view(*everything(size))
-        made = bands(make, [view], size, Tiles(0, 2 * self.scale, TILE_PX), scales=(self.scale,))
-        return joined(made, self.size, self.scale)
+        (planes,) = self._of_tiles(lambda tile: [tile], [view], size)
+        return planes
+
+    def with_finest(self, engine: Engine, source: Source, size: Size, task: TaskName) -> tuple[Planes, Planes | None]:
+        """The same, and the detail of the scene's finest octave in each place of it, [1, 1, h, w], if that counts."""
+        if self.finer == 0:
+            return source.pixels(*everything(size)), source.finest and source.finest(*everything(size))
+        if BLENDINGS[task].finest == 0:
+            return self.planes(source.pixels, size), None
+
+        def make(tile: Planes, *finest: Planes) -> Sequence[Planes]:
+            return [tile, *(finest or [engine.finest(tile)])]
+
+        views, reach_px = ([source.pixels, source.finest], 0) if source.finest else ([source.pixels], FINEST_REACH_PX)
+        planes, finest = self._of_tiles(make, views, size, reach_px, count=2)
+        return planes, finest
+
+    def _of_tiles(
+        self,
+        make: Callable[..., Sequence[Planes]],
+        views: Sequence[View],
+        size: Size,
+        reach_px: int = 0,
+        *,
+        count: int = 1,
+    ) -> list[Planes]:
+        """Makes so many planes of each tile of the scene, and of those the overview."""
+
+        def reduced(*tiles: Planes) -> Sequence[Planes]:
+            return [_reduced(plane, self.scale) for plane in make(*tiles)]
+
+        cut = Tiles(reach_px, 2 * self.scale, TILE_PX)
+        return joined(bands(reduced, views, size, cut, [self.scale] * count), self.size, self.scale)
 
 
 class Judged(NamedTuple):
@@ -208,26 +249,35 @@ class Judged(NamedTuple):
 def fuse(engine: Engine, a: View, b: View, size: Size, task: TaskName) -> Iterator[Band]:
     """Fuses one pair by head `pyramid`, band by band."""
     # A generator of its own, so that nothing is worked on before the first band is asked for.
-    yield from _fused(engine, a, b, size, task, Overview.of(size).finer)[0]
+    yield from _fused(engine, Source(a), Source(b), size, task, Overview.of(size).finer)[0]
 
 
-def _fused(engine: Engine, a: View, b: View, size: Size, task: TaskName, finer: int) -> tuple[Iterator[Band], Judged]:
+def _fused(
+    engine: Engine, a: Source, b: Source, size: Size, task: TaskName, finer: int
+) -> tuple[Iterator[Band], Judged]:
     """Fuses a scene from which so many octaves have to be taken away before it is fused whole."""
     overview = Overview.lacking(min(finer, MOST_FINER), size)
-    of_a, of_b = (overview.planes(view, size) for view in (a, b))
+    (of_a, finest_a), (of_b, finest_b) = (overview.with_finest(engine, source, size, task) for source in (a, b))
     if overview.finer == 0:
         judged = Judged(verdict_of(engine, of_a, of_b, task), 2)
-        fused = engine.blend(of_a, of_b, judged.planes, task, octaves_of(*size, BLENDINGS[task]), judged.scale)
+        finest = None if finest_a is None or finest_b is None else np.concatenate([finest_a, finest_b])
+        count = octaves_of(*size, BLENDINGS[task])
+        fused = engine.blend(of_a, of_b, judged.planes, task, count, judged.scale, finest=finest)
         return iter([Band(slice(0, size.height), [fused])]), judged
-    coarser = finer - overview.finer
-    of_small, judged_small = _fused(engine, smaller(of_a, 1), smaller(of_b, 1), overview.size, task, coarser)
-    rest = joined(of_small, overview.size)
+    small_a, small_b = (
+        Source(smaller(planes, 1), None if finest is None else smaller(finest, 1))
+        for planes, finest in ((of_a, finest_a), (of_b, finest_b))
+    )
+    of_small, judged_small = _fused(engine, small_a, small_b, overview.size, task, finer - overview.finer)
+    (rest,) = joined(of_small, overview.size)
     judged = judged_small.of_finer(overview, size, task)
 
-    def make(tile_a: Planes, tile_b: Planes, rest: Planes, of_judged: Planes) -> Sequence[Planes]:
-        return [engine.blend(tile_a, tile_b, of_judged, task, overview.finer, judged.scale, rest)]
+    def make(tile_a: Planes, tile_b: Planes, rest: Planes, of_judged: Planes, *of_finest: Planes) -> Sequence[Planes]:
+        finest = np.concatenate(of_finest) if of_finest else None
+        return [engine.blend(tile_a, tile_b, of_judged, task, overview.finer, judged.scale, rest=rest, finest=finest)]
 
-    views = [a, b, smaller(rest, overview.scale), judged.view()]
+    of_finest = [each.finest for each in (a, b) if each.finest]
+    views = [a.pixels, b.pixels, smaller(rest, overview.scale), judged.view(), *of_finest]
     return bands(make, views, size, overview.tiles(judged.scale)), judged
 
 
@@ -304,12 +354,15 @@ def bands(
         yield Band(down.core, band)
 
 
-def joined(made: Iterable[Band], size: Size, scale: int = 1) -> Planes:
-    """Makes the one picture that bands are of, [1, 3, h, w]; `scale` pixels of the scene are one of it."""
-    planes = np.empty((1, 3, *size), np.float32)
+def joined(made: Iterable[Band], size: Size, scale: int = 1) -> list[Planes]:
+    """Makes the pictures that bands are of, each [1, C, h, w]; `scale` pixels of the scene are one of them."""
+    whole: list[Planes] = []
     for band in made:
-        planes[:, :, scaled(band.rows, scale)] = band.planes[0]
-    return planes
+        for number, part in enumerate(band.planes):
+            if len(whole) == number:
+                whole.append(np.empty((*part.shape[:2], *size), np.float32))
+            whole[number][:, :, scaled(band.rows, scale)] = part
+    return whole
 
 
 def everything(size: Size) -> tuple[slice, slice]:

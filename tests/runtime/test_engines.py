@@ -274,12 +274,37 @@ def test_engines_agree_on_a_blend(
     judged = judged_at(scale, height, width)
     coarse = tuple(-(-side // 2**count) for side in (height, width))
     rest = np.random.default_rng(3).random((1, 3, *coarse), np.float32) if rest_given else None
-    made, expected = (engine.blend(a, b, judged, task, count, scale, rest) for engine in blenders)
+    made, expected = (engine.blend(a, b, judged, task, count, scale, rest=rest) for engine in blenders)
     assert made.shape == a.shape
     assert_close(made, expected, 2e-5)
     if height > 1:
-        turned = blenders[0].blend(a, b, judged[::-1].copy(), task, count, scale, rest)
+        turned = blenders[0].blend(a, b, judged[::-1].copy(), task, count, scale, rest=rest)
         assert (np.abs(turned - made).max() > 0.01) == (BLENDS[task].verdict != 0)
+
+
+@pytest.mark.parametrize(("height", "width"), [(64, 96), (53, 77), (61, 43)])
+def test_overviews_go_by_the_finest_octave_that_they_are_given(
+    blenders: list[Engine], height: int, width: int
+) -> None:
+    a, b, judged = *sources(1, height, width), judged_at(2, height, width)
+    finest = np.random.default_rng(4).random((2, 1, height, width), np.float32) * 12
+    made, expected = (engine.blend(a, b, judged, "focus", 2, 2, finest=finest) for engine in blenders)
+    assert_close(made, expected, 1e-5)
+    of_frames = [
+        [engine.octaves(a, judged[:1], "focus", 2, 2, with_rest=True, finest=finest[:1]) for engine in blenders],
+        [engine.octaves(a, judged[:1], "focus", 2, 2, with_rest=True) for engine in blenders],
+    ]
+    for one, other in of_frames:
+        for part, expected_part in zip(one, other, strict=True):
+            np.testing.assert_allclose(part, expected_part, rtol=1e-3, atol=1e-6 * np.abs(part).max())
+    assert np.abs(of_frames[0][0][0] - of_frames[1][0][0]).max() > 0.1
+    shown = [np.concatenate([engine.finest(frame) for frame in (a, b)]) for engine in blenders]
+    assert shown[0].shape == (2, 1, height, width)
+    assert_close(shown[0], shown[1], 1e-4)
+    without = blenders[0].blend(a, b, judged, "focus", 2, 2)
+    assert np.abs(made - without).max() > 0.05
+    if height % 4 == width % 4 == 0:  # otherwise its repeated edge has a detail of its own
+        assert_close(blenders[0].blend(a, b, judged, "focus", 2, 2, finest=shown[0]), without, 1e-5)
 
 
 @pytest.mark.parametrize("task", BLENDINGS)
@@ -297,7 +322,7 @@ def test_a_pair_as_a_stack_of_two_is_its_blend(
             for side, frame in enumerate(pair)
         ]
         fused = engine.collapse([one + other for one, other in zip(*parts, strict=True)], rest)
-        expected = engine.blend(*pair, judged, task, count, scale, rest)
+        expected = engine.blend(*pair, judged, task, count, scale, rest=rest)
         assert_close(fused[..., :height, :width], expected, 5e-5)
 
 

@@ -108,6 +108,10 @@ def octaves_of(height: int, width: int, blending: Blending) -> int:
     return most if blending.octaves is None else min(most, blending.octaves)
 
 
+#: How far the detail of the finest octave sees: the window over it, and the doubling of what is coarser.
+FINEST_REACH_PX = 16
+
+
 def octaves_reach_px(count: int) -> int:
     """Returns how far the finest octaves see: the windows over detail, and the doubling of what is coarser."""
     return 8 << count

@@ -256,6 +256,7 @@ def octaves(
     blending: Blending,
     *,
     scale: int = 2,
+    finest: Tensor | None = None,
     with_rest: bool = True,
 ) -> list[Tensor]:
     """Takes a source apart into octaves of detail (Burt and Adelson, 1983), and weighs each place of each.
@@ -270,6 +271,7 @@ def octaves(
         count: Number of octaves.
         blending: How much each of all that counts.
         scale: How many pixels of the source are one of the verdict, a power of two.
+        finest: Where the source is an overview, what `activity_of_finest` says of the scene, [N, 1, H, W].
         with_rest: Give what is coarser than the last octave, too.
 
     Returns:
@@ -279,19 +281,22 @@ def octaves(
     """
     plane = _pad(source, 2 ** max(count, 1))
     verdicts = _at_octaves(judged, plane, count, scale)
-    parts, finest = [], None
+    if finest is not None:
+        finest = _pad(finest, 2 ** max(count, 1))
+    parts = []
     for verdict in verdicts[: max(count, 1)]:
         coarse = F.avg_pool2d(plane, 2)
         smooth = _up(coarse)
         detail = plane - smooth
         active = activity(detail)
-        finest = active if finest is None else F.avg_pool2d(finest, 2)
+        if finest is None:
+            finest = active
         trusted = (blending.detail + blending.verdict * verdict.trust) * active + blending.finest * finest
         odds = _odds(trusted + blending.verdict * verdict.score + blending.tone * _mean(smooth))
         if count == 0:
             return [torch.cat([odds * plane, odds], 1)]
         parts.append(torch.cat([odds * detail, odds], 1))
-        plane = coarse
+        plane, finest = coarse, F.avg_pool2d(finest, 2)
     if with_rest:
         shown = blending.rest * _mean(plane) + blending.rest_detail * F.avg_pool2d(active, 2)
         odds = _odds(blending.verdict * verdicts[count].score + shown)
@@ -317,6 +322,13 @@ def activity(detail: Tensor) -> Tensor:
     """Returns the local energy of detail [N, 3, H, W] above the floor, on a log scale from zero: [N, 1, H, W]."""
     energy = _gaussian(_mean(detail) ** 2, WINDOW_PX)
     return (energy / ENERGY_FLOOR + 1).log()
+
+
+def activity_of_finest(source: Tensor) -> Tensor:
+    """Returns the activity of the finest octave of a source, [N, 3, H, W]: [N, 1, H, W]."""
+    plane = _pad(source, 2)
+    active = activity(plane - _up(F.avg_pool2d(plane, 2)))
+    return active[..., : source.shape[2], : source.shape[3]]
 
 
 def detail_odds(sources: Tensor) -> Tensor:

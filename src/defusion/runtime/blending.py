@@ -41,24 +41,26 @@ _NEARER, _FARTHER = 0.75, 0.25
 _AT_ONCE = 16
 
 
-def blend(task: TaskName, count: int, scale: int, rest_given: bool) -> Model:
+def blend(task: TaskName, count: int, scale: int, rest_given: bool, finest_given: bool) -> Model:
     """Sources [2, 3, H, W] and their `judged` to `fused`, [1, 3, H, W]; see `Engine.blend`."""
     blending = BLENDINGS[task]
     sources, judged, rest = _plane("sources", 2, 3), _plane("judged", 2, 2), _plane("rest", 1, 3)
+    of_finest = _plane("finest", 2, 1)
     padded = _padded(sources, 2 ** max(count, 1))
     a, b = op.split(padded, 0, 2).outputs()
     verdicts = _Verdicts(judged, padded, blending, scale)
     change, tones = op.subtract(a, b), _mean(padded)
     details = []
-    finest: Node | None = None
+    finest: Node | None = _difference(_padded(of_finest, 2 ** max(count, 1))) if finest_given else None
     for octave in range(max(count, 1)):
         coarse, coarse_tones = _halved(change, 3), _halved(tones, 1)
         smooth_tones = _doubled(coarse_tones, 1)
         active = _activity(op.subtract(tones, smooth_tones))
         lead = _weighed(_difference(active), blending.detail)
         if blending.finest:
-            finest = _difference(active) if finest is None else _halved(finest, 1)
+            finest = _difference(active) if finest is None else finest
             lead = op.add(lead, _weighed(finest, blending.finest))
+            finest = _halved(finest, 1)
         if blending.tone:
             lead = op.add(lead, _weighed(_difference(smooth_tones), blending.tone))
         if blending.asks_network:
@@ -85,16 +87,26 @@ def blend(task: TaskName, count: int, scale: int, rest_given: bool) -> Model:
         made = op.add(_doubled(made, 3), detail)
     fused = _cropped(op.add(b, made), sources)
     inputs = {"sources": sources} | ({"judged": judged} if blending.asks_network else {})
-    return named("blend", inputs | ({"rest": rest} if rest_given else {}), {"fused": fused})
+    given = ({"rest": rest} if rest_given else {}) | ({"finest": of_finest} if finest_given else {})
+    return named("blend", inputs | given, {"fused": fused})
 
 
-def octaves(task: TaskName, count: int, scale: int, with_rest: bool) -> Model:
+def finest() -> Model:
+    """A `source` [1, 3, H, W] to `active`, [1, 1, H, W]; see `Engine.finest`."""
+    source = _plane("source", 1, 3)
+    tones = _mean(_padded(source, 2))
+    active = _activity(op.subtract(tones, _doubled(_halved(tones, 1), 1)))
+    return named("finest", {"source": source}, {"active": _cropped(active, source)})
+
+
+def octaves(task: TaskName, count: int, scale: int, with_rest: bool, finest_given: bool) -> Model:
     """A frame of a stack, `source` [1, 3, H, W], and its `judged`, to `octave0` and so on; see `Engine.octaves`."""
     blending = in_stack(BLENDINGS[task])
-    source, judged = _plane("source", 1, 3), _plane("judged", 1, 2)
+    source, judged, of_finest = _plane("source", 1, 3), _plane("judged", 1, 2), _plane("finest", 1, 1)
     plane: Node = _padded(source, 2 ** max(count, 1))
     verdicts = _Verdicts(judged, plane, blending, scale)
-    parts, finest = [], None
+    parts = []
+    finest = _padded(of_finest, 2 ** max(count, 1)) if finest_given else None
     for octave in range(max(count, 1)):
         coarse = _halved(plane, 3)
         smooth = _doubled(coarse, 3)
@@ -102,8 +114,9 @@ def octaves(task: TaskName, count: int, scale: int, with_rest: bool) -> Model:
         active = _activity(_mean(detail))
         trusted = _weighed(active, blending.detail)
         if blending.finest:
-            finest = active if finest is None else _halved(finest, 1)
+            finest = active if finest is None else finest
             trusted = op.add(trusted, _weighed(finest, blending.finest))
+            finest = _halved(finest, 1)
         if blending.asks_network:
             trust, score = verdicts.at(octave)
             trusted = op.add(trusted, op.multiply(trust, active))
@@ -121,6 +134,7 @@ def octaves(task: TaskName, count: int, scale: int, with_rest: bool) -> Model:
             log_odds = op.add(log_odds, _weighed(_halved(active, 1), blending.rest_detail))
         parts.append(_part(plane, op.add(log_odds, verdicts.at(count)[1]) if blending.asks_network else log_odds))
     inputs = {"source": source} | ({"judged": judged} if blending.asks_network else {})
+    inputs |= {"finest": of_finest} if finest_given else {}
     return named("octaves", inputs, {f"octave{number}": part for number, part in enumerate(parts)})
 
 

@@ -64,8 +64,20 @@ class Engine(Protocol):
     def judge(self, a: Planes, b: Planes) -> Planes:
         """Returns what the verdict on a pair, N = 1, is read off: [2, 2, H/2, W/2], rounded up."""
 
+    def finest(self, frame: Planes) -> Planes:
+        """Returns how much detail the finest octave of a source, N = 1, has at each place, [1, 1, H, W]."""
+
     def blend(
-        self, a: Planes, b: Planes, judged: Planes, task: TaskName, count: int, scale: int, rest: Planes | None = None
+        self,
+        a: Planes,
+        b: Planes,
+        judged: Planes,
+        task: TaskName,
+        count: int,
+        scale: int,
+        *,
+        rest: Planes | None = None,
+        finest: Planes | None = None,
     ) -> Planes:
         """Returns the fused picture of a pair, N = 1, octave by octave: head "pyramid".
 
@@ -77,12 +89,23 @@ class Engine(Protocol):
             count: Number of octaves.
             scale: As above.
             rest: What is coarser than the last octave, [1, 3, H/2^count, W/2^count], rounded up, where that is known.
+            finest: Where the sources are overviews, what `finest` gave of the scene's, [2, 1, H, W].
         """
 
     def octaves(
-        self, frame: Planes, judged: Planes, task: TaskName, count: int, scale: int, *, with_rest: bool
+        self,
+        frame: Planes,
+        judged: Planes,
+        task: TaskName,
+        count: int,
+        scale: int,
+        *,
+        with_rest: bool,
+        finest: Planes | None = None,
     ) -> list[Planes]:
         """Takes a frame of a stack, N = 1, apart into weighed octaves, which add up over the frames.
+
+        Arguments are as of `blend`, for one source.
 
         Returns:
             [1, 4, H/2^k, W/2^k] for k from 0, detail times odds and the odds, of sides repeated up to a multiple of

@@ -94,29 +94,48 @@ class OpenVinoEngine:
         (pair,) = _pairs(a, b)
         return self._network(pair, ("judged",), None)["judged"]
 
+    def finest(self, frame: Planes) -> Planes:
+        """Returns how much detail the finest octave of a source has at each place."""
+        return self._blending("finest", source=frame)["active"]
+
     def blend(
-        self, a: Planes, b: Planes, judged: Planes, task: TaskName, count: int, scale: int, rest: Planes | None = None
+        self,
+        a: Planes,
+        b: Planes,
+        judged: Planes,
+        task: TaskName,
+        count: int,
+        scale: int,
+        *,
+        rest: Planes | None = None,
+        finest: Planes | None = None,
     ) -> Planes:
         """Returns the fused picture of a pair, octave by octave."""
         (pair,) = _pairs(a, b)
-        given = {} if rest is None else {"rest": rest}
-        return self._blending("blend", task, count, scale, rest is not None, sources=pair, judged=judged, **given)[
-            "fused"
-        ]
+        given = _given(rest=rest, finest=finest)
+        options = task, count, scale, rest is not None, finest is not None
+        return self._blending("blend", *options, sources=pair, judged=judged, **given)["fused"]
 
     def octaves(
-        self, frame: Planes, judged: Planes, task: TaskName, count: int, scale: int, *, with_rest: bool
+        self,
+        frame: Planes,
+        judged: Planes,
+        task: TaskName,
+        count: int,
+        scale: int,
+        *,
+        with_rest: bool,
+        finest: Planes | None = None,
     ) -> list[Planes]:
         """Takes a frame of a stack apart into weighed octaves."""
-        made = self._blending("octaves", task, count, scale, with_rest, source=frame, judged=judged)
+        options = task, count, scale, with_rest, finest is not None
+        made = self._blending("octaves", *options, source=frame, judged=judged, **_given(finest=finest))
         return [made[f"octave{number}"] for number in range(len(made))]
 
     def collapse(self, parts: Sequence[Planes], rest: Planes | None = None) -> Planes:
         """Makes the picture of the sums of octaves."""
-        given = {f"octave{number}": part for number, part in enumerate(parts)}
-        if rest is not None:
-            given["rest"] = rest
-        return self._blending("collapse", len(parts), rest is not None, **given)["fused"]
+        sums = {f"octave{number}": part for number, part in enumerate(parts)}
+        return self._blending("collapse", len(parts), rest is not None, **sums, **_given(rest=rest))["fused"]
 
     def detail(self, frame: Planes) -> Planes:
         """Returns a frame's odds by its fine detail alone."""
@@ -197,6 +216,11 @@ def _run(request: Any, inputs: Planesets) -> dict[str, Planes]:
     with _telling_memory():
         results = request.infer(taken, share_inputs=True)
     return {output.any_name: value for output, value in results.items()}
+
+
+def _given(**inputs: Planes | None) -> dict[str, Planes]:
+    """Those of the inputs that there are."""
+    return {name: planes for name, planes in inputs.items() if planes is not None}
 
 
 @contextmanager

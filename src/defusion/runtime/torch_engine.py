@@ -20,6 +20,7 @@ except ImportError as error:
 from defusion.model.network import (
     Decomposition,
     DeFusion,
+    activity_of_finest,
     collapse,
     detail_odds,
     give_attention,
@@ -79,12 +80,26 @@ class TorchEngine:
         return _planes(judged[:, 0])
 
     @torch.inference_mode()
+    def finest(self, frame: Planes) -> Planes:
+        """Returns how much detail the finest octave of a source has at each place."""
+        return _planes(activity_of_finest(self._to_device(frame)))
+
+    @torch.inference_mode()
     def blend(
-        self, a: Planes, b: Planes, judged: Planes, task: TaskName, count: int, scale: int, rest: Planes | None = None
+        self,
+        a: Planes,
+        b: Planes,
+        judged: Planes,
+        task: TaskName,
+        count: int,
+        scale: int,
+        *,
+        rest: Planes | None = None,
+        finest: Planes | None = None,
     ) -> Planes:
         """Returns the fused picture of a pair, octave by octave."""
         height, width = a.shape[2:]
-        of_sources = zip((a, b), judged, strict=True)
+        of_sources = zip((a, b), judged, (None, None) if finest is None else finest, strict=True)
         parts = [
             octaves(
                 self._to_device(source),
@@ -92,9 +107,10 @@ class TorchEngine:
                 count,
                 BLENDINGS[task],
                 scale=scale,
+                finest=None if active is None else self._to_device(active[None]),
                 with_rest=rest is None,
             )
-            for source, verdict in of_sources
+            for source, verdict, active in of_sources
         ]
         given = None if rest is None else self._to_device(rest)
         fused = collapse([torch.stack(both).sum(0) for both in zip(*parts, strict=True)], given)
@@ -102,11 +118,21 @@ class TorchEngine:
 
     @torch.inference_mode()
     def octaves(
-        self, frame: Planes, judged: Planes, task: TaskName, count: int, scale: int, *, with_rest: bool
+        self,
+        frame: Planes,
+        judged: Planes,
+        task: TaskName,
+        count: int,
+        scale: int,
+        *,
+        with_rest: bool,
+        finest: Planes | None = None,
     ) -> list[Planes]:
         """Takes a frame of a stack apart into weighed octaves."""
         source, verdict = self._to_device(frame), self._to_device(judged)
-        parts = octaves(source, verdict, count, in_stack(BLENDINGS[task]), scale=scale, with_rest=with_rest)
+        active = None if finest is None else self._to_device(finest)
+        blending = in_stack(BLENDINGS[task])
+        parts = octaves(source, verdict, count, blending, scale=scale, finest=active, with_rest=with_rest)
         return [_planes(part) for part in parts]
 
     @torch.inference_mode()
