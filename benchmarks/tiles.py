@@ -8,8 +8,8 @@ as the scene; and whole at once. Ways that ask the network are scaled to less: w
 Scaled up, pictures have little in their finest octaves; so the scenes of other sets that are large as they are follow
 in rows of their own, each for the task that is recognised.
 
-- PSNR to whole: what overviews (head `paper`: the attention of a sample) change, anywhere. Of every third scene also
-  with overviews, or samples, of other sizes: what a larger one would bring.
+- PSNR to whole: what overviews change, anywhere; where the network is asked, the attention of a sample. Of the latter
+  every third scene also with samples of other sizes: what a larger one would bring.
 - Step: across the borders of tiles, neighbours differ by the scene itself. Of all borders the largest difference of
   neighbours, and the largest mean along a border, above what the picture made without tiles has at the same places,
   of 255 levels. No seam: zero, but for rounding.
@@ -23,6 +23,7 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
+from unittest import mock
 
 import cv2
 import numpy as np
@@ -47,8 +48,8 @@ SETS = {
 }
 LEAST_MP = 1.6
 
-#: Overviews of other sizes, in pixels beside the usual, are measured on one of so many scenes.
-SIZES = (0.25, 0.5, 1.0, 2.0, 4.0)
+#: Samples of other sizes, by their sides in pixels, are measured on one of so many scenes.
+SIZES = (256, 512, 768, 1024)
 EACH = 3
 
 Pixels = NDArray[np.float32]
@@ -91,7 +92,7 @@ class Found(NamedTuple):
     largest_step: float
     mean_step: float
     by_size: list[float]
-    """PSNR to whole with overviews of `SIZES` times the usual pixels; empty where that was not measured."""
+    """PSNR to whole with samples of sides of `SIZES`; empty where that was not measured."""
 
 
 def scaled(picture: Picture, megapixels: float) -> Picture:
@@ -103,10 +104,10 @@ def scaled(picture: Picture, megapixels: float) -> Picture:
     return from_array(cv2.resize(np.asarray(picture.samples), size, interpolation=how))
 
 
-def measured(fuser: Fuser, way: Way, pictures: list[Picture], sizes: Sequence[float]) -> Found:
+def measured(fuser: Fuser, way: Way, pictures: list[Picture], sizes: Sequence[int]) -> Found:
     """Compares a pair by overviews and tiles with the pair in one tile, and whole."""
     usual = tiling.WHOLE_PX, tiling.TILE_PX
-    by_size = [of_size(fuser, pictures, times) for times in sizes]
+    by_size = [of_sample(fuser, pictures, side_px) for side_px in sizes]
     as_usual = fuser.fuse_pictures(pictures).pixels
     size = Size(*as_usual.shape[:2])
     try:
@@ -116,24 +117,19 @@ def measured(fuser: Fuser, way: Way, pictures: list[Picture], sizes: Sequence[fl
         whole = fuser.fuse_pictures(pictures).pixels
     finally:
         tiling.WHOLE_PX, tiling.TILE_PX = usual
-    if way.head == "paper":
+    if way.asks:
         cut = tiling.tiles(size, fuser.engine.config.network_reach_px)
     else:
         finest = Overview.lacking(min(Overview.of(size).finer, tiling.MOST_FINER), size)
-        cut = finest.tiles(2 * Overview.of(size).scale if way.asks else 2 * finest.scale)
+        cut = finest.tiles(2 * finest.scale)
     decibels = [psnr(each, whole) for each in by_size]
     return Found(size.height * size.width / 1e6, psnr(as_usual, whole), *steps(as_usual, uncut, cut), decibels)
 
 
-def of_size(fuser: Fuser, pictures: list[Picture], times: float) -> Pixels:
-    """Fuses with overviews, or a sample, of so many times the usual pixels."""
-    usual = tiling.OVERVIEW_PX, tiling.SAMPLE_PX
-    try:
-        tiling.OVERVIEW_PX = round(usual[0] * times)
-        tiling.SAMPLE_PX = round(usual[1] * times**0.5 / tiling.WINDOW_PX) * tiling.WINDOW_PX
+def of_sample(fuser: Fuser, pictures: list[Picture], side_px: int) -> Pixels:
+    """Fuses with a sample of another size."""
+    with mock.patch.object(tiling, "SAMPLE_PX", side_px):
         return fuser.fuse_pictures(pictures).pixels
-    finally:
-        tiling.OVERVIEW_PX, tiling.SAMPLE_PX = usual
 
 
 def steps(tiled: Pixels, uncut: Pixels, cut: Tiles) -> tuple[float, float]:
@@ -207,14 +203,14 @@ def main() -> None:
         "|---|---|---|---|---|---|---|",
     ]
     of_sizes = [
-        "Overviews of other sizes, beside the usual: PSNR to whole, dB, median. (Pixels at most; halvings decide.)",
+        f"Samples of other sizes, usual {tiling.SAMPLE_PX}x{tiling.SAMPLE_PX}: PSNR to whole, dB, median.",
         "",
-        f"| way | scenes | {' | '.join(f'{times:g} times' for times in SIZES)} |",
+        f"| way | scenes | {' | '.join(f'{side_px}x{side_px}' for side_px in SIZES)} |",
         "|---" * (2 + len(SIZES)) + "|",
     ]
     left_out: list[str] = []
 
-    def measure(fuser: Fuser, way: Way, case: Case, most_mp: float, sizes: Sequence[float] = ()) -> Iterator[Found]:
+    def measure(fuser: Fuser, way: Way, case: Case, most_mp: float, sizes: Sequence[int] = ()) -> Iterator[Found]:
         try:
             yield measured(fuser, way, case.pictures(most_mp), sizes)
         except EngineError as error:
@@ -224,13 +220,14 @@ def main() -> None:
         fuser = Fuser(task=way.task, head=way.head, precision="float32")
         most_mp = options.most_network_mp if way.asks else options.most_mp
         by_case = [
-            (case, list(measure(fuser, way, case, most_mp, () if number % EACH else SIZES)))
+            (case, list(measure(fuser, way, case, most_mp, SIZES if way.asks and number % EACH == 0 else ())))
             for number, case in enumerate(cases)
         ]
         lines.append(row_of(way.label, [each for _, found in by_case for each in found]))
-        by_size = [each.by_size for _, found in by_case for each in found if each.by_size]
-        medians = " | ".join(f"{decibels:.1f}" for decibels in np.median(by_size, 0))
-        of_sizes.append(f"| {way.label} | {len(by_size)} | {medians} |")
+        if way.asks:
+            by_size = [each.by_size for _, found in by_case for each in found if each.by_size]
+            medians = " | ".join(f"{decibels:.1f}" for decibels in np.median(by_size, 0))
+            of_sizes.append(f"| {way.label} | {len(by_size)} | {medians} |")
         own = [each for case, found in by_case if SETS[case.set_name] == way.task for each in found]
         if own:
             lines.append(row_of(f"{way.label}, scenes of its kind", own))

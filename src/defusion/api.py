@@ -20,7 +20,7 @@ from defusion.model.config import BLENDINGS, HeadName, TaskName
 from defusion.runtime import Engine, load_engine
 from defusion.scene import Form, Frame, Pixels, Scene
 from defusion.task import TASKS, Glance, recognise
-from defusion.tiling import Band, NetworkWork, Progress, Report, Size
+from defusion.tiling import Band, NetworkSees, Progress, Report, Size
 from defusion.weights import WeightsFile, resolve
 
 Array = NDArray[Any]
@@ -216,8 +216,10 @@ class Fuser:
 
     def _check_memory(self, size: Size, plan: Plan, of_stack: int = 0) -> None:
         judges = plan.head == "pyramid" and BLENDINGS[plan.task].asks_network
-        network: NetworkWork | None = "paints" if plan.head == "paper" else "judges" if judges else None
-        needed, free = tiling.needed_bytes(self.engine.config, size, network) + of_stack, free_bytes()
+        sees: NetworkSees | None = None
+        if plan.head == "paper" or judges:
+            sees = "overview" if of_stack else "tiles"
+        needed, free = tiling.needed_bytes(self.engine.config, size, sees) + of_stack, free_bytes()
         if self.engine.device == "cpu" and needed > free:
             raise EngineError(
                 f"fusing takes about {needed // 10**6} MB of memory at once and {free // 10**6} MB are free; "

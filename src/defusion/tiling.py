@@ -68,8 +68,8 @@ SAMPLE_PX = 768
 #: Side of the windows that a sample is made of. 128 stood 1 to 5 dB lower: few windows miss much of the scene.
 WINDOW_PX = 64
 
-#: What a network is asked for: its picture or the parts at full size, or its verdict, of the overview.
-NetworkWork = Literal["paints", "judges"]
+#: What the network sees of a large scene: tiles at full size, or its overview, as of the frames of a stack.
+NetworkSees = Literal["tiles", "overview"]
 
 #: Gives a part of a scene, its rows and columns, as planes [1, 3, h, w].
 View = Callable[[slice, slice], Planes]
@@ -132,7 +132,7 @@ def tiles(size: Size, reach_px: int, multiple: int = SIZE_MULTIPLE) -> Tiles:
     return Tiles(reach_px, multiple, math.inf if size.height * size.width <= WHOLE_PX else TILE_PX)
 
 
-def needed_bytes(config: NetworkConfig, size: Size, network: NetworkWork | None) -> int:
+def needed_bytes(config: NetworkConfig, size: Size, network: NetworkSees | None) -> int:
     """Returns about how much memory fusing a scene takes at once: for the whole, a tile, or its overview.
 
     Beside that, a scene in tiles has two bands of its result, and its first overview of both sources, what is
@@ -141,14 +141,14 @@ def needed_bytes(config: NetworkConfig, size: Size, network: NetworkWork | None)
     Args:
         config: Of the network.
         size: Of the scene.
-        network: What it is asked for; None where it is not asked.
+        network: What it sees; None where it is not asked.
     """
     in_tiles = size.height * size.width > WHOLE_PX
     small, finer = Overview.of(size)
     first = Overview.lacking(min(finer, MOST_FINER), size).size
     seen_px = small.height * small.width
     held = 2 * _PIXEL_BYTES * min(TILE_PX, size.height) * size.width if in_tiles else 0
-    if network == "paints" and in_tiles:
+    if network == "tiles" and in_tiles:
         seen_px = math.prod(min(TILE_PX + 2 * config.network_reach_px, side) for side in size)
     elif in_tiles:
         held += (3 * _PIXEL_BYTES + 2 * _FINEST_BYTES) * first.height * first.width
@@ -249,7 +249,22 @@ class Judged(NamedTuple):
 def fuse(engine: Engine, a: View, b: View, size: Size, task: TaskName) -> Iterator[Band]:
     """Fuses one pair by head `pyramid`, band by band."""
     # A generator of its own, so that nothing is worked on before the first band is asked for.
-    yield from _fused(engine, Source(a), Source(b), size, task, Overview.of(size).finer)[0]
+    if BLENDINGS[task].by_pixel:
+        yield from _fused_by_pixel(engine, a, b, size, task)
+    else:
+        yield from _fused(engine, Source(a), Source(b), size, task, Overview.of(size).finer)[0]
+
+
+def _fused_by_pixel(engine: Engine, a: View, b: View, size: Size, task: TaskName) -> Iterator[Band]:
+    """Fuses a scene of a task that has no octaves: judged and blended at full size, in tiles."""
+    asked = BLENDINGS[task].asks_network
+    attention = attention_of(engine, a, b, size) if asked else None
+
+    def make(tile_a: Planes, tile_b: Planes) -> Sequence[Planes]:
+        judged = verdict_of(engine, tile_a, tile_b, task, attention)
+        return [engine.blend(tile_a, tile_b, judged, task, 0, 2)]
+
+    return bands(make, [a, b], size, tiles(size, engine.config.network_reach_px if asked else FINEST_REACH_PX))
 
 
 def _fused(
@@ -281,10 +296,10 @@ def _fused(
     return bands(make, views, size, overview.tiles(judged.scale)), judged
 
 
-def verdict_of(engine: Engine, a: Planes, b: Planes, task: TaskName) -> Planes:
+def verdict_of(engine: Engine, a: Planes, b: Planes, task: TaskName, attention: Attention | None = None) -> Planes:
     """Judges a pair, [2, 2, h/2, w/2]; where the verdict counts nothing for a task, no network is asked."""
     if BLENDINGS[task].asks_network:
-        return engine.judge(a, b)
+        return engine.judge(a, b, attention)
     return np.zeros((2, 2, *(-(-side // 2) for side in a.shape[2:])), np.float32)
 
 

@@ -66,6 +66,11 @@ class Blending(NamedTuple):
     """The most octaves that are blended apart; 0 weighs pixel by pixel, by the detail of the finest octave."""
 
     @property
+    def by_pixel(self) -> bool:
+        """Whether there are no octaves."""
+        return self.octaves == 0
+
+    @property
     def asks_network(self) -> bool:
         """Whether the verdict counts."""
         return self.verdict != 0

@@ -61,7 +61,7 @@ class Engine(Protocol):
     def attend(self, a: Planes, b: Planes) -> Attention:
         """Returns the split attention of one pair, N = 1, for tiles of the same scene."""
 
-    def judge(self, a: Planes, b: Planes) -> Planes:
+    def judge(self, a: Planes, b: Planes, attention: Attention | None = None) -> Planes:
         """Returns what the verdict on a pair, N = 1, is read off: [2, 2, H/2, W/2], rounded up."""
 
     def finest(self, frame: Planes) -> Planes:

@@ -89,10 +89,10 @@ class OpenVinoEngine:
         self._forget(Graph("network", outputs=("attention", "parts")))
         return {name: weights for name, weights in made.items() if name.endswith(".attention")}
 
-    def judge(self, a: Planes, b: Planes) -> Planes:
+    def judge(self, a: Planes, b: Planes, attention: Attention | None = None) -> Planes:
         """Returns what the verdict on a pair is read off."""
         (pair,) = _pairs(a, b)
-        return self._network(pair, ("judged",), None)["judged"]
+        return self._network(pair, ("judged",), attention)["judged"]
 
     def finest(self, frame: Planes) -> Planes:
         """Returns how much detail the finest octave of a source has at each place."""

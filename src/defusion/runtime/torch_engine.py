@@ -73,9 +73,9 @@ class TorchEngine:
         return {str(layer): _planes(weights) for layer, weights in enumerate(kept)}
 
     @torch.inference_mode()
-    def judge(self, a: Planes, b: Planes) -> Planes:
+    def judge(self, a: Planes, b: Planes, attention: Attention | None = None) -> Planes:
         """Returns what the verdict on a pair is read off."""
-        judged = self._run(self._to_device(a), self._to_device(b), "paper", None).judged
+        judged = self._run(self._to_device(a), self._to_device(b), "paper", attention).judged
         assert judged is not None
         return _planes(judged[:, 0])
 
