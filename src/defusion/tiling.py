@@ -1,13 +1,14 @@
 """Scenes of any size in bounded memory: an overview of the whole first, then the finest octaves, tile by tile.
 
 Head `pyramid` blends octaves of detail, each by weights of its own. So a large scene is fused whole at a smaller
-size, network and all, which settles everything but the finest octaves; those take a few pixels' surroundings and the
-overview's verdict, so that tiles with a halo of that width are what the whole would be, by construction. What an
+size, which settles everything but the finest octaves; those take a few pixels' surroundings, and the overview's
+verdict if one counts, so that tiles with a halo of that width are what the whole would be, by construction. What an
 overview shows no more but its octaves go by, the detail of the scene's finest octave, is brought along. How far an
 octave sees doubles with each; so a scene that lacks more than a few in its overview has an overview between, which
 is fused in the same way.
 
-Head `paper` and the parts are painted by the network at full size. Split attention weighs branches by their average
+What has no octaves, as task `generic`, is judged by the network at full size, and so are head `paper` and the parts
+painted. Split attention weighs branches by their average
 over the plane, so a tile on its own would be weighed unlike its neighbour, and their seam would show. There a sample
 of the scene runs first and its weights are kept; the tiles are given them. What is left of the network sees no
 farther than `NetworkConfig` says.

@@ -21,7 +21,7 @@ WINDOW_PX = 2.0
 ENERGY_FLOOR = 4e-6
 
 #: Log odds end here, either way.
-MOST_ODDS = 60.0
+MOST_ODDS = 80.0
 
 #: In a stack detail counts so many times as much as in a pair.
 STACK_SHARPNESS = 2.0
@@ -79,7 +79,7 @@ class Blending(NamedTuple):
 #: How head `pyramid` blends each kind of scene. The network learns its verdict through `generic`.
 BLENDINGS: dict[TaskName, Blending] = {
     "exposure": Blending(rest=0.6, rest_detail=0.14, verdict=0.0),
-    "focus": Blending(detail=1.5, finest=1.2, verdict=0.0),
+    "focus": Blending(detail=2.0, finest=1.6, verdict=0.0),
     "infrared": Blending(detail=0.7, tone=4.0, rest=1.3, verdict=0.0),
     "generic": Blending(octaves=0),
 }
