@@ -15,7 +15,16 @@ from torch import Tensor, nn
 
 from defusion.errors import ImageError, WeightsError
 from defusion.model import CONFIGS, DeFusion
-from defusion.model.config import BLENDINGS, ENERGY_FLOOR, MOST_ODDS, Blending, TaskName, in_stack, octaves_of
+from defusion.model.config import (
+    BLENDINGS,
+    ENERGY_FLOOR,
+    MIDDLE_ODDS,
+    MOST_ODDS,
+    Blending,
+    TaskName,
+    in_stack,
+    octaves_of,
+)
 from defusion.model.network import Bottleneck, SplitAttention, activity, blend, collapse, octaves
 from defusion.weights import WeightsFile, save
 
@@ -241,7 +250,8 @@ def test_octaves_are_weighed_as_they_are_defined(
     def check(part: Tensor, detail: NDArray[np.float64], odds: NDArray[np.float64]) -> None:
         assert part.shape == (1, 4, *detail.shape[1:])
         np.testing.assert_allclose((part[:, :3] / part[:, 3:])[0].numpy(), detail, rtol=0, atol=1e-5)
-        np.testing.assert_allclose(part[0, 3].log().numpy(), odds.clip(-MOST_ODDS, MOST_ODDS), rtol=0, atol=2e-3)
+        expected = (odds - MIDDLE_ODDS).clip(-MOST_ODDS, MOST_ODDS)
+        np.testing.assert_allclose(part[0, 3].log().numpy(), expected, rtol=0, atol=2e-3)
 
     multiple = 2**count
     plane = source[0].double().numpy()
@@ -273,7 +283,7 @@ def test_without_octaves_the_source_is_weighed_as_its_finest_detail() -> None:
 
 def test_a_frame_of_a_stack_counts_by_its_detail_and_not_by_its_tone() -> None:
     pair = Blending(detail=1.5, finest=0.5, tone=4.0, rest=2.0, verdict=0.25)
-    assert in_stack(pair) == Blending(detail=3.0, finest=1.0, verdict=0.25)
+    assert in_stack(pair) == Blending(detail=4.5, finest=1.5, verdict=0.25)
 
 
 @EACH_BLENDING

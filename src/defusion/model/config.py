@@ -20,11 +20,13 @@ WINDOW_PX = 2.0
 #: Energy well below the floor, the square of half a level of 255, is rounding and decides nothing.
 ENERGY_FLOOR = 4e-6
 
-#: Log odds end here, either way.
+#: Odds are told as e to the power of their log less the middle, which all sources have alike; log odds farther from
+#: it than the most end there. So the sum of a hundred frames' odds is a float32; those of detail are above zero.
+MIDDLE_ODDS = 40.0
 MOST_ODDS = 80.0
 
 #: In a stack detail counts so many times as much as in a pair.
-STACK_SHARPNESS = 2.0
+STACK_SHARPNESS = 3.0
 
 #: Octaves of a picture end where its shorter side is about so many pixels.
 COARSEST_PX = 8

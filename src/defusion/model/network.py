@@ -30,6 +30,7 @@ from defusion.model.config import (
     DETAIL_TRUST,
     DETAIL_WINDOW_PX,
     ENERGY_FLOOR,
+    MIDDLE_ODDS,
     MOST_ODDS,
     RADIX,
     SIZE_MULTIPLE,
@@ -352,7 +353,7 @@ def _at_octaves(judged: Tensor, plane: Tensor, count: int, scale: int) -> list[V
 
 
 def _odds(log_odds: Tensor) -> Tensor:
-    return log_odds.clamp(-MOST_ODDS, MOST_ODDS).exp()
+    return (log_odds - MIDDLE_ODDS).clamp(-MOST_ODDS, MOST_ODDS).exp()
 
 
 def _mean(planes: Tensor) -> Tensor:

@@ -25,6 +25,7 @@ from defusion.model.config import (
     DETAIL_TRUST,
     DETAIL_WINDOW_PX,
     ENERGY_FLOOR,
+    MIDDLE_ODDS,
     MOST_ODDS,
     WINDOW_PX,
     Blending,
@@ -131,7 +132,9 @@ def octaves(task: TaskName, count: int, scale: int, with_rest: bool, finest_give
     if with_rest and count:
         log_odds = _weighed(_mean(plane), blending.rest)
         if blending.rest_detail:
-            log_odds = op.add(log_odds, _weighed(_halved(active, 1), blending.rest_detail))
+            # A pool, and no convolution: OpenVINO leaves out a step after one whose result is a single pixel.
+            of_last = op.avg_pool(active, [2, 2], [0, 0], [0, 0], [2, 2], True)
+            log_odds = op.add(log_odds, _weighed(of_last, blending.rest_detail))
         parts.append(_part(plane, op.add(log_odds, verdicts.at(count)[1]) if blending.asks_network else log_odds))
     inputs = {"source": source} | ({"judged": judged} if blending.asks_network else {})
     inputs |= {"finest": of_finest} if finest_given else {}
@@ -196,7 +199,8 @@ def _plane(name: str, count: int, channels: int) -> Node:
 
 
 def _part(detail: Node, log_odds: Node) -> Node:
-    odds = op.exp(op.clamp(log_odds, -MOST_ODDS, MOST_ODDS))
+    ends = op.clamp(log_odds, MIDDLE_ODDS - MOST_ODDS, MIDDLE_ODDS + MOST_ODDS)
+    odds = op.exp(op.subtract(ends, np.float32(MIDDLE_ODDS)))
     return op.concat([op.multiply(detail, odds), odds], 1)
 
 
