@@ -65,8 +65,8 @@ WAYS = {
     ),
     "generic": Way(
         "**defusion, task generic**",
-        '`Fuser(task="generic").fuse([a, b])`: the network runs up to its verdict, in large scenes on a smaller '
-        "picture of the whole, and pixels are blended by it",
+        '`Fuser(task="generic").fuse([a, b])`: the network runs up to its verdict, in large scenes tile by '
+        "tile, and pixels are blended by it",
     ),
     "opencv": Way("OpenCV, MergeMertens", "exposure fusion without a network, `createMergeMertens`"),
     "process": Way(

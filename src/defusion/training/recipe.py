@@ -124,6 +124,7 @@ RECIPES: dict[str, Recipe] = {
             bracketed=0.2,
             crossed=0.1,
             grainy=0.2,
+            layered=0.2,
             grey=0.15,
         ),
         epochs=9,
