@@ -13,6 +13,8 @@ from defusion.imaging import Picture, from_array, in_profile_of, read, write
 COLOUR = data.astronaut()[40:140, 100:250]
 DEEP = COLOUR.astype(np.uint16) * 257 + np.arange(150, dtype=np.uint16)[:, np.newaxis] % 200
 FLOAT = DEEP * np.float32(1 / 65535)
+DEPTHS = ["8-bit", "16-bit", "float"]
+# A made profile holds the second of its making, so tests that take one are named by hand: ids must not change.
 SRGB = imagecodecs.cms_profile("srgb")
 OTHER_SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 ADOBE = imagecodecs.cms_profile("adobergb")
@@ -43,7 +45,7 @@ def with_profile(samples: np.ndarray, icc: bytes | None) -> Picture:
     return Picture(samples, icc=icc)
 
 
-@pytest.mark.parametrize(("samples", "step"), [(COLOUR, 1 / 255), (DEEP, 1e-3), (FLOAT, 1e-3)])
+@pytest.mark.parametrize(("samples", "step"), [(COLOUR, 1 / 255), (DEEP, 1e-3), (FLOAT, 1e-3)], ids=DEPTHS)
 def test_colours_go_where_the_standard_says(samples, step):
     converted = in_profile_of(with_profile(samples, None), with_profile(samples, ADOBE), "b")
     assert converted.icc == ADOBE
@@ -54,9 +56,9 @@ def test_colours_go_where_the_standard_says(samples, step):
     assert np.abs(expected - from_array(samples).pixels).max() > 0.05, "the test has colours that move"
 
 
-@pytest.mark.parametrize("there", [ADOBE, P3])
+@pytest.mark.parametrize("there", [ADOBE, P3], ids=["adobe", "p3"])
 @pytest.mark.parametrize(
-    ("samples", "most", "typical"), [(COLOUR, 4, 0.35), (DEEP, 0.05, 0.001), (FLOAT, 0.05, 0.001)]
+    ("samples", "most", "typical"), [(COLOUR, 4, 0.35), (DEEP, 0.05, 0.001), (FLOAT, 0.05, 0.001)], ids=DEPTHS
 )
 def test_colours_come_back(samples, there, most, typical):
     away = in_profile_of(with_profile(samples, None), with_profile(samples, there))
@@ -85,7 +87,9 @@ def test_converted_pictures_can_be_written(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("mine", "firsts"), [(None, None), (ADOBE, ADOBE), (None, SRGB), (OTHER_SRGB, SRGB), (SRGB, None)]
+    ("mine", "firsts"),
+    [(None, None), (ADOBE, ADOBE), (None, SRGB), (OTHER_SRGB, SRGB), (SRGB, None)],
+    ids=["none", "adobe", "none-srgb", "two-srgbs", "srgb-none"],
 )
 def test_profiles_that_mean_the_same_change_nothing(mine, firsts):
     picture = with_profile(DEEP, mine)
@@ -109,7 +113,7 @@ def test_grey_pictures_stay_as_they_are():
     np.testing.assert_array_equal(profiled.samples, DEEP[..., :1])
 
 
-@pytest.mark.parametrize("broken", [b"no profile" * 30, GREY, ADOBE[:200]])
+@pytest.mark.parametrize("broken", [b"no profile" * 30, GREY, ADOBE[:200]], ids=["text", "grey", "cut"])
 def test_a_profile_that_cannot_be_used_is_told(broken):
     for picture, first in (
         (with_profile(DEEP, broken), with_profile(DEEP, ADOBE)),
