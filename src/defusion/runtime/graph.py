@@ -3,7 +3,7 @@
 It computes what `defusion.model.network` computes, with identities that save work:
 
 - A 1x1 convolution commutes with bilinear upsampling, so it runs before it, on a quarter of the pixels.
-- A convolution of a concatenation is a sum of convolutions, so nothing is concatenated, and what both sources
+- A convolution of a concatenation is a sum of convolutions, so almost nothing is concatenated, and what both sources
   share is convolved once.
 - The softmax of two numbers is the logistic function of their difference.
 - The plane's average is linear: it is taken of each branch, not of their sum.
@@ -82,22 +82,22 @@ class _Builder:
         config = self.config
         sources = op.parameter(PartialShape([2, 3, -1, -1]), np.float32, name="sources")
         half, quarter, eighth = self.encoder(sources)
-        ensembled = Part(
-            self.layer("ensembler", [_both(eighth, config.encoder[3])], config.ensembler), config.ensembler.width
-        )
         features = [
-            Part(half, config.encoder[1].width),
-            Part(quarter, config.encoder[2].width),
-            Part(eighth, config.encoder[3].width),
+            [Part(half, config.encoder[1].width)],
+            [Part(quarter, config.encoder[2].width)],
+            [Part(eighth, config.encoder[3].width)],
         ]
+        of_both = [_of_both(part) for (part,) in features]
+        # Its first block also passes on what it reads, so here both are put side by side.
+        side_by_side = Part(op.concat([part.node for part in of_both[2]], 1), 2 * config.encoder[3].width)
+        ensembled = Part(self.layer("ensembler", [side_by_side], config.ensembler), config.ensembler.width)
         at_half = self.decoder("unique_decoder", ensembled, features, config.unique_decoder)
         results = {}
         if "judged" in outputs:
             results["judged"] = self.three("judge.conv", at_half)
         if {"paper", "parts", "embeddings"} & set(outputs):
-            both = [_both(part.node, stage) for part, stage in zip(features, config.encoder[1:], strict=True)]
             f_u = self.finish("unique_decoder", at_half, config.unique_decoder)
-            common_at_half = self.decoder("common_decoder", ensembled, both, config.common_decoder)
+            common_at_half = self.decoder("common_decoder", ensembled, of_both, config.common_decoder)
             f_c = self.finish("common_decoder", common_at_half, config.common_decoder)
         if "paper" in outputs:
             results["paper"] = self.head("project_fused", op.add(f_c, over_sources(f_u)))
@@ -125,12 +125,12 @@ class _Builder:
             self.layer("encoder.scale8", [Part(at_quarter, quarter.width)], eighth, stride=2),
         )
 
-    def decoder(self, name: str, ensembled: Part, features: list[Part], stages: tuple[Stage, ...]) -> Node:
+    def decoder(self, name: str, ensembled: Part, features: list[list[Part]], stages: tuple[Stage, ...]) -> Node:
         """A decoder up to its stage at H/2."""
         half, quarter, eighth = features
-        x = self.layer(f"{name}.scale8", [ensembled, eighth], stages[0])
-        x = self.layer(f"{name}.scale4", [Part(x, stages[0].width, upsample=True), quarter], stages[1])
-        return self.layer(f"{name}.scale2", [Part(x, stages[1].width, upsample=True), half], stages[2])
+        x = self.layer(f"{name}.scale8", [ensembled, *eighth], stages[0])
+        x = self.layer(f"{name}.scale4", [Part(x, stages[0].width, upsample=True), *quarter], stages[1])
+        return self.layer(f"{name}.scale2", [Part(x, stages[1].width, upsample=True), *half], stages[2])
 
     def finish(self, name: str, at_half: Node, stages: tuple[Stage, ...]) -> Node:
         """The decoder's last stage, which stands at full size: an embedding."""
@@ -246,12 +246,9 @@ def upsampled(x: Node) -> Node:
     )
 
 
-def _both(features: Node, stage: Stage) -> Part:
-    """Features of both sources, [2, C, H, W], side by side: [1, 2C, H, W]."""
-    shape = op.shape_of(features)
-    plane = op.gather(shape, op.constant([2, 3]), op.constant(0))
-    target = op.concat([op.constant(np.array([1, 2 * stage.width])), plane], 0)
-    return Part(op.reshape(features, target, special_zero=False), 2 * stage.width)
+def _of_both(features: Part) -> list[Part]:
+    """Features of both sources, [2, C, H, W], as a part of each: [1, C, H, W]."""
+    return [features._replace(node=each) for each in op.split(features.node, op.constant(0), 2).outputs()]
 
 
 def _convolution(

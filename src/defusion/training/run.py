@@ -225,12 +225,16 @@ def _launch(run: Path, accelerator: str, devices: int | str, nodes: int) -> Fabr
         devices=devices,
         num_nodes=nodes,
         strategy="ddp" if several else "auto",
-        # On CPUs the small grouped convolutions are slower in bf16 than in float32, so it is for GPUs.
-        precision="bf16-mixed" if on_cuda and torch.cuda.is_bf16_supported() else "32-true",
+        precision="bf16-mixed" if _has_bf16(on_cuda) else "32-true",
         loggers=TensorBoardLogger(run, name="curves", version=""),
     )
     fabric.launch()
     return fabric
+
+
+def _has_bf16(on_cuda: bool) -> bool:
+    """Whether the device computes in bfloat16 itself; a CPU that only stores it would be slower than in float32."""
+    return torch.cuda.is_bf16_supported() if on_cuda else torch.cpu._is_avx512_bf16_supported()
 
 
 def _decode_once(fabric: Fabric, places: list[str | Path], recipe: Recipe) -> Photos:
