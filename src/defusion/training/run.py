@@ -93,8 +93,9 @@ def train(
         raise TrainingError(f"{run}: a run that goes on has its own weights; give either --weights or --resume")
     began_from = None if start is None else WeightsFile.open(weights.resolve(start))
 
+    files = find_photos(places)
     fabric = _launch(run, accelerator, devices, nodes)
-    photos = _decode_once(fabric, places, recipe)
+    photos = _decode_once(fabric, files, recipe)
     train_on, held_back = split(photos)
     crops = Crops(photos, train_on, recipe)
     steps_per_epoch = len(train_on) / (recipe.batch * fabric.world_size)
@@ -237,9 +238,8 @@ def _has_bf16(on_cuda: bool) -> bool:
     return torch.cuda.is_bf16_supported() if on_cuda else torch.cpu._is_avx512_bf16_supported()
 
 
-def _decode_once(fabric: Fabric, places: list[str | Path], recipe: Recipe) -> Photos:
+def _decode_once(fabric: Fabric, files: list[Path], recipe: Recipe) -> Photos:
     """The first process of each node fills the cache, the others find it filled."""
-    files = find_photos(places)
     with fabric.rank_zero_first(local=True):
         return Photos(files, recipe.crop_px)
 
