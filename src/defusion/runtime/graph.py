@@ -88,7 +88,7 @@ class _Builder:
             [Part(eighth, config.encoder[3].width)],
         ]
         of_both = [_of_both(part) for (part,) in features]
-        # Its first block also passes on what it reads, so here both are put side by side.
+        # The ensembler's first block passes on what it reads, unconvolved: here both do lie side by side.
         side_by_side = Part(op.concat([part.node for part in of_both[2]], 1), 2 * config.encoder[3].width)
         ensembled = Part(self.layer("ensembler", [side_by_side], config.ensembler), config.ensembler.width)
         at_half = self.decoder("unique_decoder", ensembled, features, config.unique_decoder)
