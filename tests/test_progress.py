@@ -153,5 +153,6 @@ def test_the_command_shows_the_bar_on_a_terminal(tmp_path: Path) -> None:
     for number in range(3):
         write(tmp_path / f"{number}.png", from_array(SCENE // (1 + number)))
     command = [sys.executable, "-m", "defusion", "fuse", "0.png", "1.png", "2.png", "-o", "out.tif"]
-    assert "frame 1 of 3, " in on_a_terminal(command, tmp_path)
+    # Only the first report is shown for certain: on a fast machine the rest may pass between two refreshes.
+    assert "looking at frame 1 of 3" in on_a_terminal(command, tmp_path)
     assert on_a_terminal([*command, "--json"], tmp_path) == ""
