@@ -48,7 +48,7 @@ def scene() -> Pixels:
 
 @pytest.fixture(scope="module")
 def fuser() -> Fuser:
-    return Fuser()
+    return Fuser(precision="float32")
 
 
 @pytest.fixture(scope="module")

@@ -478,6 +478,36 @@ def test_bfloat16_is_close_to_float32_but_not_it(engine: str, small_weights: Wei
     assert np.abs(coarse[-1] - fine[-1]).max() > 1e-5 * np.abs(fine[-1]).max()
 
 
+def test_bfloat16_sees_what_of_the_sources_is_finer_than_itself(small_weights: WeightsFile) -> None:
+    if "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        pytest.skip("this processor has no bfloat16 arithmetic")
+    low = load_engine(small_weights, precision="bfloat16")
+    a, b = (0.5 + np.floor(x * 128) / 256 for x in sources(1, 32, 40))  # what bfloat16 holds between one half and one
+    finer = [x + np.float32(2**-11) for x in (a, b)]  # rounded to bfloat16, these are the same
+    assert np.abs(low.fuse(*finer, "paper") - low.fuse(a, b, "paper")).max() > 0
+
+
+@pytest.mark.parametrize("attention_given", [False, True])
+def test_the_encoder_can_be_opened_by_a_graph_of_its_own(small_weights: WeightsFile, attention_given: bool) -> None:
+    def run(outputs: tuple[str, ...], given: dict[str, Planes], *, opened_given: bool = False) -> dict[str, Planes]:
+        options = {"attention_given": attention_given, "opened_given": opened_given}
+        model = graph.build(small_weights.config, small_weights.tensors(), outputs, **options)
+        taken = {port.any_name: given[port.any_name] for port in model.inputs}
+        made = openvino.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})(taken)
+        return {port.any_name: planes for port, planes in made.items()}
+
+    pair = np.concatenate(sources(1, 48, 40))
+    outputs = ("judged", "paper", "parts", "embeddings", "attention")
+    seen = load_engine(small_weights).attend(pair[:1], pair[1:])
+    whole = run(outputs, {"sources": pair, **seen})
+    opened = run(("opened", "attention"), {"sources": pair, **seen})
+    apart = opened | run(outputs, {**opened, **seen}, opened_given=True)
+    assert opened["opened"].shape == (2, small_weights.config.encoder[0].width, 24, 20)
+    assert apart.keys() - whole.keys() == {"opened"}
+    for name, planes in whole.items():
+        assert_close(apart[name], planes, 1e-5)
+
+
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
 def test_a_precision_that_the_processor_lacks_is_an_error(
     precision: str, small_weights: WeightsFile, monkeypatch: pytest.MonkeyPatch

@@ -15,6 +15,9 @@ It computes what `defusion.model.network` computes, with identities that save wo
 
 Sources travel as one batch [2, 3, H, W], so that encoder and unique decoder run once. The
 verdict on them ends at H/2; `blending.py` makes the picture of it.
+
+What opens the encoder, its stages at full size, can stand in a graph of its own, which stays in float32 where the
+rest is of a low precision: rounding the sources themselves shows more in a picture than all rounding that follows.
 """
 
 from __future__ import annotations
@@ -41,8 +44,9 @@ _FEW = 16
 
 #: `judged`: what the verdict on the sources is read off. `paper`: the picture of head `paper`.
 #: `parts`: the common and unique pictures. `embeddings`: what those are projected from. `attention`: the weights of
-#: every split attention on the way to the others.
-Output = Literal["judged", "paper", "parts", "embeddings", "attention"]
+#: every split attention on the way to the others. `opened`: what the encoder's stages at full size hand on, which
+#: only the graph that opens the encoder makes.
+Output = Literal["judged", "paper", "parts", "embeddings", "attention", "opened"]
 
 
 class Part(NamedTuple):
@@ -53,7 +57,14 @@ class Part(NamedTuple):
     upsample: bool = False
 
 
-def build(config: NetworkConfig, tensors: Tensors, outputs: Sequence[Output], *, attention_given: bool) -> Model:
+def build(
+    config: NetworkConfig,
+    tensors: Tensors,
+    outputs: Sequence[Output],
+    *,
+    attention_given: bool,
+    opened_given: bool = False,
+) -> Model:
     """Builds the graph of a network for one pair of sources of any size divisible by eight.
 
     Args:
@@ -61,14 +72,16 @@ def build(config: NetworkConfig, tensors: Tensors, outputs: Sequence[Output], *,
         tensors: Its weights, by the names of `DeFusion.state_dict`.
         outputs: What it makes; the rest of the network is left out.
         attention_given: Take the weights of split attention as inputs, instead of reading them off the planes.
+        opened_given: Take as input what the output `opened` of another graph gave, instead of the sources.
 
     Returns:
-        A model with the input `sources`, [2, 3, H, W]. Its outputs are `judged`, [2, 2, H/2, W/2] (score and
-        trust); `paper`, [1, 3, H, W]; `common`, [1, 3, H, W], and `uniques`,
-        [2, 3, H, W], for the parts; `f_c`, [1, C, H, W], and `f_u`, [2, C, H, W], for the embeddings. Weights of
-        split attention, as outputs or inputs, have the names of their layers, which end in `.attention`.
+        A model with the input `sources`, [2, 3, H, W], or `opened`, [2, C, H/2, W/2]. Its outputs are `judged`,
+        [2, 2, H/2, W/2] (score and trust); `paper`, [1, 3, H, W]; `common`, [1, 3, H, W], and `uniques`,
+        [2, 3, H, W], for the parts; `f_c`, [1, C, H, W], and `f_u`, [2, C, H, W], for the embeddings; or `opened`
+        alone. Weights of split attention, as outputs or inputs, have the names of their layers, which end in
+        `.attention`.
     """
-    return _Builder(config, tensors, attention_given).model(outputs)
+    return _Builder(config, tensors, attention_given).model(outputs, opened_given)
 
 
 class _Builder:
@@ -78,10 +91,20 @@ class _Builder:
         self.attention_given = attention_given
         self.attentions: dict[str, Node] = {}
 
-    def model(self, outputs: Sequence[Output]) -> Model:
+    def model(self, outputs: Sequence[Output], opened_given: bool) -> Model:
         config = self.config
-        sources = op.parameter(PartialShape([2, 3, -1, -1]), np.float32, name="sources")
-        half, quarter, eighth = self.encoder(sources)
+        name, width = ("opened", config.encoder[0].width) if opened_given else ("sources", 3)
+        given = op.parameter(PartialShape([2, width, -1, -1]), np.float32, name=name)
+        opened = given if opened_given else self.opening(given)
+        results = {"opened": opened} if "opened" in outputs else self.results(opened, outputs)
+        if "attention" in outputs:
+            results |= self.attentions
+        inputs = {name: given, **(self.attentions if self.attention_given else {})}
+        return named(f"defusion_{config.name}", inputs, results)
+
+    def results(self, opened: Node, outputs: Sequence[Output]) -> dict[str, Node]:
+        config = self.config
+        half, quarter, eighth = self.encoder(opened)
         features = [
             [Part(half, config.encoder[1].width)],
             [Part(quarter, config.encoder[2].width)],
@@ -92,7 +115,7 @@ class _Builder:
         side_by_side = Part(op.concat([part.node for part in of_both[2]], 1), 2 * config.encoder[3].width)
         ensembled = Part(self.layer("ensembler", [side_by_side], config.ensembler), config.ensembler.width)
         at_half = self.decoder("unique_decoder", ensembled, features, config.unique_decoder)
-        results = {}
+        results: dict[str, Node] = {}
         if "judged" in outputs:
             results["judged"] = self.three("judge.conv", at_half)
         if {"paper", "parts", "embeddings"} & set(outputs):
@@ -106,18 +129,19 @@ class _Builder:
             results["uniques"] = self.head("project_unique", f_u)
         if "embeddings" in outputs:
             results |= {"f_c": f_c, "f_u": f_u}
-        if "attention" in outputs:
-            results |= self.attentions
-        inputs = {"sources": sources, **(self.attentions if self.attention_given else {})}
-        return named(f"defusion_{config.name}", inputs, results)
+        return results
 
-    def encoder(self, sources: Node) -> tuple[Node, Node, Node]:
-        full, half, quarter, eighth = self.config.encoder
+    def opening(self, sources: Node) -> Node:
+        """The encoder's stages at full size, and the pool that ends them."""
         stem = self.tensors["encoder.stem.weight"], self.tensors["encoder.stem.bias"]
         x = op.relu(_convolution(sources, *stem, pad=1))
-        x = self.layer("encoder.scale1", [Part(x, self.config.stem)], full, smooth=True)
-        x = max_pool(x, [2, 2], [1, 1], [1, 1], [3, 3], "floor")
-        at_half = self.layer("encoder.scale2", [Part(x, full.width)], half)
+        x = self.layer("encoder.scale1", [Part(x, self.config.stem)], self.config.encoder[0], smooth=True)
+        return max_pool(x, [2, 2], [1, 1], [1, 1], [3, 3], "floor")
+
+    def encoder(self, opened: Node) -> tuple[Node, Node, Node]:
+        """The encoder from H/2 on."""
+        full, half, quarter, eighth = self.config.encoder
+        at_half = self.layer("encoder.scale2", [Part(opened, full.width)], half)
         at_quarter = self.layer("encoder.scale4", [Part(at_half, half.width)], quarter, stride=2)
         return (
             at_half,

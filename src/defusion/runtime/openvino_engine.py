@@ -31,6 +31,7 @@ class Graph(NamedTuple):
     arguments: tuple[TaskName | int | bool, ...] = ()
     outputs: tuple[Output, ...] = ()
     attention_given: bool = False
+    opened_given: bool = False
 
 
 class OpenVinoEngine:
@@ -85,8 +86,10 @@ class OpenVinoEngine:
     def attend(self, a: Planes, b: Planes) -> Attention:
         """Returns the split attention of one pair."""
         (pair,) = _pairs(a, b)
-        made = self._network(pair, ("attention", "parts"), None)
-        self._forget(Graph("network", outputs=("attention", "parts")))
+        outputs: tuple[Output, ...] = ("attention", "parts")
+        made = self._network(pair, outputs, None)
+        for graph in self._graphs(outputs, attention_given=False):
+            self._forget(graph)
         return {name: weights for name, weights in made.items() if name.endswith(".attention")}
 
     def judge(self, a: Planes, b: Planes, attention: Attention | None = None) -> Planes:
@@ -153,11 +156,20 @@ class OpenVinoEngine:
         bottom, right = -height % SIZE_MULTIPLE, -width % SIZE_MULTIPLE
         if bottom or right:
             pair = np.pad(pair, ((0, 0), (0, 0), (0, bottom), (0, right)), mode="edge")
-        request = self._request(Graph("network", outputs=outputs, attention_given=attention is not None))
-        made = _run(request, {**(attention or {}), "sources": pair})
+        made: dict[str, Planes] = {}
+        for graph in self._graphs(outputs, attention_given=attention is not None):
+            made |= _run(self._request(graph), {**(attention or {}), **made, "sources": pair})
         if "judged" in made:
             made["judged"] = made["judged"][..., : (height + 1) // 2, : (width + 1) // 2]
         return made
+
+    def _graphs(self, outputs: tuple[Output, ...], *, attention_given: bool) -> tuple[Graph, ...]:
+        """The network's graphs for some outputs, in the order that they run: what opens the encoder is float32."""
+        whole = Graph("network", outputs=outputs, attention_given=attention_given)
+        if self.precision == "float32":
+            return (whole,)
+        opening: tuple[Output, ...] = ("opened", "attention") if "attention" in outputs else ("opened",)
+        return whole._replace(outputs=opening), whole._replace(opened_given=True)
 
     def _blending(self, name: str, *arguments: TaskName | int | bool, **inputs: Planes) -> Planesets:
         """Runs one of the graphs of `blending.py`, in float32."""
@@ -184,13 +196,15 @@ class OpenVinoEngine:
         from defusion.runtime.graph import build
 
         of_network = graph.name == "network"
+        low = of_network and "opened" not in graph.outputs
         if of_network:
-            model = build(self.config, self._weights.tensors(), graph.outputs, attention_given=graph.attention_given)
+            given = {"attention_given": graph.attention_given, "opened_given": graph.opened_given}
+            model = build(self.config, self._weights.tensors(), graph.outputs, **given)
         else:
             model = getattr(blending, graph.name)(*graph.arguments)
         options = {
             # OpenVINO's own default would be bf16.
-            "INFERENCE_PRECISION_HINT": _OPENVINO_TYPES[self.precision if of_network else "float32"],
+            "INFERENCE_PRECISION_HINT": _OPENVINO_TYPES[self.precision if low else "float32"],
             "PERFORMANCE_HINT": "LATENCY",
             "CACHE_DIR": str(cache_folder("openvino") / _fingerprint(model)),
         }
