@@ -4,8 +4,9 @@
 
 Each row blends pairs by head `pyramid` with one change to `BLENDINGS`, without a network, and scores them by metrics
 of `defusion evaluate --protocol paper`: exposures and focus in colour, infrared and visible in grey. The plain
-average stands beside; where the truth is known, it is scored as if it were a fused picture, which tells what a
-perfect one would be given. Scenes are so many of each set, spread evenly by name.
+average stands beside. Where CE is asked for, so does the shipped picture with black and white moved in by one level,
+which nobody can see: CE leaves out levels that a picture lacks. Where the truth is known, it is scored as if it were
+a fused picture, which tells what a perfect one would be given. Scenes are so many of each set, spread evenly by name.
 """
 
 from __future__ import annotations
@@ -94,6 +95,8 @@ def scored(folder: Path, question: Question) -> dict[str, dict[str, float]]:
     truth = eight_bits(read(truth_file), as_grey=question.grey) if truth_file else None
     usual = BLENDINGS[question.task]
     pictures = {name: fused(a, b, usual._replace(**change)) for name, change in question.changes.items()}
+    if "ce" in question.metrics:
+        pictures["shipped, 0 and 255 made 1 and 254"] = pictures["shipped"].clip(1, 254)
     pictures["plain average"] = ((a.astype(np.uint16) + b + 1) // 2).astype(np.uint8)
     if truth is not None:
         pictures["the truth itself"] = truth
