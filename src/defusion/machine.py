@@ -10,7 +10,9 @@ from pathlib import Path
 #: Where Linux says what a container may take and has taken, in bytes.
 _CGROUP = Path("/sys/fs/cgroup")
 
-#: A parameter of glibc's mallopt: from how many bytes on a block is mapped by itself.
+#: Parameters of glibc's mallopt: how much of what was freed is kept, and from how many bytes on a block is mapped by
+#: itself.
+_M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
 
 
@@ -42,9 +44,12 @@ def processor() -> str:
 
 
 def give_memory_back() -> None:
-    """Has the C library of Linux return each large block when it is freed, which it would rather keep for the next.
+    """Has the C library of Linux return blocks of 16 MiB and more when they are freed, which it would rather keep.
 
-    Fusing 24 megapixels it kept as much as a tile takes, without being faster for it.
+    Smaller ones, as a tile is made of, are kept for the next tile: to get them from the system each time took a fifth
+    of the time of fusing 12 megapixels.
     """
     if platform.libc_ver()[0] == "glibc":
-        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, 2**20)
+        libc = ctypes.CDLL(None)
+        libc.mallopt(_M_MMAP_THRESHOLD, 2**24)
+        libc.mallopt(_M_TRIM_THRESHOLD, 2**26)

@@ -48,7 +48,7 @@ OVERVIEW_PX = 750_000
 MOST_FINER = 3
 
 #: Largest side of a tile, without its halo.
-TILE_PX = 512
+TILE_PX = 640
 
 #: Memory that the network takes, in bytes for each pixel that it sees at once and each channel of the encoder at full
 #: size: OpenVINO took 23 to 31 in float32, for two layouts.

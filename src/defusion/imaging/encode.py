@@ -119,7 +119,9 @@ def _deflated(strip: NDArray[Any]) -> bytes:
     import imagecodecs
 
     predict = imagecodecs.floatpred_encode if strip.dtype.kind == "f" else imagecodecs.delta_encode
-    return bytes(imagecodecs.deflate_encode(predict(strip, axis=-2).tobytes(), level=6))
+    # In noise of 16 bits the matches that a higher level finds are chance: files came out larger, and took longer.
+    level = 1 if strip.dtype == np.uint16 else 6
+    return bytes(imagecodecs.deflate_encode(predict(strip, axis=-2).tobytes(), level=level))
 
 
 class PngEncoder:

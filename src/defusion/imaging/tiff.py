@@ -86,6 +86,7 @@ class TiffSamples(LazySamples):
         self._kept: OrderedDict[int, NDArray[Any]] = OrderedDict()
         self._kept_bytes = 0
         self._lock = threading.Lock()
+        self._pool = ThreadPoolExecutor(_THREADS)
         self._file = path.open("rb")
         weakref.finalize(self, self._file.close)
 
@@ -105,12 +106,11 @@ class TiffSamples(LazySamples):
             samples[to_rows, to_columns] = self._segment(down * self._across + across)[from_rows, from_columns]
 
         touched = list(product(sorted({row // high for row in rows}), sorted({column // wide for column in columns})))
-        if len(touched) == 1:
-            paste(touched[0])
-        else:
-            with ThreadPoolExecutor(_THREADS) as pool:
-                for _ in pool.map(paste, touched):
-                    pass
+        with self._lock:
+            to_decode = sum(down * self._across + across not in self._kept for down, across in touched)
+        # Most regions are a neighbour's halo or a small window: threads would take longer over them.
+        for _ in (self._pool.map if to_decode > 1 else map)(paste, touched):
+            pass
         return samples
 
     def _segment(self, number: int) -> NDArray[Any]:
