@@ -103,6 +103,10 @@ PrecisionOption = Annotated[
     Precision | None,
     typer.Option("--precision", help="The fastest that is good enough here, unless given.", rich_help_panel=_MODEL),
 ]
+#: Of commands that give numbers: they are to be the same on all machines.
+ExplainPrecisionOption = Annotated[
+    Precision, typer.Option("--precision", help="What the network computes in.", rich_help_panel=_MODEL)
+]
 HeadOption = Annotated[
     Head | None,
     typer.Option(
@@ -413,7 +417,7 @@ def explain_toy(
     weights: WeightsOption = None,
     engine: EngineOption = None,
     device: DeviceOption = None,
-    precision: PrecisionOption = None,
+    precision: ExplainPrecisionOption = Precision.float32,
     as_json: JsonOption = False,
 ) -> None:
     """Have five pairs of sources made from one picture taken apart and fused, as in Fig. 7 of the paper."""
@@ -448,7 +452,7 @@ def explain_pair(
     weights: WeightsOption = None,
     engine: EngineOption = None,
     device: DeviceOption = None,
-    precision: PrecisionOption = None,
+    precision: ExplainPrecisionOption = Precision.float32,
     as_json: JsonOption = False,
 ) -> None:
     """Map where the common and the unique embeddings of two sources are activated, as in Fig. 8 of the paper."""

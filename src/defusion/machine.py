@@ -46,7 +46,7 @@ def processor() -> str:
 def give_memory_back() -> None:
     """Has the C library of Linux return blocks of 16 MiB and more when they are freed, which it would rather keep.
 
-    Smaller ones, as a tile is made of, are kept for the next tile: to get them from the system each time took a fifth
+    Smaller ones, as a tile is made of, are kept for the next tile: to get them from the system each time took a sixth
     of the time of fusing 12 megapixels.
     """
     if platform.libc_ver()[0] == "glibc":

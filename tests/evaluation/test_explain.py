@@ -303,10 +303,12 @@ def test_explaining_imports_no_torch() -> None:
 def test_the_command_prints_the_numbers_of_its_figure(
     fuser: Fuser, toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("defusion.api.Fuser", lambda **_: fuser)
+    asked: dict[str, object] = {}
+    monkeypatch.setattr("defusion.api.Fuser", lambda **options: asked.update(options) or fuser)
     picture = tmp_path / "scene.png"
     Image.fromarray(np.rint(255 * toy.scene).astype(np.uint8)).save(picture)
     ran = CliRunner().invoke(app, ["explain", "toy", str(picture), "-o", str(tmp_path / "out"), "--json"])
+    assert asked["precision"] == "float32"  # whatever the processor has
     facts = json.loads(ran.stdout)
     assert (facts["width"], facts["height"], facts["seed"], facts["head"]) == (128, 96, 0, "paper")
     assert facts["cases"] == [asdict(row.statistics) for row in toy.rows]
