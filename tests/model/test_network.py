@@ -25,7 +25,7 @@ from defusion.model.config import (
     in_stack,
     octaves_of,
 )
-from defusion.model.network import Bottleneck, SplitAttention, activity, blend, collapse, octaves
+from defusion.model.network import Bottleneck, SplitAttention, activity, blend, collapse, mixed_rest, octaves
 from defusion.weights import WeightsFile, save
 
 
@@ -185,6 +185,7 @@ BLENDS = {
     "finest": Blending(detail=0.4, finest=0.9, verdict=0.0),
     "tone": Blending(detail=0.7, tone=-2.5, rest=1.5, verdict=0.0),
     "rest_detail": Blending(detail=1.3, rest_detail=0.4, verdict=0.0),
+    "contrast": Blending(detail=0.7, rest=0.8, contrast=1.6, verdict=0.0),
     "verdict": Blending(verdict=1.5),
     "all": Blending(detail=0.6, finest=0.5, tone=1.2, rest=0.9, rest_detail=0.3, verdict=0.8),
 }
@@ -271,6 +272,20 @@ def test_octaves_are_weighed_as_they_are_defined(
         check(coarser, plane, blending.verdict * score + shown)
 
 
+def test_contrast_is_given_back_to_the_light_of_two_sources_where_they_differ() -> None:
+    dark, bright = torch.full((1, 3, 2, 4), 0.2), torch.full((1, 3, 2, 4), 0.8)
+    odds = torch.tensor([3.0, 1.0]).view(2, 1, 1, 1).expand(2, 1, 2, 4)
+    half = torch.arange(4).expand(1, 3, 2, 4) < 2
+    lights = torch.stack([torch.where(half, dark, bright), torch.where(half, dark, dark)])  # they differ on the right
+    parts = torch.cat([lights * odds[:, None], odds[:, None]], 2)
+    plain = mixed_rest(parts, 1.0)
+    torch.testing.assert_close(plain[..., 0, :], torch.tensor([0.2, 0.2, 0.65, 0.65]).expand(1, 3, 4))
+    stronger = mixed_rest(parts, 1.2)  # the mean is 0.425, so 0.65 comes to stand at 0.695, and 0.2 may not fall
+    torch.testing.assert_close(stronger[..., 0, :], torch.tensor([0.2, 0.2, 0.695, 0.695]).expand(1, 3, 4))
+    strongest = mixed_rest(parts, 5.0)
+    torch.testing.assert_close(strongest[..., 0, :], torch.tensor([0.2, 0.2, 0.8, 0.8]).expand(1, 3, 4))
+
+
 def test_without_octaves_the_source_is_weighed_as_its_finest_detail() -> None:
     source, _ = sources(1, 3, 21, 34)
     judged = judged_at(2, source)
@@ -282,7 +297,7 @@ def test_without_octaves_the_source_is_weighed_as_its_finest_detail() -> None:
 
 
 def test_a_frame_of_a_stack_counts_by_its_detail_and_not_by_its_tone() -> None:
-    pair = Blending(detail=1.5, finest=0.5, tone=4.0, rest=2.0, verdict=0.25)
+    pair = Blending(detail=1.5, finest=0.5, tone=4.0, rest=2.0, rest_detail=0.2, contrast=1.5, verdict=0.25)
     assert in_stack(pair) == Blending(detail=4.5, finest=1.5, verdict=0.25)
 
 

@@ -28,7 +28,7 @@ PAINTED: tuple[HeadName, ...] = ("paper", "detail")
 BLENDS: dict[TaskName, Blending] = {
     "exposure": Blending(detail=0.8, tone=2.0, rest=0.7, rest_detail=0.3, verdict=0.0),
     "focus": Blending(detail=1.3, finest=1.1, verdict=0.7),
-    "infrared": Blending(detail=0.0, tone=-1.5, rest=2.0, verdict=1.0),
+    "infrared": Blending(detail=0.0, tone=-1.5, rest=2.0, contrast=1.7, verdict=1.0),
     "generic": Blending(),
 }
 
@@ -311,8 +311,16 @@ def test_overviews_go_by_the_finest_octave_that_they_are_given(
 @pytest.mark.parametrize("task", BLENDINGS)
 @pytest.mark.parametrize(("height", "width", "count", "scale", "rest_given"), PLACES)
 def test_a_pair_as_a_stack_of_two_is_its_blend(
-    blenders: list[Engine], task: TaskName, height: int, width: int, count: int, scale: int, rest_given: bool
+    blenders: list[Engine],
+    task: TaskName,
+    height: int,
+    width: int,
+    count: int,
+    scale: int,
+    rest_given: bool,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setitem(BLENDINGS, task, BLENDS[task]._replace(contrast=1.0))  # of pairs alone
     pair = sources(1, height, width)
     judged = judged_at(scale, height, width)
     coarse = tuple(-(-side // 2**count) for side in (height, width))

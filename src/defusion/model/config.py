@@ -62,6 +62,9 @@ class Blending(NamedTuple):
     """How bright it is, for what is coarser than the last octave."""
     rest_detail: float = 0.0
     """Its detail in the last octave, for what is coarser: a place that is clipped white shows none."""
+    contrast: float = 1.0
+    """Of a pair: how many times as far from its mean what is coarser than the last octave is set as the sources'
+    mixture, which is paler than they are; nowhere darker or brighter than both."""
     verdict: float = 1.0
     """What the network thinks of it."""
     octaves: int | None = None
@@ -82,7 +85,7 @@ class Blending(NamedTuple):
 BLENDINGS: dict[TaskName, Blending] = {
     "exposure": Blending(rest=0.6, rest_detail=0.14, verdict=0.0),
     "focus": Blending(detail=2.0, finest=1.6, verdict=0.0),
-    "infrared": Blending(detail=0.7, tone=4.0, rest=1.3, verdict=0.0),
+    "infrared": Blending(detail=0.6, tone=2.5, rest=0.8, contrast=1.5, verdict=0.0),
     "generic": Blending(octaves=0),
 }
 
@@ -98,7 +101,8 @@ def in_stack(blending: Blending) -> Blending:
     """Returns what counts for a frame of a stack, where a pair is blended so.
 
     Detail counts more, so that 99 frames that are plainly behind do not outweigh the one that is sharp. Tone counts
-    nothing: two exposures lack the one between them, longer brackets have it.
+    nothing: two exposures lack the one between them, longer brackets have it. Nor does contrast, which needs to see
+    all sources of a place at once.
     """
     return blending._replace(
         detail=STACK_SHARPNESS * blending.detail,
@@ -106,6 +110,7 @@ def in_stack(blending: Blending) -> Blending:
         tone=0.0,
         rest=0.0,
         rest_detail=0.0,
+        contrast=1.0,
     )
 
 

@@ -242,12 +242,40 @@ class Judge(nn.Module):
         return torch.stack([self.conv(half).float() for half in halves])
 
 
-def blend(sources: Tensor, judged: Tensor, blending: Blending) -> Tensor:
-    """Makes a picture [N, 3, H, W] of sources [S, N, 3, H, W] and what was judged of them, [S, N, 2, H/2, W/2]."""
+def blend(
+    sources: Tensor,
+    judged: Tensor,
+    blending: Blending,
+    *,
+    count: int | None = None,
+    scale: int = 2,
+    finest: Tensor | None = None,
+    rest: Tensor | None = None,
+) -> Tensor:
+    """Makes a picture [N, 3, H, W] of sources [S, N, 3, H, W] and what was judged of them, [S, N, 2, H/2, W/2].
+
+    Args:
+        sources: Two or more.
+        judged: The verdict on each, at 1/scale of the size, rounded up.
+        blending: What counts for a source.
+        count: Number of octaves; None for those of a whole picture of this size.
+        scale: How many pixels of a source are one of the verdict.
+        finest: What `octaves` takes, of each source: [S, N, 1, H, W].
+        rest: What is coarser than the last octave, where that is known.
+    """
     height, width = sources.shape[3:]
-    count = octaves_of(height, width, blending)
-    of_sources = [octaves(*each, count, blending) for each in zip(sources, judged, strict=True)]
-    return collapse([torch.stack(parts).sum(0) for parts in zip(*of_sources, strict=True)])[..., :height, :width]
+    count = octaves_of(height, width, blending) if count is None else count
+    of_finest = [None] * len(sources) if finest is None else list(finest)
+    of_sources = [
+        octaves(source, verdict, count, blending, scale=scale, finest=active, with_rest=rest is None)
+        for source, verdict, active in zip(sources, judged, of_finest, strict=True)
+    ]
+    *details, last = (torch.stack(parts) for parts in zip(*of_sources, strict=True))
+    if rest is None and count:
+        rest = mixed_rest(last, blending.contrast)
+    else:
+        details.append(last)
+    return collapse([each.sum(0) for each in details], rest)[..., :height, :width]
 
 
 def octaves(
@@ -317,6 +345,18 @@ def collapse(parts: Sequence[Tensor], rest: Tensor | None = None) -> Tensor:
     for detail in reversed(details):
         picture = _up(picture)[..., : detail.shape[2], : detail.shape[3]] + detail
     return picture
+
+
+def mixed_rest(parts: Tensor, contrast: float) -> Tensor:
+    """Mixes what is coarser than the last octave, [N, 3, h, w], of all sources' parts of it, [S, N, 4, h, w].
+
+    A mixture of two lights is paler than either. So it is set farther from its mean; where sources agree nothing was
+    lost, and it stays between them.
+    """
+    planes, total = parts[:, :, :3] / parts[:, :, 3:], parts.sum(0)
+    mixed = total[:, :3] / total[:, 3:]
+    mean = mixed.mean((1, 2, 3), keepdim=True)
+    return (mean + contrast * (mixed - mean)).clamp(planes.amin(0), planes.amax(0))
 
 
 def activity(detail: Tensor) -> Tensor:

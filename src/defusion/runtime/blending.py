@@ -84,6 +84,8 @@ def blend(task: TaskName, count: int, scale: int, rest_given: bool, finest_given
         if blending.asks_network:
             lead = op.add(lead, _difference(verdicts.at(count)[1]))
         made = op.multiply(op.sigmoid(lead), change)
+        if blending.contrast != 1:
+            made = _contrasted(made, b, change, count, blending.contrast)
     for detail in reversed(details):
         made = op.add(_doubled(made, 3), detail)
     fused = _cropped(op.add(b, made), sources)
@@ -162,6 +164,16 @@ def detail() -> Model:
     fine = op.subtract(luminance, _smoothed(luminance, DETAIL_PX))
     odds = _log_above(_smoothed(op.multiply(fine, fine), DETAIL_WINDOW_PX), DETAIL_FLOOR)
     return named("detail", {"sources": sources}, {"odds": op.exp(_weighed(odds, DETAIL_TRUST))})
+
+
+def _contrasted(made: Node, b: Node | Output, change: Node, count: int, contrast: float) -> Node:
+    """What is coarser than the last octave, less source b, set farther from its mean but between the sources."""
+    rest_b = op.avg_pool(b, [2**count] * 2, [0, 0], [0, 0], [2**count] * 2, True)
+    mixed = op.add(rest_b, made)
+    mean = op.reduce_mean(mixed, op.constant([1, 2, 3]), keep_dims=True)
+    farther = op.add(made, op.multiply(op.subtract(mixed, mean), np.float32(contrast - 1)))
+    zero = np.float32(0)
+    return op.maximum(op.minimum(farther, op.maximum(change, zero)), op.minimum(change, zero))
 
 
 class _Verdicts:

@@ -21,6 +21,7 @@ from defusion.model.network import (
     Decomposition,
     DeFusion,
     activity_of_finest,
+    blend,
     collapse,
     detail_odds,
     give_attention,
@@ -98,23 +99,16 @@ class TorchEngine:
         finest: Planes | None = None,
     ) -> Planes:
         """Returns the fused picture of a pair, octave by octave."""
-        height, width = a.shape[2:]
-        of_sources = zip((a, b), judged, (None, None) if finest is None else finest, strict=True)
-        parts = [
-            octaves(
-                self._to_device(source),
-                self._to_device(verdict[None]),
-                count,
-                BLENDINGS[task],
-                scale=scale,
-                finest=None if active is None else self._to_device(active[None]),
-                with_rest=rest is None,
-            )
-            for source, verdict, active in of_sources
-        ]
-        given = None if rest is None else self._to_device(rest)
-        fused = collapse([torch.stack(both).sum(0) for both in zip(*parts, strict=True)], given)
-        return _planes(fused[..., :height, :width])
+        fused = blend(
+            torch.stack([self._to_device(a), self._to_device(b)]),
+            self._to_device(judged)[:, None],
+            BLENDINGS[task],
+            count=count,
+            scale=scale,
+            finest=None if finest is None else self._to_device(finest)[:, None],
+            rest=None if rest is None else self._to_device(rest),
+        )
+        return _planes(fused)
 
     @torch.inference_mode()
     def octaves(
