@@ -85,7 +85,7 @@ class Blending(NamedTuple):
 BLENDINGS: dict[TaskName, Blending] = {
     "exposure": Blending(rest=0.6, rest_detail=0.14, verdict=0.0),
     "focus": Blending(detail=2.0, finest=1.6, verdict=0.0),
-    "infrared": Blending(detail=0.6, tone=2.5, rest=0.8, contrast=1.5, verdict=0.0),
+    "infrared": Blending(detail=0.55, tone=2.5, rest=0.9, contrast=1.6, verdict=0.0),
     "generic": Blending(octaves=0),
 }
 
