@@ -286,6 +286,15 @@ def test_contrast_is_given_back_to_the_light_of_two_sources_where_they_differ() 
     torch.testing.assert_close(strongest[..., 0, :], torch.tensor([0.2, 0.2, 0.8, 0.8]).expand(1, 3, 4))
 
 
+def test_contrast_leaves_room_below_white_for_what_one_source_shows_in_the_glare_of_the_other() -> None:
+    glare = torch.tensor([0.1, 0.1, 0.1, 1.0]).expand(2, 1, 3, 1, 4)
+    for other, expected in [(0.2, 0.8), (0.9, 0.95)]:  # a mixture that is brighter stays as it is
+        lights = glare.clone()
+        lights[1, ..., 3] = other
+        made = mixed_rest(torch.cat([lights, torch.ones(2, 1, 1, 1, 4)], 2), 9.0)
+        torch.testing.assert_close(made[0, :, 0, 3], torch.full((3,), expected))
+
+
 def test_without_octaves_the_source_is_weighed_as_its_finest_detail() -> None:
     source, _ = sources(1, 3, 21, 34)
     judged = judged_at(2, source)

@@ -28,6 +28,10 @@ MOST_ODDS = 80.0
 #: In a stack detail counts so many times as much as in a pair.
 STACK_SHARPNESS = 3.0
 
+#: Light that is given contrast back is set no nearer to white than so, for the detail that comes on top: what one
+#: source shows in the glare of the other.
+CONTRAST_ROOM = 0.2
+
 #: Octaves of a picture end where its shorter side is about so many pixels.
 COARSEST_PX = 8
 
@@ -64,7 +68,7 @@ class Blending(NamedTuple):
     """Its detail in the last octave, for what is coarser: a place that is clipped white shows none."""
     contrast: float = 1.0
     """Of a pair: how many times as far from its mean what is coarser than the last octave is set as the sources'
-    mixture, which is paler than they are; nowhere darker or brighter than both."""
+    mixture, which is paler than they are; nowhere darker or brighter than both, nor near to white."""
     verdict: float = 1.0
     """What the network thinks of it."""
     octaves: int | None = None

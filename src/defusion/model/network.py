@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from defusion.errors import ImageError, WeightsError
 from defusion.model.config import (
     BLENDINGS,
+    CONTRAST_ROOM,
     DETAIL_FLOOR,
     DETAIL_PX,
     DETAIL_TRUST,
@@ -252,11 +253,11 @@ def blend(
     finest: Tensor | None = None,
     rest: Tensor | None = None,
 ) -> Tensor:
-    """Makes a picture [N, 3, H, W] of sources [S, N, 3, H, W] and what was judged of them, [S, N, 2, H/2, W/2].
+    """Makes a picture, [N, 3, H, W], of sources and what was judged of them.
 
     Args:
-        sources: Two or more.
-        judged: The verdict on each, at 1/scale of the size, rounded up.
+        sources: [S, N, 3, H, W].
+        judged: The verdict on each, [S, N, 2, H/scale, W/scale], rounded up.
         blending: What counts for a source.
         count: Number of octaves; None for those of a whole picture of this size.
         scale: How many pixels of a source are one of the verdict.
@@ -350,13 +351,14 @@ def collapse(parts: Sequence[Tensor], rest: Tensor | None = None) -> Tensor:
 def mixed_rest(parts: Tensor, contrast: float) -> Tensor:
     """Mixes what is coarser than the last octave, [N, 3, h, w], of all sources' parts of it, [S, N, 4, h, w].
 
-    A mixture of two lights is paler than either. So it is set farther from its mean; where sources agree nothing was
-    lost, and it stays between them.
+    A mixture of two lights is paler than either. So it is set farther from its mean, but stays between the sources:
+    where they agree nothing was lost. Nor is it set so near to white that detail would be clipped.
     """
     planes, total = parts[:, :, :3] / parts[:, :, 3:], parts.sum(0)
     mixed = total[:, :3] / total[:, 3:]
     mean = mixed.mean((1, 2, 3), keepdim=True)
-    return (mean + contrast * (mixed - mean)).clamp(planes.amin(0), planes.amax(0))
+    brightest = planes.amax(0).clamp(max=1 - CONTRAST_ROOM).maximum(mixed)
+    return (mean + contrast * (mixed - mean)).clamp(planes.amin(0), brightest)
 
 
 def activity(detail: Tensor) -> Tensor:

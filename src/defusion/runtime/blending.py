@@ -20,6 +20,7 @@ from openvino import opset13 as op
 
 from defusion.model.config import (
     BLENDINGS,
+    CONTRAST_ROOM,
     DETAIL_FLOOR,
     DETAIL_PX,
     DETAIL_TRUST,
@@ -167,13 +168,13 @@ def detail() -> Model:
 
 
 def _contrasted(made: Node, b: Node | Output, change: Node, count: int, contrast: float) -> Node:
-    """What is coarser than the last octave, less source b, set farther from its mean but between the sources."""
+    """What is coarser than the last octave, less source b, set farther from its mean; see `network.mixed_rest`."""
     rest_b = op.avg_pool(b, [2**count] * 2, [0, 0], [0, 0], [2**count] * 2, True)
-    mixed = op.add(rest_b, made)
+    rest_a, mixed = op.add(rest_b, change), op.add(rest_b, made)
     mean = op.reduce_mean(mixed, op.constant([1, 2, 3]), keep_dims=True)
-    farther = op.add(made, op.multiply(op.subtract(mixed, mean), np.float32(contrast - 1)))
-    zero = np.float32(0)
-    return op.maximum(op.minimum(farther, op.maximum(change, zero)), op.minimum(change, zero))
+    farther = op.add(mean, op.multiply(op.subtract(mixed, mean), np.float32(contrast)))
+    brightest = op.maximum(op.minimum(op.maximum(rest_a, rest_b), np.float32(1 - CONTRAST_ROOM)), mixed)
+    return op.subtract(op.maximum(op.minimum(farther, brightest), op.minimum(rest_a, rest_b)), rest_b)
 
 
 class _Verdicts:
