@@ -29,8 +29,8 @@ from defusion.evaluation.metrics import METRICS, score
 from defusion.evaluation.report.tables import ARROWS
 from defusion.imaging import read
 from defusion.machine import cores
-from defusion.model.config import BLENDINGS, Blending, TaskName
-from defusion.model.network import blend
+from defusion.model.config import BLENDINGS, Blending, TaskName, octaves_of
+from defusion.model.network import blend, opposition
 
 Pixels = NDArray[np.uint8]
 
@@ -78,6 +78,8 @@ QUESTIONS = (
             "shipped": {},
             "a mixture's contrast left as it is": {"contrast": 1.0},
             "contrast stronger still": {"contrast": 2.5},
+            "where details oppose, both count": {"verdict": 0.0},
+            "where they oppose, the brighter counts more": {"verdict": 15.0},
             "both lights alike": {"rest": 0.0},
             "both lights and tones alike": {"rest": 0.0, "tone": 0.0},
             "softer choice of detail": {"detail": 0.3},
@@ -114,6 +116,8 @@ def fused(a: Pixels, b: Pixels, blending: Blending) -> Pixels:
     height, width = a.shape[:2]
     judged = torch.zeros(2, 1, 2, (height + 1) // 2, (width + 1) // 2)
     with torch.inference_mode():
+        if blending.asks_opposition:
+            judged = opposition(sources, octaves_of(height, width, blending))
         made = blend(sources, judged, blending)[0].permute(1, 2, 0).numpy()
     pixels = (made.clip(0, 1) * 255).round().astype(np.uint8)
     return pixels[..., 0] if a.ndim == 2 else pixels

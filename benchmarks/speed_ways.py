@@ -205,7 +205,7 @@ def planned(job: Job) -> str:
 
     fuser = Fuser()
     plan = fuser.plan([read(source) for source in job.sources])
-    asked = plan.head == "paper" or (plan.head == "pyramid" and BLENDINGS[plan.task].verdict != 0)
+    asked = plan.head == "paper" or (plan.head == "pyramid" and BLENDINGS[plan.task].asks_network)
     return (
         f"`defusion` takes the pair for task {plan.task} ({plan.why}), head {plan.head}: the network is "
         f"{'' if asked else 'not '}asked. Where it is asked, it runs in {fuser.engine.precision} unless a row says "

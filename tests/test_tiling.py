@@ -32,7 +32,7 @@ OVERVIEW_PX = 5_000
 BLENDS: dict[TaskName, Blending] = {
     "exposure": Blending(detail=0.8, tone=2.0, rest=0.7, verdict=0.0),
     "focus": Blending(detail=1.3, finest=1.1, verdict=0.7),
-    "infrared": Blending(detail=0.0, tone=-1.5, rest=2.0, contrast=1.4, verdict=1.0),
+    "infrared": Blending(detail=0.0, tone=-1.5, rest=2.0, contrast=1.4, verdict=9.0, judge="opposition"),
     "generic": Blending(octaves=0),
 }
 
@@ -186,11 +186,20 @@ def test_tiles_that_see_no_farther_than_themselves_would_show_seams(
 @pytest.mark.usefixtures("tiny")
 def test_in_octaves_the_network_sees_the_overview_once_and_tiles_are_blended_one_by_one(engine: Engine) -> None:
     watched = Watched(engine)
-    fused(watched, *sources(147, 201), "infrared", 64)
-    assert watched.asked == {"judge": 1, "blend": 1 + 3 * 4}
+    fused(watched, *sources(147, 201), "focus", 64)
+    of_tiles = 3 * 4
+    assert watched.asked == {"finest": 2 * of_tiles, "judge": 1, "blend": 1 + of_tiles}
     assert watched.most_px["judge"] == 37 * 51 <= OVERVIEW_PX
     halo_px = 2 * 32
     assert watched.most_px["blend"] <= (64 + halo_px) ** 2
+
+
+@pytest.mark.usefixtures("tiny")
+def test_where_sources_oppose_is_told_once_by_the_overview(engine: Engine) -> None:
+    watched = Watched(engine)
+    fused(watched, *sources(147, 201), "infrared", 64)
+    assert watched.asked == {"oppose": 1, "blend": 1 + 3 * 4}
+    assert watched.most_px["oppose"] == 37 * 51 <= OVERVIEW_PX
 
 
 @pytest.mark.usefixtures("tiny")

@@ -91,7 +91,8 @@ def fuse(
         for frame in progress.of(frames()):
             if asked or slab == slabs[0]:
                 of_frame, finest = overview.with_finest(engine, Source(frame), size, task)
-                judged = _lead(verdict_of(engine, of_frame, reference, task))
+                if asked:
+                    judged = _lead(verdict_of(engine, of_frame, reference, task))
             if slab == slabs[0]:
                 octaves = engine.octaves(
                     of_frame, judged, task, octaves_of_overview, 2, with_rest=True, finest=finest

@@ -235,7 +235,7 @@ class Judged(NamedTuple):
 
     def of_finer(self, overview: Overview, size: Size, task: TaskName) -> Judged:
         """The same for the scene that this is of the overview of."""
-        if BLENDINGS[task].asks_network:
+        if BLENDINGS[task].verdict:
             return Judged(self.planes, self.scale * overview.scale)
         # Nobody reads it, so tiles need not begin where a pixel of it does.
         scale = 2 * overview.scale
@@ -298,9 +298,12 @@ def _fused(
 
 
 def verdict_of(engine: Engine, a: Planes, b: Planes, task: TaskName, attention: Attention | None = None) -> Planes:
-    """Judges a pair, [2, 2, h/2, w/2]; where the verdict counts nothing for a task, no network is asked."""
+    """Judges a pair, [2, 2, h/2, w/2], by the network or without; where the verdict counts nothing, not at all."""
     if BLENDINGS[task].asks_network:
         return engine.judge(a, b, attention)
+    if BLENDINGS[task].asks_opposition:
+        height, width = a.shape[2:]
+        return engine.oppose(a, b, octaves_of(height, width, BLENDINGS[task]))
     return np.zeros((2, 2, *(-(-side // 2) for side in a.shape[2:])), np.float32)
 
 

@@ -17,15 +17,27 @@ from defusion.errors import ImageError, WeightsError
 from defusion.model import CONFIGS, DeFusion
 from defusion.model.config import (
     BLENDINGS,
+    CONTRAST_ROOM,
     ENERGY_FLOOR,
     MIDDLE_ODDS,
     MOST_ODDS,
+    OPPOSITION_PX,
     Blending,
     TaskName,
     in_stack,
     octaves_of,
 )
-from defusion.model.network import Bottleneck, SplitAttention, activity, blend, collapse, mixed_rest, octaves
+from defusion.model.network import (
+    Bottleneck,
+    SplitAttention,
+    Verdict,
+    activity,
+    blend,
+    collapse,
+    mixed_rest,
+    octaves,
+    opposition,
+)
 from defusion.weights import WeightsFile, save
 
 
@@ -288,7 +300,7 @@ def test_contrast_is_given_back_to_the_light_of_two_sources_where_they_differ() 
 
 def test_contrast_leaves_room_below_white_for_what_one_source_shows_in_the_glare_of_the_other() -> None:
     glare = torch.tensor([0.1, 0.1, 0.1, 1.0]).expand(2, 1, 3, 1, 4)
-    for other, expected in [(0.2, 0.8), (0.9, 0.95)]:  # a mixture that is brighter stays as it is
+    for other, expected in [(0.2, 1 - CONTRAST_ROOM), (0.9, 0.95)]:  # a mixture that is brighter stays as it is
         lights = glare.clone()
         lights[1, ..., 3] = other
         made = mixed_rest(torch.cat([lights, torch.ones(2, 1, 1, 1, 4)], 2), 9.0)
@@ -308,6 +320,7 @@ def test_without_octaves_the_source_is_weighed_as_its_finest_detail() -> None:
 def test_a_frame_of_a_stack_counts_by_its_detail_and_not_by_its_tone() -> None:
     pair = Blending(detail=1.5, finest=0.5, tone=4.0, rest=2.0, rest_detail=0.2, contrast=1.5, verdict=0.25)
     assert in_stack(pair) == Blending(detail=4.5, finest=1.5, verdict=0.25)
+    assert in_stack(pair._replace(judge="opposition")).verdict == 0  # it needs to see all sources of a place
 
 
 @EACH_BLENDING
@@ -411,6 +424,82 @@ def test_a_score_of_any_range_stays_a_number() -> None:
     a, b = sources(1, 3, 16, 24)
     judged = torch.stack([same_everywhere(a, score=-1e6), same_everywhere(b, score=1e6)])
     torch.testing.assert_close(blend(torch.stack([a, b]), judged, Blending(detail=0.0)), b, rtol=0, atol=1e-5)
+
+
+def squares(inside: float, outside: float) -> Tensor:
+    """A square on a level ground, and another at its right, [1, 3, 64, 128]."""
+    plane = torch.full((1, 3, 64, 128), outside)
+    plane[..., 24:40, 24:40] = plane[..., 24:40, 88:104] = inside
+    return plane
+
+
+def test_where_details_oppose_the_brighter_of_its_surroundings_has_the_score() -> None:
+    warm, dark = squares(0.9, 0.3), squares(0.2, 0.7)
+    warm[..., 24:40, 88:104] = 0.1  # on the right both are darker than the ground: they agree
+    judged = opposition(torch.stack([warm, dark]), 3)
+    assert judged.shape == (2, 1, 2, 32, 64)
+    of_warm, of_dark = Verdict.of(judged)[0]
+    inside, agreed = (..., slice(12, 20), slice(12, 20)), (..., slice(12, 20), slice(44, 52))
+    assert (of_warm[inside] - of_dark[inside]).min() > 0.01
+    torch.testing.assert_close(of_warm[agreed], torch.zeros_like(of_warm[agreed]), rtol=0, atol=2e-3)
+    assert torch.equal(Verdict.of(judged).trust, Verdict.of(judged).score)
+    torch.testing.assert_close(opposition(torch.stack([dark, warm]), 3), judged.flip(0), rtol=0, atol=0)
+
+
+def test_opposition_is_summed_over_octaves_as_it_is_defined() -> None:
+    height, width, count = 45, 70, 3
+    a, b = sources(1, 3, height, width)
+    judged = opposition(torch.stack([a, b]), count)[:, 0].double().numpy()
+    planes = torch.cat([a, b]).double().mean(1).numpy()
+    plane = halved(np.pad(planes, ((0, 0), *((0, -side % 2**count) for side in planes.shape[1:])), "edge"))
+
+    def around(values: NDArray[np.float64]) -> NDArray[np.float64]:
+        smooth: NDArray[np.float64] = gaussian_filter(values, OPPOSITION_PX, mode="nearest", truncate=3)
+        return smooth
+
+    scores = []
+    for _ in range(1, count):
+        coarse = halved(plane)
+        one, other = detail = plane - doubled(coarse)
+        correlation = around(one * other) / (np.sqrt(around(one**2) * around(other**2)) + ENERGY_FLOOR)
+        scores.append(np.maximum(-correlation, 0) * np.stack([around(np.maximum(each, 0)) for each in detail]))
+        plane = coarse
+    expected = scores[0] + doubled(scores[1])
+    np.testing.assert_allclose(judged[:, 0], expected[:, : (height + 1) // 2, : (width + 1) // 2], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(("height", "width", "count"), [(1, 1, 1), (7, 30, 1), (21, 34, 2)])
+def test_a_picture_of_one_octave_has_nothing_opposed(height: int, width: int, count: int) -> None:
+    a, b = sources(2, 3, height, width)
+    judged = opposition(torch.stack([a, b]), count)
+    assert judged.shape == (2, 2, 2, (height + 1) // 2, (width + 1) // 2)
+    assert bool(judged.any()) == (count > 1)
+
+
+def test_who_leads_where_details_oppose_leaves_the_other_its_finer_detail() -> None:
+    warm, dark = squares(0.9, 0.3), squares(0.2, 0.7)
+    lettering = torch.zeros_like(dark)
+    lettering[..., 26:38:2, 26:38] = 0.1
+    blending = Blending(detail=0.4, verdict=6.0)
+    without, written = (
+        blend(pair, opposition(pair, 3), blending)
+        for pair in (torch.stack([warm, dark]), torch.stack([warm, dark + lettering]))
+    )
+    left = (written - without)[..., 28:36, 28:36]
+    assert left[..., ::2, :].mean() - left[..., 1::2, :].mean() > 0.05
+
+
+def test_infrared_keeps_what_is_warm_where_visible_light_has_it_dark(small: DeFusion) -> None:
+    warm, dark = squares(0.9, 0.3), squares(0.2, 0.7)
+    fused = small(warm, dark, task="infrared").fused
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(BLENDINGS, "infrared", BLENDINGS["infrared"]._replace(verdict=0.0))
+        without = small(warm, dark, task="infrared").fused
+
+    def stands_out(picture: Tensor) -> float:
+        return float(picture[..., 28:36, 28:36].mean() - picture[..., 20:44, 8:16].mean())
+
+    assert stands_out(fused) > stands_out(without) + 0.02
 
 
 def test_activity_is_the_log_energy_of_detail_above_the_floor() -> None:

@@ -28,7 +28,7 @@ PAINTED: tuple[HeadName, ...] = ("paper", "detail")
 BLENDS: dict[TaskName, Blending] = {
     "exposure": Blending(detail=0.8, tone=2.0, rest=0.7, rest_detail=0.3, verdict=0.0),
     "focus": Blending(detail=1.3, finest=1.1, verdict=0.7),
-    "infrared": Blending(detail=0.0, tone=-1.5, rest=2.0, contrast=1.7, verdict=1.0),
+    "infrared": Blending(detail=0.0, tone=-1.5, rest=2.0, contrast=1.7, verdict=1.0, judge="opposition"),
     "generic": Blending(),
 }
 
@@ -253,6 +253,17 @@ def test_engines_agree_on_a_verdict(vino: Engine, torch_engine: Engine, height: 
     judged = vino.judge(a, b)
     assert judged.shape == (2, 2, (height + 1) // 2, (width + 1) // 2)
     assert_close(judged, torch_engine.judge(a, b), 1e-4)
+
+
+@pytest.mark.parametrize(("height", "width", "count"), [(64, 96, 4), (33, 70, 3), (9, 17, 1), (1, 1, 1)])
+def test_engines_agree_on_where_sources_oppose(
+    vino: Engine, torch_engine: Engine, height: int, width: int, count: int
+) -> None:
+    a, b = sources(1, height, width)
+    judged = vino.oppose(a, b, count)
+    assert judged.shape == (2, 2, (height + 1) // 2, (width + 1) // 2)
+    assert judged.any() == (count > 1)
+    assert_close(judged, torch_engine.oppose(a, b, count), 1e-6)
 
 
 PLACES = [

@@ -30,7 +30,10 @@ STACK_SHARPNESS = 3.0
 
 #: Light that is given contrast back is set no nearer to white than so, for the detail that comes on top: what one
 #: source shows in the glare of the other.
-CONTRAST_ROOM = 0.2
+CONTRAST_ROOM = 0.1
+
+#: Whether details of two sources oppose each other is told over a Gaussian window of so many of an octave's pixels.
+OPPOSITION_PX = 3.0
 
 #: Octaves of a picture end where its shorter side is about so many pixels.
 COARSEST_PX = 8
@@ -51,6 +54,7 @@ RADIX = 2
 ProjectionName = Literal["common", "unique"]
 HeadName = Literal["pyramid", "paper", "detail"]
 TaskName = Literal["exposure", "focus", "infrared", "generic"]
+JudgeName = Literal["network", "opposition"]
 
 
 class Blending(NamedTuple):
@@ -70,7 +74,9 @@ class Blending(NamedTuple):
     """Of a pair: how many times as far from its mean what is coarser than the last octave is set as the sources'
     mixture, which is paler than they are; nowhere darker or brighter than both, nor near to white."""
     verdict: float = 1.0
-    """What the network thinks of it."""
+    """What is thought of it."""
+    judge: JudgeName = "network"
+    """Who thinks so: the network, or, of a pair, `defusion.model.network.opposition`."""
     octaves: int | None = None
     """The most octaves that are blended apart; 0 weighs pixel by pixel, by the detail of the finest octave."""
 
@@ -81,15 +87,20 @@ class Blending(NamedTuple):
 
     @property
     def asks_network(self) -> bool:
-        """Whether the verdict counts."""
-        return self.verdict != 0
+        """Whether the network's verdict counts."""
+        return self.verdict != 0 and self.judge == "network"
+
+    @property
+    def asks_opposition(self) -> bool:
+        """Whether it counts where details of a pair oppose each other."""
+        return self.verdict != 0 and self.judge == "opposition"
 
 
 #: How head `pyramid` blends each kind of scene. The network learns its verdict through `generic`.
 BLENDINGS: dict[TaskName, Blending] = {
     "exposure": Blending(rest=0.6, rest_detail=0.14, verdict=0.0),
     "focus": Blending(detail=2.0, finest=1.6, verdict=0.0),
-    "infrared": Blending(detail=0.55, tone=2.5, rest=0.9, contrast=1.6, verdict=0.0),
+    "infrared": Blending(detail=0.42, tone=2.5, rest=0.86, contrast=1.65, verdict=6.0, judge="opposition"),
     "generic": Blending(octaves=0),
 }
 
@@ -105,8 +116,8 @@ def in_stack(blending: Blending) -> Blending:
     """Returns what counts for a frame of a stack, where a pair is blended so.
 
     Detail counts more, so that 99 frames that are plainly behind do not outweigh the one that is sharp. Tone counts
-    nothing: two exposures lack the one between them, longer brackets have it. Nor does contrast, which needs to see
-    all sources of a place at once.
+    nothing: two exposures lack the one between them, longer brackets have it. Nor do contrast and opposition, which
+    need to see all sources of a place at once.
     """
     return blending._replace(
         detail=STACK_SHARPNESS * blending.detail,
@@ -115,6 +126,7 @@ def in_stack(blending: Blending) -> Blending:
         rest=0.0,
         rest_detail=0.0,
         contrast=1.0,
+        verdict=0.0 if blending.asks_opposition else blending.verdict,
     )
 
 

@@ -33,6 +33,7 @@ from defusion.model.config import (
     ENERGY_FLOOR,
     MIDDLE_ODDS,
     MOST_ODDS,
+    OPPOSITION_PX,
     RADIX,
     SIZE_MULTIPLE,
     WINDOW_PX,
@@ -52,7 +53,7 @@ Features = tuple[Tensor, Tensor, Tensor]
 
 
 class Verdict(NamedTuple):
-    """What the network thinks of a source, place by place: each [..., 1, H/2, W/2], of any range."""
+    """What is thought of a source, place by place: each [..., 1, H/2, W/2], of any range."""
 
     score: Tensor
     """How well the source shows the scene."""
@@ -61,7 +62,7 @@ class Verdict(NamedTuple):
 
     @classmethod
     def of(cls, judged: Tensor) -> Verdict:
-        """Reads what `Judge` gave, [..., 2, H/2, W/2]."""
+        """Reads what `Judge` or `opposition` gave, [..., 2, H/2, W/2]."""
         return cls(*judged.chunk(2, dim=-3))
 
 
@@ -374,6 +375,38 @@ def activity_of_finest(source: Tensor) -> Tensor:
     return active[..., : source.shape[2], : source.shape[3]]
 
 
+def opposition(sources: Tensor, count: int) -> Tensor:
+    """Judges two sources by where their details oppose each other: a mixture would cancel both out.
+
+    There the source that is brighter than its surroundings has a score, and trust as high: a warm person, or a lamp.
+    What is opposed in an octave is one thing, so those of all octaves from the second on add up. Being trusted, a
+    source leads by detail of its own: it does not wipe out what the other alone has.
+
+    Args:
+        sources: [2, N, 3, H, W].
+        count: Number of octaves.
+
+    Returns:
+        What the verdict is read off, [2, N, 2, H/2, W/2], rounded up.
+    """
+    height, width = sources.shape[3:]
+    plane = F.avg_pool2d(_pad(_mean(sources.flatten(0, 1)), 2 ** max(count, 1)), 2)
+    scores = []
+    for _ in range(count - 1):
+        coarse = F.avg_pool2d(plane, 2)
+        detail = plane - _up(coarse)
+        a, b = detail.chunk(2)
+        energy_a, energy_b, shared = (_gaussian(product, OPPOSITION_PX) for product in (a * a, b * b, a * b))
+        opposed = (-shared / ((energy_a * energy_b).sqrt() + ENERGY_FLOOR)).clamp(min=0)
+        scores.append(opposed.repeat(2, 1, 1, 1) * _gaussian(detail.clamp(min=0), OPPOSITION_PX))
+        plane = coarse
+    score = torch.zeros_like(plane)
+    for finer in reversed(scores):
+        score = _up(score) + finer
+    score = score[..., : (height + 1) // 2, : (width + 1) // 2]
+    return torch.cat([score, score], 1).view(*sources.shape[:2], 2, *score.shape[2:])
+
+
 def detail_odds(sources: Tensor) -> Tensor:
     """Head `detail`, which asks no network: the odds of sources [S, N, 3, H, W] by detail alone, [S, N, 1, H, W]."""
     luminance = _mean(sources.flatten(0, 1))
@@ -501,7 +534,9 @@ class DeFusion(nn.Module):
         elif head == "paper" or judged is None:
             fused = self.project_fused(f_c + f_u1 + f_u2)
         else:
-            fused = blend(sources, judged, BLENDINGS[task])
+            blending = BLENDINGS[task]
+            count = octaves_of(height, width, blending)
+            fused = blend(sources, opposition(sources, count) if blending.asks_opposition else judged, blending)
 
         planes = [common, unique_a, unique_b, fused, *((f_c, f_u1, f_u2) if embeddings else ())]
         made = Decomposition(*(plane[..., :height, :width] for plane in planes))

@@ -28,6 +28,7 @@ from defusion.model.config import (
     ENERGY_FLOOR,
     MIDDLE_ODDS,
     MOST_ODDS,
+    OPPOSITION_PX,
     WINDOW_PX,
     Blending,
     TaskName,
@@ -65,7 +66,7 @@ def blend(task: TaskName, count: int, scale: int, rest_given: bool, finest_given
             finest = _halved(finest, 1)
         if blending.tone:
             lead = op.add(lead, _weighed(_difference(smooth_tones), blending.tone))
-        if blending.asks_network:
+        if blending.verdict:
             trust, scores = verdicts.at(octave)
             lead = op.add(lead, op.add(_difference(op.multiply(trust, active)), _difference(scores)))
         weight = op.sigmoid(lead)
@@ -82,7 +83,7 @@ def blend(task: TaskName, count: int, scale: int, rest_given: bool, finest_given
         if blending.rest_detail:
             # Halved before the difference is taken: after it, OpenVINO errs on planes of two pixels' side.
             lead = op.add(lead, _weighed(_difference(_halved(active, 1)), blending.rest_detail))
-        if blending.asks_network:
+        if blending.verdict:
             lead = op.add(lead, _difference(verdicts.at(count)[1]))
         made = op.multiply(op.sigmoid(lead), change)
         if blending.contrast != 1:
@@ -90,9 +91,32 @@ def blend(task: TaskName, count: int, scale: int, rest_given: bool, finest_given
     for detail in reversed(details):
         made = op.add(_doubled(made, 3), detail)
     fused = _cropped(op.add(b, made), sources)
-    inputs = {"sources": sources} | ({"judged": judged} if blending.asks_network else {})
+    inputs = {"sources": sources} | ({"judged": judged} if blending.verdict else {})
     given = ({"rest": rest} if rest_given else {}) | ({"finest": of_finest} if finest_given else {})
     return named("blend", inputs | given, {"fused": fused})
+
+
+def opposition(count: int) -> Model:
+    """A pair's `sources` [2, 3, H, W] to `judged`, [2, 2, H/2, W/2]; see `Engine.oppose`."""
+    sources = _plane("sources", 2, 3)
+    plane: Node = _halved(_mean(_padded(sources, 2 ** max(count, 1))), 1)
+    scores = []
+    for _ in range(count - 1):
+        coarse = _halved(plane, 1)
+        detail = op.subtract(plane, _doubled(coarse, 1))
+        shared = op.reduce_prod(detail, op.constant([0]), keep_dims=True)
+        products = _smoothed(op.concat([op.multiply(detail, detail), shared], 0), OPPOSITION_PX)
+        energies, shared = op.variadic_split(products, op.constant(0), op.constant([2, 1])).outputs()
+        both = op.add(op.sqrt(op.reduce_prod(energies, op.constant([0]), keep_dims=True)), np.float32(ENERGY_FLOOR))
+        opposed = op.relu(op.negative(op.divide(shared, both)))
+        scores.append(op.multiply(opposed, _smoothed(op.relu(detail), OPPOSITION_PX)))
+        plane = coarse
+    score: Node = op.multiply(plane, np.float32(0))
+    for finer in reversed(scores):
+        score = op.add(_doubled(score, 1), finer)
+    size = op.divide(op.add(_size(sources), op.constant([1, 1])), op.constant([2, 2]))
+    judged = _fitted(op.concat([score, score], 1), size)
+    return named("opposition", {"sources": sources}, {"judged": judged})
 
 
 def finest() -> Model:
@@ -121,10 +145,10 @@ def octaves(task: TaskName, count: int, scale: int, with_rest: bool, finest_give
             finest = active if finest is None else finest
             trusted = op.add(trusted, _weighed(finest, blending.finest))
             finest = _halved(finest, 1)
-        if blending.asks_network:
+        if blending.verdict:
             trust, score = verdicts.at(octave)
             trusted = op.add(trusted, op.multiply(trust, active))
-        log_odds = op.add(trusted, score) if blending.asks_network else trusted
+        log_odds = op.add(trusted, score) if blending.verdict else trusted
         if blending.tone:
             log_odds = op.add(log_odds, _weighed(_mean(smooth), blending.tone))
         if count == 0:
@@ -138,8 +162,8 @@ def octaves(task: TaskName, count: int, scale: int, with_rest: bool, finest_give
             # A pool, and no convolution: OpenVINO leaves out a step after one whose result is a single pixel.
             of_last = op.avg_pool(active, [2, 2], [0, 0], [0, 0], [2, 2], True)
             log_odds = op.add(log_odds, _weighed(of_last, blending.rest_detail))
-        parts.append(_part(plane, op.add(log_odds, verdicts.at(count)[1]) if blending.asks_network else log_odds))
-    inputs = {"source": source} | ({"judged": judged} if blending.asks_network else {})
+        parts.append(_part(plane, op.add(log_odds, verdicts.at(count)[1]) if blending.verdict else log_odds))
+    inputs = {"source": source} | ({"judged": judged} if blending.verdict else {})
     inputs |= {"finest": of_finest} if finest_given else {}
     return named("octaves", inputs, {f"octave{number}": part for number, part in enumerate(parts)})
 
@@ -181,7 +205,7 @@ class _Verdicts:
     """Trust and score of sources, each [S, 1, h, w], times what the verdict counts, at the size of any octave."""
 
     def __init__(self, judged: Node, plane: Node, blending: Blending, scale: int) -> None:
-        if not blending.asks_network:
+        if not blending.verdict:
             return
         level = scale.bit_length() - 1
         rows = _weighed(judged, blending.verdict)

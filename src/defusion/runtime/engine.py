@@ -64,6 +64,9 @@ class Engine(Protocol):
     def judge(self, a: Planes, b: Planes, attention: Attention | None = None) -> Planes:
         """Returns what the verdict on a pair, N = 1, is read off: [2, 2, H/2, W/2], rounded up."""
 
+    def oppose(self, a: Planes, b: Planes, count: int) -> Planes:
+        """Returns the same, read off where so many octaves of the sources oppose each other; no network is asked."""
+
     def finest(self, frame: Planes) -> Planes:
         """Returns how much detail the finest octave of a source, N = 1, has at each place, [1, 1, H, W]."""
 
@@ -84,7 +87,7 @@ class Engine(Protocol):
         Args:
             a: A source.
             b: The other.
-            judged: What `judge` gave of the pair, [2, 2, H/scale, W/scale], rounded up.
+            judged: What `judge` or `oppose` gave of the pair, [2, 2, H/scale, W/scale], rounded up.
             task: One of `BLENDINGS`.
             count: Number of octaves.
             scale: As above.

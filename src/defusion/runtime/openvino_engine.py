@@ -97,6 +97,11 @@ class OpenVinoEngine:
         (pair,) = _pairs(a, b)
         return self._network(pair, ("judged",), attention)["judged"]
 
+    def oppose(self, a: Planes, b: Planes, count: int) -> Planes:
+        """Returns the verdict that is read off where the sources oppose each other."""
+        (pair,) = _pairs(a, b)
+        return self._blending("opposition", count, sources=pair)["judged"]
+
     def finest(self, frame: Planes) -> Planes:
         """Returns how much detail the finest octave of a source has at each place."""
         return self._blending("finest", source=frame)["active"]

@@ -27,6 +27,7 @@ from defusion.model.network import (
     give_attention,
     keep_attention,
     octaves,
+    opposition,
 )
 
 
@@ -79,6 +80,11 @@ class TorchEngine:
         judged = self._run(self._to_device(a), self._to_device(b), "paper", attention).judged
         assert judged is not None
         return _planes(judged[:, 0])
+
+    @torch.inference_mode()
+    def oppose(self, a: Planes, b: Planes, count: int) -> Planes:
+        """Returns the verdict that is read off where the sources oppose each other."""
+        return _planes(opposition(torch.stack([self._to_device(a), self._to_device(b)]), count)[:, 0])
 
     @torch.inference_mode()
     def finest(self, frame: Planes) -> Planes:
