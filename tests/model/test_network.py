@@ -480,13 +480,17 @@ def test_who_leads_where_details_oppose_leaves_the_other_its_finer_detail() -> N
     warm, dark = squares(0.9, 0.3), squares(0.2, 0.7)
     lettering = torch.zeros_like(dark)
     lettering[..., 26:38:2, 26:38] = 0.1
-    blending = Blending(detail=0.4, verdict=6.0)
-    without, written = (
-        blend(pair, opposition(pair, 3), blending)
-        for pair in (torch.stack([warm, dark]), torch.stack([warm, dark + lettering]))
-    )
-    left = (written - without)[..., 28:36, 28:36]
-    assert left[..., ::2, :].mean() - left[..., 1::2, :].mean() > 0.05
+
+    def readable(verdict: float) -> float:
+        blending = BLENDINGS["infrared"]._replace(verdict=verdict)
+        plain, written = (
+            blend(pair, opposition(pair, 3), blending)
+            for pair in (torch.stack([warm, dark]), torch.stack([warm, dark + lettering]))
+        )
+        left = (written - plain)[..., 28:36, 28:36]
+        return float(left[..., ::2, :].mean() - left[..., 1::2, :].mean())
+
+    assert readable(BLENDINGS["infrared"].verdict) > 0.9 * readable(0.0) > 0.02
 
 
 def test_infrared_keeps_what_is_warm_where_visible_light_has_it_dark(small: DeFusion) -> None:
