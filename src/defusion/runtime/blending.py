@@ -6,15 +6,17 @@ They hold no weights, and run in float32 whatever the network runs in: a verdict
 - The weights of two sources sum to one and octaves are linear, so the picture is source b plus what is left of a - b.
 - Scores and tones matter by their difference alone; detail is weighed by the sources' luminances.
 - A convolution of few channels keeps a processor's vectors mostly empty. So what doubles a plane gives the four
-  pixels of each as channels, and what smooths a row gives sixteen neighbours at once.
+  pixels of each as channels, and what smooths a row gives sixteen neighbours at once; what smooths columns is a
+  product of matrices.
 
-Planes of one or two channels have their channels first at full size: element by element, OpenVINO took three times as
-long over them with channels last.
+A convolution leaves its channels last, and few of them are worked on as slowly as if they were sixteen. So planes are
+put in order, row by row, before anything is done to them pixel by pixel: that halved the time of a blend.
 """
 
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 from openvino import Model, Node, Output, PartialShape
 from openvino import opset13 as op
 
@@ -40,8 +42,8 @@ from defusion.runtime.graph import named
 #: A bilinear pixel between two of the smaller plane: the nearer, the farther.
 _NEARER, _FARTHER = 0.75, 0.25
 
-#: Neighbours in a row that are smoothed at once: a vector of the processor.
-_AT_ONCE = 16
+#: Neighbours in a row that are smoothed at once, a vector of the processor, and rows of a column.
+_ACROSS, _DOWN = 16, 32
 
 
 def blend(task: TaskName, count: int, scale: int, rest_given: bool, finest_given: bool) -> Model:
@@ -72,7 +74,8 @@ def blend(task: TaskName, count: int, scale: int, rest_given: bool, finest_given
         weight = op.sigmoid(lead)
         if count == 0:
             break
-        details.append(op.multiply(weight, op.subtract(change, _doubled(coarse, 3))))
+        fine = op.subtract(change, _doubled(coarse, 3))
+        details.append(op.multiply(fine, weight))
         change, tones = coarse, coarse_tones
     if count == 0:
         made: Node = op.multiply(weight, change)
@@ -89,7 +92,7 @@ def blend(task: TaskName, count: int, scale: int, rest_given: bool, finest_given
         if blending.contrast != 1:
             made = _contrasted(made, b, change, count, blending.contrast)
     for detail in reversed(details):
-        made = op.add(_doubled(made, 3), detail)
+        made = op.add(detail, _doubled(made, 3))
     fused = _cropped(op.add(b, made), sources)
     inputs = {"sources": sources} | ({"judged": judged} if blending.verdict else {})
     given = ({"rest": rest} if rest_given else {}) | ({"finest": of_finest} if finest_given else {})
@@ -246,6 +249,12 @@ def _mean(x: Node) -> Node:
     return op.reduce_mean(x, op.constant([1]), keep_dims=True)
 
 
+def _in_order(x: Node) -> Node:
+    """The same plane, its pixels in memory row by row."""
+    rows = op.reshape(x, op.constant([0, 0, -1]), True)
+    return op.reshape(rows, op.shape_of(x), False)
+
+
 def _weighed(x: Node, weight: float) -> Node:
     return x if weight == 1 else op.multiply(x, np.float32(weight))
 
@@ -267,20 +276,40 @@ def _log_above(energy: Node, floor: float) -> Node:
 def _smoothed(x: Node, sigma_px: float) -> Node:
     """Smooths one channel by a Gaussian; beyond the edge it is repeated."""
     kernel = gaussian(sigma_px)
+    return _smoothed_down(_smoothed_across(x, kernel), kernel)
+
+
+def _smoothed_across(x: Node, kernel: NDArray[np.float32]) -> Node:
+    """Smooths along rows, by a convolution that makes neighbours as channels; channels last, they lie in order."""
+    count, height, width = _lengths(x, 0, 2, 3)
     reach = len(kernel) // 2
-    shifted = np.zeros((_AT_ONCE, _AT_ONCE - 1 + len(kernel)), np.float32)
-    for place, row in enumerate(shifted):
+    after = op.add(op.floor_mod(op.negative(width), op.constant([_ACROSS])), op.constant([reach]))
+    x = op.pad(x, op.constant([0, 0, 0, reach]), op.concat([op.constant([0, 0, 0]), after], 0), "edge")
+    filters = op.constant(_each_place(kernel, _ACROSS).reshape(_ACROSS, 1, 1, -1))
+    x = op.convolution(x, filters, [1, _ACROSS], [0, 0], [0, 0], [1, 1])
+    x = op.transpose(x, op.constant([0, 2, 3, 1]))
+    x = op.reshape(x, op.concat([count, op.constant([1]), height, op.constant([-1])], 0), special_zero=False)
+    return op.slice(x, op.constant([0]), width, op.constant([1]), op.constant([3]))
+
+
+def _smoothed_down(x: Node, kernel: NDArray[np.float32]) -> Node:
+    """Smooths along columns, by a product of matrices for each few rows; upright kernels err on low planes."""
+    count, height, width = _lengths(x, 0, 2, 3)
+    reach = len(kernel) // 2
+    firsts = op.range(op.constant(0), op.squeeze(height, op.constant([0])), op.constant(_DOWN), "i64")
+    rows = op.add(op.unsqueeze(firsts, op.constant([1])), op.constant([list(range(-reach, _DOWN + reach))]))
+    inside = op.minimum(op.maximum(rows, op.constant([0])), op.subtract(height, op.constant([1])))
+    x = op.matmul(op.constant(_each_place(kernel, _DOWN)), op.gather(x, inside, op.constant(2)), False, False)
+    x = op.reshape(x, op.concat([count, op.constant([1, -1]), width], 0), special_zero=False)
+    return op.slice(x, op.constant([0]), height, op.constant([1]), op.constant([2]))
+
+
+def _each_place(kernel: NDArray[np.float32], count: int) -> NDArray[np.float32]:
+    """The kernel at so many neighbouring places, a row each."""
+    rows = np.zeros((count, count - 1 + len(kernel)), np.float32)
+    for place, row in enumerate(rows):
         row[place : place + len(kernel)] = kernel
-    filters = op.constant(shifted.reshape(_AT_ONCE, 1, 1, -1))
-    for _ in range(2):  # along rows, then along columns turned into rows: upright kernels err on low planes
-        count, height, width = (op.gather(op.shape_of(x), op.constant([axis]), op.constant(0)) for axis in (0, 2, 3))
-        after = op.add(op.floor_mod(op.negative(width), op.constant([_AT_ONCE])), op.constant([reach]))
-        x = op.pad(x, op.constant([0, 0, 0, reach]), op.concat([op.constant([0, 0, 0]), after], 0), "edge")
-        x = op.convolution(x, filters, [1, _AT_ONCE], [0, 0], [0, 0], [1, 1])
-        x = op.transpose(x, op.constant([0, 3, 1, 2]))
-        x = op.reshape(x, op.concat([count, op.constant([1, -1]), height], 0), special_zero=False)
-        x = op.slice(x, op.constant([0]), width, op.constant([1]), op.constant([2]))
-    return x
+    return rows
 
 
 def _halved(x: Node, channels: int) -> Node:
@@ -296,7 +325,7 @@ def _doubled(x: Node, channels: int) -> Node:
     filters = np.einsum("oc,pkl->opckl", np.eye(channels, dtype=np.float32), pixels).reshape(-1, channels, 3, 3)
     margins = op.constant([0, 0, 1, 1])
     four = op.convolution(op.pad(x, margins, margins, "edge"), op.constant(filters), [1, 1], [0, 0], [0, 0], [1, 1])
-    return op.depth_to_space(four, "depth_first", 2)
+    return _in_order(op.depth_to_space(four, "depth_first", 2))
 
 
 def _planes(x: Node, count: int) -> list[Output]:
@@ -321,6 +350,11 @@ def _fitted(x: Node, size: Node) -> Node:
     missing = op.maximum(op.subtract(size, _size(x)), op.constant([0, 0]))
     x = op.pad(x, op.constant([0, 0, 0, 0]), op.concat([op.constant([0, 0]), missing], 0), "edge")
     return op.slice(x, op.constant([0, 0]), size, op.constant([1, 1]), op.constant([2, 3]))
+
+
+def _lengths(x: Node, *axes: int) -> list[Node]:
+    """Each [1]."""
+    return [op.gather(op.shape_of(x), op.constant([axis]), op.constant(0)) for axis in axes]
 
 
 def _size(x: Node) -> Node:
