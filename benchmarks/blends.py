@@ -55,6 +55,7 @@ QUESTIONS = (
             "brighter light counts more": {"rest": 1.5},
             "brightness counts nothing": {"rest": 0.0},
             "clipped light counts as any": {"rest_detail": 0.0},
+            "clipped places as blended": {"colour": 0.0},
             "softer choice of detail": {"detail": 0.5},
             "harder choice of detail": {"detail": 2.0},
         },

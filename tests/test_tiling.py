@@ -30,7 +30,7 @@ OVERVIEW_PX = 5_000
 
 #: Ways to blend by everything that counts, whatever the figures are that ours are blended by.
 BLENDS: dict[TaskName, Blending] = {
-    "exposure": Blending(detail=0.8, tone=2.0, rest=0.7, verdict=0.0),
+    "exposure": Blending(detail=0.8, tone=2.0, rest=0.7, colour=0.6, verdict=0.0),
     "focus": Blending(detail=1.3, finest=1.1, verdict=0.7),
     "infrared": Blending(detail=0.0, tone=-1.5, rest=2.0, contrast=1.4, verdict=9.0, judge="opposition"),
     "generic": Blending(octaves=0),
@@ -217,6 +217,17 @@ def test_where_the_verdict_counts_nothing_no_network_is_asked(engine: Engine) ->
     made = fused(watched, *sources(61, 203), "exposure")
     assert set(watched.asked) == {"blend"}
     assert np.isfinite(made).all()
+
+
+@pytest.mark.usefixtures("tiny")
+def test_clipped_places_take_colour_once_however_many_overviews_there_are(engine: Engine) -> None:
+    blue = np.broadcast_to(np.array([0.1, 0.2, 0.6], np.float32)[:, None, None], (1, 3, 147, 201))
+    tiles = fused(engine, blue, np.ones_like(blue), "exposure", 64)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tiling, "WHOLE_PX", 10**6)
+        whole = fused(engine, blue, np.ones_like(blue), "exposure")
+    assert np.ptp(whole, axis=1).min() > 0.2  # from red to blue
+    np.testing.assert_allclose(tiles, whole, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])

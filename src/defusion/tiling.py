@@ -253,7 +253,7 @@ def fuse(engine: Engine, a: View, b: View, size: Size, task: TaskName) -> Iterat
     if BLENDINGS[task].by_pixel:
         yield from _fused_by_pixel(engine, a, b, size, task)
     else:
-        yield from _fused(engine, Source(a), Source(b), size, task, Overview.of(size).finer)[0]
+        yield from _fused(engine, Source(a), Source(b), size, task, Overview.of(size).finer, with_colour=True)[0]
 
 
 def _fused_by_pixel(engine: Engine, a: View, b: View, size: Size, task: TaskName) -> Iterator[Band]:
@@ -269,7 +269,7 @@ def _fused_by_pixel(engine: Engine, a: View, b: View, size: Size, task: TaskName
 
 
 def _fused(
-    engine: Engine, a: Source, b: Source, size: Size, task: TaskName, finer: int
+    engine: Engine, a: Source, b: Source, size: Size, task: TaskName, finer: int, *, with_colour: bool
 ) -> tuple[Iterator[Band], Judged]:
     """Fuses a scene from which so many octaves have to be taken away before it is fused whole."""
     overview = Overview.lacking(min(finer, MOST_FINER), size)
@@ -278,19 +278,28 @@ def _fused(
         judged = Judged(verdict_of(engine, of_a, of_b, task), 2)
         finest = None if finest_a is None or finest_b is None else np.concatenate([finest_a, finest_b])
         count = octaves_of(*size, BLENDINGS[task])
-        fused = engine.blend(of_a, of_b, judged.planes, task, count, judged.scale, finest=finest)
+        fused = engine.blend(
+            of_a, of_b, judged.planes, task, count, judged.scale, finest=finest, with_colour=with_colour
+        )
         return iter([Band(slice(0, size.height), [fused])]), judged
     small_a, small_b = (
         Source(smaller(planes, 1), None if finest is None else smaller(finest, 1))
         for planes, finest in ((of_a, finest_a), (of_b, finest_b))
     )
-    of_small, judged_small = _fused(engine, small_a, small_b, overview.size, task, finer - overview.finer)
+    finer_small = finer - overview.finer
+    of_small, judged_small = _fused(engine, small_a, small_b, overview.size, task, finer_small, with_colour=False)
     (rest,) = joined(of_small, overview.size)
     judged = judged_small.of_finer(overview, size, task)
 
     def make(tile_a: Planes, tile_b: Planes, rest: Planes, of_judged: Planes, *of_finest: Planes) -> Sequence[Planes]:
         finest = np.concatenate(of_finest) if of_finest else None
-        return [engine.blend(tile_a, tile_b, of_judged, task, overview.finer, judged.scale, rest=rest, finest=finest)]
+        fused = engine.blend(
+            *(tile_a, tile_b, of_judged, task, overview.finer, judged.scale),
+            rest=rest,
+            finest=finest,
+            with_colour=with_colour,
+        )
+        return [fused]
 
     of_finest = [each.finest for each in (a, b) if each.finest]
     views = [a.pixels, b.pixels, smaller(rest, overview.scale), judged.view(), *of_finest]

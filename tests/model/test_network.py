@@ -37,6 +37,7 @@ from defusion.model.network import (
     mixed_rest,
     octaves,
     opposition,
+    recoloured,
 )
 from defusion.weights import WeightsFile, save
 
@@ -307,6 +308,31 @@ def test_contrast_leaves_room_below_white_for_what_one_source_shows_in_the_glare
         torch.testing.assert_close(made[0, :, 0, 3], torch.full((3,), expected))
 
 
+def test_a_clipped_place_takes_its_colour_from_the_source_that_holds_it() -> None:
+    fused, blue, white = (torch.tensor(each).view(1, 3, 1, 1) for each in ([0.6] * 3, [0.1, 0.2, 0.6], [1.0] * 3))
+    for sources_ in ([blue, white], [white, blue]):
+        made = recoloured(fused, torch.stack(sources_), 0.5)
+        # Chroma of -.2, -.1 and .3 at a brightness of .3 grows by .6 / .45, and half of that is taken.
+        torch.testing.assert_close(made.flatten(), 0.6 + torch.tensor([-0.2, -0.1, 0.3]) * (0.6 / 0.45) / 2)
+    yellow = torch.tensor([1.0, 1.0, 0.2]).view(1, 3, 1, 1)  # two of three channels are clipped
+    by_yellow = recoloured(fused, torch.stack([blue, yellow]), 0.5)
+    torch.testing.assert_close(by_yellow - fused, (made - fused) * 2 / 3)
+    for other in (blue, white):
+        torch.testing.assert_close(recoloured(fused, torch.stack([other, other]), 0.5), fused)
+
+
+def test_colour_that_has_no_room_is_paler_and_keeps_its_hue_and_brightness() -> None:
+    blue, white = torch.tensor([0.1, 0.2, 0.9]).view(1, 3, 1, 1), torch.ones(1, 3, 1, 1)
+    blue = blue * 0.9  # just below what counts as clipped
+    for level in (0.02, 0.5, 0.97, 1.0):
+        made = recoloured(torch.full((1, 3, 1, 1), level), torch.stack([blue, white]), 1.0).flatten()
+        assert made.min() >= -1e-6
+        assert made.max() <= 1 + 1e-6
+        torch.testing.assert_close(made.mean(), torch.tensor(level))
+        chroma, expected = made - made.mean(), (blue - blue.mean()).flatten()
+        torch.testing.assert_close(chroma * expected.norm(), expected * chroma.norm(), rtol=0, atol=1e-5)
+
+
 def test_without_octaves_the_source_is_weighed_as_its_finest_detail() -> None:
     source, _ = sources(1, 3, 21, 34)
     judged = judged_at(2, source)
@@ -318,7 +344,9 @@ def test_without_octaves_the_source_is_weighed_as_its_finest_detail() -> None:
 
 
 def test_a_frame_of_a_stack_counts_by_its_detail_and_not_by_its_tone() -> None:
-    pair = Blending(detail=1.5, finest=0.5, tone=4.0, rest=2.0, rest_detail=0.2, contrast=1.5, verdict=0.25)
+    pair = Blending(
+        detail=1.5, finest=0.5, tone=4.0, rest=2.0, rest_detail=0.2, contrast=1.5, colour=0.5, verdict=0.25
+    )
     assert in_stack(pair) == Blending(detail=4.5, finest=1.5, verdict=0.25)
     assert in_stack(pair._replace(judge="opposition")).verdict == 0  # it needs to see all sources of a place
 

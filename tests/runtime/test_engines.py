@@ -26,7 +26,7 @@ PAINTED: tuple[HeadName, ...] = ("paper", "detail")
 
 #: Ways to blend by everything that counts, whatever the figures are that ours are blended by.
 BLENDS: dict[TaskName, Blending] = {
-    "exposure": Blending(detail=0.8, tone=2.0, rest=0.7, rest_detail=0.3, verdict=0.0),
+    "exposure": Blending(detail=0.8, tone=2.0, rest=0.7, rest_detail=0.3, colour=0.8, verdict=0.0),
     "focus": Blending(detail=1.3, finest=1.1, verdict=0.7),
     "infrared": Blending(detail=0.0, tone=-1.5, rest=2.0, contrast=1.7, verdict=1.0, judge="opposition"),
     "generic": Blending(),
@@ -288,6 +288,12 @@ def test_engines_agree_on_a_blend(
     made, expected = (engine.blend(a, b, judged, task, count, scale, rest=rest) for engine in blenders)
     assert made.shape == a.shape
     assert_close(made, expected, 2e-5)
+    if BLENDS[task].colour:
+        pale, expected = (
+            engine.blend(a, b, judged, task, count, scale, rest=rest, with_colour=False) for engine in blenders
+        )
+        assert_close(pale, expected, 2e-5)
+        assert np.abs(made - pale).max() > 0.01 or height == 1
     if height > 1:
         turned = blenders[0].blend(a, b, judged[::-1].copy(), task, count, scale, rest=rest)
         assert (np.abs(turned - made).max() > 0.01) == (BLENDS[task].verdict != 0)
@@ -331,7 +337,7 @@ def test_a_pair_as_a_stack_of_two_is_its_blend(
     rest_given: bool,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setitem(BLENDINGS, task, BLENDS[task]._replace(contrast=1.0))  # of pairs alone
+    monkeypatch.setitem(BLENDINGS, task, BLENDS[task]._replace(contrast=1.0, colour=0.0))  # of pairs alone
     pair = sources(1, height, width)
     judged = judged_at(scale, height, width)
     coarse = tuple(-(-side // 2**count) for side in (height, width))

@@ -32,6 +32,9 @@ STACK_SHARPNESS = 3.0
 #: source shows in the glare of the other.
 CONTRAST_ROOM = 0.1
 
+#: From this level on, of one, a channel counts as clipped, the more the nearer it is to one.
+CLIPPED_FROM = 0.9
+
 #: Whether details of two sources oppose each other is told over a Gaussian window of so many of an octave's pixels.
 OPPOSITION_PX = 3.0
 
@@ -47,6 +50,9 @@ DETAIL_WINDOW_PX = 3.0
 DETAIL_FLOOR = 4e-5
 DETAIL_TRUST = 4.0
 DETAIL_REACH_PX = round(3 * DETAIL_PX) + round(3 * DETAIL_WINDOW_PX)
+
+#: Is added to what is divided by and may be zero.
+TINY = 1e-6
 
 #: Split attention weighs this many branches against each other (ResNeSt's radix).
 RADIX = 2
@@ -73,6 +79,8 @@ class Blending(NamedTuple):
     contrast: float = 1.0
     """Of a pair: how many times as far from its mean what is coarser than the last octave is set as the sources'
     mixture, which is paler than they are; nowhere darker or brighter than both, nor near to white."""
+    colour: float = 0.0
+    """Of a pair: how much of its colour a place takes from the source that holds it, where the other is clipped."""
     verdict: float = 1.0
     """What is thought of it."""
     judge: JudgeName = "network"
@@ -98,7 +106,7 @@ class Blending(NamedTuple):
 
 #: How head `pyramid` blends each kind of scene. The network learns its verdict through `generic`.
 BLENDINGS: dict[TaskName, Blending] = {
-    "exposure": Blending(rest=0.6, rest_detail=0.14, verdict=0.0),
+    "exposure": Blending(rest=0.6, rest_detail=0.1, colour=0.6, verdict=0.0),
     "focus": Blending(detail=2.0, finest=1.6, verdict=0.0),
     "infrared": Blending(detail=0.42, tone=2.5, rest=0.86, contrast=1.65, verdict=6.0, judge="opposition"),
     "generic": Blending(octaves=0),
@@ -116,8 +124,8 @@ def in_stack(blending: Blending) -> Blending:
     """Returns what counts for a frame of a stack, where a pair is blended so.
 
     Detail counts more, so that 99 frames that are plainly behind do not outweigh the one that is sharp. Tone counts
-    nothing: two exposures lack the one between them, longer brackets have it. Nor do contrast and opposition, which
-    need to see all sources of a place at once.
+    nothing: two exposures lack the one between them, longer brackets have it. Nor do contrast, colour and
+    opposition, which need to see all sources of a place at once.
     """
     return blending._replace(
         detail=STACK_SHARPNESS * blending.detail,
@@ -126,6 +134,7 @@ def in_stack(blending: Blending) -> Blending:
         rest=0.0,
         rest_detail=0.0,
         contrast=1.0,
+        colour=0.0,
         verdict=0.0 if blending.asks_opposition else blending.verdict,
     )
 

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from defusion.errors import ImageError, WeightsError
 from defusion.model.config import (
     BLENDINGS,
+    CLIPPED_FROM,
     CONTRAST_ROOM,
     DETAIL_FLOOR,
     DETAIL_PX,
@@ -36,6 +37,7 @@ from defusion.model.config import (
     OPPOSITION_PX,
     RADIX,
     SIZE_MULTIPLE,
+    TINY,
     WINDOW_PX,
     Blending,
     HeadName,
@@ -253,6 +255,7 @@ def blend(
     scale: int = 2,
     finest: Tensor | None = None,
     rest: Tensor | None = None,
+    with_colour: bool = True,
 ) -> Tensor:
     """Makes a picture, [N, 3, H, W], of sources and what was judged of them.
 
@@ -264,6 +267,7 @@ def blend(
         scale: How many pixels of a source are one of the verdict.
         finest: What `octaves` takes, of each source: [S, N, 1, H, W].
         rest: What is coarser than the last octave, where that is known.
+        with_colour: Give clipped places their colour; not where the picture will be the rest of another.
     """
     height, width = sources.shape[3:]
     count = octaves_of(height, width, blending) if count is None else count
@@ -277,7 +281,8 @@ def blend(
         rest = mixed_rest(last, blending.contrast)
     else:
         details.append(last)
-    return collapse([each.sum(0) for each in details], rest)[..., :height, :width]
+    fused = collapse([each.sum(0) for each in details], rest)[..., :height, :width]
+    return recoloured(fused, sources, blending.colour) if blending.colour and with_colour else fused
 
 
 def octaves(
@@ -362,6 +367,29 @@ def mixed_rest(parts: Tensor, contrast: float) -> Tensor:
     return (mean + contrast * (mixed - mean)).clamp(planes.amin(0), brightest)
 
 
+def recoloured(fused: Tensor, sources: Tensor, share: float) -> Tensor:
+    """Takes a share of the colour of places that one of two sources has clipped from the other, which holds it.
+
+    Channels clip one after the other, so a blue sky turns turquoise, then white. Chroma grows with brightness, but to
+    twice of what it was at most, as noise in the dark would grow with it. Brightness stays as it is, and where it has
+    no room for so much chroma, there is less of it: the hue does not turn.
+
+    Args:
+        fused: [N, 3, H, W].
+        sources: [2, N, 3, H, W].
+        share: From 0 to 1, where all channels are clipped; less where some are.
+    """
+    others = sources.flip(0)
+    bright, of_others = _mean(fused).clamp(0, 1), _mean(others)
+    gain = 2 * bright / (bright + of_others + TINY)
+    room_up = (1 - bright) / (others.amax(2, keepdim=True) - of_others + TINY)
+    room_down = bright / (of_others - others.amin(2, keepdim=True) + TINY)
+    chroma = gain.minimum(room_up).minimum(room_down) * (others - of_others)
+    clipped = ((sources - CLIPPED_FROM) / (1 - CLIPPED_FROM)).clamp(0, 1)
+    weight = share * _mean(clipped) * (1 - clipped.flip(0).amax(2, keepdim=True))
+    return fused + (weight * (bright + chroma - fused)).sum(0)
+
+
 def activity(detail: Tensor) -> Tensor:
     """Returns the local energy of detail [N, 3, H, W] above the floor, on a log scale from zero: [N, 1, H, W]."""
     energy = _gaussian(_mean(detail) ** 2, WINDOW_PX)
@@ -433,7 +461,7 @@ def _odds(log_odds: Tensor) -> Tensor:
 
 def _mean(planes: Tensor) -> Tensor:
     """Of red, green and blue."""
-    return planes.mean(1, keepdim=True)
+    return planes.mean(-3, keepdim=True)
 
 
 class DeFusion(nn.Module):

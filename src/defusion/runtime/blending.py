@@ -15,6 +15,8 @@ put in order, row by row, before anything is done to them pixel by pixel: that h
 
 from __future__ import annotations
 
+from functools import reduce
+
 import numpy as np
 from numpy.typing import NDArray
 from openvino import Model, Node, Output, PartialShape
@@ -22,6 +24,7 @@ from openvino import opset13 as op
 
 from defusion.model.config import (
     BLENDINGS,
+    CLIPPED_FROM,
     CONTRAST_ROOM,
     DETAIL_FLOOR,
     DETAIL_PX,
@@ -31,6 +34,7 @@ from defusion.model.config import (
     MIDDLE_ODDS,
     MOST_ODDS,
     OPPOSITION_PX,
+    TINY,
     WINDOW_PX,
     Blending,
     TaskName,
@@ -46,7 +50,7 @@ _NEARER, _FARTHER = 0.75, 0.25
 _ACROSS, _DOWN = 16, 32
 
 
-def blend(task: TaskName, count: int, scale: int, rest_given: bool, finest_given: bool) -> Model:
+def blend(task: TaskName, count: int, scale: int, rest_given: bool, finest_given: bool, with_colour: bool) -> Model:
     """Sources [2, 3, H, W] and their `judged` to `fused`, [1, 3, H, W]; see `Engine.blend`."""
     blending = BLENDINGS[task]
     sources, judged, rest = _plane("sources", 2, 3), _plane("judged", 2, 2), _plane("rest", 1, 3)
@@ -94,6 +98,8 @@ def blend(task: TaskName, count: int, scale: int, rest_given: bool, finest_given
     for detail in reversed(details):
         made = op.add(detail, _doubled(made, 3))
     fused = _cropped(op.add(b, made), sources)
+    if blending.colour and with_colour:
+        fused = _recoloured(fused, sources, blending.colour)
     inputs = {"sources": sources} | ({"judged": judged} if blending.verdict else {})
     given = ({"rest": rest} if rest_given else {}) | ({"finest": of_finest} if finest_given else {})
     return named("blend", inputs | given, {"fused": fused})
@@ -204,6 +210,27 @@ def _contrasted(made: Node, b: Node | Output, change: Node, count: int, contrast
     return op.subtract(op.maximum(op.minimum(farther, brightest), op.minimum(rest_a, rest_b)), rest_b)
 
 
+def _recoloured(fused: Node, sources: Node, share: float) -> Node:
+    """Clipped places with a share of their colour from the other source; see `network.recoloured`."""
+    one, tiny = np.float32(1), np.float32(TINY)
+    colours = op.split(op.reshape(sources, op.constant([2, 3, -1]), False), 1, 3).outputs()
+    made = op.split(op.reshape(fused, op.constant([1, 3, -1]), False), 1, 3).outputs()
+    tones, bright = _third(reduce(op.add, colours)), op.clamp(_third(reduce(op.add, made)), 0, 1)
+    most, least = reduce(op.maximum, colours), reduce(op.minimum, colours)
+    gain = op.divide(op.multiply(bright, np.float32(2)), op.add(op.add(bright, tones), tiny))
+    room_up = op.divide(op.subtract(one, bright), op.add(op.subtract(most, tones), tiny))
+    room_down = op.divide(bright, op.add(op.subtract(tones, least), tiny))
+    gain = op.minimum(op.minimum(gain, room_up), room_down)
+    clipped = _third(reduce(op.add, [_clipped(colour) for colour in colours]))
+    weight = op.multiply(op.multiply(op.subtract(one, _clipped(most)), _swapped(clipped)), np.float32(share))
+    kept = op.subtract(one, _sum(weight))
+    grey = _sum(op.multiply(weight, op.subtract(bright, op.multiply(gain, tones))))
+    coloured = op.multiply(weight, gain)
+    of_sources = [_sum(op.multiply(coloured, colour)) for colour in colours]
+    made = [op.add(op.add(op.multiply(kept, m), grey), of) for m, of in zip(made, of_sources, strict=True)]
+    return op.reshape(op.concat(made, 1), op.shape_of(fused), False)
+
+
 class _Verdicts:
     """Trust and score of sources, each [S, 1, h, w], times what the verdict counts, at the size of any octave."""
 
@@ -253,6 +280,26 @@ def _in_order(x: Node) -> Node:
     """The same plane, its pixels in memory row by row."""
     rows = op.reshape(x, op.constant([0, 0, -1]), True)
     return op.reshape(rows, op.shape_of(x), False)
+
+
+def _third(x: Node) -> Node:
+    return op.multiply(x, np.float32(1 / 3))
+
+
+def _clipped(x: Node | Output) -> Node:
+    """How far a channel is clipped, from 0 to 1."""
+    above = op.subtract(x, np.float32(CLIPPED_FROM))
+    return op.clamp(op.multiply(above, np.float32(1 / (1 - CLIPPED_FROM))), 0, 1)
+
+
+def _sum(x: Node) -> Node:
+    """Of both sources: [2, C, H, W] to [1, C, H, W]."""
+    return op.add(*op.split(x, 0, 2).outputs())
+
+
+def _swapped(x: Node) -> Node:
+    """Of two sources, the one where the other was: [2, C, H, W]."""
+    return op.concat(op.split(x, 0, 2).outputs()[::-1], 0)
 
 
 def _weighed(x: Node, weight: float) -> Node:

@@ -81,6 +81,7 @@ class Engine(Protocol):
         *,
         rest: Planes | None = None,
         finest: Planes | None = None,
+        with_colour: bool = True,
     ) -> Planes:
         """Returns the fused picture of a pair, N = 1, octave by octave: head "pyramid".
 
@@ -93,6 +94,7 @@ class Engine(Protocol):
             scale: As above.
             rest: What is coarser than the last octave, [1, 3, H/2^count, W/2^count], rounded up, where that is known.
             finest: Where the sources are overviews, what `finest` gave of the scene's, [2, 1, H, W].
+            with_colour: Give clipped places their colour; not where the picture will be the rest of another.
         """
 
     def octaves(

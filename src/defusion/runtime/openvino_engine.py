@@ -117,11 +117,12 @@ class OpenVinoEngine:
         *,
         rest: Planes | None = None,
         finest: Planes | None = None,
+        with_colour: bool = True,
     ) -> Planes:
         """Returns the fused picture of a pair, octave by octave."""
         (pair,) = _pairs(a, b)
         given = _given(rest=rest, finest=finest)
-        options = task, count, scale, rest is not None, finest is not None
+        options = task, count, scale, rest is not None, finest is not None, with_colour
         return self._blending("blend", *options, sources=pair, judged=judged, **given)["fused"]
 
     def octaves(

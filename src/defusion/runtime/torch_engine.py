@@ -103,6 +103,7 @@ class TorchEngine:
         *,
         rest: Planes | None = None,
         finest: Planes | None = None,
+        with_colour: bool = True,
     ) -> Planes:
         """Returns the fused picture of a pair, octave by octave."""
         fused = blend(
@@ -113,6 +114,7 @@ class TorchEngine:
             scale=scale,
             finest=None if finest is None else self._to_device(finest)[:, None],
             rest=None if rest is None else self._to_device(rest),
+            with_colour=with_colour,
         )
         return _planes(fused)
 
