@@ -213,9 +213,10 @@ def _contrasted(made: Node, b: Node | Output, change: Node, count: int, contrast
 def _recoloured(fused: Node, sources: Node, share: float) -> Node:
     """Clipped places with a share of their colour from the other source; see `network.recoloured`."""
     one, tiny = np.float32(1), np.float32(TINY)
+    # Colour by colour, each a row of all pixels: reductions over three colours took as long as the whole blend.
     colours = op.split(op.reshape(sources, op.constant([2, 3, -1]), False), 1, 3).outputs()
-    made = op.split(op.reshape(fused, op.constant([1, 3, -1]), False), 1, 3).outputs()
-    tones, bright = _third(reduce(op.add, colours)), op.clamp(_third(reduce(op.add, made)), 0, 1)
+    blended = op.split(op.reshape(fused, op.constant([1, 3, -1]), False), 1, 3).outputs()
+    tones, bright = _third(reduce(op.add, colours)), op.clamp(_third(reduce(op.add, blended)), 0, 1)
     most, least = reduce(op.maximum, colours), reduce(op.minimum, colours)
     gain = op.divide(op.multiply(bright, np.float32(2)), op.add(op.add(bright, tones), tiny))
     room_up = op.divide(op.subtract(one, bright), op.add(op.subtract(most, tones), tiny))
@@ -225,9 +226,11 @@ def _recoloured(fused: Node, sources: Node, share: float) -> Node:
     weight = op.multiply(op.multiply(op.subtract(one, _clipped(most)), _swapped(clipped)), np.float32(share))
     kept = op.subtract(one, _sum(weight))
     grey = _sum(op.multiply(weight, op.subtract(bright, op.multiply(gain, tones))))
-    coloured = op.multiply(weight, gain)
-    of_sources = [_sum(op.multiply(coloured, colour)) for colour in colours]
-    made = [op.add(op.add(op.multiply(kept, m), grey), of) for m, of in zip(made, of_sources, strict=True)]
+    gain = op.multiply(weight, gain)
+    made = [
+        op.add(op.add(op.multiply(kept, of_blend), grey), _sum(op.multiply(gain, of_sources)))
+        for of_blend, of_sources in zip(blended, colours, strict=True)
+    ]
     return op.reshape(op.concat(made, 1), op.shape_of(fused), False)
 
 
