@@ -79,6 +79,7 @@ QUESTIONS = (
             "shipped": {},
             "a mixture's contrast left as it is": {"contrast": 1.0},
             "contrast stronger still": {"contrast": 2.5},
+            "the paler light as it is": {"stretch": 1.0},
             "where details oppose, both count": {"verdict": 0.0},
             "where they oppose, the brighter counts more": {"verdict": 15.0},
             "both lights alike": {"rest": 0.0},

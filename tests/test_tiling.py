@@ -32,7 +32,7 @@ OVERVIEW_PX = 5_000
 BLENDS: dict[TaskName, Blending] = {
     "exposure": Blending(detail=0.8, tone=2.0, rest=0.7, colour=0.6, verdict=0.0),
     "focus": Blending(detail=1.3, finest=1.1, verdict=0.7),
-    "infrared": Blending(detail=0.0, tone=-1.5, rest=2.0, contrast=1.4, verdict=9.0, judge="opposition"),
+    "infrared": Blending(detail=0.0, tone=-1.5, rest=2.0, contrast=1.4, stretch=1.3, verdict=9.0, judge="opposition"),
     "generic": Blending(octaves=0),
 }
 

@@ -38,6 +38,7 @@ from defusion.model.network import (
     octaves,
     opposition,
     recoloured,
+    stretched,
 )
 from defusion.weights import WeightsFile, save
 
@@ -198,7 +199,7 @@ BLENDS = {
     "finest": Blending(detail=0.4, finest=0.9, verdict=0.0),
     "tone": Blending(detail=0.7, tone=-2.5, rest=1.5, verdict=0.0),
     "rest_detail": Blending(detail=1.3, rest_detail=0.4, verdict=0.0),
-    "contrast": Blending(detail=0.7, rest=0.8, contrast=1.6, verdict=0.0),
+    "contrast": Blending(detail=0.7, rest=0.8, contrast=1.6, stretch=1.3, verdict=0.0),
     "verdict": Blending(verdict=1.5),
     "all": Blending(detail=0.6, finest=0.5, tone=1.2, rest=0.9, rest_detail=0.3, verdict=0.8),
 }
@@ -291,12 +292,27 @@ def test_contrast_is_given_back_to_the_light_of_two_sources_where_they_differ() 
     half = torch.arange(4).expand(1, 3, 2, 4) < 2
     lights = torch.stack([torch.where(half, dark, bright), torch.where(half, dark, dark)])  # they differ on the right
     parts = torch.cat([lights * odds[:, None], odds[:, None]], 2)
-    plain = mixed_rest(parts, 1.0)
+    plain = mixed_rest(parts, Blending())
     torch.testing.assert_close(plain[..., 0, :], torch.tensor([0.2, 0.2, 0.65, 0.65]).expand(1, 3, 4))
-    stronger = mixed_rest(parts, 1.2)  # the mean is 0.425, so 0.65 comes to stand at 0.695, and 0.2 may not fall
+    stronger = mixed_rest(
+        parts, Blending(contrast=1.2)
+    )  # the mean is 0.425, so 0.65 comes to stand at 0.695, and 0.2 may not fall
     torch.testing.assert_close(stronger[..., 0, :], torch.tensor([0.2, 0.2, 0.695, 0.695]).expand(1, 3, 4))
-    strongest = mixed_rest(parts, 5.0)
+    strongest = mixed_rest(parts, Blending(contrast=5.0))
     torch.testing.assert_close(strongest[..., 0, :], torch.tensor([0.2, 0.2, 0.8, 0.8]).expand(1, 3, 4))
+
+
+def test_the_light_of_the_paler_source_is_stretched_to_the_spread_of_the_other() -> None:
+    strong = torch.tensor([0.1, 0.3, 0.7, 0.9]).expand(1, 3, 2, 4)
+    pale = 0.3 + strong / 2
+    for most, expected in [(1.0, pale), (1.5, 0.55 + 1.5 * (pale - 0.55)), (2.5, 0.55 + 2 * (pale - 0.55))]:
+        made = stretched(torch.stack([strong, pale]), most)
+        torch.testing.assert_close(made[0], strong)
+        torch.testing.assert_close(made[1], expected)
+    flat = torch.full_like(strong, 0.95)  # there is nothing to stretch
+    torch.testing.assert_close(stretched(torch.stack([strong, flat]), 9.0)[1], flat)
+    bright = torch.tensor([0.7, 0.8, 1.0, 1.0]).expand(1, 3, 2, 4)
+    assert stretched(torch.stack([strong, bright]), 9.0).amax() == 1
 
 
 def test_contrast_leaves_room_below_white_for_what_one_source_shows_in_the_glare_of_the_other() -> None:
@@ -304,7 +320,7 @@ def test_contrast_leaves_room_below_white_for_what_one_source_shows_in_the_glare
     for other, expected in [(0.2, 1 - CONTRAST_ROOM), (0.9, 0.95)]:  # a mixture that is brighter stays as it is
         lights = glare.clone()
         lights[1, ..., 3] = other
-        made = mixed_rest(torch.cat([lights, torch.ones(2, 1, 1, 1, 4)], 2), 9.0)
+        made = mixed_rest(torch.cat([lights, torch.ones(2, 1, 1, 1, 4)], 2), Blending(contrast=9.0))
         torch.testing.assert_close(made[0, :, 0, 3], torch.full((3,), expected))
 
 
@@ -345,7 +361,15 @@ def test_without_octaves_the_source_is_weighed_as_its_finest_detail() -> None:
 
 def test_a_frame_of_a_stack_counts_by_its_detail_and_not_by_its_tone() -> None:
     pair = Blending(
-        detail=1.5, finest=0.5, tone=4.0, rest=2.0, rest_detail=0.2, contrast=1.5, colour=0.5, verdict=0.25
+        detail=1.5,
+        finest=0.5,
+        tone=4.0,
+        rest=2.0,
+        rest_detail=0.2,
+        contrast=1.5,
+        stretch=1.3,
+        colour=0.5,
+        verdict=0.25,
     )
     assert in_stack(pair) == Blending(detail=4.5, finest=1.5, verdict=0.25)
     assert in_stack(pair._replace(judge="opposition")).verdict == 0  # it needs to see all sources of a place

@@ -28,7 +28,7 @@ PAINTED: tuple[HeadName, ...] = ("paper", "detail")
 BLENDS: dict[TaskName, Blending] = {
     "exposure": Blending(detail=0.8, tone=2.0, rest=0.7, rest_detail=0.3, colour=0.8, verdict=0.0),
     "focus": Blending(detail=1.3, finest=1.1, verdict=0.7),
-    "infrared": Blending(detail=0.0, tone=-1.5, rest=2.0, contrast=1.7, verdict=1.0, judge="opposition"),
+    "infrared": Blending(detail=0.0, tone=-1.5, rest=2.0, contrast=1.7, stretch=1.6, verdict=1.0, judge="opposition"),
     "generic": Blending(),
 }
 
@@ -337,7 +337,9 @@ def test_a_pair_as_a_stack_of_two_is_its_blend(
     rest_given: bool,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setitem(BLENDINGS, task, BLENDS[task]._replace(contrast=1.0, colour=0.0))  # of pairs alone
+    monkeypatch.setitem(
+        BLENDINGS, task, BLENDS[task]._replace(contrast=1.0, stretch=1.0, colour=0.0)
+    )  # of pairs alone
     pair = sources(1, height, width)
     judged = judged_at(scale, height, width)
     coarse = tuple(-(-side // 2**count) for side in (height, width))

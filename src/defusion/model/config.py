@@ -79,6 +79,9 @@ class Blending(NamedTuple):
     contrast: float = 1.0
     """Of a pair: how many times as far from its mean what is coarser than the last octave is set as the sources'
     mixture, which is paler than they are; nowhere darker or brighter than both, nor near to white."""
+    stretch: float = 1.0
+    """Of a pair: how many times at most the light of the paler source, for what is coarser than the last octave, is
+    set as far from its mean, to the spread of the other's."""
     colour: float = 0.0
     """Of a pair: how much of its colour a place takes from the source that holds it, where the other is clipped."""
     verdict: float = 1.0
@@ -108,7 +111,9 @@ class Blending(NamedTuple):
 BLENDINGS: dict[TaskName, Blending] = {
     "exposure": Blending(rest=0.6, rest_detail=0.1, colour=0.6, verdict=0.0),
     "focus": Blending(detail=2.0, finest=1.6, verdict=0.0),
-    "infrared": Blending(detail=0.42, tone=2.5, rest=0.86, contrast=1.65, verdict=6.0, judge="opposition"),
+    "infrared": Blending(
+        detail=0.38, tone=2.5, rest=0.8, contrast=1.65, stretch=1.25, verdict=6.0, judge="opposition"
+    ),
     "generic": Blending(octaves=0),
 }
 
@@ -124,8 +129,8 @@ def in_stack(blending: Blending) -> Blending:
     """Returns what counts for a frame of a stack, where a pair is blended so.
 
     Detail counts more, so that 99 frames that are plainly behind do not outweigh the one that is sharp. Tone counts
-    nothing: two exposures lack the one between them, longer brackets have it. Nor do contrast, colour and
-    opposition, which need to see all sources of a place at once.
+    nothing: two exposures lack the one between them, longer brackets have it. Nor do contrast, stretch, colour
+    and opposition, which need to see all sources at once.
     """
     return blending._replace(
         detail=STACK_SHARPNESS * blending.detail,
@@ -134,6 +139,7 @@ def in_stack(blending: Blending) -> Blending:
         rest=0.0,
         rest_detail=0.0,
         contrast=1.0,
+        stretch=1.0,
         colour=0.0,
         verdict=0.0 if blending.asks_opposition else blending.verdict,
     )

@@ -278,7 +278,7 @@ def blend(
     ]
     *details, last = (torch.stack(parts) for parts in zip(*of_sources, strict=True))
     if rest is None and count:
-        rest = mixed_rest(last, blending.contrast)
+        rest = mixed_rest(last, blending)
     else:
         details.append(last)
     fused = collapse([each.sum(0) for each in details], rest)[..., :height, :width]
@@ -354,17 +354,27 @@ def collapse(parts: Sequence[Tensor], rest: Tensor | None = None) -> Tensor:
     return picture
 
 
-def mixed_rest(parts: Tensor, contrast: float) -> Tensor:
+def mixed_rest(parts: Tensor, blending: Blending) -> Tensor:
     """Mixes what is coarser than the last octave, [N, 3, h, w], of all sources' parts of it, [S, N, 4, h, w].
 
-    A mixture of two lights is paler than either. So it is set farther from its mean, but stays between the sources:
-    where they agree nothing was lost. Nor is it set so near to white that detail would be clipped.
+    Of two lights the paler one hardly shows; so it is stretched first. A mixture is paler than either. So it is set
+    farther from its mean, but stays between the sources: where they agree nothing was lost. Nor is it set so near to
+    white that detail would be clipped.
     """
-    planes, total = parts[:, :, :3] / parts[:, :, 3:], parts.sum(0)
-    mixed = total[:, :3] / total[:, 3:]
+    odds = parts[:, :, 3:]
+    planes = stretched(parts[:, :, :3] / odds, blending.stretch)
+    mixed = (odds * planes).sum(0) / odds.sum(0)
     mean = mixed.mean((1, 2, 3), keepdim=True)
     brightest = planes.amax(0).clamp(max=1 - CONTRAST_ROOM).maximum(mixed)
-    return (mean + contrast * (mixed - mean)).clamp(planes.amin(0), brightest)
+    return (mean + blending.contrast * (mixed - mean)).clamp(planes.amin(0), brightest)
+
+
+def stretched(planes: Tensor, most: float) -> Tensor:
+    """Sets each source, [S, N, 3, h, w], farther from its mean, to the widest spread, so many times at most."""
+    differences = planes - planes.mean((2, 3, 4), keepdim=True)
+    spread = differences.square().mean((2, 3, 4), keepdim=True).sqrt()
+    times = (spread.amax(0) / (spread + TINY)).clamp(1, most)
+    return (planes + (times - 1) * differences).clamp(0, 1)
 
 
 def recoloured(fused: Tensor, sources: Tensor, share: float) -> Tensor:

@@ -92,9 +92,10 @@ def blend(task: TaskName, count: int, scale: int, rest_given: bool, finest_given
             lead = op.add(lead, _weighed(_difference(_halved(active, 1)), blending.rest_detail))
         if blending.verdict:
             lead = op.add(lead, _difference(verdicts.at(count)[1]))
-        made = op.multiply(op.sigmoid(lead), change)
-        if blending.contrast != 1:
-            made = _contrasted(made, b, change, count, blending.contrast)
+        weight = op.sigmoid(lead)
+        made = op.multiply(weight, change)
+        if (blending.contrast, blending.stretch) != (1, 1):
+            made = _mixed_rest(weight, b, change, count, blending)
     for detail in reversed(details):
         made = op.add(detail, _doubled(made, 3))
     fused = _cropped(op.add(b, made), sources)
@@ -200,14 +201,26 @@ def detail() -> Model:
     return named("detail", {"sources": sources}, {"odds": op.exp(_weighed(odds, DETAIL_TRUST))})
 
 
-def _contrasted(made: Node, b: Node | Output, change: Node, count: int, contrast: float) -> Node:
-    """What is coarser than the last octave, less source b, set farther from its mean; see `network.mixed_rest`."""
+def _mixed_rest(weight: Node, b: Node | Output, change: Node, count: int, blending: Blending) -> Node:
+    """What is coarser than the last octave, less source b; see `network.mixed_rest`."""
     rest_b = op.avg_pool(b, [2**count] * 2, [0, 0], [0, 0], [2**count] * 2, True)
-    rest_a, mixed = op.add(rest_b, change), op.add(rest_b, made)
+    planes = _stretched(op.concat([op.add(rest_b, change), rest_b], 0), blending.stretch)
+    light_a, light_b = op.split(planes, 0, 2).outputs()
+    mixed = op.add(light_b, op.multiply(weight, op.subtract(light_a, light_b)))
     mean = op.reduce_mean(mixed, op.constant([1, 2, 3]), keep_dims=True)
-    farther = op.add(mean, op.multiply(op.subtract(mixed, mean), np.float32(contrast)))
-    brightest = op.maximum(op.minimum(op.maximum(rest_a, rest_b), np.float32(1 - CONTRAST_ROOM)), mixed)
-    return op.subtract(op.maximum(op.minimum(farther, brightest), op.minimum(rest_a, rest_b)), rest_b)
+    farther = op.add(mean, op.multiply(op.subtract(mixed, mean), np.float32(blending.contrast)))
+    brightest = op.maximum(op.minimum(op.maximum(light_a, light_b), np.float32(1 - CONTRAST_ROOM)), mixed)
+    return op.subtract(op.maximum(op.minimum(farther, brightest), op.minimum(light_a, light_b)), rest_b)
+
+
+def _stretched(planes: Node, most: float) -> Node:
+    """Both sources, [2, 3, h, w], the paler one farther from its mean; see `network.stretched`."""
+    axes = op.constant([1, 2, 3])
+    differences = op.subtract(planes, op.reduce_mean(planes, axes, keep_dims=True))
+    spread = op.sqrt(op.reduce_mean(op.multiply(differences, differences), axes, keep_dims=True))
+    widest = op.reduce_max(spread, op.constant([0]), keep_dims=True)
+    times = op.clamp(op.divide(widest, op.add(spread, np.float32(TINY))), 1, most)
+    return op.clamp(op.add(planes, op.multiply(op.subtract(times, np.float32(1)), differences)), 0, 1)
 
 
 def _recoloured(fused: Node, sources: Node, share: float) -> Node:
