@@ -565,6 +565,26 @@ def test_a_network_that_finds_no_memory_says_so(said: str, kind: type[Exception]
     assert type(raised.value) is kind
 
 
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="tells no memory of the process")
+def test_memory_does_not_grow_with_the_number_of_sizes() -> None:
+    code = """
+        import numpy as np
+        from pathlib import Path
+        from defusion import Fuser
+        fuser = Fuser(task="exposure")
+        generator = np.random.default_rng(0)
+        pair = generator.random((2, 300, 300, 3), np.float32)
+        for number in range(151):
+            height, width = generator.integers(100, 300, 2)
+            fuser.fuse(list(pair[:, :height, :width]))
+            if number % 75 == 0:
+                print(int(Path("/proc/self/statm").read_text().split()[1]) * 4096 // 10**6)
+    """
+    ran = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True)
+    _, after_75, after_150 = map(int, ran.stdout.split())
+    assert after_150 - after_75 < 40, ran.stdout  # it was 102 when kernels were kept
+
+
 def test_fusing_on_the_cpu_imports_no_torch(small_weights: WeightsFile) -> None:
     code = f"""
         import sys

@@ -212,6 +212,9 @@ class OpenVinoEngine:
             # OpenVINO's own default would be bf16.
             "INFERENCE_PRECISION_HINT": _OPENVINO_TYPES[self.precision if low else "float32"],
             "PERFORMANCE_HINT": "LATENCY",
+            # Kernels are made for each size. If they are kept, as by default, memory grows with the number of sizes;
+            # made anew for each picture, no picture took longer.
+            "CPU_RUNTIME_CACHE_CAPACITY": 0,
             "CACHE_DIR": str(cache_folder("openvino") / _fingerprint(model)),
         }
         return self._core.compile_model(model, "CPU", options)
