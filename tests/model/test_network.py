@@ -294,9 +294,8 @@ def test_contrast_is_given_back_to_the_light_of_two_sources_where_they_differ() 
     parts = torch.cat([lights * odds[:, None], odds[:, None]], 2)
     plain = mixed_rest(parts, Blending())
     torch.testing.assert_close(plain[..., 0, :], torch.tensor([0.2, 0.2, 0.65, 0.65]).expand(1, 3, 4))
-    stronger = mixed_rest(
-        parts, Blending(contrast=1.2)
-    )  # the mean is 0.425, so 0.65 comes to stand at 0.695, and 0.2 may not fall
+    # The mean is 0.425, so 0.65 comes to stand at 0.695, and 0.2 may not fall.
+    stronger = mixed_rest(parts, Blending(contrast=1.2))
     torch.testing.assert_close(stronger[..., 0, :], torch.tensor([0.2, 0.2, 0.695, 0.695]).expand(1, 3, 4))
     strongest = mixed_rest(parts, Blending(contrast=5.0))
     torch.testing.assert_close(strongest[..., 0, :], torch.tensor([0.2, 0.2, 0.8, 0.8]).expand(1, 3, 4))

@@ -337,9 +337,8 @@ def test_a_pair_as_a_stack_of_two_is_its_blend(
     rest_given: bool,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setitem(
-        BLENDINGS, task, BLENDS[task]._replace(contrast=1.0, stretch=1.0, colour=0.0)
-    )  # of pairs alone
+    of_pairs = {"contrast": 1.0, "stretch": 1.0, "colour": 0.0}
+    monkeypatch.setitem(BLENDINGS, task, BLENDS[task]._replace(**of_pairs))
     pair = sources(1, height, width)
     judged = judged_at(scale, height, width)
     coarse = tuple(-(-side // 2**count) for side in (height, width))
