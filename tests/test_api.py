@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 from PIL import Image
 from skimage import data
 from tifffile import imwrite
@@ -82,6 +82,17 @@ def test_the_result_is_as_deep_as_the_deepest_source_and_in_colour_if_one_is(
     grey = scene[..., 1].astype(np.uint16) * 257
     fused = fuser.fuse([grey, scene])
     assert (fused.shape, fused.dtype) == (scene.shape, np.dtype(np.uint16))
+
+
+@pytest.mark.parametrize(
+    ("dtypes", "expected"),
+    [((np.bool_, np.uint8), np.uint8), ((np.float16, np.float64), np.float64), ((">u2", np.uint8), np.uint16)],
+)
+def test_the_order_of_arrays_does_not_change_the_dtype(
+    fuser: Fuser, scene: NDArray[np.uint8], dtypes: tuple[DTypeLike, DTypeLike], expected: type[np.generic]
+) -> None:
+    a, b = (np.ones((33, 34), dtype) for dtype in dtypes)
+    assert fuser.fuse([a, b]).dtype.newbyteorder("=") == fuser.fuse([b, a]).dtype.newbyteorder("=") == expected
 
 
 def test_grey_and_colour_keep_the_colours_chroma(fuser: Fuser, scene: NDArray[np.uint8]) -> None:

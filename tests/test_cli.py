@@ -16,6 +16,7 @@ from skimage import data
 
 from defusion import EngineError, Fuser
 from defusion.cli import main
+from defusion.doctor import lines_of
 from defusion.imaging import Picture, from_array, read, write
 
 
@@ -283,6 +284,8 @@ def test_the_doctor_speaks_to_people_and_programs() -> None:
     told = run("doctor").stdout
     assert "would use:\n  weights: small\n  engine: openvino\n" in told
     assert json.loads(run("doctor", "--json").stdout)["would_use"]["engine"] == "openvino"
+    told = lines_of({"cores": 1, "cache": {"megabytes": 0.0, "folders": ["a", "b"]}, "torch": True, "raw": False})
+    assert told == ["cores: 1", "cache:", "  megabytes: 0.0", "  folders: a, b", "torch: yes", "raw: no"]
 
 
 @pytest.mark.parametrize(

@@ -30,12 +30,13 @@ def test_the_cache_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert examine()["cache"]["megabytes"] == 2
 
 
-@pytest.mark.parametrize(("limit", "free"), [("max", 8_000_000_000), ("3000000000", 2_000_000_000)])
+@pytest.mark.parametrize(("limit", "free"), [("max", 8_000_000_000), ("3000000000", 2_300_000_000)])
 def test_a_container_has_what_its_limit_leaves(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, free: int
 ) -> None:
     (tmp_path / "memory.max").write_text(f"{limit}\n")
     (tmp_path / "memory.current").write_text("1000000000\n")
+    (tmp_path / "memory.stat").write_text("anon 600000000\ninactive_file 300000000\nactive_file 100000000\n")
     monkeypatch.setattr(machine, "_CGROUP", tmp_path)
 
     class Memory:

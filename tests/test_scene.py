@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from dataclasses import replace
 
 import imagecodecs
@@ -75,3 +76,27 @@ def test_a_palette_that_is_named_goes_to_the_frame_nearest_to_it() -> None:
     hot, visible = inferno(heat), from_array(PHOTO)
     for pictures, expected in [((hot, visible), [True, False]), ((visible, hot), [False, True])]:
         assert [each.colourless for each in scene(*pictures, palette="iron").glances] == expected
+
+
+def test_a_palette_that_is_named_leaves_grey_frames_as_they_are() -> None:
+    grey = from_array(PHOTO[..., 0])
+    seen = scene(grey, grey, palette="iron")
+    assert seen.notes == ("no source has colour, so none was led back from palette iron",)
+    assert seen.form.channels == 1
+
+
+def test_each_frame_is_opened_once_and_let_go() -> None:
+    opened: list[weakref.ref[NDArray[np.uint8]]] = []
+
+    def frame(number: int) -> Frame:
+        def open_again() -> Picture:
+            assert not any(each() is not None for each in opened)
+            picture = from_array(PHOTO // (1 + number))
+            opened.append(weakref.ref(picture.samples.base))
+            return picture
+
+        return Frame(f"{number}.tif", open_again)
+
+    seen = Scene([frame(number) for number in range(3)])
+    assert len(opened) == 3
+    assert seen.form.size == (161, 201)

@@ -353,7 +353,12 @@ def _like(picture: Picture, sources: Sequence[Source]) -> Array:
     """Gives a picture as an array of the deepest source's dtype, or of its own depth where sources are files."""
     arrays = [source for source in sources if isinstance(source, np.ndarray)]
     matching = [each for each in arrays if from_array(each[:1, :1]).depth == picture.depth]
-    like = max(matching, key=np.ndim) if matching else np.empty((1, 1, 3), picture.depth)
+    like = max(matching, key=_fineness) if matching else np.empty((1, 1, 3), picture.depth)
     if not picture.grey and (like.ndim == 2 or like.shape[2] == 1):
         like = np.empty((1, 1, 3), like.dtype)
     return to_array(picture, like)
+
+
+def _fineness(array: Array) -> tuple[int, bool, int]:
+    """Sorts arrays that are read at one depth: by bits, whether they have more than two values, and axes."""
+    return array.dtype.itemsize, array.dtype != np.bool_, array.ndim

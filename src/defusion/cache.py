@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
+from functools import cache
 from pathlib import Path
 
 
@@ -22,6 +23,11 @@ def cache_folder(room: str) -> Path:
             continue
         if os.access(folder, os.W_OK):
             return folder
+    return _folder_of_process(room)
+
+
+@cache
+def _folder_of_process(room: str) -> Path:
     return Path(tempfile.mkdtemp(prefix=f"defusion-{room}-"))
 
 

@@ -216,11 +216,11 @@ def decompose(
     from defusion.imaging import make_folder, write
     from defusion.imaging.figure import labelled_panels
 
+    make_folder(output)
     fuser = _fuser(weights, engine, device, precision, task, head, infrared_palette)
     frames = [frame.kept() for frame in frames_of([a, b])]
     decomposed = fuser.decomposing(frames)
     parts = decomposed.parts
-    make_folder(output)
     notes = _told(decomposed.notes)
     suffix = ".tif" if parts.fused.depth == "float32" else ".png"
     files = {name: output / f"{name}{suffix}" for name in parts._fields}
@@ -345,10 +345,10 @@ def measure(
 @app.command(rich_help_panel="Models")
 def doctor(weights: WeightsOption = None, as_json: JsonOption = False) -> None:
     """Show what this machine has, what would be used to fuse, and why."""
-    from defusion.doctor import examine
+    from defusion.doctor import examine, lines_of
 
     found = examine(weights)
-    _result(found, as_json, *_lines(found))
+    _result(found, as_json, *lines_of(found))
 
 
 @app.command(rich_help_panel="Models")
@@ -558,6 +558,8 @@ class _Interrupted(BaseException):
 def main() -> None:
     """Runs the command; ends with 2 and one sentence where the user can mend what is wrong."""
     debug = "--debug" in sys.argv
+    # OpenVINO loads a converter of models where it can, for a tenth of a second, which nothing here uses.
+    sys.modules["openvino.tools.ovc"] = None  # type: ignore[assignment]
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
     try:
@@ -651,18 +653,6 @@ def _show_scores(scores: dict[str, Any]) -> None:
     if not console.is_terminal:
         console.width = 160  # a file or a pipe has no width to wrap at
     console.print(table)
-
-
-def _lines(facts: dict[str, Any], indent: str = "") -> list[str]:
-    """Facts as lines for people, what is inside others indented."""
-    lines = []
-    for name, value in facts.items():
-        if isinstance(value, dict):
-            lines += [f"{indent}{name.replace('_', ' ')}:", *_lines(value, indent + "  ")]
-        else:
-            shown = ", ".join(value) if isinstance(value, list) else {True: "yes", False: "no"}.get(value, value)
-            lines.append(f"{indent}{name.replace('_', ' ')}: {shown}")
-    return lines
 
 
 def _told(notes: Iterable[str]) -> list[str]:

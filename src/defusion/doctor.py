@@ -16,7 +16,10 @@ from defusion.runtime.precision import chosen_precision
 from defusion.weights import WeightsFile, resolve
 
 #: What each extra brings, by the module that it installs.
-_EXTRAS = {"torch": "torch", "train": "lightning", "raw": "rawpy", "exr": "OpenEXR"}
+_EXTRAS = {
+    **{"evaluate": "matplotlib", "demo": "skimage", "raw": "rawpy", "exr": "OpenEXR"},
+    **{"torch": "torch", "train": "lightning"},
+}
 
 
 def examine(weights: str | None = None) -> dict[str, Any]:
@@ -50,6 +53,20 @@ def examine(weights: str | None = None) -> dict[str, Any]:
             "why": f"openvino is the engine of the CPU; {why}",
         },
     }
+
+
+def lines_of(facts: dict[str, Any], indent: str = "") -> list[str]:
+    """Returns facts as lines for people, what is inside others indented."""
+    lines = []
+    for name, value in facts.items():
+        label = f"{indent}{name.replace('_', ' ')}:"
+        if isinstance(value, dict):
+            lines += [label, *lines_of(value, indent + "  ")]
+        elif isinstance(value, bool):
+            lines.append(f"{label} {'yes' if value else 'no'}")
+        else:
+            lines.append(f"{label} {', '.join(value) if isinstance(value, list) else value}")
+    return lines
 
 
 def _openvino(weights: WeightsFile) -> dict[str, Any]:

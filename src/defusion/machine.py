@@ -22,10 +22,14 @@ def free_bytes() -> int:
 
     free = int(psutil.virtual_memory().available)
     try:
-        limit, taken = ((_CGROUP / f"memory.{name}").read_text().strip() for name in ("max", "current"))
+        limit, taken, kinds = ((_CGROUP / f"memory.{name}").read_text() for name in ("max", "current", "stat"))
     except OSError:
         return free
-    return free if limit == "max" else min(free, int(limit) - int(taken))
+    if limit.strip() == "max":
+        return free
+    of_kind = dict(line.split() for line in kinds.splitlines())
+    # What was read from files lately is kept while there is room.
+    return min(free, int(limit) - int(taken) + int(of_kind.get("inactive_file", 0)))
 
 
 def cores() -> int:

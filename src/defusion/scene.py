@@ -85,27 +85,30 @@ class Scene:
     """
 
     def __init__(self, frames: Sequence[Frame], palette: str = "auto", report: Report | None = None) -> None:
-        def opened(number: int) -> Frame:
+        self.frames = list(frames)
+        seen = []
+        for number, frame in enumerate(frames):
             if report is not None:
                 report(Progress(0, 0, number + 1, len(frames)))
-            return frames[number]
-
-        first = opened(0).open()
-        self.frames = list(frames)
-        self._first, self._first_name = replace(first, samples=first.samples[:1, :1]), frames[0].name
-        size = Size(first.height, first.width)
-        seen = [self._see(opened(number), size, palette) for number in range(len(frames))]
+            picture = frame.open()
+            if number == 0:
+                size = Size(picture.height, picture.width)
+                self._first = replace(picture, samples=np.array(picture.samples[:1, :1]))  # let go of the rest
+            seen.append(self._see(frame, picture, size, palette))
+            del picture  # before the next is opened
         painted = [index for index, each in enumerate(seen) if each.palette is not None]
         # Of several that are recognised none is taken; a palette that was named goes to the nearest frame.
-        if len(painted) == 1 or palette not in ("auto", "none"):
+        if len(painted) == 1 or (painted and palette != "auto"):
             index = min(painted, key=lambda each: seen[each].from_palette)
             self.frames[index] = frames[index].as_temperature(seen[index].palette or palette)
-            seen[index] = self._see(self.frames[index], size, "none")
+            seen[index] = self._see(self.frames[index], self.frames[index].open(), size, "none")
         self.glances = [each.glance for each in seen]
         self.notes = tuple(note for each in seen for note in each.notes)
+        if not painted and palette not in ("auto", "none"):
+            self.notes += (f"no source has colour, so none was led back from palette {palette}",)
         channels = 1 if all(each.grey for each in seen) else 3
         deepest = max((each.depth for each in seen), key=DEPTHS.index)
-        self.form = Form(size, channels, deepest, first.icc, first.exif)
+        self.form = Form(size, channels, deepest, self._first.icc, self._first.exif)
         coloured = [frame for frame, each in zip(self.frames, self.glances, strict=True) if not each.colourless]
         self._colourless = not coloured
         self._visible = coloured[0] if len(coloured) == 1 else None
@@ -139,16 +142,16 @@ class Scene:
             pixels = np.repeat(pixels.mean(2, keepdims=True), self.form.channels, axis=2)
         return pixels
 
-    def _see(self, frame: Frame, size: Size, palette: str) -> _Seen:
-        original = frame.open()
+    def _see(self, frame: Frame, original: Picture, size: Size, palette: str) -> _Seen:
         picture = self._matched(original, frame)
         if (picture.height, picture.width) != size:
             raise ImageError(
-                f"{frame.name} is {picture.size_text} pixels, {self._first_name} is {size.width}x{size.height}; "
+                f"{frame.name} is {picture.size_text} pixels, {self.frames[0].name} is {size.width}x{size.height}; "
                 "sources need the same width and height: crop or resize them first."
             )
-        named = None if palette == "none" else palette
-        found = recognised_palette(original) if palette == "auto" else named
+        found = None if palette == "none" or original.grey else palette
+        if found == "auto":
+            found = recognised_palette(original)
         distance = distance_from_palette(original, found) if found is not None else math.inf
         return _Seen(glance(picture), picture.depth, picture.grey, picture.notes, found, distance)
 

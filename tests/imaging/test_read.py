@@ -17,6 +17,7 @@ from skimage import data
 
 from defusion.errors import ImageError
 from defusion.imaging import from_array, read
+from defusion.imaging.exif import Field, read_directory
 
 COLOUR = data.astronaut()[40:140, 100:250]  # 100x150: a turned picture has another shape
 GREY = data.camera()[40:140, 100:250]
@@ -311,6 +312,16 @@ def test_exif_that_is_none_is_noted(tmp_path):
     picture = read(tmp_path / "a.png")
     assert picture.exif is None
     assert len(picture.notes) == 1 and "EXIF cannot be read" in picture.notes[0]
+
+
+def test_a_field_that_claims_more_than_there_is_costs_only_itself():
+    class Spied(io.BytesIO):
+        def read(self, size=-1, /):
+            assert 0 <= size < 2**16
+            return super().read(size)
+
+    block = b"II*\0\x08\0\0\0" + struct.pack("<HHHIIHHI4sI", 2, 0x010F, 4, 2**32 - 1, 26, 0x0110, 2, 3, b"ab\0\0", 0)
+    assert read_directory(Spied(block)) == {0x0110: Field(2, 3, b"ab\0")}
 
 
 def test_a_cut_field_costs_only_itself(tmp_path):

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import openvino
 import pytest
+import torch
 
 from defusion.errors import EngineError
 from defusion.model.config import BLENDINGS, Blending, HeadName, TaskName
@@ -562,6 +563,32 @@ def test_a_network_that_finds_no_memory_says_so(said: str, kind: type[Exception]
     with pytest.raises(kind, match="too little memory" if kind is EngineError else said) as raised:
         openvino_engine._run(Full(), {})
     assert type(raised.value) is kind
+
+
+@pytest.mark.parametrize(
+    ("said", "kind"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory"), EngineError),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), EngineError),
+        (RuntimeError("odd shape"), RuntimeError),
+    ],
+)
+def test_a_device_of_torch_that_is_full_says_so(
+    torch_engine: Engine, said: Exception, kind: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise said
+
+    monkeypatch.setattr(torch_engine, "_network", full)
+    with pytest.raises(kind, match="too little memory" if kind is EngineError else "odd shape") as raised:
+        torch_engine.fuse(*sources(1, 16, 16, seed=1), HEAD)
+    assert type(raised.value) is kind
+
+
+def test_head_detail_asks_no_network(vino: Engine, torch_engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(torch_engine, "_network")
+    a, b = sources(2, 40, 48, seed=2)
+    assert_close(torch_engine.fuse(a, b, "detail"), vino.fuse(a, b, "detail"), 1e-5)
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="tells no memory of the process")

@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
+from defusion.cache import cache_folder
 from defusion.errors import TrainingError
 from defusion.training import Recipe
 from defusion.training.photos import (
@@ -133,7 +134,18 @@ def test_a_stopped_decoding_is_no_cache(photographs: Path, monkeypatch: pytest.M
         patch.setattr("defusion.training.photos._decode", stopped)
         with pytest.raises(KeyboardInterrupt):
             Photos(find_photos([photographs]), 56)
+    assert not list(cache_folder("photos").glob("*partial*"))
     assert len(Photos(find_photos([photographs]), 56)) == 6
+
+
+def test_photographs_that_find_no_room_are_told(photographs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("defusion.training.photos.json.dumps", full)
+    with pytest.raises(TrainingError, match=r"cannot be kept in .*photos \(No space left on device\); make room"):
+        Photos(find_photos([photographs]), 58)
+    assert not list(cache_folder("photos").glob("*partial*"))
 
 
 def test_a_crop_is_a_function_of_its_number_alone(photos: Photos, tiny: Recipe) -> None:

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from defusion.errors import EvaluationError
 from defusion.evaluation.explain import Pair, Pixels, Toy
+from defusion.files import beside
 
 #: Width of a page's text, in inches, and what figures are drawn at.
 _WIDTH_IN = 7.2
@@ -76,16 +77,13 @@ def save(figure: Figure, folder: Path, name: str) -> dict[str, Path]:
     files = {}
     for suffix, metadata in (("png", None), ("pdf", {"CreationDate": None})):
         file = folder / f"{name}.{suffix}"
-        partial = file.with_name(f".{file.name}.partial")
         try:
-            figure.savefig(partial, format=suffix, dpi=_DPI, metadata=metadata)
-            partial.replace(file)
+            with beside(file) as part:
+                figure.savefig(part, format=suffix, dpi=_DPI, metadata=metadata)
         except OSError as error:
             raise EvaluationError(
                 f"{file} cannot be written ({error.strerror or error}); make room or choose another folder"
             ) from error
-        finally:
-            partial.unlink(missing_ok=True)
         files[suffix] = file
     return files
 

@@ -27,6 +27,15 @@ class Scene:
     """What the fused picture should be, where that is known."""
     kind: Kind = "other"
 
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """What the sources are told apart by: names of their files, or of their folders where those are alike."""
+        stems = tuple(path.stem for path in self.sources)
+        if len(set(stems)) == len(stems):
+            return stems
+        levels = zip(*(path.parts for path in self.sources), strict=False)
+        return next((level for level in levels if len(set(level)) == len(level)), stems)
+
 
 @dataclass(frozen=True)
 class Outcome:

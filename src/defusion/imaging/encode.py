@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import struct
 import zlib
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 
 from defusion.imaging import exif
 from defusion.imaging.exr import write_exr
+from defusion.machine import cores
 
 #: Size of a TIFF's strips before compression: small enough to be read in pieces, large enough to compress well.
 _STRIP_BYTES = 2**18
@@ -22,7 +22,7 @@ _STRIP_BYTES = 2**18
 #: Pictures above this become BigTIFF. Offsets of a classic TIFF end at 4 GiB, and what does not compress grows a bit.
 _CLASSIC_BYTES = 2**32 - 2**26
 
-_THREADS = min(8, os.cpu_count() or 1)
+_THREADS = min(8, cores())
 
 
 class Layout(NamedTuple):

@@ -10,6 +10,7 @@ The maker note travels byte for byte. Where a maker wrote absolute offsets insid
 from __future__ import annotations
 
 import io
+import os
 import struct
 from typing import Any, BinaryIO, NamedTuple, TypeAlias
 
@@ -108,6 +109,7 @@ def read_directory(file: BinaryIO, at: int | None = None) -> Directory:
 def _fields(file: BinaryIO, at: int, layout: _Layout, pointers: dict[int, dict[int, Any]]) -> Directory:
     order, width, room = layout.order, struct.calcsize(layout.length), struct.calcsize(layout.offset)
     entry = struct.Struct(f"{order}HH{layout.offset}{room}s")
+    end = file.seek(0, os.SEEK_END)
     file.seek(at)
     (length,) = struct.unpack(order + layout.length, file.read(width).ljust(width, b"\0"))
     table = file.read(entry.size * min(length, 0xFFFF))
@@ -120,10 +122,13 @@ def _fields(file: BinaryIO, at: int, layout: _Layout, pointers: dict[int, dict[i
             continue
         words, word = _KINDS.get(kind, (0, 1))
         size = words * word * count
+        if not words or size > max(room, end - offset):
+            continue
+        raw = inline[:size]
         if size > room:
             file.seek(offset)
-        raw = file.read(size) if size > room else inline[:size]
-        if words and len(raw) == size:
+            raw = file.read(size)
+        if len(raw) == size:
             little = np.frombuffer(raw, f"{order}u{word}").astype(f"<u{word}").tobytes()
             directory[tag] = Field(kind, count, little)
     return directory

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import math
 import operator
-import os
 import threading
 import weakref
 from collections import OrderedDict
@@ -23,6 +22,7 @@ from defusion.imaging import exif
 from defusion.imaging.decoded import check_bytes, telling_damage, upright
 from defusion.imaging.picture import DEPTHS, LazySamples, Picture, check_range, without_alpha
 from defusion.imaging.profile import cmyk_to_srgb
+from defusion.machine import cores
 
 #: Pictures of up to so many bytes are decoded at once.
 _AT_ONCE_BYTES = 2**24
@@ -34,7 +34,7 @@ _KEPT_ROWS = 1536
 #: Size of the strips that uncompressed pictures are read in.
 _STRIP_BYTES = 2**19
 
-_THREADS = min(8, os.cpu_count() or 1)
+_THREADS = min(8, cores())
 _ICC_PROFILE = 34675  # TIFF tag
 _SILENCE = logging.NullHandler()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import shutil
 import struct
 from collections.abc import Callable, Iterator
@@ -15,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from defusion.errors import ImageError
+from defusion.files import part_of
 from defusion.imaging import encode, exr
 from defusion.imaging.encode import Encoder, Layout
 from defusion.imaging.exif import PREFIX
@@ -264,7 +264,7 @@ def _check_room(path: str | os.PathLike[str], folder: Path, form: _Format, layou
 @contextmanager
 def _moved_into_place(path: str | os.PathLike[str], target: Path) -> Iterator[BinaryIO]:
     """Open a temporary file beside `target` that takes its name at the end, or is gone after any failure."""
-    part = target.with_name(f".defusion-{os.getpid()}-{secrets.token_hex(4)}.part")
+    part = part_of(target)
     file: BinaryIO | None = None
     try:
         with _telling_failure(path):

@@ -453,6 +453,12 @@ def detail_odds(sources: Tensor) -> Tensor:
     return odds.view(*sources.shape[:2], 1, *sources.shape[3:])
 
 
+def by_detail(sources: Tensor) -> Tensor:
+    """Fuses sources [S, N, 3, H, W] by head `detail`: [N, 3, H, W]."""
+    odds = detail_odds(sources)
+    return (odds * sources).sum(0) / odds.sum(0)
+
+
 def _at_octaves(judged: Tensor, plane: Tensor, count: int, scale: int) -> list[Verdict]:
     """The verdict at the size of each octave of a plane, and of what is coarser than the last."""
     level = scale.bit_length() - 1
@@ -567,8 +573,7 @@ class DeFusion(nn.Module):
             judged = judged[..., : (height + 1) // 2, : (width + 1) // 2]
         sources = torch.stack([a, b])[..., :height, :width]
         if head == "detail":
-            odds = detail_odds(sources)
-            fused = (odds * sources).sum(0) / odds.sum(0)
+            fused = by_detail(sources)
         elif head == "paper" or judged is None:
             fused = self.project_fused(f_c + f_u1 + f_u2)
         else:

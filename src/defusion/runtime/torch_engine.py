@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import ParamSpec, TypeVar
 
 import numpy as np
 
@@ -22,6 +24,7 @@ from defusion.model.network import (
     DeFusion,
     activity_of_finest,
     blend,
+    by_detail,
     collapse,
     detail_odds,
     give_attention,
@@ -29,6 +32,27 @@ from defusion.model.network import (
     octaves,
     opposition,
 )
+
+Given = ParamSpec("Given")
+Made = TypeVar("Made")
+
+
+def _on_device(method: Callable[Given, Made]) -> Callable[Given, Made]:
+    """Runs a method without gradients; where the device has too little memory, that is said."""
+
+    @wraps(method)
+    @torch.inference_mode()
+    def run(*args: Given.args, **options: Given.kwargs) -> Made:
+        try:
+            return method(*args, **options)
+        except RuntimeError as error:
+            if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+                raise
+            raise EngineError(
+                "the device has too little memory for the network; close other programs, or use 'openvino'"
+            ) from error
+
+    return run
 
 
 class TorchEngine:
@@ -50,48 +74,50 @@ class TorchEngine:
         network = DeFusion.from_file(weights.path).to(self._device)
         self._network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    @torch.inference_mode()
+    @_on_device
     def fuse(self, a: Planes, b: Planes, head: HeadName, attention: Attention | None = None) -> Planes:
         """Returns the fused picture of head "paper" or "detail"."""
-        return _planes(self._run(self._to_device(a), self._to_device(b), head, attention).fused)
+        if head == "detail":
+            return _planes(by_detail(torch.stack([self._to_device(a), self._to_device(b)])))
+        return _planes(self._run(self._to_device(a), self._to_device(b), attention).fused)
 
-    @torch.inference_mode()
+    @_on_device
     def decompose(self, a: Planes, b: Planes, attention: Attention | None = None) -> Pictures:
         """Returns the common and the unique pictures."""
-        made = self._run(self._to_device(a), self._to_device(b), "paper", attention)
+        made = self._run(self._to_device(a), self._to_device(b), attention)
         return Pictures(*(_planes(plane) for plane in made[:3]))
 
-    @torch.inference_mode()
+    @_on_device
     def embed(self, a: Planes, b: Planes) -> Embeddings:
         """Returns the embeddings of the sources."""
-        made = self._run(self._to_device(a), self._to_device(b), "paper", None)
+        made = self._run(self._to_device(a), self._to_device(b), None)
         return Embeddings(*(_planes(each) for each in (made.f_c, made.f_u1, made.f_u2) if each is not None))
 
-    @torch.inference_mode()
+    @_on_device
     def attend(self, a: Planes, b: Planes) -> Attention:
         """Returns the split attention of one pair."""
         with keep_attention() as kept:
-            self._run(self._to_device(a), self._to_device(b), "paper", None)
+            self._run(self._to_device(a), self._to_device(b), None)
         return {str(layer): _planes(weights) for layer, weights in enumerate(kept)}
 
-    @torch.inference_mode()
+    @_on_device
     def judge(self, a: Planes, b: Planes, attention: Attention | None = None) -> Planes:
         """Returns what the verdict on a pair is read off."""
-        judged = self._run(self._to_device(a), self._to_device(b), "paper", attention).judged
+        judged = self._run(self._to_device(a), self._to_device(b), attention).judged
         assert judged is not None
         return _planes(judged[:, 0])
 
-    @torch.inference_mode()
+    @_on_device
     def oppose(self, a: Planes, b: Planes, count: int) -> Planes:
         """Returns the verdict that is read off where the sources oppose each other."""
         return _planes(opposition(torch.stack([self._to_device(a), self._to_device(b)]), count)[:, 0])
 
-    @torch.inference_mode()
+    @_on_device
     def finest(self, frame: Planes) -> Planes:
         """Returns how much detail the finest octave of a source has at each place."""
         return _planes(activity_of_finest(self._to_device(frame)))
 
-    @torch.inference_mode()
+    @_on_device
     def blend(
         self,
         a: Planes,
@@ -118,7 +144,7 @@ class TorchEngine:
         )
         return _planes(fused)
 
-    @torch.inference_mode()
+    @_on_device
     def octaves(
         self,
         frame: Planes,
@@ -137,25 +163,25 @@ class TorchEngine:
         parts = octaves(source, verdict, count, blending, scale=scale, finest=active, with_rest=with_rest)
         return [_planes(part) for part in parts]
 
-    @torch.inference_mode()
+    @_on_device
     def collapse(self, parts: Sequence[Planes], rest: Planes | None = None) -> Planes:
         """Makes the picture of the sums of octaves."""
         given = None if rest is None else self._to_device(rest)
         return _planes(collapse([self._to_device(part) for part in parts], given))
 
-    @torch.inference_mode()
+    @_on_device
     def detail(self, frame: Planes) -> Planes:
         """Returns a frame's odds by its fine detail alone."""
         return _planes(detail_odds(self._to_device(frame)[None])[0])
 
-    def _run(self, a: torch.Tensor, b: torch.Tensor, head: HeadName, attention: Attention | None) -> Decomposition:
+    def _run(self, a: torch.Tensor, b: torch.Tensor, attention: Attention | None) -> Decomposition:
         with contextlib.ExitStack() as stack:
             if self.precision != "float32":
                 stack.enter_context(torch.autocast(self._device.type, getattr(torch, self.precision)))
             if attention is not None:
                 given = (torch.from_numpy(weights).to(self._device) for weights in attention.values())
                 stack.enter_context(give_attention(given))
-            made: Decomposition = self._network(a, b, head=head, embeddings=True)
+            made: Decomposition = self._network(a, b, head="paper", embeddings=True)
         return made
 
     def _to_device(self, planes: Planes) -> torch.Tensor:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -183,11 +184,27 @@ def _decode(crop_px: int, file: Path) -> NDArray[np.uint8] | str:
 def _decode_all(files: Sequence[Path], crop_px: int, folder: Path) -> None:
     """Fills a cache folder; it appears whole or not at all."""
     partial_folder = folder.with_name(f"{folder.name}.partial-{os.getpid()}")
-    partial_folder.mkdir(parents=True, exist_ok=True)
+    try:
+        _decode_into(partial_folder, files, crop_px)
+        partial_folder.replace(folder)
+    except OSError as error:
+        if (folder / "index.json").exists():  # another process was faster
+            return
+        reason = error.strerror or error
+        raise TrainingError(
+            f"decoded photographs cannot be kept in {folder.parent} ({reason}); make room, or move the cache by "
+            "DEFUSION_CACHE"
+        ) from error
+    finally:
+        shutil.rmtree(partial_folder, ignore_errors=True)
+
+
+def _decode_into(folder: Path, files: Sequence[Path], crop_px: int) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
     shapes: list[tuple[int, int]] = []
     skipped: Counter[str] = Counter()
     digest = hashlib.sha256()
-    with ThreadPoolExecutor() as pool, (partial_folder / "pixels.u8").open("wb") as sink:
+    with ThreadPoolExecutor() as pool, (folder / "pixels.u8").open("wb") as sink:
         for file, decoded in zip(files, pool.map(partial(_decode, crop_px), files), strict=True):
             if isinstance(decoded, str):
                 skipped[decoded] += 1
@@ -196,13 +213,7 @@ def _decode_all(files: Sequence[Path], crop_px: int, folder: Path) -> None:
             shapes.append((decoded.shape[0], decoded.shape[1]))
             digest.update(f"{file.name} {decoded.shape}\n".encode())
     index = PhotoIndex(shapes, dict(skipped), digest.hexdigest())
-    (partial_folder / "index.json").write_text(json.dumps(asdict(index)))
-    if folder.exists():  # another process was faster
-        for file in partial_folder.iterdir():
-            file.unlink()
-        partial_folder.rmdir()
-    else:
-        partial_folder.replace(folder)
+    (folder / "index.json").write_text(json.dumps(asdict(index)))
 
 
 def describe(photos: Photos) -> dict[str, Any]:

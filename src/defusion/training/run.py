@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import platform
 import time
 from collections.abc import Callable
@@ -22,6 +21,8 @@ from torch.optim.swa_utils import AveragedModel
 
 import defusion.weights as weights
 from defusion.errors import TrainingError
+from defusion.files import beside
+from defusion.machine import cores
 from defusion.model import DeFusion
 from defusion.pretext import CudBatch
 from defusion.training.objective import CudObjective, start_network
@@ -271,7 +272,7 @@ def _ema(decay: float) -> Callable[[Tensors, Tensors, Tensor | int], None]:
 
 def _worker_count(fabric: Fabric) -> int:
     """On a CPU the network wants every core, so one process cuts crops; a GPU is fed by several."""
-    return min(8, os.cpu_count() or 1) if fabric.device.type == "cuda" else 1
+    return min(8, cores()) if fabric.device.type == "cuda" else 1
 
 
 def _newest_checkpoint(run: Path) -> Path | None:
@@ -313,9 +314,8 @@ def _save(run: Path, step: int, state: dict[str, Any], network: DeFusion, about:
     tensors = {key: value.detach().cpu().half().numpy() for key, value in network.state_dict().items()}
     for target in (folder / WEIGHTS, run / WEIGHTS):
         weights.save(target, tensors, network.config, {**about, "date": date.today().isoformat()})
-    unfinished = folder / f".{CHECKPOINT}.partial"
-    torch.save(state, unfinished)
-    unfinished.replace(folder / CHECKPOINT)
+    with beside(folder / CHECKPOINT) as part:
+        torch.save(state, part)
     for old in sorted(run.glob("step-*"))[:-2]:
         for file in old.iterdir():
             file.unlink()

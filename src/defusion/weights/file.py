@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 from collections.abc import Mapping
@@ -14,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from defusion.errors import WeightsError
+from defusion.files import beside
 
 if TYPE_CHECKING:
     from defusion.model.config import NetworkConfig
@@ -107,18 +107,14 @@ def save(
     path = Path(path)
     contiguous = {key: np.ascontiguousarray(value) for key, value in tensors.items()}
     header = {"config": config.to_dict(), "about": dict(about), "sha256": _digest(contiguous)}
-    partial = path.with_name(f".{path.name}.partial")
     content = to_bytes(contiguous, {_METADATA_KEY: json.dumps(header)})
     try:
-        partial.write_bytes(content)  # safetensors' own writing would hide the file from everyone else
-        partial.replace(path)
+        with beside(path) as part:
+            part.write_bytes(content)  # safetensors' own writing would hide the file from everyone else
     except OSError as error:
         raise WeightsError(
             f"{path}: cannot be written ({error.strerror or error}); choose a folder that can"
         ) from error
-    finally:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
     return WeightsFile.open(path)
 
 

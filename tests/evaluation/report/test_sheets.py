@@ -34,6 +34,7 @@ def saved(path: Path, place: tuple[slice, slice] | None, level: int = 100) -> Pa
     if place:
         rows, columns = np.mgrid[place]
         samples[place] = (255 * ((rows + columns) % 2))[..., None]
+    path.parent.mkdir(exist_ok=True)
     write(path, from_array(samples))
     return path
 
@@ -81,6 +82,16 @@ def test_parts_are_cut_where_sources_and_methods_differ(tmp_path):
     whole = np.asarray(Image.open(tmp_path / "ours.png"))
     expected = whole[strip.top : strip.top + PART_PX, strip.left : strip.left + PART_PX].astype(int)
     assert part.shape == expected.shape and np.abs(part - expected).mean() < 2
+
+
+def test_sources_of_one_name_are_told_apart_by_their_folders(tmp_path):
+    files = [saved(tmp_path / folder / "01.png", place) for folder, place in [("vi", SOURCE_DIFFERS), ("ir", None)]]
+    made = saved(tmp_path / "made.png", OURS_DIFFERS)
+    outcome = Outcome("ours", Scene("vifb", "01", (files[0], files[1])), made, {"ssim": Score(0.5)})
+    results = Results("toolkit", ("ssim",), (outcome,))
+    strip = draw_sheets(results, set_tables(results, []))["vifb"].looks[0]
+    assert [label for label, _ in strip.parts] == ["vi", "ir", "ours"]
+    assert inside(SOURCE_DIFFERS, strip.left, strip.top)
 
 
 def test_with_a_truth_the_farthest_from_it_fail_most(tmp_path):

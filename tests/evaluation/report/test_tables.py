@@ -58,6 +58,13 @@ def test_quoted_rows_show_only_shared_columns_and_no_marks(tables):
     assert "* (paper) quoted" in notes and "* (mefb) quoted" in notes and "? ce: " in notes
 
 
+def test_a_doubt_names_all_columns_that_it_is_about(tables):
+    doubted = [
+        replace(row, cells=tuple(replace(cell, doubt="of its own") for cell in row.cells)) for row in tables[0].rows
+    ]
+    assert "? ce, qcv, ssim: of its own." in replace(tables[0], rows=tuple(doubted)).notes
+
+
 def test_standings_of_measured_methods(tables):
     found = standings(tables[0], published(["mefb"])[0])
     assert list(found) == [row.method for row in tables[0].rows[:3]]

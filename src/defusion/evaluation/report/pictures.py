@@ -202,7 +202,9 @@ def draw_scene(outcomes: list[Outcome], longest_px: int) -> DrawnScene | None:
 
 def _files(scene: Scene, outcomes: list[Outcome]) -> list[tuple[str, str, Path | None]]:
     """Label, kind and file of everything that belongs to a scene."""
-    files: list[tuple[str, str, Path | None]] = [(path.stem, "source", path) for path in scene.sources]
+    files: list[tuple[str, str, Path | None]] = [
+        (label, "source", path) for label, path in zip(scene.labels, scene.sources, strict=True)
+    ]
     if scene.truth is not None:
         files.append(("truth", "truth", scene.truth))
     return files + [(outcome.method, "method", outcome.picture) for outcome in outcomes]

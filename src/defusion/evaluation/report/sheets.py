@@ -210,7 +210,7 @@ def _failed(outcomes: dict[str, Outcome], failure: _Failure, methods: Sequence[s
 def _pictures(outcomes: dict[str, Outcome], methods: Sequence[str]) -> Iterator[tuple[str, Pixels]]:
     """Sources, truth and methods' pictures of a scene by label, those that can be read and are of one size."""
     scene = next(iter(outcomes.values())).scene
-    files: list[tuple[str, Path | None]] = [(path.stem, path) for path in scene.sources]
+    files: list[tuple[str, Path | None]] = list(zip(scene.labels, scene.sources, strict=True))
     files += [("truth", scene.truth)] if scene.truth else []
     files += [(name, outcomes[name].picture) for name in methods if name in outcomes]
     size = None

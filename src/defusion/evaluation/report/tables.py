@@ -104,8 +104,12 @@ class SetTable:
         for table in self.quoted:
             if id(table) in quoted:
                 notes.append(f"* ({table.key}) quoted, not measured here: {table.source}; {table.protocol}.")
-        doubts = {cell.doubt: metric.name for row in self.rows for metric, cell in self._pairs(row) if cell.doubt}
-        return (*notes, *(f"? {name}: {doubt}." for doubt, name in doubts.items()))
+        doubts: dict[str, dict[str, None]] = {}
+        for row in self.rows:
+            for metric, cell in self._pairs(row):
+                if cell.doubt:
+                    doubts.setdefault(cell.doubt, {})[metric.name] = None
+        return (*notes, *(f"? {', '.join(names)}: {doubt}." for doubt, names in doubts.items()))
 
     def _pairs(self, row: Row) -> Iterable[tuple[Metric, Cell]]:
         return zip(self.metrics, row.cells, strict=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import secrets
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -20,6 +19,7 @@ from defusion.evaluation.report.tables import set_tables
 from defusion.evaluation.report.text import latex, markdown
 from defusion.evaluation.results import Results
 from defusion.evaluation.store import STORE, Store, key_of
+from defusion.files import beside
 
 FILES = ("index.html", "results.csv", "results.json", "tables.md", "tables.tex")
 
@@ -55,7 +55,8 @@ def write_report(results: Results, folder: Path, *, quoted: Sequence[str] = ()) 
             files = [folder / name for name in FILES]
             if not all(store.made(file, key) for file in files):
                 for file, text in zip(files, _texts(results, quoted), strict=True):
-                    _write(file, text)
+                    with beside(file) as part:
+                        part.write_text(text, "utf-8")
                     store.keep_made(file, key)
             return files
     except OSError as error:
@@ -103,12 +104,3 @@ def _versions() -> dict[str, str]:
         except PackageNotFoundError:
             found[name] = "not installed as a package"
     return found
-
-
-def _write(path: Path, text: str) -> None:
-    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-    try:
-        part.write_text(text, "utf-8")
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
