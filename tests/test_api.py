@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,8 +18,9 @@ from tifffile import imwrite
 import defusion
 from defusion import EngineError, Fuser, ImageError, WeightsError, tiling
 from defusion.api import frames_of
-from defusion.imaging import luminance, tiff
+from defusion.imaging import from_array, luminance, tiff, write
 from defusion.task import TASKS
+from defusion.weights import bundled
 
 
 @pytest.fixture(scope="module")
@@ -86,13 +88,58 @@ def test_the_result_is_as_deep_as_the_deepest_source_and_in_colour_if_one_is(
 
 @pytest.mark.parametrize(
     ("dtypes", "expected"),
-    [((np.bool_, np.uint8), np.uint8), ((np.float16, np.float64), np.float64), ((">u2", np.uint8), np.uint16)],
+    [
+        *(((np.bool_, np.uint8), np.uint8), ((np.float16, np.float64), np.float64)),
+        *(((np.float16, np.uint16), np.float32), ((">u2", np.uint8), np.uint16), ((np.bool_, np.bool_), np.bool_)),
+    ],
 )
 def test_the_order_of_arrays_does_not_change_the_dtype(
     fuser: Fuser, scene: NDArray[np.uint8], dtypes: tuple[DTypeLike, DTypeLike], expected: type[np.generic]
 ) -> None:
     a, b = (np.ones((33, 34), dtype) for dtype in dtypes)
     assert fuser.fuse([a, b]).dtype.newbyteorder("=") == fuser.fuse([b, a]).dtype.newbyteorder("=") == expected
+
+
+def test_grey_files_give_grey_arrays(fuser: Fuser, scene: NDArray[np.uint8], tmp_path: Path) -> None:
+    grey = scene[:40, :50, 0]
+    write(tmp_path / "a.png", from_array(grey))
+    write(tmp_path / "b.png", from_array(scene[:40, :50]))
+    assert fuser.fuse([tmp_path / "a.png"] * 2).shape == (40, 50)
+    assert fuser.decompose(tmp_path / "a.png", tmp_path / "a.png").common.shape == (40, 50)
+    assert fuser.fuse([grey[..., np.newaxis], tmp_path / "a.png"]).shape == (40, 50, 1)
+    assert fuser.fuse([grey, tmp_path / "b.png"]).shape == (40, 50, 3)
+
+
+def test_a_generator_is_a_list(fuser: Fuser, scene: NDArray[np.uint8]) -> None:
+    sources = [scene[:40, :50, 0] / 255, scene[:40, :50, 1] / 255]
+    fused = fuser.fuse(source for source in sources)
+    assert (fused.dtype, fused.shape) == (np.float64, (40, 50))
+    assert np.array_equal(fused, fuser.fuse(sources))
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        *((b"a.png", "of type bytes; expected an array or a path"), (None, "of type NoneType")),
+        *(("a\0.png", "cannot be opened"), ("a" * 5000, "cannot be opened"), ([1], "of type list")),
+    ],
+)
+def test_what_is_no_source_is_refused(fuser: Fuser, source: Any, said: str) -> None:
+    with pytest.raises(ImageError, match=said):
+        fuser.fuse([source, source])
+
+
+def test_weights_that_are_written_anew_are_loaded_anew(scene: NDArray[np.uint8], tmp_path: Path) -> None:
+    file, (a, b) = tmp_path / "mine.safetensors", masked(scene, 0)
+    made = []
+    for weights in ("small", "paper"):
+        file.write_bytes(bundled()[weights].read_bytes())
+        made.append(defusion.fuse([a, b], weights=file, task="generic"))
+    assert not np.array_equal(*made)
+    fuser = Fuser(weights=file)
+    file.unlink()
+    with pytest.raises(WeightsError, match="is gone since it was opened"):
+        fuser.decompose(a, b)
 
 
 def test_grey_and_colour_keep_the_colours_chroma(fuser: Fuser, scene: NDArray[np.uint8]) -> None:

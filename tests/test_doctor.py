@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from defusion import Fuser, machine
+from defusion import Fuser, WeightsError, machine
 from defusion.doctor import examine
+from defusion.weights import bundled
 
 
 def test_the_doctor_tells_what_would_be_used_and_that_is_used() -> None:
@@ -28,6 +29,14 @@ def test_the_cache_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert examine()["cache"] == {"folder": str(tmp_path / "openvino"), "megabytes": 0}
     (tmp_path / "openvino" / "graph.blob").write_bytes(bytes(2_000_000))
     assert examine()["cache"]["megabytes"] == 2
+
+
+def test_damaged_weights_are_found(tmp_path: Path) -> None:
+    damaged = bytearray(bundled()["small"].read_bytes())
+    damaged[-5000] ^= 1
+    (tmp_path / "a.safetensors").write_bytes(damaged)
+    with pytest.raises(WeightsError, match="damaged"):
+        examine(str(tmp_path / "a.safetensors"))
 
 
 @pytest.mark.parametrize(("limit", "free"), [("max", 8_000_000_000), ("3000000000", 2_300_000_000)])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -131,9 +131,10 @@ class Fuser:
         self._task = next((each for each in TASKS if each == task), None)
         self.engine: Engine = load_engine(self.weights, engine=engine, device=device, precision=precision)
 
-    def fuse(self, sources: Sequence[Source]) -> Array:
+    def fuse(self, sources: Iterable[Source]) -> Array:
         """Fuses sources into one array; see `fuse`."""
-        return _like(self.fusing(frames_of(sources)).picture(), sources)
+        given = _listed(sources)
+        return _like(self.fusing(frames_of(given)).picture(), given)
 
     def decompose(self, a: Source, b: Source) -> Parts:
         """Decomposes two sources; see `decompose`."""
@@ -239,7 +240,7 @@ class Fuser:
 
 
 def fuse(
-    sources: Sequence[Source],
+    sources: Iterable[Source],
     *,
     weights: str | os.PathLike[str] | None = None,
     engine: str | None = None,
@@ -267,13 +268,13 @@ def fuse(
 
     Returns:
         An array of the same height and width, as deep as the deepest source (its dtype and range), with three
-        channels if a source has three.
+        channels if a source has three, else one as the deepest array has it; HxW where all are files.
 
     Raises:
         ImageError: Fewer than two sources, a file that cannot be read, NaNs, or sources of different size.
         WeightsError, EngineError: As for `Fuser`.
     """
-    return _loaded(_key(weights), engine, device, precision, task, head, infrared_palette).fuse(sources)
+    return _loaded(*_state(weights), engine, device, precision, task, head, infrared_palette).fuse(sources)
 
 
 def decompose(
@@ -295,12 +296,19 @@ def decompose(
     Returns:
         Four arrays like the result of `fuse`: common, unique_a, unique_b and fused.
     """
-    return _loaded(_key(weights), engine, device, precision, task, head, infrared_palette).decompose(a, b)
+    return _loaded(*_state(weights), engine, device, precision, task, head, infrared_palette).decompose(a, b)
+
+
+def _state(weights: str | os.PathLike[str] | None) -> tuple[Path, int]:
+    """The file of weights, and when it was written last."""
+    path = resolve(None if weights is None else os.fspath(weights))
+    return path, path.stat().st_mtime_ns if path.exists() else 0
 
 
 @lru_cache(maxsize=4)
 def _loaded(
-    weights: str | None,
+    weights: Path,
+    written: int,
     engine: str | None,
     device: str | None,
     precision: str | None,
@@ -329,36 +337,33 @@ def _reported(bands: Iterator[Band], size: Size, report: Report | None) -> Itera
             report(Progress(band.rows.stop, size.height))
 
 
-def _key(weights: str | os.PathLike[str] | None) -> str | None:
-    return None if weights is None else os.fspath(weights)
-
-
-def frames_of(sources: Sequence[Source]) -> list[Frame]:
+def frames_of(sources: Iterable[Source]) -> list[Frame]:
     """Returns sources as frames: files are opened when they are needed."""
-    if isinstance(sources, str | os.PathLike | np.ndarray) and not (
-        isinstance(sources, np.ndarray) and sources.ndim > 3
-    ):
-        raise ImageError("one source came; expected a list of two or more arrays or paths")
     frames = []
-    for number, source in enumerate(sources, 1):
+    for number, source in enumerate(_listed(sources), 1):
         if isinstance(source, np.ndarray):
             name = f"source {number}"
             frames.append(Frame.of(name, from_array(source, name)))
-        else:
+        elif isinstance(source, str | os.PathLike):
             frames.append(Frame(os.fspath(source), partial(read, Path(source))))
+        else:
+            raise ImageError(f"source {number} is of type {type(source).__name__}; expected an array or a path")
     return frames
 
 
+def _listed(sources: Iterable[Source]) -> list[Source]:
+    if isinstance(sources, str | bytes | os.PathLike) or (isinstance(sources, np.ndarray) and sources.ndim < 4):
+        raise ImageError("one source came; expected a list of two or more arrays or paths")
+    return list(sources)
+
+
 def _like(picture: Picture, sources: Sequence[Source]) -> Array:
-    """Gives a picture as an array of the deepest source's dtype, or of its own depth where sources are files."""
+    """Gives a picture as an array of the deepest source's dtype, or of its own depth where a file may be as deep."""
     arrays = [source for source in sources if isinstance(source, np.ndarray)]
-    matching = [each for each in arrays if from_array(each[:1, :1]).depth == picture.depth]
-    like = max(matching, key=_fineness) if matching else np.empty((1, 1, 3), picture.depth)
-    if not picture.grey and (like.ndim == 2 or like.shape[2] == 1):
-        like = np.empty((1, 1, 3), like.dtype)
-    return to_array(picture, like)
-
-
-def _fineness(array: Array) -> tuple[int, bool, int]:
-    """Sorts arrays that are read at one depth: by bits, whether they have more than two values, and axes."""
-    return array.dtype.itemsize, array.dtype != np.bool_, array.ndim
+    deepest = [each for each in arrays if from_array(each[:1, :1]).depth == picture.depth]
+    dtypes = [each.dtype for each in deepest]
+    if len(deepest) < len(sources):
+        dtypes.append(np.dtype(picture.depth))
+    dtype = max(dtypes, key=lambda each: (each.itemsize, each != np.bool_))
+    shape = (1, 1) if picture.grey and all(each.ndim == 2 for each in deepest) else (1, 1, picture.samples.shape[2])
+    return to_array(picture, np.empty(shape, dtype))

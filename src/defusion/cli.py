@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 from collections.abc import Iterable
@@ -555,35 +556,39 @@ class _Interrupted(BaseException):
     """A signal that ends the run; whoever has begun a file takes it away."""
 
 
+class _Interruption:
+    """What signals do that end a run: a process that was forked off by a library leaves that to the first one."""
+
+    def __init__(self) -> None:
+        self.number = 0
+        self._process = os.getpid()
+        for number in (getattr(signal, name, None) for name in ("SIGINT", "SIGTERM", "SIGHUP")):
+            if number is not None and signal.getsignal(number) != signal.SIG_IGN:  # as nohup has it
+                signal.signal(number, self._came)
+
+    def _came(self, number: int, frame: object) -> None:
+        if os.getpid() == self._process:
+            self.number = number
+            raise _Interrupted
+        if number == signal.SIGTERM:
+            os._exit(128 + number)
+
+
 def main() -> None:
     """Runs the command; ends with 2 and one sentence where the user can mend what is wrong."""
-    debug = "--debug" in sys.argv
-    # OpenVINO loads a converter of models where it can, for a tenth of a second, which nothing here uses.
-    sys.modules["openvino.tools.ovc"] = None  # type: ignore[assignment]
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _interrupt)
+    interruption = _Interruption()
     try:
         app()
-    except _Interrupted as signalled:
-        _fail("interrupted; no file was left half written", 128 + int(signalled.args[0]))
-    except DefusionError as error:
-        if debug:
+    except (_Interrupted, Exception) as error:
+        if interruption.number:  # whatever it made of other processes
+            _fail("interrupted; no file was left half written", 128 + interruption.number)
+        if "--debug" in sys.argv:
             raise
-        _fail(str(error), 2)
-    except MemoryError as error:
-        if debug:
-            raise
-        _fail(f"there is too little memory ({error}); close other programs, or use a machine with more", 2)
-    except Exception as error:
-        if debug:
-            raise
-        if "can't start new thread" in str(error):  # there is no memory for its stack
+        if isinstance(error, DefusionError):
+            _fail(str(error), 2)
+        if isinstance(error, MemoryError) or "can't start new thread" in str(error):  # there is none for its stack
             _fail(f"there is too little memory ({error}); close other programs, or use a machine with more", 2)
         _fail(f"unexpected {type(error).__name__}: {error}; run `defusion --debug ...` for the traceback", 1)
-
-
-def _interrupt(number: int, frame: object) -> None:
-    raise _Interrupted(number)
 
 
 def _fuser(

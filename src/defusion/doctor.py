@@ -32,6 +32,7 @@ def examine(weights: str | None = None) -> dict[str, Any]:
         Plain data for JSON: the machine, the engines, the extras, and what would be used and why.
     """
     file = WeightsFile.open(resolve(weights))
+    file.tensors()  # are whole
     cache = cache_folder("openvino")
     precision, why = chosen_precision(file)
     return {

@@ -76,9 +76,10 @@ def fuse(
     asked = BLENDINGS[task].asks_network
     slabs = _slabs(size, octaves_reach_px(overview.finer), 2 * overview.scale)
     progress = _Reported(report, count, size, openings=asked + len(slabs))
-    reference = np.zeros((1, 3, *overview.size), np.float32)
+    sum_of_frames = np.zeros((1, 3, *overview.size))  # in float64, where their order does not change it
     for frame in progress.of(frames()) if asked else ():
-        reference += overview.planes(frame, size) / np.float32(count)
+        sum_of_frames += overview.planes(frame, size)
+    reference = (sum_of_frames / count).astype(np.float32)
     octaves_of_overview = octaves_of(*overview.size, BLENDINGS[task])
     coarse: list[Planes] = []
     judged = np.zeros((1, 2, *(-(-side // 2) for side in overview.size)), np.float32)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import textwrap
@@ -609,6 +610,23 @@ def test_memory_does_not_grow_with_the_number_of_sizes() -> None:
     ran = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True)
     _, after_75, after_150 = map(int, ran.stdout.split())
     assert after_150 - after_75 < 40, ran.stdout  # it was 102 when kernels were kept
+
+
+def test_fusing_tells_nobody_of_itself(tmp_path: Path) -> None:
+    code = """
+        import sys
+        import numpy as np
+        import defusion
+        sys.addaudithook(lambda event, _: print(event) if event in ("socket.connect", "os.fork") else None)
+        defusion.fuse(list(np.zeros((2, 32, 32, 3), np.uint8)), task="generic")
+        print([name for name in sys.modules if "telemetry" in name])
+    """
+    environment = {name: value for name, value in os.environ.items() if name != "CI"} | {"HOME": str(tmp_path)}
+    ran = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], env=environment, capture_output=True, text=True, check=False
+    )
+    assert (ran.returncode, ran.stdout.strip()) == (0, "[]"), ran.stderr
+    assert not (tmp_path / "intel").exists()
 
 
 def test_fusing_on_the_cpu_imports_no_torch(small_weights: WeightsFile) -> None:

@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import shutil
 import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -311,10 +312,18 @@ def _at_once(work: Work) -> Future[list[Found]]:
 
 
 def _begin() -> None:
-    """Makes a process ready to measure beside others."""
+    """Makes a process ready to measure beside others, and to end with the one that began it."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     cv2.setNumThreads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal tells all processes; the first one decides
     signal.signal(signal.SIGTERM, _leave)
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def _leave(number: int, frame: object) -> None:

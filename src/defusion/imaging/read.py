@@ -46,14 +46,15 @@ def read(path: str | os.PathLike[str]) -> Picture:
             fused (LAB, 16-bit CMYK, 32-bit integers, floats outside [0, 1]), or an extra that is not installed.
     """
     path = Path(path)
-    if path.is_dir():
-        raise ImageError(f"{path} is a folder, expected a picture; name a file inside it.")
     try:
+        if path.is_dir():
+            raise ImageError(f"{path} is a folder, expected a picture; name a file inside it.")
         file = path.open("rb")
     except FileNotFoundError:
         raise ImageError(f"{path} was not found, expected a picture; check the spelling and the folder.") from None
-    except OSError as error:
-        raise ImageError(f"{path} cannot be opened ({error.strerror}); make it readable first.") from error
+    except (OSError, ValueError) as error:  # the second of a name that cannot be
+        reason = getattr(error, "strerror", None) or error
+        raise ImageError(f"{path!s:.200} cannot be opened ({reason}); make it readable first.") from error
     with file, telling_damage(path):
         start = file.read(16)
         if not start:

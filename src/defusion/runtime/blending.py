@@ -19,8 +19,6 @@ from functools import reduce
 
 import numpy as np
 from numpy.typing import NDArray
-from openvino import Model, Node, Output, PartialShape
-from openvino import opset13 as op
 
 from defusion.model.config import (
     BLENDINGS,
@@ -42,6 +40,7 @@ from defusion.model.config import (
     in_stack,
 )
 from defusion.runtime.graph import named
+from defusion.runtime.vino import Model, Node, Output, PartialShape, op
 
 #: A bilinear pixel between two of the smaller plane: the nearer, the farther.
 _NEARER, _FARTHER = 0.75, 0.25

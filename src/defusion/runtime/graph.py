@@ -28,11 +28,9 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from openvino import Model, Node, PartialShape
-from openvino import opset13 as op
-from openvino.opset1 import max_pool  # later ones also give the places of the maxima
 
 from defusion.model.config import RADIX, NetworkConfig, Stage
+from defusion.runtime.vino import Model, Node, PartialShape, max_pool, op
 
 if TYPE_CHECKING:
     Tensors = Mapping[str, NDArray[np.float32]]

@@ -44,13 +44,13 @@ class OpenVinoEngine:
     name: EngineName = "openvino"
 
     def __init__(self, weights: WeightsFile, *, device: str, precision: Precision) -> None:
-        import openvino
+        from defusion.runtime.vino import Core
 
         if device != "cpu":
             raise EngineError(f"the openvino engine runs on 'cpu', not {device!r}; use engine='torch' for a GPU")
         self.device, self.precision, self.config = device, precision, weights.config
         self._weights = weights
-        self._core = openvino.Core()
+        self._core = Core()
         if CAPABILITIES[precision] not in capabilities():
             raise EngineError(f"this processor has no {precision} arithmetic; use precision='float32'")
         self._compiled: dict[Graph, Any] = {}

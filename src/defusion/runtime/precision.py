@@ -23,9 +23,9 @@ class Chosen(NamedTuple):
 
 def capabilities() -> list[str]:
     """Returns what the processor computes natively, in OpenVINO's words."""
-    import openvino
+    from defusion.runtime.vino import Core
 
-    return list(openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
+    return list(Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
 
 
 def chosen_precision(weights: WeightsFile) -> Chosen:

@@ -78,10 +78,14 @@ class WeightsFile:
         """
         from safetensors.numpy import load_file
 
-        stored = load_file(self.path)
+        try:
+            stored = load_file(self.path)
+        except OSError as error:
+            raise WeightsError(f"{self.path}: is gone since it was opened ({error.strerror or error})") from error
         if _digest(stored) != self.sha256:
             raise WeightsError(
-                f"{self.path}: the tensors do not match their SHA-256: the file is damaged; get it anew"
+                f"{self.path}: the tensors do not match their SHA-256: the file is damaged, or another than when it "
+                "was opened; get it anew, or load it again"
             )
         return {key: np.asarray(value, np.float32) for key, value in stored.items()}
 
