@@ -100,3 +100,18 @@ def test_each_frame_is_opened_once_and_let_go() -> None:
     seen = Scene([frame(number) for number in range(3)])
     assert len(opened) == 3
     assert seen.form.size == (161, 201)
+
+
+@pytest.mark.parametrize(("level", "name"), [(0, "black"), (255, "white")])
+def test_frames_that_show_nothing_are_left_out(level: int, name: str) -> None:
+    blank, shown = from_array(np.full_like(PHOTO, level)), from_array(PHOTO)
+    fuser = Fuser()
+    fused = fuser.fusing([Frame.of("blank.tif", blank), Frame.of("shown.tif", shown)])
+    assert f"blank.tif: left out, it is {name} all over" in fused.notes
+    assert np.abs(fused.picture().samples.astype(int) - PHOTO).max() <= 1
+    darker = from_array(PHOTO // 2)
+    assert fuser.plan([shown, darker]) == fuser.fusing([Frame.of("1", each) for each in (shown, blank, darker)]).plan
+    assert np.array_equal(
+        fuser.fuse_pictures([shown, blank, darker]).samples, fuser.fuse_pictures([shown, darker]).samples
+    )
+    assert fuser.fuse_pictures([blank, blank]).samples.min() == fuser.fuse_pictures([blank, blank]).samples.max()

@@ -50,13 +50,40 @@ def test_one_source_without_colour_is_infrared(infrared: NDArray[np.uint8]) -> N
         assert kind(sources) == ("infrared", "1 of 2 sources have no colour")
 
 
+def test_rounding_and_a_mark_are_no_colour() -> None:
+    rounded = np.stack([GREY, np.minimum(GREY, 254) + 1, GREY], 2).astype(np.uint8)
+    rounded[3, 4] = 250, 10, 10
+    assert kind([rounded, SCENE]) == ("infrared", "1 of 2 sources have no colour")
+    tinted = np.stack([GREY // 4, GREY // 4 + 2, GREY // 4], 2).astype(np.uint8)
+    assert not glance(from_array(tinted)).colourless
+
+
+def test_a_frame_of_a_stack_that_lost_its_colour_is_one_of_them() -> None:
+    near, far = focus(SCENE)
+    assert kind([near, far, np.repeat(SCENE.mean(2, keepdims=True), 3, 2).astype(np.uint8)]).task == "focus"
+    assert kind([SCENE, SCENE, np.repeat(255 - GREY[..., None], 3, 2)]).task == "infrared"
+
+
+def test_pictures_with_colour_that_are_not_alike_come_from_different_sensors() -> None:
+    found = kind([SCENE, np.clip(400 - SCENE.astype(int) * 1.5, 10, 250).astype(np.uint8)])
+    assert found.task == "infrared"
+    assert "and neither lacks places" in found.why
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 3), (1, 300, 3), (300, 1, 3), (9, 5, 3)])
+@pytest.mark.filterwarnings("error")
+def test_pictures_of_hardly_a_place_are_looked_at(shape: tuple[int, int, int]) -> None:
+    pixels = np.random.default_rng(0).integers(0, 255, shape).astype(np.uint8)
+    assert kind([pixels, pixels]).task in ("focus", "generic")
+
+
 def test_colourless_sources_that_disagree_about_tones_are_infrared() -> None:
     assert kind([GREY, 255 - GREY]).task == "infrared"
 
 
 def test_sources_that_fit_nothing_but_lack_no_place_are_blended_by_focus() -> None:
     other = data.chelsea()[40:241, 100:331]
-    level = np.clip(other * (SCENE.mean() / other.mean()), 0, 255).astype(np.uint8)
+    level = np.clip(0.4 * SCENE + 0.6 * other * (SCENE.mean() / other.mean()), 0, 255).astype(np.uint8)
     found = kind([SCENE, level])
     assert found.task == "focus"
     assert "neither lacks places" in found.why

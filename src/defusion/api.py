@@ -172,15 +172,16 @@ class Fuser:
         if len(frames) == 2:
             frames = [frame.kept() for frame in frames]
         scene = Scene(frames, self._palette, report if len(frames) > 2 else None)
+        scene.leave_out_blank()
         plan = self._plan(scene.glances)
-        size = scene.form.size
-        self._check_memory(size, plan, 0 if len(frames) == 2 else stack.sums_bytes(size))
-        if len(frames) == 2:
+        size, count = scene.form.size, len(scene.frames)
+        self._check_memory(size, plan, 0 if count == 2 else stack.sums_bytes(size))
+        if count == 2:
             made = _reported(self._pair(scene, plan), size, report)
         elif plan.head == "detail":
-            made = stack.fuse_by_detail(self.engine, scene.views, len(frames), size, report)
+            made = stack.fuse_by_detail(self.engine, scene.views, count, size, report)
         else:
-            made = stack.fuse(self.engine, scene.views, len(frames), size, plan.task, report)
+            made = stack.fuse(self.engine, scene.views, count, size, plan.task, report)
         painted = (rows for band in made for _, rows in scene.painted(band, band.planes[0], keep_chroma=True))
         return Fused(plan, scene.form, painted, scene.notes)
 

@@ -109,9 +109,27 @@ class Scene:
         channels = 1 if all(each.grey for each in seen) else 3
         deepest = max((each.depth for each in seen), key=DEPTHS.index)
         self.form = Form(size, channels, deepest, self._first.icc, self._first.exif)
-        coloured = [frame for frame, each in zip(self.frames, self.glances, strict=True) if not each.colourless]
-        self._colourless = not coloured
-        self._visible = coloured[0] if len(coloured) == 1 else None
+
+    def leave_out_blank(self) -> None:
+        """Leaves out frames that are black or white all over, where others are not, with a note."""
+        blank = {index: each.blank for index, each in enumerate(self.glances) if each.blank}
+        kept = [index for index in range(len(self.frames)) if index not in blank]
+        if not blank or not kept:
+            return
+        self.notes += tuple(
+            f"{self.frames[index].name}: left out, it is {all_over}" for index, all_over in blank.items()
+        )
+        kept *= 2 if len(kept) == 1 else 1  # fused with itself a frame stays what it is
+        self.frames = [self.frames[index] for index in kept]
+        self.glances = [self.glances[index] for index in kept]
+
+    @cached_property
+    def _coloured(self) -> list[Frame]:
+        return [frame for frame, each in zip(self.frames, self.glances, strict=True) if not each.colourless]
+
+    @property
+    def _visible(self) -> Frame | None:
+        return self._coloured[0] if len(self._coloured) == 1 else None
 
     def views(self) -> Iterator[View]:
         """Opens each frame, one after the other."""
@@ -138,7 +156,7 @@ class Scene:
         if self._visible is not None and keep_chroma:
             visible = self._visible_picture.region(rows, slice(None))
             return with_luminance(visible, luminance(pixels))
-        if self._colourless:
+        if not self._coloured:
             pixels = np.repeat(pixels.mean(2, keepdims=True), self.form.channels, axis=2)
         return pixels
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from defusion.imaging import Picture, luminance
-from defusion.imaging.picture import bands
+from defusion.imaging.picture import bands, scaled
 from defusion.model.config import TaskName
 from defusion.tiling import Size, sample
 
@@ -36,10 +36,19 @@ FOCUS_CORRELATION = 0.9
 #: six focus pairs were seen up to .017, sources with noise in places from .037 on, with black from .007 on.
 MISSING_PART = 0.025
 
+#: Pictures with colour whose tones correlate less than this come from different sensors: two focus pairs that do not
+#: line up were seen at .65 and .68.
+COLOURED_SENSORS_CORRELATION = 0.4
+
 #: A place is noise where its pixels vary by more than the first, and neighbours differ by nearly as much as any two
 #: of it: in scenes neighbours are alike.
 GRAIN = 0.04
 UNLIKE_NEIGHBOURS = 0.8
+
+#: A picture has no colour if red, green and blue are farther apart than the first at no more than this part of all
+#: pixels: rounding, as a change of profile leaves it, or a mark or two.
+COLOURLESS = 1.5 / 255
+COLOURED_PART = 0.001
 
 #: A place is missing where it is black in one source and brighter than this in another.
 NOT_BLACK = 0.1
@@ -49,11 +58,17 @@ class Glance(NamedTuple):
     """What deciding about a source takes."""
 
     colourless: bool
-    """Red, green and blue are equal everywhere."""
+    """Red, green and blue are equal, but for rounding, all over."""
     tones: NDArray[np.float32]
     """Mean luminance at places all over the picture; the same places in each source of a scene."""
     noise: NDArray[np.bool_]
     """Which of these places are noise."""
+
+    @property
+    def blank(self) -> str | None:
+        """Says of a source that shows nothing what it is all over: black or white."""
+        darkest, brightest = self.tones.min(), self.tones.max()
+        return "black all over" if brightest == 0 else "white all over" if darkest > 1 - 1e-5 else None
 
 
 class Kind(NamedTuple):
@@ -75,6 +90,8 @@ def glance(picture: Picture) -> Glance:
     rows, columns = (length // side for length in tones.shape)
     places = tones[: rows * side, : columns * side].reshape(rows, side, columns, side)
     variance = places.var((1, 3))
+    if side == 1:  # no pixel has a neighbour
+        return Glance(_is_colourless(picture), places.ravel(), np.zeros(places.size, np.bool_))
     changes = [(np.diff(places, axis=axis) ** 2).mean((1, 3)) for axis in (1, 3)]  # print is alike along its strokes
     noise = (np.minimum(*changes) > UNLIKE_NEIGHBOURS * 2 * variance) & (variance > GRAIN**2)
     return Glance(_is_colourless(picture), places.mean((1, 3)).ravel(), noise.ravel())
@@ -83,19 +100,22 @@ def glance(picture: Picture) -> Glance:
 def recognise(sources: Sequence[Glance]) -> Kind:
     """Says what kind of scene some sources show."""
     colourless = sum(source.colourless for source in sources)
-    if 0 < colourless < len(sources):
+    alike = _correlation(sources)
+    # In a stack one frame may have lost its colour, and still show what the others show.
+    if 0 < colourless < len(sources) and (len(sources) == 2 or alike <= FOCUS_CORRELATION):
         return Kind("infrared", f"{colourless} of {len(sources)} sources have no colour")
     darkest, *_, brightest = sorted((source.tones for source in sources), key=np.mean)
     ratio = float(brightest.mean() / max(darkest.mean(), 1 / 255))
     brighter = float((brightest > darkest - 0.02).mean())
     if ratio > SAME_EXPOSURE_RATIO and brighter > BRIGHTER_PART:
         return Kind("exposure", f"the brightest source is {ratio:.1f} times as bright as the darkest, all over")
-    alike = _correlation(sources)
     if colourless and alike < SAME_SENSOR_CORRELATION:
         return Kind("infrared", f"the tones of colourless sources correlate {alike:.2f}")
     if alike > FOCUS_CORRELATION:
         return Kind("focus", f"the tones of the sources correlate {alike:.2f}")
     missing = _missing(sources)
+    if missing <= MISSING_PART and alike < COLOURED_SENSORS_CORRELATION:
+        return Kind("infrared", f"the tones of the sources correlate {alike:.2f}, and neither lacks places")
     if missing <= MISSING_PART:
         return Kind("focus", f"the tones of the sources correlate {alike:.2f} alone, but neither lacks places")
     return Kind("generic", f"a source is noise or black at {missing:.0%} of all places")
@@ -103,6 +123,8 @@ def recognise(sources: Sequence[Glance]) -> Kind:
 
 def _correlation(sources: Sequence[Glance]) -> float:
     """Of the tones of each source with those of the one most like it, the least; 1 where a source has one tone."""
+    if len(sources[0].tones) == 1:
+        return 1.0
     with np.errstate(invalid="ignore", divide="ignore"):
         matrix = np.nan_to_num(np.corrcoef([source.tones for source in sources]), nan=1.0)
     np.fill_diagonal(matrix, -1)
@@ -117,11 +139,14 @@ def _missing(sources: Sequence[Glance]) -> float:
 
 
 def _is_colourless(picture: Picture) -> bool:
-    """Looks no further than the first band with colour."""
+    """Looks no further than is enough colour."""
     if picture.grey:
         return True
+    most = COLOURED_PART * picture.height * picture.width
+    coloured = 0
     for rows in bands(picture.height, picture.width):
-        red, green, blue = np.moveaxis(np.asarray(picture.samples[rows, :]), 2, 0)
-        if not (np.array_equal(red, green) and np.array_equal(green, blue)):
+        samples = scaled(np.asarray(picture.samples[rows, :]))
+        coloured += int((np.ptp(samples, axis=2) > COLOURLESS).sum())
+        if coloured > most:
             return False
     return True
