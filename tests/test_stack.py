@@ -101,6 +101,26 @@ def test_one_colour_frame_among_grey_ones_lends_its_chroma(fuser: Fuser) -> None
     assert np.abs(chroma - kept)[inside].max() < 1e-3
 
 
+def test_a_frame_that_shows_hardly_anything_does_no_harm(fuser: Fuser) -> None:
+    frames = bracket(-3, 0, 3)
+    noise = np.abs(np.random.default_rng(0).normal(0, 2, SCENE.shape)).astype(np.uint8)
+    fused = fuser.fuse(frames)
+    for dead in (noise, 255 - noise):
+        assert error(fuser.fuse([*frames, dead]), fused) < 4  # 30 and 27 where exposure counts nothing
+
+
+def test_what_most_frames_have_clipped_keeps_its_colour(fuser: Fuser) -> None:
+    """A pale orange wall beside a dark room: clipped in two of four frames, and nearly black in another."""
+    scene = SCENE * 0.3
+    scene[:, :120] = (230, 190, 150)
+    linear = (scene / 255) ** 2.2
+    frames = [(np.clip(linear * 2.0**stop, 0, 1) ** (1 / 2.2) * 255).astype(np.uint8) for stop in (-6, -1, 2, 3)]
+    red, green, blue = fuser.fuse(frames)[:, 10:110].astype(float).mean((0, 1))
+    assert (red - blue) / (red + green + blue) > 0.7 * (230 - 150) / (
+        230 + 190 + 150
+    )  # .23 where exposure counts nothing
+
+
 def test_tiles_make_nearly_the_picture_of_the_whole(fuser: Fuser, monkeypatch: pytest.MonkeyPatch) -> None:
     frames = focus_stack(4)
     whole = fuser.fuse(frames)

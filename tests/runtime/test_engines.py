@@ -372,6 +372,20 @@ def test_engines_agree_on_octaves(
         assert np.abs(np.log(part[:, 3:]) - np.log(reference[:, 3:])).max() <= 1e-3
 
 
+def test_engines_agree_on_how_well_a_frame_is_exposed(vino: Engine, torch_engine: Engine) -> None:
+    frame, _ = sources(1, 45, 61, seed=8)
+    judged = np.zeros((1, 2, 23, 31), np.float32)
+    made, expected = (
+        engine.octaves(frame, judged, "exposure", 2, 2, with_rest=True) for engine in (vino, torch_engine)
+    )
+    for part, other in zip(made, expected, strict=True):
+        assert_close(part, other, 1e-4)
+    light = expected[2][:, :3] / expected[2][:, 3:]
+    log_odds = -((light - 0.5) ** 2).sum(1, keepdims=True) / (2 * 0.2**2) * BLENDINGS["exposure"].exposed
+    assert BLENDINGS["exposure"].exposed > 0
+    assert np.abs(np.log(expected[2][:, 3:]) + 40 - log_odds).max() < 1e-3
+
+
 def test_engines_agree_on_how_sharply_a_stack_is_parted(vino: Engine, torch_engine: Engine) -> None:
     frame, _ = sources(1, 40, 56)
     judged = judged_at(2, 40, 56)[:1]

@@ -32,6 +32,10 @@ STACK_SHARPNESS = 3.0
 #: source shows in the glare of the other.
 CONTRAST_ROOM = 0.1
 
+#: How well a frame of a bracket is exposed falls off from the middle of the range like a Gaussian of this spread, as
+#: in exposure fusion (Mertens, Kautz and Van Reeth, 2007).
+EXPOSED_SPREAD = 0.2
+
 #: From this level on, of one, a channel counts as clipped, the more the nearer it is to one.
 CLIPPED_FROM = 0.9
 
@@ -76,6 +80,9 @@ class Blending(NamedTuple):
     """How bright it is, for what is coarser than the last octave."""
     rest_detail: float = 0.0
     """Its detail in the last octave, for what is coarser: a place that is clipped white shows none."""
+    exposed: float = 0.0
+    """Of a stack: how well its light is exposed, in all colours. Of a place that is clipped, or hardly lit, a frame
+    tells neither light nor colour."""
     contrast: float = 1.0
     """Of a pair: how many times as far from its mean what is coarser than the last octave is set as the sources'
     mixture, which is paler than they are; nowhere darker or brighter than both, nor near to white."""
@@ -109,7 +116,7 @@ class Blending(NamedTuple):
 
 #: How head `pyramid` blends each kind of scene. The network learns its verdict through `generic`.
 BLENDINGS: dict[TaskName, Blending] = {
-    "exposure": Blending(rest=0.6, rest_detail=0.1, colour=0.6, verdict=0.0),
+    "exposure": Blending(rest=0.6, rest_detail=0.1, exposed=0.5, colour=0.6, verdict=0.0),
     "focus": Blending(detail=2.0, finest=1.6, verdict=0.0),
     "infrared": Blending(
         detail=0.38, tone=2.5, rest=0.8, contrast=1.65, stretch=1.25, verdict=6.0, judge="opposition"
@@ -129,8 +136,8 @@ def in_stack(blending: Blending) -> Blending:
     """Returns what counts for a frame of a stack, where a pair is blended so.
 
     Detail counts more, so that 99 frames that are plainly behind do not outweigh the one that is sharp. Tone counts
-    nothing: two exposures lack the one between them, longer brackets have it. Nor do contrast, stretch, colour
-    and opposition, which need to see all sources at once.
+    nothing: two exposures lack the one between them, longer brackets have it, and go by what is well exposed. Nor
+    do contrast, stretch, colour and opposition, which need to see all sources at once.
     """
     return blending._replace(
         detail=STACK_SHARPNESS * blending.detail,

@@ -32,6 +32,7 @@ from defusion.model.config import (
     DETAIL_TRUST,
     DETAIL_WINDOW_PX,
     ENERGY_FLOOR,
+    EXPOSED_SPREAD,
     MIDDLE_ODDS,
     MOST_ODDS,
     OPPOSITION_PX,
@@ -257,20 +258,21 @@ def blend(
     rest: Tensor | None = None,
     with_colour: bool = True,
 ) -> Tensor:
-    """Makes a picture, [N, 3, H, W], of sources and what was judged of them.
+    """Makes a picture, [N, 3, H, W], of a pair and what was judged of it.
 
     Args:
-        sources: [S, N, 3, H, W].
-        judged: The verdict on each, [S, N, 2, H/scale, W/scale], rounded up.
+        sources: [2, N, 3, H, W].
+        judged: The verdict on each, [2, N, 2, H/scale, W/scale], rounded up.
         blending: What counts for a source.
         count: Number of octaves; None for those of a whole picture of this size.
         scale: How many pixels of a source are one of the verdict.
-        finest: What `octaves` takes, of each source: [S, N, 1, H, W].
+        finest: What `octaves` takes, of each source: [2, N, 1, H, W].
         rest: What is coarser than the last octave, where that is known.
         with_colour: Give clipped places their colour; not where the picture will be the rest of another.
     """
     height, width = sources.shape[3:]
     count = octaves_of(height, width, blending) if count is None else count
+    blending = blending._replace(exposed=0.0)
     of_finest = [None] * len(sources) if finest is None else list(finest)
     of_sources = [
         octaves(source, verdict, count, blending, scale=scale, finest=active, with_rest=rest is None)
@@ -298,8 +300,9 @@ def octaves(
     """Takes a source apart into octaves of detail (Burt and Adelson, 1983), and weighs each place of each.
 
     The odds of a place are e to the power of: its local energy of detail in this octave and in the finest, on a log
-    scale, the more trusted the more; the verdict's score; and, for the light that a source may have alone, its tone.
-    What is coarser than the last octave goes by score, tone and the detail in that octave.
+    scale, the more trusted the more; the verdict's score; for the light that a source may have alone, its tone; and,
+    in a stack, how well it is exposed. What is coarser than the last octave goes by score, tone, exposure and the
+    detail in that octave.
 
     Args:
         source: [N, 3, H, W].
@@ -328,14 +331,15 @@ def octaves(
         if finest is None:
             finest = active
         trusted = (blending.detail + blending.verdict * verdict.trust) * active + blending.finest * finest
-        odds = _odds(trusted + blending.verdict * verdict.score + blending.tone * _mean(smooth))
+        lit = blending.tone * _mean(smooth) + blending.exposed * exposure(smooth)
+        odds = _odds(trusted + blending.verdict * verdict.score + lit)
         if count == 0:
             return [torch.cat([odds * plane, odds], 1)]
         parts.append(torch.cat([odds * detail, odds], 1))
         plane, finest = coarse, F.avg_pool2d(finest, 2)
     if with_rest:
         shown = blending.rest * _mean(plane) + blending.rest_detail * F.avg_pool2d(active, 2)
-        odds = _odds(blending.verdict * verdicts[count].score + shown)
+        odds = _odds(blending.verdict * verdicts[count].score + shown + blending.exposed * exposure(plane))
         parts.append(torch.cat([odds * plane, odds], 1))
     return parts
 
@@ -404,6 +408,11 @@ def activity(detail: Tensor) -> Tensor:
     """Returns the local energy of detail [N, 3, H, W] above the floor, on a log scale from zero: [N, 1, H, W]."""
     energy = _gaussian(_mean(detail) ** 2, WINDOW_PX)
     return (energy / ENERGY_FLOOR + 1).log()
+
+
+def exposure(light: Tensor) -> Tensor:
+    """Returns how well light [N, 3, H, W] is exposed, on a log scale from zero down: [N, 1, H, W]."""
+    return (light - 0.5).square().sum(-3, keepdim=True) / (-2 * EXPOSED_SPREAD**2)
 
 
 def activity_of_finest(source: Tensor) -> Tensor:

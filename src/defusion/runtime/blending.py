@@ -29,6 +29,7 @@ from defusion.model.config import (
     DETAIL_TRUST,
     DETAIL_WINDOW_PX,
     ENERGY_FLOOR,
+    EXPOSED_SPREAD,
     MIDDLE_ODDS,
     MOST_ODDS,
     OPPOSITION_PX,
@@ -160,6 +161,8 @@ def octaves(task: TaskName, count: int, scale: int, with_rest: bool, finest_give
         log_odds = op.add(trusted, score) if blending.verdict else trusted
         if blending.tone:
             log_odds = op.add(log_odds, _weighed(_mean(smooth), blending.tone))
+        if blending.exposed:
+            log_odds = op.add(log_odds, _exposure(smooth, blending.exposed))
         if count == 0:
             parts.append(_part(plane, log_odds))
             break
@@ -171,6 +174,8 @@ def octaves(task: TaskName, count: int, scale: int, with_rest: bool, finest_give
             # A pool, and no convolution: OpenVINO leaves out a step after one whose result is a single pixel.
             of_last = op.avg_pool(active, [2, 2], [0, 0], [0, 0], [2, 2], True)
             log_odds = op.add(log_odds, _weighed(of_last, blending.rest_detail))
+        if blending.exposed:
+            log_odds = op.add(log_odds, _exposure(plane, blending.exposed))
         parts.append(_part(plane, op.add(log_odds, verdicts.at(count)[1]) if blending.verdict else log_odds))
     inputs = {"source": source} | ({"judged": judged} if blending.verdict else {})
     inputs |= {"finest": of_finest} if finest_given else {}
@@ -324,6 +329,13 @@ def _weighed(x: Node, weight: float) -> Node:
 def _difference(x: Node) -> Node:
     """What the first of two sources has more: [2, 1, H, W] to [1, 1, H, W]."""
     return op.subtract(*_planes(x, 2))
+
+
+def _exposure(light: Node, weight: float) -> Node:
+    """How well light [1, 3, H, W] is exposed, times a weight; see `network.exposure`."""
+    away = op.subtract(light, np.float32(0.5))
+    squares = op.reduce_sum(op.multiply(away, away), op.constant([1]), keep_dims=True)
+    return op.multiply(squares, np.float32(-weight / (2 * EXPOSED_SPREAD**2)))
 
 
 def _activity(detail: Node) -> Node:
