@@ -19,7 +19,7 @@ TASKS: tuple[TaskName, ...] = ("exposure", "focus", "infrared", "generic")
 PLACE_PX = 8
 
 #: Sources whose mean luminance differs by more than this factor were exposed differently, if the brighter is the
-#: brighter one at as large a part of all places: brackets were seen at 2.1 to 24 and all places, pairs of different
+#: brighter one at as large a part of all places: brackets were seen at 1.6 to 24 and all places, pairs of different
 #: sensors at up to .97 of them.
 SAME_EXPOSURE_RATIO = 1.4
 BRIGHTER_PART = 0.98

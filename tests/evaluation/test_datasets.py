@@ -7,6 +7,8 @@ import pytest
 from defusion.errors import EvaluationError
 from defusion.evaluation.datasets import NAMES, find_sets
 
+from .conftest import save, texture
+
 
 def laid_out(folder: Path, *files: str) -> Path:
     for file in files:
@@ -185,3 +187,10 @@ def test_the_shared_scenes_are_all_found(shared: Path) -> None:
     found = {each.name: len(each.scenes) for each in find_sets([str(bench)])}
     wanted = {"mefb": 50, "mfifb": 53, "nyud_synth_gt": 50, "roadscene": 111, "tno": 21, "vifb": 11}
     assert found.items() >= wanted.items()
+
+
+def test_of_several_pictures_those_of_one_name_are_paired(tmp_path: Path) -> None:
+    for name in ("a_VIS", "b_VIS", "b_IR"):
+        save(tmp_path / "TNO" / "square" / f"{name}.png", texture(0))
+    [scene] = find_sets([str(tmp_path / "TNO")])[0].scenes
+    assert [source.stem for source in scene.sources] == ["b_VIS", "b_IR"]

@@ -114,6 +114,27 @@ def test_the_truth_is_measured_where_there_is_one(bench: Path, tmp_path: Path) -
     assert outcome(results, "maximum", "n0").scores["off"].value == pytest.approx(expected, abs=0.01)
 
 
+def test_a_truth_of_another_size_costs_only_what_is_measured_by_it(bench: Path, tmp_path: Path) -> None:
+    save(bench / "night" / "n0" / "gt.png", texture(78)[:40])
+    sets = find_sets([str(bench)])
+    results = evaluate(sets, parse_methods(["average"]), tmp_path / "out", metrics=["level", "off"], jobs=1)
+    scores = next(each for each in results.outcomes if each.scene.name == "n0").scores
+    assert np.isfinite(scores["level"].value)
+    assert scores["off"].reason == "the truth is 64x40, its sources are 64x48"
+    assert not results.failures
+
+
+def test_grey_pictures_are_measured_alike_whatever_their_files_have(bench: Path, tmp_path: Path) -> None:
+    for scene in range(3):
+        plane = texture(scene + 20)[..., 0]
+        save(tmp_path / "one" / f"s{scene}.png", plane)
+        save(tmp_path / "three" / f"s{scene}.png", np.dstack([plane] * 3))
+    given = parse_methods([f"one={tmp_path / 'one'}", f"three={tmp_path / 'three'}"])
+    results = evaluate(find_sets([str(bench / "exposure")]), given, tmp_path / "out", metrics=["ce", "ssim"], jobs=1)
+    scores = {(each.method, each.scene.name): each.scores for each in results.outcomes}
+    assert all(scores["one", f"s{scene}"] == scores["three", f"s{scene}"] for scene in range(3))
+
+
 def test_a_second_run_does_nothing_and_finds_the_same(bench: Path, tmp_path: Path, done: Done) -> None:
     first = run(bench, tmp_path / "out")
     assert (len(done.made), len(done.scored)) == (10, 10)

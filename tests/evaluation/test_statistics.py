@@ -98,13 +98,34 @@ def test_holm_by_hand():
 def test_differences_are_scipys_signed_rank_tests_of_shared_scenes_that_differ():
     rng = np.random.default_rng(7)
     best = rng.normal(size=30)
-    near, far, same = best + rng.normal(0, 1, 30), best - 1 - rng.random(30), best.copy()
+    near, far, same = best + 0.3 + rng.normal(0, 1, 30), best + 1 + rng.random(30), best.copy()
     near[:3] = NAN
     near[3] = best[3]
     p = statistics.differences_from(1, np.stack([near, best, far, same], axis=1))
     raw = np.array([stats.wilcoxon((near - best)[4:]).pvalue, stats.wilcoxon(far - best).pvalue, 1.0])
     np.testing.assert_allclose(p[[0, 2, 3]], statistics.holm(raw))
     assert np.isnan(p[1]) and p[2] < 1e-6 and p[3] == 1
+
+
+def test_who_is_ahead_on_most_scenes_is_not_worse():
+    best = np.zeros(30)
+    ahead = np.full(30, -1.0)
+    ahead[0] = 100  # the mean is worse
+    assert statistics.differences_from(0, np.stack([best, ahead], axis=1))[1] == 1
+    assert statistics.differences_from(0, np.stack([best, -ahead], axis=1))[1] < statistics.LEVEL
+
+
+def test_failing_at_hard_scenes_is_no_gain():
+    scenes = np.arange(30.0)
+    fails = scenes + 5
+    fails[17:] = NAN
+    hardly = np.full(30, NAN)
+    hardly[0] = -9
+    mean = statistics.shared_means(np.stack([scenes, fails, hardly], axis=1)[..., None])
+    np.testing.assert_array_equal(mean[:, 0], [8, 13, NAN])
+    np.testing.assert_array_equal(statistics.ranks(mean, ["lower"])[:, 0], [1, 2, 3])
+    apart = np.array([[[1.0], [NAN]], [[3.0], [NAN]], [[NAN], [5.0]], [[NAN], [7.0]]])
+    np.testing.assert_array_equal(statistics.shared_means(apart)[:, 0], [2, 6])
 
 
 def test_five_scenes_cannot_tell_methods_apart_and_six_can():

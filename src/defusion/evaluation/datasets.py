@@ -11,7 +11,9 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from difflib import SequenceMatcher
 from functools import cache
+from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
@@ -283,7 +285,8 @@ def _pair(roles: Sequence[dict[str, list[str]]], scene: str) -> tuple[str, str] 
         frames = roles[0][scene]
         return (frames[0], frames[-1]) if len(frames) > 1 else None
     a, b = (role.get(scene) for role in roles)
-    return (a[0], b[0]) if a and b else None
+    # Of several, those whose names are most alike belong together.
+    return max(product(a, b), key=lambda pair: SequenceMatcher(None, *pair).ratio()) if a and b else None
 
 
 def _notes(

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from defusion.errors import DefusionError
 from defusion.evaluation.files import eight_bits
 from defusion.evaluation.methods import Baseline, Command, Fuse
-from defusion.evaluation.metrics import Score, score
+from defusion.evaluation.metrics import METRICS, Score, score
 from defusion.evaluation.results import Scene
 from defusion.imaging import read
 
@@ -64,12 +64,22 @@ def _measured(
         if cell.maker:
             seconds = timed(cell.maker.fuse, work.scene, cell.picture)
         fused = eight_bits(read(cell.picture), as_grey=work.grey)
+        if fused.ndim < max(source.ndim for source in sources):  # grey is measured as if its file were in colour
+            fused = np.dstack([fused] * 3)
         if fused.shape[:2] != sources[0].shape[:2]:
-            sizes = [f"{each.shape[1]}x{each.shape[0]}" for each in (fused, sources[0])]
-            return Found(cell.method, {}, failure="the picture is {}, its sources are {}".format(*sizes))
-        return Found(cell.method, score(*sources, fused, truth, names=cell.metrics), seconds)
+            failure = f"the picture is {_size(fused)}, its sources are {_size(sources[0])}"
+            return Found(cell.method, {}, failure=failure)
+        if truth is None or truth.shape[:2] == sources[0].shape[:2]:
+            return Found(cell.method, score(*sources, fused, truth, names=cell.metrics), seconds)
+        unfit = Score(np.nan, f"the truth is {_size(truth)}, its sources are {_size(sources[0])}")
+        of_truth = {name: unfit for name in cell.metrics if METRICS[name].against == "truth"}
+        return Found(cell.method, score(*sources, fused, names=cell.metrics) | of_truth, seconds)
     except Exception as error:
         return Found(cell.method, {}, failure=reason(error))
+
+
+def _size(picture: NDArray[np.uint8]) -> str:
+    return f"{picture.shape[1]}x{picture.shape[0]}"
 
 
 def reason(error: Exception) -> str:

@@ -5,11 +5,13 @@ All of it is about one data set. Definitions:
 - **mean**: over the scenes where a method has a finite score; how many are missing is counted beside it.
 - **interval**: 95 % of the means of scenes drawn anew with replacement (percentile bootstrap, `RESAMPLES` draws,
   seeded). A draw takes the same scenes for all methods and metrics, so that intervals belong together.
-- **rank**: 1 for the best mean of a metric; equals share the mean of their places; a method without a mean shares
-  the last places, so that failing is no gain. Metrics where neither direction is better have no ranks.
+- **rank**: 1 for the best mean of a metric, over the scenes where all methods have a finite score, so that failing at
+  hard ones is no gain; equals share the mean of their places. A method that lacks more than half of the scenes shares
+  the last places, and takes no scene from the others. Metrics where neither direction is better have no ranks.
 - **mean rank**: over all metrics that have ranks.
 - **difference from the best**: Wilcoxon's signed-rank test, two-sided, on the scenes that both methods have; scenes
-  without a difference are left out. Holm's correction over all methods that are compared with the best of a metric.
+  without a difference are left out, and who is ahead by the sum of ranks does not differ for the worse. Holm's
+  correction over all methods that are compared with the best of a metric.
   Fewer than six scenes cannot tell two methods apart at 5 %; among more methods it takes more scenes.
 """
 
@@ -111,12 +113,13 @@ def summarise(block: Measured, better: Sequence[Better], seed: int = 0) -> Summa
     """
     mean = means(block.values)
     low, high = intervals(block.values, seed)
-    rank = ranks(mean, better)
+    rank = ranks(shared_means(block.values), better)
     p = np.full(mean.shape, np.nan)
     for column, direction in enumerate(better):
         if direction != "neither" and np.isfinite(mean[:, column]).any():
             best = int(np.argmin(rank[:, column]))
-            p[:, column] = differences_from(best, block.values[..., column])
+            cost = block.values[..., column] if direction == "lower" else -block.values[..., column]
+            p[:, column] = differences_from(best, cost)
     missing = np.isnan(block.values).sum(axis=0)
     return Summary(mean, low, high, missing, rank, mean_ranks(rank), p)
 
@@ -126,6 +129,23 @@ def means(values: Floats) -> Floats:
     finite = np.isfinite(values)
     total: Floats = np.where(finite, values, 0.0).sum(axis=0)
     return _divided(total, finite.sum(axis=0))
+
+
+def shared_means(values: Floats) -> Floats:
+    """Means that methods are ranked by: over the scenes where all have a finite score.
+
+    Args:
+        values: [scenes, methods, metrics], NaN where there is no score.
+
+    Returns:
+        [methods, metrics]; NaN for methods that lack more than half of the scenes that some method has. Where no
+        scene is left, means are over each method's own.
+    """
+    finite = np.isfinite(values)
+    enough = 2 * finite.sum(0) >= finite.any(1).sum(0)
+    shared = (finite | ~enough).all(1, keepdims=True) & enough
+    shared = np.where(shared.any((0, 1)), shared, enough)
+    return means(np.where(shared, values, np.nan))
 
 
 def intervals(values: Floats, seed: int, draws: int = RESAMPLES) -> tuple[Floats, Floats]:
@@ -175,11 +195,11 @@ def mean_ranks(rank: Floats) -> Floats:
 
 
 def differences_from(best: int, values: Floats) -> Floats:
-    """Tests whether methods differ from the best one.
+    """Tests whether methods are worse than the best one.
 
     Args:
         best: Index of the best method.
-        values: [scenes, methods], NaN where there is no score.
+        values: [scenes, methods], lower ones better; NaN where there is no score.
 
     Returns:
         Holm-corrected p [methods]; NaN for the best itself. Methods without a scene that differs have p = 1.
@@ -201,7 +221,8 @@ def holm(p: Floats) -> Floats:
 
 def _signed_rank(difference: Floats) -> float:
     told = difference[np.isfinite(difference) & (difference != 0)]
-    return float(wilcoxon(told).pvalue) if len(told) else 1.0
+    ahead = (rankdata(np.abs(told)) * np.sign(told)).sum() < 0
+    return float(wilcoxon(told).pvalue) if len(told) and not ahead else 1.0
 
 
 def _divided(total: Floats, count: NDArray[np.generic]) -> Floats:

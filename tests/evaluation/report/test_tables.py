@@ -65,6 +65,19 @@ def test_a_doubt_names_all_columns_that_it_is_about(tables):
     assert "? ce, qcv, ssim: of its own." in replace(tables[0], rows=tuple(doubted)).notes
 
 
+def test_quoted_luminance_beside_measured_colours_is_doubted(results):
+    infrared = [
+        replace(outcome, scene=replace(outcome.scene, data_set="roadscene", kind="infrared"))
+        for outcome in results.outcomes
+        if outcome.scene.data_set == "mefb"
+    ]
+    for protocol, doubted in (("toolkit", True), ("paper", False)):
+        [table] = set_tables(replace(results, protocol=protocol, outcomes=tuple(infrared)), published(["paper"]))
+        quoted = next(row for row in table.rows if row.quoted)
+        assert [bool(cell.doubt) for cell in quoted.cells] == [doubted] * 3
+        assert ("it is of luminance, what was measured here of colours" in "".join(table.notes)) == doubted
+
+
 def test_standings_of_measured_methods(tables):
     found = standings(tables[0], published(["mefb"])[0])
     assert list(found) == [row.method for row in tables[0].rows[:3]]

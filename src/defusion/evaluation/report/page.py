@@ -207,7 +207,8 @@ def _missing_note(table: SetTable) -> str:
     missing = int(table.summary.missing.sum())
     if not missing:
         return ""
-    return f"<p>° {_count(missing, 'score')} of {table.block.values.size} are missing; scenes below say why.</p>"
+    of_all = f"{_count(missing, 'score')} of {table.block.values.size}"
+    return f"<p>° {of_all} are missing; scenes below say why. Ranks are by the scenes that all methods have.</p>"
 
 
 def _failures(results: Results) -> str:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from defusion.errors import EvaluationError
 from defusion.evaluation.metrics import METRICS, Metric, Score
+from defusion.evaluation.protocols import PROTOCOLS
 from defusion.evaluation.published import PublishedTable
 from defusion.evaluation.results import Results
 from defusion.evaluation.statistics import LEVEL, Measured, Summary, measured, summarise
@@ -156,6 +157,8 @@ def _set_table(results: Results, name: str, quoted: Sequence[PublishedTable]) ->
     summary = summarise(block, [metric.better for metric in metrics])
     decimals = tuple(decimals_for(column.tolist()) for column in summary.mean.T)
     seconds = _seconds(results, name)
+    kind = next(outcome.scene.kind for outcome in results.outcomes if outcome.scene.data_set == name)
+    quoted = [table.beside(kind in PROTOCOLS[results.protocol].grey) for table in quoted]
     rows = [
         Row(
             method,

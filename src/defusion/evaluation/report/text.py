@@ -10,7 +10,8 @@ from defusion.evaluation.statistics import LEVEL
 LEGEND = (
     "Means over scenes. Best, second and third of the measured methods are marked. "
     f"≈: not shown to differ from the best (Wilcoxon signed-rank, Holm-corrected, {LEVEL:.0%}). "
-    "°: fewer scenes than the set has. *: quoted, not measured here; without marks and ranks. "
+    "°: fewer scenes than the set has; places and ranks are by those that all methods have. "
+    "*: quoted, not measured here; without marks and ranks. "
     "?: a quoted figure of another definition."
 )
 
