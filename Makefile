@@ -1,6 +1,11 @@
 # `make demo` and `make test` work on a fresh machine with Python 3.11 or newer and make.
 PYTHON ?= python3
 
+# A new environment, if the Python is new enough for it.
+VENV = $(PYTHON) -c "import sys; v = sys.version_info; v >= (3, 11) or sys.exit( \
+	f'defusion needs Python 3.11 or newer, {sys.executable} is {v[0]}.{v[1]}: name another, make PYTHON=...')" \
+	&& $(PYTHON) -m venv --clear
+
 .PHONY: demo test check clean
 
 demo: .venv-demo/installed
@@ -18,11 +23,11 @@ clean:
 	rm -rf .venv .venv-demo demo
 
 .venv-demo/installed: pyproject.toml constraints.txt
-	$(PYTHON) -m venv .venv-demo
+	$(VENV) .venv-demo
 	.venv-demo/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[demo]"
 	touch $@
 
 .venv/installed: pyproject.toml constraints.txt
-	$(PYTHON) -m venv .venv
+	$(VENV) .venv
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[train,evaluate,dev]"
 	touch $@

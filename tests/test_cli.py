@@ -20,10 +20,12 @@ from defusion.doctor import lines_of
 from defusion.imaging import Picture, from_array, read, write
 
 
-def run(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+def run(
+    *arguments: object, cwd: Path | None = None, env: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     """Runs the command in a process of its own, as a user does."""
     command = [sys.executable, "-m", "defusion", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, check=False)
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=env, check=False)
 
 
 def refused(done: subprocess.CompletedProcess[str]) -> str:
@@ -356,6 +358,27 @@ def test_training_on_an_empty_folder(tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     line = refused(run("train", tmp_path / "photos", "-o", tmp_path / "run"))
     assert "no photographs in" in line
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--devices", "0"], "with 0 devices cannot be used here"),
+        (["--devices", "abc"], "with 'abc' devices cannot be used here"),
+        (["--accelerator", "nope"], "accelerator 'nope' with 1 devices cannot be used here"),
+    ],
+)
+def test_training_on_devices_that_are_not_there(tmp_path: Path, options: list[str], said: str) -> None:
+    write(tmp_path / "a.png", from_array(data.astronaut()))
+    assert said in refused(run("train", tmp_path, "-o", tmp_path / "run", *options))
+    assert "is a file; expected a folder" in refused(run("train", tmp_path, "-o", tmp_path / "a.png"))
+
+
+def test_a_library_that_cannot_be_loaded_is_named(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "cv2.py").write_text("raise ImportError('libGL.so.1: cannot open shared object file')")
+    done = run("metrics", *pair, pair[0], env={**os.environ, "PYTHONPATH": str(tmp_path / "broken")})
+    assert "cv2 is installed, but cannot be loaded (libGL.so.1: cannot open shared object file)" in refused(done)
 
 
 def test_a_foreign_checkpoint(tmp_path: Path) -> None:

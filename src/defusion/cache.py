@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -13,16 +14,19 @@ def cache_folder(room: str) -> Path:
     """Returns a writable folder for one kind of cached data, made if need be.
 
     It stands in the user's cache folder (`DEFUSION_CACHE` moves it). Where that cannot be written, as in a
-    container without a home, it is a folder of this user's among the temporary files.
+    container without a home, it is a folder of this user's among the temporary files, which nobody else may write to.
     """
-    for base in (_home_cache(), Path(tempfile.gettempdir()) / f"defusion-{_user()}"):
-        folder = base / room
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError:
-            continue
+    with suppress(OSError, RuntimeError):  # the second where there is no home
+        folder = _home_cache() / room
+        folder.mkdir(parents=True, exist_ok=True)
         if os.access(folder, os.W_OK):
             return folder
+    with suppress(OSError):
+        base = Path(tempfile.gettempdir()) / f"defusion-{_user()}"
+        base.mkdir(mode=0o700, exist_ok=True)
+        if not hasattr(os, "getuid") or (base.stat().st_uid, base.stat().st_mode & 0o022) == (os.getuid(), 0):
+            (base / room).mkdir(exist_ok=True)
+            return base / room
     return _folder_of_process(room)
 
 
@@ -33,7 +37,7 @@ def _folder_of_process(room: str) -> Path:
 
 def _home_cache() -> Path:
     if moved := os.environ.get("DEFUSION_CACHE"):
-        return Path(moved)
+        return Path(moved).expanduser()
     if sys.platform == "win32" and (local := os.environ.get("LOCALAPPDATA")):
         return Path(local) / "defusion" / "cache"
     if sys.platform == "darwin":

@@ -678,8 +678,14 @@ def _fail(message: str, code: int) -> None:
 
 
 def _need(*modules: str, extra: str) -> None:
+    from importlib import import_module
     from importlib.util import find_spec
 
     missing = [module for module in modules if find_spec(module) is None]
     if missing:
         raise DefusionError(f'this needs {", ".join(missing)}: pip install "defusion[{extra}]"')
+    for module in modules:
+        try:
+            import_module(module)
+        except (ImportError, OSError) as error:
+            raise DefusionError(f"{module} is installed, but cannot be loaded ({error}); install it anew") from error

@@ -87,7 +87,10 @@ def _torch() -> dict[str, Any]:
         found = version("torch")
     except PackageNotFoundError:
         return {"version": None, "devices": [], "missing": 'pip install "defusion[torch]"'}
-    import torch
+    try:
+        import torch
+    except (ImportError, OSError) as error:
+        return {"version": found, "devices": [], "cannot_be_loaded": str(error)}
 
     gpus = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
     return {"version": found, "devices": ["cpu", *gpus, *(["mps"] if torch.backends.mps.is_available() else [])]}

@@ -16,8 +16,10 @@ from defusion.weights import WeightsFile
 
 try:
     import torch
-except ImportError as error:
+except ModuleNotFoundError as error:
     raise EngineError('the torch engine needs torch: pip install "defusion[torch]"') from error
+except (ImportError, OSError) as error:
+    raise EngineError(f"torch is installed, but cannot be loaded ({error}); install it anew") from error
 
 from defusion.model.network import (
     Decomposition,

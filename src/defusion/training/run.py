@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from lightning.fabric import Fabric
 from lightning.fabric.loggers.tensorboard import TensorBoardLogger
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
@@ -85,6 +86,8 @@ def train(
         WeightsError: No such weights as `start`.
     """
     run = Path(run)
+    if run.exists() and not run.is_dir():
+        raise TrainingError(f"{run}: is a file; expected a folder for the run, or the name of a new one")
     newest = _newest_checkpoint(run)
     if newest is not None and not resume:
         raise TrainingError(f"{run}: holds a run already; add --resume to go on with it, or choose another folder")
@@ -222,14 +225,20 @@ def _launch(run: Path, accelerator: str, devices: int | str, nodes: int) -> Fabr
     if devices == "auto" and not on_cuda:
         devices = 1
     several = nodes > 1 or (devices != 1 and devices != "1")
-    fabric = Fabric(
-        accelerator=accelerator,
-        devices=devices,
-        num_nodes=nodes,
-        strategy="ddp" if several else "auto",
-        precision="bf16-mixed" if _has_bf16(on_cuda) else "32-true",
-        loggers=TensorBoardLogger(run, name="curves", version=""),
-    )
+    try:
+        fabric = Fabric(
+            accelerator=accelerator,
+            devices=devices,
+            num_nodes=nodes,
+            strategy="ddp" if several else "auto",
+            precision="bf16-mixed" if _has_bf16(on_cuda) else "32-true",
+            loggers=TensorBoardLogger(run, name="curves", version=""),
+        )
+    except (AssertionError, MisconfigurationException, RuntimeError, TypeError, ValueError) as error:
+        raise TrainingError(
+            f"accelerator {accelerator!r} with {devices!r} devices cannot be used here ({error}); `defusion doctor` "
+            "says what there is"
+        ) from error
     fabric.launch()
     return fabric
 
