@@ -115,3 +115,10 @@ def test_frames_that_show_nothing_are_left_out(level: int, name: str) -> None:
         fuser.fuse_pictures([shown, blank, darker]).samples, fuser.fuse_pictures([shown, darker]).samples
     )
     assert fuser.fuse_pictures([blank, blank]).samples.min() == fuser.fuse_pictures([blank, blank]).samples.max()
+
+
+def test_twelve_bits_in_sixteen_are_told() -> None:
+    deep = PHOTO.astype(np.uint16)
+    for factor, told in ((16, True), (257, False)):
+        seen = scene(from_array(deep * factor), from_array(deep * factor // 2))
+        assert any("as 12-bit samples in 16-bit files are" in note for note in seen.notes) == told

@@ -28,6 +28,8 @@ from defusion.tiling import Band, Progress, Report, Size, View
 
 Pixels = NDArray[np.float32]
 
+_TWELVE_OF_SIXTEEN_BITS = 4095 / 65535
+
 
 class Frame(NamedTuple):
     """A source image by name, opened when it is needed."""
@@ -108,6 +110,11 @@ class Scene:
             self.notes += (f"no source has colour, so none was led back from palette {palette}",)
         channels = 1 if all(each.grey for each in seen) else 3
         deepest = max((each.depth for each in seen), key=DEPTHS.index)
+        if deepest == "uint16" and 0 < max(each.tones.max() for each in self.glances) <= _TWELVE_OF_SIXTEEN_BITS:
+            self.notes += (
+                "all sources are in the lowest sixteenth of their range, as 12-bit samples in 16-bit files are: faint "
+                "detail counts as noise there, so scale them to the whole range first",
+            )
         self.form = Form(size, channels, deepest, self._first.icc, self._first.exif)
 
     def leave_out_blank(self) -> None:

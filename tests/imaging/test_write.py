@@ -168,6 +168,40 @@ def test_exif_leaves_the_pixels_of_a_tiff_alone(tmp_path, samples):
     np.testing.assert_array_equal(samples_of(tmp_path / "a.tif").reshape(samples.shape), samples)
 
 
+def dots_per_inch(path) -> tuple[float, ...]:
+    with Image.open(path) as image:
+        return tuple(float(dots) for dots in image.info.get("dpi", ()))
+
+
+@pytest.mark.parametrize("target", [".png", ".jpg", ".tif"])
+@pytest.mark.parametrize(
+    ("source", "samples", "told"),
+    [
+        *((".png", COLOUR, {"dpi": (300, 200)}), (".jpg", COLOUR, {"dpi": (300, 200)})),
+        *(
+            (".tif", COLOUR, {"dpi": (300, 200)}),
+            (".tif", COLOUR, {"x_resolution": 118.1102, "y_resolution": 78.7402, "resolution_unit": 3}),
+        ),
+        *((".png", COLOUR, {}), (".jpg", COLOUR, {}), (".tif", COLOUR, {})),
+    ],
+)
+def test_resolution_travels_between_formats(tmp_path, source, samples, told, target):
+    Image.fromarray(samples).save(tmp_path / f"a{source}", **told)
+    write(tmp_path / f"b{target}", read(tmp_path / f"a{source}"))
+    came = dots_per_inch(tmp_path / f"b{target}")
+    if told:
+        np.testing.assert_allclose(came, (300, 200), atol=0.02)
+    else:
+        assert came in ((), (1, 1))
+
+
+def test_resolution_of_deep_files_travels(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", DEEP, resolution=(300, 300), resolutionunit="INCH")
+    for before, after in (("a.tif", "b.png"), ("b.png", "c.tif"), ("c.tif", "d.jpg")):
+        write(tmp_path / after, read(tmp_path / before))
+        np.testing.assert_allclose(dots_per_inch(tmp_path / after), 300, atol=0.02)
+
+
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_a_profile_longer_than_a_jpeg_segment(tmp_path, suffix):
     icc = SRGB + bytes(200_000)

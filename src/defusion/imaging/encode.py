@@ -138,6 +138,9 @@ class PngEncoder:
             self._chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(layout.icc))
         if layout.exif:
             self._chunk(b"eXIf", layout.exif)
+        if dots_per_inch := exif.resolution(layout.exif):
+            across, down = (round(dots / 0.0254) for dots in dots_per_inch)
+            self._chunk(b"pHYs", struct.pack(">IIB", across, down, 1))  # a metre
 
     def add(self, samples: NDArray[Any]) -> None:
         """Writes rows as differences of neighbours: PNG's filter 1."""
@@ -180,7 +183,9 @@ class JpegEncoder(_WholeEncoder):
 
     def finish(self) -> None:
         """Encodes the picture."""
-        _save_by_pillow(self._file, "JPEG", self._samples, self._layout, quality=95, subsampling=0)
+        dots = exif.resolution(self._layout.exif)
+        options = {"dpi": (round(dots[0]), round(dots[1]))} if dots else {}
+        _save_by_pillow(self._file, "JPEG", self._samples, self._layout, quality=95, subsampling=0, **options)
 
 
 class WebpEncoder(_WholeEncoder):
@@ -199,7 +204,7 @@ class ExrEncoder(_WholeEncoder):
         write_exr(Path(self._file.name), self._samples)
 
 
-def _save_by_pillow(file: BinaryIO, name: str, samples: NDArray[Any], layout: Layout, **options: int) -> None:
+def _save_by_pillow(file: BinaryIO, name: str, samples: NDArray[Any], layout: Layout, **options: Any) -> None:
     from PIL import Image
 
     encoded = io.BytesIO()

@@ -12,6 +12,7 @@ from __future__ import annotations
 import io
 import os
 import struct
+from fractions import Fraction
 from typing import Any, BinaryIO, NamedTuple, TypeAlias
 
 import numpy as np
@@ -35,7 +36,9 @@ PREFIX = b"Exif\0\0"
 _HEADER = b"II*\0\x08\0\0\0"
 
 _ORIENTATION, _EXIF, _GPS, _INTEROPERABILITY = 0x0112, 0x8769, 0x8825, 0xA005
-_RESOLUTION = {0x011A, 0x011B, 0x0128}
+_ACROSS, _DOWN, _UNIT = 0x011A, 0x011B, 0x0128
+_RESOLUTION = {_ACROSS, _DOWN, _UNIT}
+_INCH, _CENTIMETRE = 2, 3
 _DESCRIPTION = 0x010E
 
 # What the first directory may say about a picture; the rest describes how one file lays out its own pixels.
@@ -173,7 +176,7 @@ def upright_block(directory: Directory) -> bytes | None:
     The thumbnail, the size tags and every tag about the layout of the source file are left out.
     """
     kept = descriptive(directory)
-    if kept.keys() <= _RESOLUTION | {_ORIENTATION}:
+    if kept.keys() <= _RESOLUTION | {_ORIENTATION} and _dots_per_inch(kept) is None:
         return None
     shot = kept.get(_EXIF)
     if isinstance(shot, dict):
@@ -185,6 +188,30 @@ def upright_block(directory: Directory) -> bytes | None:
 def descriptive(directory: Directory) -> Directory:
     """Keep what a first directory says about the picture, not about how one file lays out its samples."""
     return {tag: field for tag, field in directory.items() if tag in _DESCRIPTIVE}
+
+
+def resolution(block: bytes | None) -> tuple[float, float] | None:
+    """Reads dots per inch, across and down, off an EXIF block; None where it does not tell them."""
+    return _dots_per_inch(parse(block)) if block else None
+
+
+def with_resolution(directory: Directory, dots_per_inch: tuple[float, float] | None) -> Directory:
+    """Adds a resolution that was told beside the EXIF block, unless the block tells one."""
+    if dots_per_inch is None or min(dots_per_inch) <= 0 or _dots_per_inch(directory):
+        return directory
+    sides = [Fraction(dots).limit_denominator(1000) for dots in dots_per_inch]
+    across, down = (Field(RATIONAL, 1, struct.pack("<II", *side.as_integer_ratio())) for side in sides)
+    return directory | {_ACROSS: across, _DOWN: down, _UNIT: field(SHORT, _INCH)}
+
+
+def _dots_per_inch(directory: Directory) -> tuple[float, float] | None:
+    fields = [directory.get(tag) for tag in (_ACROSS, _DOWN, _UNIT)]
+    across, down, unit = (each.raw if isinstance(each, Field) else b"" for each in fields)
+    units = {_INCH: 1.0, _CENTIMETRE: 2.54}.get(int.from_bytes(unit, "little"))
+    if units is None or len(across) != 8 or len(down) != 8:
+        return None
+    (x, of_x), (y, of_y) = (struct.unpack("<II", side) for side in (across, down))
+    return (x / of_x * units, y / of_y * units) if min(x, of_x, y, of_y) > 0 else None
 
 
 def without_description(directory: Directory) -> Directory:

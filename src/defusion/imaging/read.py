@@ -132,7 +132,8 @@ def _png(file: BinaryIO, name: str) -> Picture:
     dropped: tuple[str, ...] = ()
     if samples.ndim == 3 and samples.shape[2] == 2:
         samples, dropped = without_alpha(samples, 1, name)
-    return _joined(name, samples, image.info.get("icc_profile"), blocks[0] if blocks else None, dropped)
+    block = blocks[0] if blocks else None
+    return _joined(name, samples, image.info.get("icc_profile"), block, image.info.get("dpi"), dropped)
 
 
 def _png_chunks(file: BinaryIO) -> list[tuple[bytes, bytes, bytes]]:
@@ -171,17 +172,28 @@ def _from_pillow(image: ImageFile, name: str) -> Picture:
         notes += dropped
     elif image.mode not in ("L", "RGB", "RGBA"):
         raise ImageError(f"{name} holds {image.mode} samples; expected grey, RGB or CMYK: convert it first.")
-    return _joined(name, samples, icc, image.info.get("exif"), notes)
+    dots_per_inch = image.info.get("dpi")
+    if "jfif_unit" in image.info:  # Pillow makes 72 up where JPEG tells none
+        unit = {1: 1.0, 2: 2.54}.get(image.info["jfif_unit"], 0.0)
+        dots_per_inch = tuple(unit * dots for dots in image.info["jfif_density"])
+    elif image.format == "JPEG":
+        dots_per_inch = None
+    return _joined(name, samples, icc, image.info.get("exif"), dots_per_inch, notes)
 
 
 def _joined(
-    name: str, samples: NDArray[Any], icc: bytes | None, block: bytes | None, notes: Sequence[str] = ()
+    name: str,
+    samples: NDArray[Any],
+    icc: bytes | None,
+    block: bytes | None,
+    dots_per_inch: tuple[float, float] | None,
+    notes: Sequence[str] = (),
 ) -> Picture:
-    """Join decoded samples with the profile and the EXIF block found beside them."""
+    """Join decoded samples with the profile, the EXIF block and the resolution found beside them."""
     fields: exif.Directory = {}
     if block:
         try:
             fields = exif.parse(block)
         except ValueError as error:
             notes = (*notes, f"{name}: EXIF cannot be read and was dropped, {error}")
-    return upright(name, samples, icc, fields, notes)
+    return upright(name, samples, icc, exif.with_resolution(fields, dots_per_inch), notes)
