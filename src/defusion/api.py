@@ -158,7 +158,7 @@ class Fuser:
         """Fuses frames that are opened when they are needed, and gives the result band by band.
 
         Two are opened once. More are opened one after the other: to see what they are, to make a reference of them
-        where the network is asked, and to be taken apart.
+        where the network is asked, and to be taken apart, of a large scene once for each of its slabs.
 
         Args:
             frames: Two or more, of one size.
@@ -190,7 +190,7 @@ class Fuser:
         return self.decomposing([Frame.of("source 1", a), Frame.of("source 2", b)]).parts
 
     def decomposing(self, frames: Sequence[Frame]) -> Decomposed:
-        """Decomposes two frames, which are opened twice.
+        """Decomposes two frames, which are opened several times: give kept ones.
 
         Raises:
             ImageError: One cannot be read, or they differ in size.

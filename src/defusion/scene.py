@@ -112,8 +112,8 @@ class Scene:
         deepest = max((each.depth for each in seen), key=DEPTHS.index)
         if deepest == "uint16" and 0 < max(each.tones.max() for each in self.glances) <= _TWELVE_OF_SIXTEEN_BITS:
             self.notes += (
-                "all sources are in the lowest sixteenth of their range, as 12-bit samples in 16-bit files are: faint "
-                "detail counts as noise there, so scale them to the whole range first",
+                "all sources are in the lowest sixteenth of their range, as 12-bit samples in 16-bit files are: "
+                "faint detail counts as noise there, so scale them to the whole range first",
             )
         self.form = Form(size, channels, deepest, self._first.icc, self._first.exif)
 

@@ -7,11 +7,10 @@ overview shows no more but its octaves go by, the detail of the scene's finest o
 octave sees doubles with each; so a scene that lacks more than a few in its overview has an overview between, which
 is fused in the same way.
 
-What has no octaves, as task `generic`, is judged by the network at full size, and so are head `paper` and the parts
-painted. Split attention weighs branches by their average
-over the plane, so a tile on its own would be weighed unlike its neighbour, and their seam would show. There a sample
-of the scene runs first and its weights are kept; the tiles are given them. What is left of the network sees no
-farther than `NetworkConfig` says.
+Task `generic` has no octaves and is judged by the network at full size; head `paper` and the parts are painted by it
+there. Split attention weighs branches by their average over the plane, so a tile on its own would be weighed unlike
+its neighbour, and their seam would show. There a sample of the scene runs first and its weights are kept; the tiles
+are given them. What is left of the network sees no farther than `NetworkConfig` says.
 """
 
 from __future__ import annotations

@@ -20,8 +20,8 @@ WINDOW_PX = 2.0
 #: Energy well below the floor, the square of half a level of 255, is rounding and decides nothing.
 ENERGY_FLOOR = 4e-6
 
-#: Odds are told as e to the power of their log less the middle, which all sources have alike; log odds farther from
-#: it than the most end there. So the sum of a hundred frames' odds is a float32; those of detail are above zero.
+#: Odds are e to the power of (log odds - middle), log odds being kept within the most of the middle. That factor all
+#: sources have alike; so a hundred frames' odds sum to a float32, and none is zero.
 MIDDLE_ODDS = 40.0
 MOST_ODDS = 80.0
 
@@ -84,11 +84,11 @@ class Blending(NamedTuple):
     """Of a stack: how well its light is exposed, in all colours. Of a place that is clipped, or hardly lit, a frame
     tells neither light nor colour."""
     contrast: float = 1.0
-    """Of a pair: how many times as far from its mean what is coarser than the last octave is set as the sources'
-    mixture, which is paler than they are; nowhere darker or brighter than both, nor near to white."""
+    """Of a pair: by how much the mixture of the sources' coarse light, which is paler than they are, is spread about
+    its mean; nowhere darker or brighter than both, nor near to white."""
     stretch: float = 1.0
-    """Of a pair: how many times at most the light of the paler source, for what is coarser than the last octave, is
-    set as far from its mean, to the spread of the other's."""
+    """Of a pair: by how much at most the coarse light of the paler source is spread about its mean, up to the spread
+    of the other's."""
     colour: float = 0.0
     """Of a pair: how much of its colour a place takes from the source that holds it, where the other is clipped."""
     verdict: float = 1.0
