@@ -7,6 +7,9 @@ code, to a 16-bit or 8-bit TIFF:
 
 - sharpness: spatial frequency of the fused picture where the sharpest frame is sharpest, as a part of that frame's,
   over windows of 32 pixels, the sharper half of them;
+- turned, of exposures: part of the places with colour, in the frame that is best exposed there, whose colour in the
+  fused picture is rather the opposite;
+- kept, of exposures: median saturation of these places, as a part of that frame's;
 - order: largest and mean difference of the picture of the reversed stack, of 255 levels;
 - peak memory and seconds.
 
@@ -35,6 +38,9 @@ from defusion.imaging import from_array, read, write
 
 #: Spread of what is farthest from a made frame's focus.
 MOST_SPREAD_PX = 12.0
+
+#: A place has colour if its channels are at least so far from their mean.
+COLOURED = 10 / 255
 
 
 def run(files: list[Path], output: Path) -> tuple[float, float]:
@@ -72,6 +78,22 @@ def sharpness(fused: np.ndarray, files: list[Path]) -> float:
     return float(np.median(frequency(fused)[detailed] / best[detailed]))
 
 
+def colours(fused: np.ndarray, files: list[Path]) -> tuple[float, float]:
+    """Part of coloured places that are turned, and the median saturation that is kept; see above."""
+    best = np.full_like(fused, 9)
+    for pixels in (read(file).pixels for file in files):
+        away, least = (np.square(each - 0.5).sum(2, keepdims=True) for each in (pixels, best))
+        best = np.where(away < least, pixels, best)
+    chroma, of_best = (each - each.mean(2, keepdims=True) for each in (fused, best))
+    coloured = np.linalg.norm(of_best, axis=2) > COLOURED
+    turned = (chroma * of_best).sum(2)[coloured] < 0
+    saturations = [
+        np.linalg.norm(of_colour, axis=2)[coloured] / (picture.mean(2)[coloured] + 0.05)
+        for of_colour, picture in ((chroma, fused), (of_best, best))
+    ]
+    return float(turned.mean()), float(np.median(saturations[0] / saturations[1]))
+
+
 def make_stack(folder: Path, count: int) -> list[Path]:
     """Writes a focus stack of a slope: frames whose spread of focus grows with the distance from their own depth."""
     photograph = np.tile(astronaut(), (3, 4, 1))[:1500, :2000].astype(np.float32)
@@ -96,10 +118,13 @@ def row_of(name: str, files: list[Path], scratch: Path) -> str:
     run(files[::-1], other)
     fused, reverse = read(one).pixels, read(other).pixels
     apart = np.abs(fused - reverse) * 255
-    return (
-        f"| {name} | {len(files)} | {fused.shape[0] * fused.shape[1] / 1e6:.1f} | "
-        f"{sharpness(fused, files):.3f} | {apart.mean():.4f}, {apart.max():.0f} | {seconds:.1f} | {megabytes:.0f} |"
-    )
+    turned, kept = colours(fused, files) if name.startswith("exposure") else (0.0, 0.0)
+    cells = [
+        *(name, len(files), f"{fused.shape[0] * fused.shape[1] / 1e6:.1f}", f"{sharpness(fused, files):.3f}"),
+        *((f"{turned:.1%}", f"{kept:.2f}") if name.startswith("exposure") else ("", "")),
+        *(f"{apart.mean():.4f}, {apart.max():.0f}", f"{seconds:.1f}", f"{megabytes:.0f}"),
+    ]
+    return f"| {' | '.join(map(str, cells))} |"
 
 
 def main() -> None:
@@ -112,8 +137,8 @@ def main() -> None:
     options = parser.parse_args()
     lengths = {name: int(count) for name, count in (each.split("=") for each in options.repeat)}
     lines = [
-        "| stack | frames | MP | sharpness | reversed: mean, largest | seconds | peak MB |",
-        "|---|---|---|---|---|---|---|",
+        "| stack | frames | MP | sharpness | turned | kept | reversed: mean, largest | seconds | peak MB |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     with tempfile.TemporaryDirectory() as scratch:
         for name, folders in scenes(options.bench) if options.bench else ():

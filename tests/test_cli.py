@@ -97,6 +97,15 @@ def test_decompose_writes_four_parts_and_a_figure(pair: tuple[Path, Path], tmp_p
     assert width > 3 * 160
 
 
+def test_decompose_leaves_its_sources_alone(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    (tmp_path / "parts").mkdir()
+    source = pair[0].rename(tmp_path / "parts" / "unique_a.png")
+    before = source.read_bytes()
+    line = refused(run("decompose", source, pair[1], "-o", tmp_path / "parts"))
+    assert "has the name of a part; choose another folder" in line
+    assert source.read_bytes() == before
+
+
 def test_explain_pair_writes_the_figure_and_says_what_it_shows(pair: tuple[Path, Path], tmp_path: Path) -> None:
     done = run("explain", "pair", *pair, "-o", tmp_path / "pair")
     assert (done.returncode, done.stderr) == (0, "")

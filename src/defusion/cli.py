@@ -225,6 +225,8 @@ def decompose(
     notes = _told(decomposed.notes)
     suffix = ".tif" if parts.fused.depth == "float32" else ".png"
     files = {name: output / f"{name}{suffix}" for name in parts._fields}
+    if {each.resolve() for each in (a, b)} & {file.resolve() for file in (*files.values(), output / "figure.png")}:
+        raise DefusionError(f"a source in {output} has the name of a part; choose another folder")
     for name, file in files.items():
         notes += _told(write(file, getattr(parts, name)))
     files["figure"] = output / "figure.png"
@@ -298,7 +300,7 @@ def evaluate(
             sets,
             chosen,
             output,
-            metrics=[name.strip() for each in metrics or () for name in each.split(",")],
+            metrics=_parted(metrics),
             protocol=protocol.value,
             jobs=jobs or cores(),
             report=report,
@@ -323,7 +325,7 @@ def measure(
     ] = None,
     metric: Annotated[
         list[str] | None,
-        typer.Option("--metric", metavar="NAME", help="A metric; may be given again. All, unless given."),
+        typer.Option("--metric", metavar="NAME", help="Parted by commas, or given again. All, unless given."),
     ] = None,
     protocol: Annotated[
         Protocol,
@@ -335,7 +337,7 @@ def measure(
     _need("cv2", "scipy", extra="evaluate")
     from defusion.evaluation.files import measure_files
 
-    found = measure_files(a, b, fused, reference, names=metric or (), protocol=protocol.value)
+    found = measure_files(a, b, fused, reference, names=_parted(metric), protocol=protocol.value)
     _told(found.notes)
     if as_json:
         _result(found.facts(), as_json)
@@ -637,6 +639,11 @@ def _network_facts(fuser: Any) -> dict[str, Any]:
 def _result(facts: dict[str, Any], as_json: bool, *lines: str) -> None:
     for line in [json.dumps(facts, indent=2)] if as_json else lines:
         typer.echo(line)
+
+
+def _parted(given: list[str] | None) -> list[str]:
+    """Names that are parted by commas, or given again."""
+    return [name.strip() for each in given or () for name in each.split(",")]
 
 
 def _show_scores(scores: dict[str, Any]) -> None:
