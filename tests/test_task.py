@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from skimage import data
 from skimage.filters import gaussian
 
-from defusion import Fuser, ImageError
+from defusion import Fuser, ImageError, task
 from defusion.imaging import from_array
 from defusion.model.config import BLENDINGS, Blending
 from defusion.task import Kind, glance, recognise
@@ -87,6 +87,24 @@ def test_sources_that_fit_nothing_but_lack_no_place_are_blended_by_focus() -> No
     found = kind([SCENE, level])
     assert found.task == "focus"
     assert "neither lacks places" in found.why
+
+
+def test_a_dark_room_in_infrared_is_no_bracket() -> None:
+    night, warm = GREY // 8, 255 - GREY // 2
+    assert kind([night, warm]).task == "infrared"
+    assert kind([GREY // 8, np.minimum(GREY, 127) * 2]).task == "exposure"
+
+
+def test_texture_in_focus_is_not_noise_beside_itself_out_of_focus() -> None:
+    rng = np.random.default_rng(0)
+    texture = np.clip(SCENE.astype(int) + rng.normal(0, 20, SCENE.shape[:2])[..., None], 0, 255).astype(np.uint8)
+    soft = (gaussian(texture, 4, channel_axis=2) * 255).astype(np.uint8)
+    assert glance(from_array(texture)).noise.mean() > 0.3
+    filled = texture.copy()
+    filled[:80, :80] = rng.integers(0, 100, (80, 80, 3))
+    of_texture, of_soft, of_filled = (glance(from_array(picture)) for picture in (texture, soft, filled))
+    assert task._missing([of_texture, of_soft]) < 0.01
+    assert task._missing([of_filled, of_soft]) > 0.1
 
 
 def test_print_is_not_taken_for_noise() -> None:

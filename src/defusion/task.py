@@ -24,6 +24,10 @@ PLACE_PX = 8
 SAME_EXPOSURE_RATIO = 1.4
 BRIGHTER_PART = 0.98
 
+#: Grey sources of which the brighter is so all over are still of different sensors if their tones correlate less than
+#: this: brackets were seen from .42 on, parts of infrared and visible pairs up to .25.
+BRACKET_CORRELATION = 0.3
+
 #: Grey pictures whose tones correlate less than this come from different sensors: focus pairs were seen from .81 on,
 #: infrared and visible up to -.01, medical pairs at .57 to .60.
 SAME_SENSOR_CORRELATION = 0.7
@@ -50,8 +54,10 @@ UNLIKE_NEIGHBOURS = 0.8
 COLOURLESS = 1.5 / 255
 COLOURED_PART = 0.001
 
-#: A place is missing where it is black in one source and brighter than this in another.
+#: A place is missing where it is black in one source and brighter than this in another; or where it is noise, and its
+#: mean is so far from that in the other sources: texture in focus has the tone of texture out of focus.
 NOT_BLACK = 0.1
+OTHER_TONE = 0.05
 
 
 class Glance(NamedTuple):
@@ -107,7 +113,8 @@ def recognise(sources: Sequence[Glance]) -> Kind:
     darkest, *_, brightest = sorted((source.tones for source in sources), key=np.mean)
     ratio = float(brightest.mean() / max(darkest.mean(), 1 / 255))
     brighter = float((brightest > darkest - 0.02).mean())
-    if ratio > SAME_EXPOSURE_RATIO and brighter > BRIGHTER_PART:
+    one_sensor = colourless < len(sources) or alike > BRACKET_CORRELATION
+    if ratio > SAME_EXPOSURE_RATIO and brighter > BRIGHTER_PART and one_sensor:
         return Kind("exposure", f"the brightest source is {ratio:.1f} times as bright as the darkest, all over")
     if colourless and alike < SAME_SENSOR_CORRELATION:
         return Kind("infrared", f"the tones of colourless sources correlate {alike:.2f}")
@@ -135,7 +142,9 @@ def _missing(sources: Sequence[Glance]) -> float:
     """The part of all places where a source is noise, or black where another is not."""
     tones = np.stack([source.tones for source in sources])
     black = (tones == 0) & (tones.max(0) > NOT_BLACK)
-    return float((black | np.stack([source.noise for source in sources])).any(0).mean())
+    others = (tones.sum(0) - tones) / (len(tones) - 1)
+    noise = np.stack([source.noise for source in sources]) & (np.abs(tones - others) > OTHER_TONE)
+    return float((black | noise).any(0).mean())
 
 
 def _is_colourless(picture: Picture) -> bool:
