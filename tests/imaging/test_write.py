@@ -195,6 +195,15 @@ def test_resolution_travels_between_formats(tmp_path, source, samples, told, tar
         assert came in ((), (1, 1))
 
 
+@pytest.mark.parametrize("dots", [1e5, 1e9, 1e-3, 0])
+def test_odd_resolutions_hinder_nothing(tmp_path, dots):
+    tifffile.imwrite(tmp_path / "a.tif", COLOUR, resolution=(dots, dots), resolutionunit="INCH")
+    for suffix in SUFFIXES:
+        write(tmp_path / f"b{suffix}", read(tmp_path / "a.tif"))
+    if dots == 1e5:
+        np.testing.assert_allclose(dots_per_inch(tmp_path / "b.png"), 1e5, rtol=1e-4)
+
+
 def test_resolution_of_deep_files_travels(tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", DEEP, resolution=(300, 300), resolutionunit="INCH")
     for before, after in (("a.tif", "b.png"), ("b.png", "c.tif"), ("c.tif", "d.jpg")):

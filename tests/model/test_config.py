@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -93,3 +94,17 @@ def test_a_gaussian_is_even_and_has_its_sum_and_spread(sigma_px: float) -> None:
     assert kernel.sum() == pytest.approx(1, abs=1e-6)
     assert np.array_equal(kernel, kernel[::-1])
     assert (kernel * places**2).sum() ** 0.5 == pytest.approx(sigma_px, rel=0.05)
+
+
+def test_the_page_has_the_figures_of_the_blendings() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "how-it-works.md").read_text(encoding="utf-8")
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in page.splitlines() if line[:1] == "|"]
+    names = next(row for row in rows if row[0] == "scene")[1:]
+    found = {
+        task: row for row in rows for task in BLENDINGS if row[0].startswith(task) and len(row) == 1 + len(names)
+    }
+    assert found.keys() == BLENDINGS.keys()
+    for task, row in found.items():
+        told = {name: float(cell.partition(",")[0]) for name, cell in zip(names, row[1:], strict=True) if cell}
+        blending, plain = BLENDINGS[task]._asdict(), Blending()._asdict()
+        assert {name: blending[name] for name in names} == {name: plain[name] for name in names} | told

@@ -184,7 +184,7 @@ class JpegEncoder(_WholeEncoder):
     def finish(self) -> None:
         """Encodes the picture."""
         dots = exif.resolution(self._layout.exif)
-        options = {"dpi": (round(dots[0]), round(dots[1]))} if dots else {}
+        options = {"dpi": (round(dots[0]), round(dots[1]))} if dots and max(dots) < 2**16 else {}
         _save_by_pillow(self._file, "JPEG", self._samples, self._layout, quality=95, subsampling=0, **options)
 
 

@@ -192,12 +192,15 @@ def descriptive(directory: Directory) -> Directory:
 
 def resolution(block: bytes | None) -> tuple[float, float] | None:
     """Reads dots per inch, across and down, off an EXIF block; None where it does not tell them."""
-    return _dots_per_inch(parse(block)) if block else None
+    try:
+        return _dots_per_inch(parse(block)) if block else None
+    except ValueError:
+        return None
 
 
 def with_resolution(directory: Directory, dots_per_inch: tuple[float, float] | None) -> Directory:
     """Adds a resolution that was told beside the EXIF block, unless the block tells one."""
-    if dots_per_inch is None or min(dots_per_inch) <= 0 or _dots_per_inch(directory):
+    if dots_per_inch is None or not _plausible(*dots_per_inch) or _dots_per_inch(directory):
         return directory
     sides = [Fraction(dots).limit_denominator(1000) for dots in dots_per_inch]
     across, down = (Field(RATIONAL, 1, struct.pack("<II", *side.as_integer_ratio())) for side in sides)
@@ -211,7 +214,13 @@ def _dots_per_inch(directory: Directory) -> tuple[float, float] | None:
     if units is None or len(across) != 8 or len(down) != 8:
         return None
     (x, of_x), (y, of_y) = (struct.unpack("<II", side) for side in (across, down))
-    return (x / of_x * units, y / of_y * units) if min(x, of_x, y, of_y) > 0 else None
+    dots = (x / max(of_x, 1) * units, y / max(of_y, 1) * units)
+    return dots if _plausible(*dots) else None
+
+
+def _plausible(*dots_per_inch: float) -> bool:
+    """Whether a pixel is from an inch down to 25 nanometres: what all formats can tell."""
+    return all(1 <= dots <= 1e6 for dots in dots_per_inch)
 
 
 def without_description(directory: Directory) -> Directory:

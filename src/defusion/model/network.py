@@ -272,7 +272,7 @@ def blend(
     """
     height, width = sources.shape[3:]
     count = octaves_of(height, width, blending) if count is None else count
-    blending = blending._replace(exposed=0.0)
+    blending = blending._replace(exposed=0.0)  # counts in stacks alone
     of_finest = [None] * len(sources) if finest is None else list(finest)
     of_sources = [
         octaves(source, verdict, count, blending, scale=scale, finest=active, with_rest=rest is None)

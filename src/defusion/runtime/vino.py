@@ -1,4 +1,4 @@
-"""OpenVINO without its converter of models, which tells Google Analytics of every import, and takes longest to load.
+"""OpenVINO without its converter of models, which tells Google Analytics of every import, and takes time to load.
 
 Whoever wants the converter in the same process imports `openvino.tools.ovc`.
 """
