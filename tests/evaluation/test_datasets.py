@@ -1,5 +1,6 @@
 """Data sets: each published layout is recognised, pairs are right, and wrong folders are told."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -194,3 +195,23 @@ def test_of_several_pictures_those_of_one_name_are_paired(tmp_path: Path) -> Non
         save(tmp_path / "TNO" / "square" / f"{name}.png", texture(0))
     [scene] = find_sets([str(tmp_path / "TNO")])[0].scenes
     assert [source.stem for source in scene.sources] == ["b_VIS", "b_IR"]
+
+
+def test_scenes_of_another_kind_are_counted(tmp_path: Path) -> None:
+    for scene, roles in {"a": ("near", "far"), "b": ("vis", "ir"), "c": ("vis", "ir")}.items():
+        for role in roles:
+            save(tmp_path / "mixed" / scene / f"{role}.png", texture(0))
+    [found] = find_sets([str(tmp_path / "mixed")])
+    assert [scene.name for scene in found.scenes] == ["b", "c"]
+    assert found.notes == ("mixed: 1 scenes of another kind left out (a); give each kind a folder of its own",)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need a right there")
+def test_scenes_may_be_links(tmp_path: Path) -> None:
+    for role in ("near", "far"):
+        save(tmp_path / "there" / f"{role}.png", texture(0))
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "linked" / "a").symlink_to(tmp_path / "there")
+    (tmp_path / "linked" / "b").symlink_to(tmp_path / "linked")  # a loop ends
+    [found] = find_sets([str(tmp_path / "linked")])
+    assert found.scenes[0].name == "a"

@@ -10,10 +10,10 @@ import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
 from functools import cache
-from itertools import product
+from itertools import groupby, product
 from pathlib import Path
 from typing import NamedTuple
 
@@ -178,17 +178,33 @@ def _contents(path: Path) -> str:
 
 
 def _set_in(folder: Path, named: str) -> DataSet | None:
-    """Finds the set that lies in a folder, by the most telling of the layouts that fit."""
+    """Finds the set that lies in a folder, by the most telling of the layouts that fit: that with the most scenes."""
     files = list(_pictures(folder))
     told = named or _told_by(folder)
     layouts = [layout for layout in LAYOUTS if layout.data_set in (named, "plain") or not named]
-    for layout in sorted(layouts, key=lambda each: (each.of_frames, each.data_set != told)):
-        if layout.vague and layout.data_set != told:
-            continue
-        for start in layout.inside:
-            if found := _by_layout(folder, files, layout, start, named):
-                return found
+    layouts = [layout for layout in layouts if layout.data_set == told or not layout.vague]
+
+    def telling(layout: Layout) -> tuple[bool, bool]:
+        return layout.of_frames, layout.data_set != told
+
+    for _, alike in groupby(sorted(layouts, key=telling), telling):
+        starts = ((layout, start) for layout in alike for start in layout.inside)
+        sets = [found for layout, start in starts if (found := _by_layout(folder, files, layout, start, named))]
+        if sets:
+            chosen = max(sets, key=lambda each: len(each.scenes))
+            return replace(chosen, notes=(*chosen.notes, *_notes_of_others(chosen, sets)))
     return None
+
+
+def _notes_of_others(chosen: DataSet, sets: Sequence[DataSet]) -> Iterator[str]:
+    """Says which scenes other layouts would have found."""
+    taken = {source for scene in chosen.scenes for source in scene.sources}
+    left = {scene.name for each in sets for scene in each.scenes if taken.isdisjoint(scene.sources)}
+    if left:
+        yield (
+            f"{chosen.name}: {len(left)} scenes of another kind left out ({', '.join(sorted(left)[:3])}"
+            f"{', ...' if len(left) > 3 else ''}); give each kind a folder of its own"
+        )
 
 
 def _told_by(folder: Path) -> str:
@@ -216,7 +232,7 @@ def _starts(folder: Path, data_set: str) -> bool:
 
 def _pictures(folder: Path) -> Iterator[str]:
     """Gives the pictures below a folder as paths with "/", by name."""
-    for above, folders, files in os.walk(folder):
+    for above, folders, files in os.walk(folder, followlinks=True):
         inside = Path(above).relative_to(folder)
         folders[:] = (
             sorted(each for each in folders if not each.startswith(".")) if len(inside.parts) < _DEPTH else []
