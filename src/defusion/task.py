@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from defusion.imaging import Picture, luminance
-from defusion.imaging.picture import bands, scaled
+from defusion.imaging.picture import full_scale
 from defusion.model.config import TaskName
 from defusion.tiling import Size, sample
 
@@ -53,6 +53,9 @@ UNLIKE_NEIGHBOURS = 0.8
 #: pixels: rounding, as a change of profile leaves it, or a mark or two.
 COLOURLESS = 1.5 / 255
 COLOURED_PART = 0.001
+
+#: Pixels that are looked at for colour at a time: most pictures with colour show enough in the first.
+_LOOK_PX = 2**16
 
 #: A place is missing where it is black in one source and brighter than this in another; or where it is noise, and its
 #: mean is so far from that in the other sources: texture in focus has the tone of texture out of focus.
@@ -153,9 +156,11 @@ def _is_colourless(picture: Picture) -> bool:
         return True
     most = COLOURED_PART * picture.height * picture.width
     coloured = 0
-    for rows in bands(picture.height, picture.width):
-        samples = scaled(np.asarray(picture.samples[rows, :]))
-        coloured += int((np.ptp(samples, axis=2) > COLOURLESS).sum())
+    step = max(1, _LOOK_PX // picture.width)
+    for top in range(0, picture.height, step):
+        red, green, blue = np.moveaxis(np.asarray(picture.samples[top : top + step, :]), 2, 0)
+        spread = np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue)
+        coloured += int((spread > COLOURLESS * full_scale(spread.dtype)).sum())
         if coloured > most:
             return False
     return True
