@@ -57,6 +57,16 @@ def test_fuse_writes_the_picture_and_says_so(pair: tuple[Path, Path], tmp_path: 
     assert read(tmp_path / "out.png").pixels.shape == (124, 160, 3)
 
 
+def test_a_reader_that_left_is_no_failure(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "defusion", "fuse", *map(str, pair), "-o", str(tmp_path / "out.png")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.close()
+        said = process.stderr.read()
+    assert (process.returncode, said) == (0, "")
+    assert read(tmp_path / "out.png").pixels.shape == (124, 160, 3)
+
+
 def test_fuse_keeps_depth_profile_and_exif(scene: NDArray[np.uint8], tmp_path: Path) -> None:
     from PIL import ImageCms
 

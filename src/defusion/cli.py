@@ -637,8 +637,11 @@ def _network_facts(fuser: Any) -> dict[str, Any]:
 
 
 def _result(facts: dict[str, Any], as_json: bool, *lines: str) -> None:
-    for line in [json.dumps(facts, indent=2)] if as_json else lines:
-        typer.echo(line)
+    try:
+        for line in [json.dumps(facts, indent=2)] if as_json else lines:
+            typer.echo(line)
+    except BrokenPipeError:  # whoever read this has left; what was made is there
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _parted(given: list[str] | None) -> list[str]:
