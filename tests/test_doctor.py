@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,11 @@ def test_damaged_weights_are_found(tmp_path: Path) -> None:
     (tmp_path / "a.safetensors").write_bytes(damaged)
     with pytest.raises(WeightsError, match="damaged"):
         examine(str(tmp_path / "a.safetensors"))
+
+
+def test_a_library_that_cannot_be_loaded_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert "torch" in examine()["engines"]["torch"]["cannot_be_loaded"]
 
 
 @pytest.mark.parametrize(("limit", "free"), [("max", 8_000_000_000), ("3000000000", 2_300_000_000)])

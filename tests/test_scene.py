@@ -14,6 +14,7 @@ from skimage import data
 from defusion import Fuser, ImageError
 from defusion.imaging import Picture, from_array
 from defusion.scene import Frame, Scene
+from defusion.task import glance
 
 PHOTO = np.ascontiguousarray(data.astronaut()[40:201, 100:301])
 
@@ -110,11 +111,21 @@ def test_frames_that_show_nothing_are_left_out(level: int, name: str) -> None:
     assert f"blank.tif: left out, it is {name} all over" in fused.notes
     assert np.abs(fused.picture().samples.astype(int) - PHOTO).max() <= 1
     darker = from_array(PHOTO // 2)
+    assert fuser.plan([shown, blank, darker]) == fuser.plan([shown, darker])
     assert fuser.plan([shown, darker]) == fuser.fusing([Frame.of("1", each) for each in (shown, blank, darker)]).plan
     assert np.array_equal(
         fuser.fuse_pictures([shown, blank, darker]).samples, fuser.fuse_pictures([shown, darker]).samples
     )
     assert fuser.fuse_pictures([blank, blank]).samples.min() == fuser.fuse_pictures([blank, blank]).samples.max()
+
+
+def test_a_spot_in_a_large_black_frame_is_something() -> None:
+    dark = np.zeros((1500, 1500, 3), np.uint8)
+    spotted = dark.copy()
+    spotted[700, 611] = 40
+    assert glance(from_array(dark)).blank == "black all over"
+    for picture in (from_array(spotted), from_array(255 - spotted)):
+        assert glance(picture).blank is None
 
 
 def test_twelve_bits_in_sixteen_are_told() -> None:

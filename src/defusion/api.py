@@ -152,7 +152,9 @@ class Fuser:
     def plan(self, pictures: Sequence[Picture]) -> Plan:
         """Says how pictures of a scene would be fused, and why."""
         frames = [Frame.of(f"source {number}", each) for number, each in enumerate(pictures, 1)]
-        return self._plan(Scene(frames, self._palette).glances)
+        scene = Scene(frames, self._palette)
+        scene.leave_out_blank()
+        return self._plan(scene.glances)
 
     def fusing(self, frames: Sequence[Frame], report: Report | None = None) -> Fused:
         """Fuses frames that are opened when they are needed, and gives the result band by band.

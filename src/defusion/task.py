@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from defusion.imaging import Picture, luminance
-from defusion.imaging.picture import full_scale
+from defusion.imaging.picture import bands, full_scale
 from defusion.model.config import TaskName
 from defusion.tiling import Size, sample
 
@@ -72,12 +72,8 @@ class Glance(NamedTuple):
     """Mean luminance at places all over the picture; the same places in each source of a scene."""
     noise: NDArray[np.bool_]
     """Which of these places are noise."""
-
-    @property
-    def blank(self) -> str | None:
-        """Says of a source that shows nothing what it is all over: black or white."""
-        darkest, brightest = self.tones.min(), self.tones.max()
-        return "black all over" if brightest == 0 else "white all over" if darkest > 1 - 1e-5 else None
+    blank: str | None
+    """What a source is that shows nothing: "black all over" or "white all over"."""
 
 
 class Kind(NamedTuple):
@@ -99,11 +95,12 @@ def glance(picture: Picture) -> Glance:
     rows, columns = (length // side for length in tones.shape)
     places = tones[: rows * side, : columns * side].reshape(rows, side, columns, side)
     variance = places.var((1, 3))
+    colourless, blank = _is_colourless(picture), _blank(picture, tones)
     if side == 1:  # no pixel has a neighbour
-        return Glance(_is_colourless(picture), places.ravel(), np.zeros(places.size, np.bool_))
+        return Glance(colourless, places.ravel(), np.zeros(places.size, np.bool_), blank)
     changes = [(np.diff(places, axis=axis) ** 2).mean((1, 3)) for axis in (1, 3)]  # print is alike along its strokes
     noise = (np.minimum(*changes) > UNLIKE_NEIGHBOURS * 2 * variance) & (variance > GRAIN**2)
-    return Glance(_is_colourless(picture), places.mean((1, 3)).ravel(), noise.ravel())
+    return Glance(colourless, places.mean((1, 3)).ravel(), noise.ravel(), blank)
 
 
 def recognise(sources: Sequence[Glance]) -> Kind:
@@ -148,6 +145,16 @@ def _missing(sources: Sequence[Glance]) -> float:
     others = (tones.sum(0) - tones) / (len(tones) - 1)
     noise = np.stack([source.noise for source in sources]) & (np.abs(tones - others) > OTHER_TONE)
     return float((black | noise).any(0).mean())
+
+
+def _blank(picture: Picture, tones: NDArray[np.float32]) -> str | None:
+    """Looks at all pixels where a sample is black or white: what a large picture shows may stand between."""
+    for level, name in ((0, "black all over"), (full_scale(picture.samples.dtype), "white all over")):
+        if abs(tones - bool(level)).max() < 1e-5 and all(
+            (np.asarray(picture.samples[rows, :]) == level).all() for rows in bands(picture.height, picture.width)
+        ):
+            return name
+    return None
 
 
 def _is_colourless(picture: Picture) -> bool:

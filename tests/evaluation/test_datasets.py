@@ -203,7 +203,7 @@ def test_scenes_of_another_kind_are_counted(tmp_path: Path) -> None:
             save(tmp_path / "mixed" / scene / f"{role}.png", texture(0))
     [found] = find_sets([str(tmp_path / "mixed")])
     assert [scene.name for scene in found.scenes] == ["b", "c"]
-    assert found.notes == ("mixed: 1 scenes of another kind left out (a); give each kind a folder of its own",)
+    assert found.notes == ("mixed: 1 left out as of another kind (a); give each kind a folder of its own",)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="links need a right there")

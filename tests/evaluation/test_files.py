@@ -86,7 +86,7 @@ def test_the_command_prints_json(files):
 
 
 def test_the_command_prints_a_table(files):
-    done = run(*files, "--metric", "qabf", "--metric", "ce")
+    done = run(*files, "--metric", "qabf,ce")
     assert done.returncode == 0
     rows = [line.split() for line in done.stdout.splitlines()]
     assert rows[1][0] == "qabf" and rows[1][2] == "higher"

@@ -202,7 +202,7 @@ def _notes_of_others(chosen: DataSet, sets: Sequence[DataSet]) -> Iterator[str]:
     left = {scene.name for each in sets for scene in each.scenes if taken.isdisjoint(scene.sources)}
     if left:
         yield (
-            f"{chosen.name}: {len(left)} scenes of another kind left out ({', '.join(sorted(left)[:3])}"
+            f"{chosen.name}: {len(left)} left out as of another kind ({', '.join(sorted(left)[:3])}"
             f"{', ...' if len(left) > 3 else ''}); give each kind a folder of its own"
         )
 
