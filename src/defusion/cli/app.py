@@ -1,0 +1,83 @@
+"""The command itself, its groups, and how it ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from typing import Annotated
+
+import typer
+
+from defusion.cli.output import fail
+from defusion.errors import DefusionError
+
+app = typer.Typer(
+    name="defusion",
+    help="One picture out of several of a scene.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+weights_app = typer.Typer(help="Weights: what there is, what made it, and the authors' files.", no_args_is_help=True)
+app.add_typer(weights_app, name="weights", rich_help_panel="Models")
+explain_app = typer.Typer(help="Figures of what the network sees: toy cases and embeddings.", no_args_is_help=True)
+app.add_typer(explain_app, name="explain", rich_help_panel="Evaluation")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from defusion import __version__
+
+        typer.echo(f"defusion {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_version)
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Keep the traceback of every failure.")] = False,
+) -> None:
+    pass
+
+
+class _Interrupted(BaseException):
+    """A signal that ends the run; whoever has begun a file takes it away."""
+
+
+class _Interruption:
+    """What signals do that end a run: a process that was forked off by a library leaves that to the first one."""
+
+    def __init__(self) -> None:
+        self.number = 0
+        self._process = os.getpid()
+        for number in (getattr(signal, name, None) for name in ("SIGINT", "SIGTERM", "SIGHUP")):
+            if number is not None and signal.getsignal(number) != signal.SIG_IGN:  # as nohup has it
+                signal.signal(number, self._came)
+
+    def _came(self, number: int, frame: object) -> None:
+        if os.getpid() == self._process:
+            self.number = number
+            raise _Interrupted
+        if number == signal.SIGTERM:
+            os._exit(128 + number)
+
+
+def main() -> None:
+    """Runs the command; ends with 2 and one sentence where the user can mend what is wrong."""
+    interruption = _Interruption()
+    try:
+        app()
+    except (_Interrupted, Exception) as error:
+        if interruption.number:  # whatever it made of other processes
+            fail("interrupted; no file was left half written", 128 + interruption.number)
+        if "--debug" in sys.argv:
+            raise
+        if isinstance(error, DefusionError):
+            fail(str(error), 2)
+        if isinstance(error, MemoryError) or "can't start new thread" in str(error):  # there is none for its stack
+            fail(f"there is too little memory ({error}); close other programs, or use a machine with more", 2)
+        fail(f"unexpected {type(error).__name__}: {error}; run `defusion --debug ...` for the traceback", 1)

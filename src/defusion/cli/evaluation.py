@@ -1,0 +1,225 @@
+"""Commands that measure and explain."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from defusion.cli.app import app, explain_app
+from defusion.cli.options import (
+    MODEL_PANEL,
+    DeviceOption,
+    EngineOption,
+    ExplainPrecisionOption,
+    Head,
+    JsonOption,
+    Precision,
+    Protocol,
+    Published,
+    Task,
+    WeightsOption,
+    fuser_of,
+)
+from defusion.cli.output import fail, need, network_facts, show_result, told
+
+
+@app.command(rich_help_panel="Evaluation")
+def evaluate(
+    data_sets: Annotated[
+        list[str],
+        typer.Argument(metavar="DATASET...", help="Folders of scenes or of sets; NAME:FOLDER says which set it is."),
+    ],
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="REPORT", help="Folder for report and pictures.")],
+    methods: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--methods",
+            help="Parted by commas, or given again: defusion, defusion:HEAD@WEIGHTS, average, maximum, mertens, "
+            "laplacian, guided, detail; NAME=FOLDER of pictures; NAME='COMMAND {a} {b} {out}'. "
+            "Unless given: defusion, average, mertens, laplacian, detail.",
+            show_default=False,
+        ),
+    ] = None,
+    metrics: Annotated[
+        list[str] | None,
+        typer.Option("--metrics", help="Parted by commas, or given again; those of the protocol, unless given."),
+    ] = None,
+    protocol: Annotated[
+        Protocol, typer.Option("--protocol", help="toolkit: in colour; paper: metrics of the paper's tables.")
+    ] = Protocol.toolkit,
+    published: Annotated[
+        list[Published] | None, typer.Option("--published", help="Quote published tables in the report.")
+    ] = None,
+    scenes: Annotated[
+        int | None, typer.Option("--scenes", min=1, help="At most so many of each set, spread evenly.")
+    ] = None,
+    jobs: Annotated[
+        int | None, typer.Option("--jobs", min=1, help="Processes that measure; one a core, unless given.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure methods on data sets, ours and others', and write a report."""
+    need("cv2", "matplotlib", "scipy", extra="evaluate")
+    from defusion.evaluation.datasets import find_sets
+    from defusion.evaluation.methods import DEFAULT_METHODS, parse_methods
+    from defusion.evaluation.progress import progress_bar
+    from defusion.evaluation.report import write_report
+    from defusion.evaluation.run import evaluate as run_evaluation
+    from defusion.machine import cores
+
+    chosen = parse_methods(methods or DEFAULT_METHODS)
+    sets = [each.spread(scenes) for each in find_sets(data_sets)]
+    with progress_bar() as report:
+        results = run_evaluation(
+            sets,
+            chosen,
+            output,
+            metrics=comma_separated(metrics),
+            protocol=protocol.value,
+            jobs=jobs or cores(),
+            report=report,
+        )
+    files = write_report(results, output, quoted=[each.value for each in published or ()])
+    told(results.notes)
+    done = f"{len(results.outcomes) - len(results.failures)} pictures measured; look at {files[0]}"
+    show_result({"outputs": [str(file) for file in files], **results.summary()}, as_json, done)
+    if failed := results.failures:
+        first = failed[0]
+        where = f"{first.method} on {first.scene.data_set}/{first.scene.name}"
+        fail(f"{len(failed)} pictures are missing; the first is {where}: {first.failure}", 1)
+
+
+@app.command("metrics", rich_help_panel="Evaluation")
+def measure(
+    a: Annotated[Path, typer.Argument(help="A source.")],
+    b: Annotated[Path, typer.Argument(help="The other source.")],
+    fused: Annotated[Path, typer.Argument(help="The fused picture.")],
+    reference: Annotated[
+        Path | None, typer.Option("--reference", help="What the fused picture should be, where that is known.")
+    ] = None,
+    metric: Annotated[
+        list[str] | None,
+        typer.Option("--metric", metavar="NAME", help="Parted by commas, or given again. All, unless given."),
+    ] = None,
+    protocol: Annotated[
+        Protocol,
+        typer.Option("--protocol", help="toolkit: colour as each metric takes it; paper: grey, CE QCV SSIM CC."),
+    ] = Protocol.toolkit,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure a fused picture against its two sources, and against the truth where that is known."""
+    need("cv2", "scipy", extra="evaluate")
+    from defusion.evaluation.files import measure_files
+
+    found = measure_files(a, b, fused, reference, names=comma_separated(metric), protocol=protocol.value)
+    told(found.notes)
+    if as_json:
+        show_result(found.facts(), as_json)
+    else:
+        _show_scores(found.scores)
+
+
+@explain_app.command("toy")
+def explain_toy(
+    picture: Annotated[Path, typer.Argument(help="A picture, from which sources are made.")],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="DIR", help="Folder to write to; made if need be.")
+    ],
+    head: Annotated[
+        Head,
+        typer.Option(
+            "--head", help="Whose fused picture is shown; figures are of others too.", rich_help_panel=MODEL_PANEL
+        ),
+    ] = Head.paper,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of masks and noise.")] = 0,
+    weights: WeightsOption = None,
+    engine: EngineOption = None,
+    device: DeviceOption = None,
+    precision: ExplainPrecisionOption = Precision.float32,
+    as_json: JsonOption = False,
+) -> None:
+    """Have five pairs of sources made from one picture taken apart and fused, as in Fig. 7 of the paper."""
+    need("matplotlib", extra="evaluate")
+    from defusion.evaluation.explain import toy
+    from defusion.evaluation.explain_figures import save, toy_figure
+    from defusion.imaging import make_folder, read
+
+    fuser = fuser_of(weights, engine, device, precision, Task.auto, None, "none")
+    scene = read(picture)
+    make_folder(output)
+    made = toy(fuser, scene.pixels, head=head, seed=seed)
+    files = save(toy_figure(made), output, "toy")
+    height, width, _ = made.scene.shape
+    facts = {
+        "outputs": {suffix: str(file) for suffix, file in files.items()},
+        **{"width": width, "height": height, "seed": seed, "head": made.head},
+        **network_facts(fuser),
+        "cases": [asdict(row.statistics) for row in made.rows],
+        "notes": told((*scene.notes, *made.notes)),
+    }
+    show_result(facts, as_json, *(row.statistics.line() for row in made.rows), f"the figure is {files['pdf']}")
+
+
+@explain_app.command("pair")
+def explain_pair(
+    a: Annotated[Path, typer.Argument(help="A picture of a scene.")],
+    b: Annotated[Path, typer.Argument(help="Another of the same scene, of the same size.")],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="DIR", help="Folder to write to; made if need be.")
+    ],
+    weights: WeightsOption = None,
+    engine: EngineOption = None,
+    device: DeviceOption = None,
+    precision: ExplainPrecisionOption = Precision.float32,
+    as_json: JsonOption = False,
+) -> None:
+    """Map where the common and the unique embeddings of two sources are activated, as in Fig. 8 of the paper."""
+    need("matplotlib", extra="evaluate")
+    from defusion.api import frames_of
+    from defusion.evaluation.explain import pair
+    from defusion.evaluation.explain_figures import pair_figure, save
+    from defusion.imaging import make_folder
+
+    fuser = fuser_of(weights, engine, device, precision, Task.auto, None, "auto")
+    frames = [frame.kept() for frame in frames_of([a, b])]
+    make_folder(output)
+    made = pair(fuser, frames)
+    files = save(pair_figure(made), output, "pair")
+    height, width, _ = made.a.shape
+    facts = {
+        "outputs": {suffix: str(file) for suffix, file in files.items()},
+        **{"width": width, "height": height},
+        **network_facts(fuser),
+        **asdict(made.statistics),
+        "notes": told(made.notes),
+    }
+    show_result(facts, as_json, *made.statistics.lines(), f"the figure is {files['pdf']}")
+
+
+def comma_separated(given: list[str] | None) -> list[str]:
+    """Names that are parted by commas, or given again."""
+    return [name.strip() for each in given or () for name in each.split(",")]
+
+
+def _show_scores(scores: dict[str, Any]) -> None:
+    """Prints a table: name, value, direction, what it is."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from defusion.evaluation.metrics import METRICS
+
+    table = Table("metric", "value", "better", "what it is", box=None)
+    table.columns[1].justify = "right"
+    for name, found in scores.items():
+        metric = METRICS[name]
+        value = f"{found.value:.5g}" if found.reason is None else "-"
+        table.add_row(
+            name, value, metric.better, metric.title if found.reason is None else f"not defined: {found.reason}"
+        )
+    console = Console()
+    if not console.is_terminal:
+        console.width = 160  # a file or a pipe has no width to wrap at
+    console.print(table)

@@ -1,0 +1,150 @@
+"""Commands about weights, training and the machine."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from defusion.cli.app import app, weights_app
+from defusion.cli.options import (
+    JsonOption,
+    Projection,
+    WeightsOption,
+)
+from defusion.cli.output import need, show_result
+
+
+@app.command(rich_help_panel="Models")
+def doctor(weights: WeightsOption = None, as_json: JsonOption = False) -> None:
+    """Show what this machine has, what would be used to fuse, and why."""
+    from defusion.doctor import examine, lines_of
+
+    found = examine(weights)
+    show_result(found, as_json, *lines_of(found))
+
+
+@app.command(rich_help_panel="Models")
+def train(
+    photos: Annotated[list[Path], typer.Argument(help="Photographs, or folders that hold some at any depth.")],
+    run: Annotated[Path, typer.Option("-o", "--run", metavar="RUN", help="Folder for checkpoints, curves, weights.")],
+    recipe: Annotated[
+        str | None,
+        typer.Option("--recipe", help="paper, quick, or a TOML file; quick, or that of the run with --resume."),
+    ] = None,
+    weights: Annotated[
+        str | None, typer.Option("--weights", help="Begin from these: shipped weights by name, or a weights file.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint in RUN.")] = False,
+    accelerator: Annotated[str, typer.Option("--accelerator", help="auto, cpu, cuda or mps.")] = "auto",
+    devices: Annotated[str, typer.Option("--devices", help="Number of devices on each node, or auto.")] = "auto",
+    nodes: Annotated[int, typer.Option("--nodes", min=1, help="Number of machines.")] = 1,
+    workers: Annotated[int | None, typer.Option("--workers", min=0, help="Processes that cut crops.")] = None,
+    every: Annotated[int, typer.Option("--checkpoint-every", min=1, help="Steps between checkpoints.")] = 500,
+    as_json: JsonOption = False,
+) -> None:
+    """Train a network on unlabelled photographs by common and unique decomposition."""
+    need("torch", "lightning", "tensorboard", extra="train")
+    from defusion.training import load_recipe, recipe_of
+    from defusion.training import train as run_training
+    from defusion.training.progress import progress_bar
+    from defusion.weights import WeightsFile
+
+    chosen = recipe_of(run) if resume and recipe is None else load_recipe(recipe or "quick")
+    with progress_bar() as report:
+        trained = run_training(
+            list(photos),
+            run,
+            chosen,
+            start=weights,
+            resume=resume,
+            accelerator=accelerator,
+            devices=int(devices) if devices.isdigit() else devices,
+            nodes=nodes,
+            workers=workers,
+            checkpoint_every=every,
+            report=report,
+        )
+    data = WeightsFile.open(trained).about["data"]
+    left_out = ", ".join(f"{count} {reason}" for reason, count in data["left_out"].items()) or "none"
+    show_result(
+        {"weights": str(trained), "recipe": chosen.name, "data": data},
+        as_json,
+        f"trained on {data['photographs']} photographs (left out: {left_out}); weights are in {trained}",
+    )
+
+
+@weights_app.command("list")
+def list_weights(as_json: JsonOption = False) -> None:
+    """List the weights that the package ships."""
+    from defusion.weights import DEFAULT, WeightsFile, bundled
+
+    files = {name: WeightsFile.open(path) for name, path in bundled().items()}
+    rows = [
+        {
+            "name": name,
+            "default": name == DEFAULT,
+            "network": file.config.name,
+            "heads": list(file.config.heads),
+            "megabytes": round(file.path.stat().st_size / 1e6, 2),
+            "scores": file.about.get("scores", {}),
+            "licence": file.about.get("licence"),
+            "path": str(file.path),
+        }
+        for name, file in files.items()
+    ]
+    lines = [
+        f"{row['name']}{' (default)' if row['default'] else ''}: network {row['network']}, {row['megabytes']} MB, "
+        f"{row['licence']}{''.join(f'; {name} {value}' for name, value in row['scores'].items())}"
+        for row in rows
+    ]
+    show_result({"weights": rows}, as_json, *lines)
+
+
+@weights_app.command("info")
+def show_weights(
+    weights: Annotated[str | None, typer.Argument(help="Shipped weights by name, or a weights file.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what made some weights: their model card, or their metadata where they have no card."""
+    from defusion.weights import WeightsFile, resolve
+
+    file = WeightsFile.open(resolve(weights))
+    facts = {
+        "path": str(file.path),
+        "sha256": file.sha256,
+        "config": asdict(file.config),
+        "about": file.about,
+    }
+    show_result(facts, as_json, file.card() or json.dumps(facts, indent=2))
+
+
+@weights_app.command("convert")
+def convert_weights(
+    theirs: Annotated[Path, typer.Argument(metavar="THEIRS.pth", help="A checkpoint of the paper's authors.")],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="OURS.safetensors", help="Weights file to write.")
+    ],
+    common_projection: Annotated[
+        Projection,
+        typer.Option(
+            "--common-projection",
+            help="Head for f_c: unique as in the authors' test code, common as in the paper.",
+        ),
+    ] = Projection.unique,
+    as_json: JsonOption = False,
+) -> None:
+    """Turn a checkpoint of the paper's authors into a weights file."""
+    need("torch", extra="torch")
+    from defusion.model.convert import convert
+
+    file = convert(theirs, output, common_projection.value)
+    head = "P_u, as the authors' test networks" if common_projection == "unique" else "P_c, as the paper"
+    show_result(
+        {"output": str(output), "layout": file.config.name, "common_projection": common_projection.value},
+        as_json,
+        f"layout `{file.config.name}`; f_c is projected by {head} does; written to {output}",
+    )

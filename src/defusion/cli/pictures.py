@@ -1,0 +1,128 @@
+"""Commands that make pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from defusion.cli.app import app
+from defusion.cli.options import (
+    DeviceOption,
+    EngineOption,
+    HeadOption,
+    JsonOption,
+    PaletteOption,
+    PrecisionOption,
+    Task,
+    TaskOption,
+    WeightsOption,
+    fuser_of,
+)
+from defusion.cli.output import facts_of, say, show_result, told
+from defusion.errors import DefusionError
+
+
+@app.command(rich_help_panel="Pictures")
+def fuse(
+    sources: Annotated[
+        list[Path], typer.Argument(metavar="FRAME...", help="Two or more pictures of one scene, of one size.")
+    ],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="Picture to write: .tif, .png, .webp, .jpg or .exr.")
+    ],
+    task: TaskOption = Task.auto,
+    infrared_palette: PaletteOption = "auto",
+    weights: WeightsOption = None,
+    engine: EngineOption = None,
+    device: DeviceOption = None,
+    precision: PrecisionOption = None,
+    head: HeadOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Fuse pictures of one scene into one: exposures, a focus stack, infrared and visible."""
+    from defusion.api import frames_of
+    from defusion.imaging import check_output, open_output
+    from defusion.machine import give_memory_back
+    from defusion.progress import fusing_bar
+
+    check_output(output)
+    give_memory_back()
+    fuser = fuser_of(weights, engine, device, precision, task, head, infrared_palette)
+    with fusing_bar(wanted=not as_json) as report:
+        fused = fuser.fusing(frames_of(sources), report)
+        notes = told(fused.notes)
+        form = fused.form
+        with open_output(
+            output,
+            height=form.size.height,
+            width=form.size.width,
+            channels=form.channels,
+            depth=form.depth,
+            icc=form.icc,
+            exif=form.exif,
+        ) as out:
+            for band in fused.bands:
+                out.append(band)
+    notes += told(out.notes)
+    facts = {
+        "output": str(output),
+        "sources": len(sources),
+        **facts_of(fuser, fused.plan, form),
+        "notes": notes,
+    }
+    show_result(facts, as_json, f"fused into {output} ({fused.plan.task}: {fused.plan.why})")
+
+
+@app.command(rich_help_panel="Pictures")
+def decompose(
+    a: Annotated[Path, typer.Argument(help="A picture of a scene.")],
+    b: Annotated[Path, typer.Argument(help="Another of the same scene, of the same size.")],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="DIR", help="Folder to write to; made if need be.")
+    ],
+    task: TaskOption = Task.auto,
+    infrared_palette: PaletteOption = "auto",
+    weights: WeightsOption = None,
+    engine: EngineOption = None,
+    device: DeviceOption = None,
+    precision: PrecisionOption = None,
+    head: HeadOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what two pictures share, what each has alone, and what they fuse to."""
+    from defusion.api import frames_of
+    from defusion.imaging import make_folder, write
+    from defusion.imaging.figure import labelled_panels
+
+    make_folder(output)
+    fuser = fuser_of(weights, engine, device, precision, task, head, infrared_palette)
+    frames = [frame.kept() for frame in frames_of([a, b])]
+    decomposed = fuser.decomposing(frames)
+    parts = decomposed.parts
+    notes = told(decomposed.notes)
+    suffix = ".tif" if parts.fused.depth == "float32" else ".png"
+    files = {name: output / f"{name}{suffix}" for name in parts._fields}
+    if {each.resolve() for each in (a, b)} & {file.resolve() for file in (*files.values(), output / "figure.png")}:
+        raise DefusionError(f"a source in {output} has the name of a part; choose another folder")
+    for name, file in files.items():
+        notes += told(write(file, getattr(parts, name)))
+    files["figure"] = output / "figure.png"
+    panels = {"source a": frames[0].open(), "source b": frames[1].open(), **parts._asdict()}
+    write(files["figure"], labelled_panels(panels))
+    named = {name: str(file) for name, file in files.items()}
+    facts = {"outputs": named, **facts_of(fuser, decomposed.plan, decomposed.form), "notes": notes}
+    show_result(facts, as_json, f"parts are in {output}")
+
+
+@app.command(rich_help_panel="Pictures")
+def demo(
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Folder to write to.")] = Path("demo"),
+    as_json: JsonOption = False,
+) -> None:
+    """Make an exposure, a focus and an infrared-like pair from free photographs, and fuse them."""
+    from defusion.demo import run_demo
+
+    written = run_demo(output, report=say)
+    show_result({"outputs": [str(file) for file in written]}, as_json, f"look at {written[-1]}")
