@@ -164,6 +164,24 @@ def test_paths_are_accepted(fuser: Fuser, scene: NDArray[np.uint8], tmp_path: Pa
     assert np.array_equal(fused, fuser.fuse([scene, scene]))
 
 
+def test_files_are_fused_into_a_file_that_keeps_what_they_hold(
+    fuser: Fuser, scene: NDArray[np.uint8], tmp_path: Path
+) -> None:
+    alpha = np.dstack([scene // 2, np.full(scene.shape[:2], 128, np.uint8)])
+    exif = Image.Exif()
+    exif[0x0110] = "a camera"
+    Image.fromarray(scene).save(tmp_path / "a.png", exif=exif)
+    Image.fromarray(alpha).save(tmp_path / "b.png")
+    sources = [tmp_path / "a.png", str(tmp_path / "b.png")]
+    made = defusion.fuse_files(sources, tmp_path / "out.png", fuser=fuser)
+    with Image.open(made.output) as written:
+        np.testing.assert_array_equal(np.asarray(written), fuser.fuse(sources))
+        assert written.getexif()[0x0110] == "a camera"
+    assert made.notes == ("b.png: alpha channel dropped",)
+    assert made.facts["notes"] == list(made.notes) and made.facts["sources"] == 2
+    assert (made.facts["width"], made.facts["height"]) == (scene.shape[1], scene.shape[0])
+
+
 def test_decompose_says_what_is_common_and_what_is_unique(fuser: Fuser, scene: NDArray[np.uint8]) -> None:
     rng = np.random.default_rng(0)
     noise = np.abs(rng.normal(size=scene.shape)).clip(0, 1) * 255

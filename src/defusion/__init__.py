@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Any
 from defusion.errors import DefusionError, EngineError, ImageError, TrainingError, WeightsError
 
 if TYPE_CHECKING:
-    from defusion.api import Fuser, Parts, decompose, fuse
+    from defusion.api import FusedFile, Fuser, Parts, decompose, fuse, fuse_files
 
 __version__ = version("defusion")
 
 __all__ = [
     "DefusionError",
     "EngineError",
+    "FusedFile",
     "Fuser",
     "ImageError",
     "Parts",
@@ -31,9 +32,10 @@ __all__ = [
     "__version__",
     "decompose",
     "fuse",
+    "fuse_files",
 ]
 
-_FROM_API = frozenset({"Fuser", "Parts", "decompose", "fuse"})
+_FROM_API = frozenset({"FusedFile", "Fuser", "Parts", "decompose", "fuse", "fuse_files"})
 
 
 def __getattr__(name: str) -> Any:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from defusion import stack, tiling
 from defusion.errors import EngineError, ImageError, WeightsError
-from defusion.imaging import PALETTES, Picture, from_array, read, to_array
+from defusion.imaging import PALETTES, Picture, check_output, from_array, open_output, read, to_array
 from defusion.imaging.picture import quantised
 from defusion.machine import free_bytes
 from defusion.model.config import BLENDINGS, HeadName, TaskName
@@ -83,6 +83,16 @@ class Decomposed(NamedTuple):
     form: Form
     parts: PartPictures
     notes: tuple[str, ...]
+
+
+class FusedFile(NamedTuple):
+    """A fused picture that has been written."""
+
+    output: Path
+    facts: dict[str, Any]
+    """What `--json` prints of it: its file and form, how it was made, by which network, and the notes."""
+    notes: tuple[str, ...]
+    """What was changed on the way in and what the file cannot hold, one short sentence each."""
 
 
 class Fuser:
@@ -278,6 +288,63 @@ def fuse(
         WeightsError, EngineError: As for `Fuser`.
     """
     return _loaded(*_state(weights), engine, device, precision, task, head, infrared_palette).fuse(sources)
+
+
+def fuse_files(
+    sources: Sequence[str | os.PathLike[str]],
+    output: str | os.PathLike[str],
+    *,
+    fuser: Fuser,
+    report: Report | None = None,
+) -> FusedFile:
+    """Fuses files into a file, which is written while it is made and keeps the first source's profile and EXIF.
+
+    Args:
+        sources: Two or more picture files of one size.
+        output: File to write, whole or not at all; its suffix names the format. One that is there is replaced.
+        fuser: The network.
+        report: Is told how far the work has come, as `Fuser.fusing` does.
+
+    Raises:
+        ImageError: A source cannot be read, they differ in size, or the output cannot be written.
+        WeightsError: The head that was asked for does not fuse so many sources.
+        EngineError: There is too little memory.
+    """
+    check_output(output)
+    fused = fuser.fusing(frames_of(sources), report)
+    size, channels, depth, icc, exif = fused.form
+    with open_output(
+        output, height=size.height, width=size.width, channels=channels, depth=depth, icc=icc, exif=exif
+    ) as out:
+        for band in fused.bands:
+            out.append(band)
+    notes = (*fused.notes, *out.notes)
+    made = facts_of(fuser, fused.plan, fused.form)
+    facts = {"output": os.fspath(output), "sources": len(sources), **made, "notes": list(notes)}
+    return FusedFile(Path(output), facts, notes)
+
+
+def facts_of(fuser: Fuser, plan: Plan, form: Form) -> dict[str, Any]:
+    """Returns what `--json` says of a result: its form, how it was made, and by which network."""
+    return {
+        "width": form.size.width,
+        "height": form.size.height,
+        "depth": form.depth,
+        "task": plan.task,
+        "why": plan.why,
+        "head": plan.head,
+        **network_facts(fuser),
+    }
+
+
+def network_facts(fuser: Fuser) -> dict[str, Any]:
+    """Returns which network runs, and where."""
+    return {
+        "weights": fuser.weights.path.stem,
+        "engine": fuser.engine.name,
+        "device": fuser.engine.device,
+        "precision": fuser.engine.precision,
+    }
 
 
 def decompose(

@@ -23,7 +23,7 @@ from defusion.cli.options import (
     WeightsOption,
     fuser_of,
 )
-from defusion.cli.output import fail, need, network_facts, show_result, told
+from defusion.cli.output import fail, need, show_result, told
 
 
 @app.command(rich_help_panel="Evaluation")
@@ -143,6 +143,7 @@ def explain_toy(
 ) -> None:
     """Have five pairs of sources made from one picture taken apart and fused, as in Fig. 7 of the paper."""
     need("matplotlib", extra="evaluate")
+    from defusion.api import network_facts
     from defusion.evaluation.explain import toy
     from defusion.evaluation.explain_figures import save, toy_figure
     from defusion.imaging import make_folder, read
@@ -178,7 +179,7 @@ def explain_pair(
 ) -> None:
     """Map where the common and the unique embeddings of two sources are activated, as in Fig. 8 of the paper."""
     need("matplotlib", extra="evaluate")
-    from defusion.api import frames_of
+    from defusion.api import frames_of, network_facts
     from defusion.evaluation.explain import pair
     from defusion.evaluation.explain_figures import pair_figure, save
     from defusion.imaging import make_folder

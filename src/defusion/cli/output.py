@@ -13,29 +13,6 @@ import typer
 from defusion.errors import DefusionError
 
 
-def facts_of(fuser: Any, plan: Any, form: Any) -> dict[str, Any]:
-    """Returns what `--json` says of a result: its form, how it was made, and by which network."""
-    return {
-        "width": form.size.width,
-        "height": form.size.height,
-        "depth": form.depth,
-        "task": plan.task,
-        "why": plan.why,
-        "head": plan.head,
-        **network_facts(fuser),
-    }
-
-
-def network_facts(fuser: Any) -> dict[str, Any]:
-    """Returns which network runs, and where."""
-    return {
-        "weights": fuser.weights.path.stem,
-        "engine": fuser.engine.name,
-        "device": fuser.engine.device,
-        "precision": fuser.engine.precision,
-    }
-
-
 def show_result(facts: dict[str, Any], as_json: bool, *lines: str) -> None:
     """Prints the facts as JSON, or else the lines."""
     try:

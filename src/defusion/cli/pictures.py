@@ -20,7 +20,7 @@ from defusion.cli.options import (
     WeightsOption,
     fuser_of,
 )
-from defusion.cli.output import facts_of, say, show_result, told
+from defusion.cli.output import say, show_result, told
 from defusion.errors import DefusionError
 
 
@@ -42,37 +42,18 @@ def fuse(
     as_json: JsonOption = False,
 ) -> None:
     """Fuse pictures of one scene into one: exposures, a focus stack, infrared and visible."""
-    from defusion.api import frames_of
-    from defusion.imaging import check_output, open_output
+    from defusion.api import fuse_files
+    from defusion.imaging import check_output
     from defusion.machine import give_memory_back
     from defusion.progress import fusing_bar
 
-    check_output(output)
+    check_output(output)  # before the network is loaded
     give_memory_back()
     fuser = fuser_of(weights, engine, device, precision, task, head, infrared_palette)
     with fusing_bar(wanted=not as_json) as report:
-        fused = fuser.fusing(frames_of(sources), report)
-        notes = told(fused.notes)
-        form = fused.form
-        with open_output(
-            output,
-            height=form.size.height,
-            width=form.size.width,
-            channels=form.channels,
-            depth=form.depth,
-            icc=form.icc,
-            exif=form.exif,
-        ) as out:
-            for band in fused.bands:
-                out.append(band)
-    notes += told(out.notes)
-    facts = {
-        "output": str(output),
-        "sources": len(sources),
-        **facts_of(fuser, fused.plan, form),
-        "notes": notes,
-    }
-    show_result(facts, as_json, f"fused into {output} ({fused.plan.task}: {fused.plan.why})")
+        made = fuse_files(sources, output, fuser=fuser, report=report)
+    told(made.notes)
+    show_result(made.facts, as_json, f"fused into {output} ({made.facts['task']}: {made.facts['why']})")
 
 
 @app.command(rich_help_panel="Pictures")
@@ -92,7 +73,7 @@ def decompose(
     as_json: JsonOption = False,
 ) -> None:
     """Show what two pictures share, what each has alone, and what they fuse to."""
-    from defusion.api import frames_of
+    from defusion.api import facts_of, frames_of
     from defusion.imaging import make_folder, write
     from defusion.imaging.figure import labelled_panels
 
