@@ -89,7 +89,9 @@ def test_alpha_is_noted_only_when_it_says_something():
     array = np.full((2, 2, 4), 255, np.uint8)
     assert from_array(array, "b").notes == ()
     array[0, 0, 3] = 254
-    assert from_array(array, "b").notes == ("b: alpha channel dropped",)
+    assert from_array(array, "b").notes == ("b: places of alpha 0 count for nothing",)
+    array[..., 3] = 0
+    assert from_array(array, "b").notes == ("b: alpha channel dropped, it tells no places apart",)
     assert from_array(np.ones((2, 2, 4), np.float32)).notes == ()
 
 

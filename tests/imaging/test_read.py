@@ -147,12 +147,15 @@ def test_palette_becomes_rgb(tmp_path, suffix):
     assert (picture.grey, picture.notes) == (False, (f"a{suffix}: palette turned into RGB",))
 
 
-def test_palette_transparency_is_dropped(tmp_path):
+def test_palette_transparency_is_alpha(tmp_path):
     image = Image.fromarray(COLOUR).quantize(16)
     image.save(tmp_path / "a.png", transparency=bytes(range(16)))
     picture = read(tmp_path / "a.png")
     np.testing.assert_array_equal(picture.pixels, as_float(np.asarray(image.convert("RGB"))))
-    assert picture.notes == ("a.png: transparent colours made opaque", "a.png: palette turned into RGB")
+    assert picture.notes == ("a.png: palette turned into RGB", "a.png: places of alpha 0 count for nothing")
+    clear = np.asarray(image) == 0
+    assert not picture.confidence(slice(None), slice(None))[clear].any()
+    np.testing.assert_allclose(picture.confidence(slice(20, 30), slice(5)), np.asarray(image)[20:30, :5] / 255)
 
 
 @pytest.mark.parametrize(
@@ -162,10 +165,13 @@ def test_palette_transparency_is_dropped(tmp_path):
         *((suffix, of) for suffix in (".png", ".tif") for of in (COLOUR, DEEP, GREY, DEEP[..., 1])),
     ],
 )
-@pytest.mark.parametrize("opaque", [True, False])
-def test_alpha_is_dropped(tmp_path, suffix, samples, opaque):
+@pytest.mark.parametrize("kind", ["opaque", "everywhere", "mask"])
+def test_alpha_is_a_mask(tmp_path, suffix, samples, kind):
     full = np.iinfo(samples.dtype).max
-    alpha = np.full(samples.shape[:2], full if opaque else full // 2, samples.dtype)
+    alpha = np.full(samples.shape[:2], full // 2 if kind == "everywhere" else full, samples.dtype)
+    if kind == "mask":
+        alpha[:9, 3:] = 0
+        alpha[9] = full // 2
     both = np.ascontiguousarray(np.dstack([samples, alpha]))
     path = tmp_path / f"a{suffix}"
     if suffix == ".tif":
@@ -179,10 +185,56 @@ def test_alpha_is_dropped(tmp_path, suffix, samples, opaque):
     elif suffix == ".png":
         path.write_bytes(imagecodecs.png_encode(both))
     else:
-        Image.fromarray(both).save(path, lossless=True)
+        Image.fromarray(both).save(path, lossless=True, exact=True)
     picture = read(path)
     np.testing.assert_array_equal(picture.pixels, as_float(samples))
-    assert picture.notes == (() if opaque else (f"a{suffix}: alpha channel dropped",))
+    notes = {
+        "opaque": (),
+        "everywhere": (f"a{suffix}: alpha channel dropped, it tells no places apart",),
+        "mask": (f"a{suffix}: places of alpha 0 count for nothing",),
+    }
+    assert picture.notes == notes[kind]
+    confidence = picture.confidence(slice(2, 40, 2), slice(1, 50))
+    if kind == "mask":
+        np.testing.assert_array_equal(confidence, alpha[2:40:2, 1:50] / np.float32(full))
+    else:
+        assert confidence is None
+
+
+def test_alpha_is_turned_with_the_picture(tmp_path):
+    alpha = np.full(GREY.shape, 255, np.uint8)
+    alpha[:9] = 0
+    for mode, samples in (("RGBA", COLOUR), ("LA", GREY)):
+        exif = Image.Exif()
+        exif[0x112] = 6  # stored lying on its left side
+        Image.fromarray(np.dstack([samples, alpha]), mode).save(tmp_path / "a.png", exif=exif)
+        picture = read(tmp_path / "a.png")
+        np.testing.assert_array_equal(picture.confidence(slice(None), slice(None)), np.rot90(alpha, -1) / 255)
+        np.testing.assert_array_equal(picture.samples, np.rot90(samples.reshape(*alpha.shape, -1), -1))
+
+
+@pytest.mark.parametrize("samples", [GREY, COLOUR, DEEP])
+def test_a_transparent_colour_is_alpha(tmp_path, samples):
+    clear = samples[0, 0]
+    plain = imagecodecs.png_encode(samples)
+    key = np.atleast_1d(clear).astype(">u2").tobytes()
+    chunk = struct.pack(">I", len(key)) + b"tRNS" + key + struct.pack(">I", zlib.crc32(b"tRNS" + key))
+    (tmp_path / "a.png").write_bytes(plain[:33] + chunk + plain[33:])
+    picture = read(tmp_path / "a.png")
+    expected = (samples == clear).reshape(*samples.shape[:2], -1).all(2)
+    np.testing.assert_array_equal(picture.confidence(slice(None), slice(None)) == 0, expected)
+    np.testing.assert_array_equal(picture.samples, samples.reshape(*expected.shape, -1))
+
+
+def test_colours_multiplied_by_alpha_are_divided_by_it(tmp_path):
+    alpha = np.full(GREY.shape, 255, np.uint8)
+    alpha[:9] = 128
+    alpha[:5] = 0
+    multiplied = np.rint(COLOUR * (alpha[..., None] / 255)).astype(np.uint8)
+    tifffile.imwrite(tmp_path / "a.tif", np.dstack([multiplied, alpha]), photometric="rgb", extrasamples=[1])
+    samples = read(tmp_path / "a.tif").samples
+    assert np.abs(samples[5:].astype(int) - COLOUR[5:]).max() <= 1
+    assert not samples[:5].any()
 
 
 @pytest.mark.parametrize("suffix", [".png", ".webp", ".tif"])

@@ -47,8 +47,16 @@ def check_bytes(name: str, width: int, height: int, pixel_bytes: int) -> None:
 
 
 def upright(
-    name: str, samples: NDArray[Any], icc: bytes | None, fields: exif.Directory, notes: Sequence[str] = ()
+    name: str,
+    samples: NDArray[Any],
+    icc: bytes | None,
+    fields: exif.Directory,
+    notes: Sequence[str] = (),
+    alpha: NDArray[Any] | None = None,
 ) -> Picture:
-    """Makes a picture of decoded samples and the EXIF fields and profile found beside them."""
-    picture = from_array(exif.set_upright(samples, exif.orientation(fields)), name)
+    """Makes a picture of decoded samples and the EXIF fields, profile and alpha [H, W, 1] found beside them."""
+    turned = exif.orientation(fields)
+    picture = from_array(exif.set_upright(samples, turned), name)
+    if alpha is not None:
+        picture = replace(picture, alpha=exif.set_upright(alpha, turned))
     return replace(picture, icc=icc or None, exif=exif.upright_block(fields), notes=(*notes, *picture.notes))

@@ -71,6 +71,8 @@ class Picture:
     """EXIF block: a TIFF structure without the ``Exif\\0\\0`` prefix, its orientation set to 1."""
     notes: tuple[str, ...] = ()
     """What was changed on the way in, one short sentence each."""
+    alpha: Samples | None = None
+    """HxWx1, of any sample type: how much each place is part of the picture; None where all places are."""
 
     def __post_init__(self) -> None:
         shape, dtype = self.samples.shape, self.samples.dtype
@@ -136,6 +138,14 @@ class Picture:
         """
         return scaled(self.samples[rows, columns])
 
+    def confidence(self, rows: slice, columns: slice) -> NDArray[np.float32] | None:
+        """Returns how much the places of a region are part of the picture; None where all of the picture's are.
+
+        Returns:
+            [h, w] in [0, 1]: 0 where the picture has nothing, as outside a frame that was moved onto another.
+        """
+        return None if self.alpha is None else scaled(self.alpha[rows, columns])[..., 0]
+
     @property
     def pixels(self) -> NDArray[np.float32]:
         """All pixels as HxWx3 in [0, 1], grey repeated; made anew each time, so for small pictures.
@@ -154,8 +164,9 @@ def from_array(array: NDArray[Any], name: str = "array") -> Picture:
 
     Args:
         array: HxW, HxWx1, HxWx3 RGB or HxWx4 RGBA; uint8, uint16, bool, or float16/32/64 in [0, 1].
-            An alpha channel is dropped, with a note unless it is opaque. Arrays of uint8, uint16 and float32 are
-            not copied: leave them as they are while the picture is in use.
+            Places of alpha 0 count for nothing; an alpha that is the same everywhere is dropped, with a note
+            unless it is opaque. Arrays of uint8, uint16 and float32 are not copied: leave them as they are while
+            the picture is in use.
         name: What errors and notes call the array.
 
     Returns:
@@ -182,12 +193,12 @@ def from_array(array: NDArray[Any], name: str = "array") -> Picture:
         raise ImageError(
             f"{name} holds {array.dtype} samples; expected uint8, uint16, bool, or float in [0, 1]: convert it first."
         )
-    array, notes = without_alpha(array, 1 if array.shape[2] == 1 else 3, name)
+    array, alpha, notes = split_alpha(array, 1 if array.shape[2] == 1 else 3, name)
     if array.dtype.kind == "f":
         check_range(array, name)
     if array.dtype.kind == "b":
         array = np.where(array, np.uint8(255), np.uint8(0))
-    return Picture(array.astype(_DEPTH_OF[array.dtype.name], copy=False), notes=notes)
+    return Picture(array.astype(_DEPTH_OF[array.dtype.name], copy=False), notes=notes, alpha=alpha)
 
 
 def to_array(picture: Picture, like: NDArray[Any]) -> NDArray[Any]:
@@ -234,12 +245,25 @@ def bands(height: int, width: int) -> Iterator[slice]:
         yield slice(start, min(start + step, height))
 
 
-def without_alpha(samples: NDArray[Any], colours: int, name: str) -> tuple[NDArray[Any], tuple[str, ...]]:
-    """Keep the first `colours` channels of HxWxC samples; a note tells of others that are not opaque."""
-    dropped = samples[..., colours:]
-    opaque = not dropped.size or dropped.min() == full_scale(samples.dtype)
-    what = "alpha channel" if dropped.shape[2] == 1 else "extra channels"
-    return samples[..., :colours], () if opaque else (f"{name}: {what} dropped",)
+def split_alpha(
+    samples: NDArray[Any], colours: int, name: str
+) -> tuple[NDArray[Any], NDArray[Any] | None, tuple[str, ...]]:
+    """Take samples [H, W, C] apart into their first `colours` channels and the alpha behind them.
+
+    Returns:
+        The colours; alpha [H, W, 1], None where it does not tell places apart; and a note, unless it is opaque.
+    """
+    colour, others = samples[..., :colours], samples[..., colours:]
+    if not others.size:
+        return colour, None, ()
+    least, most = others.min(), others.max()
+    if least == most == full_scale(samples.dtype):
+        return colour, None, ()
+    if others.shape[2] > 1:
+        return colour, None, (f"{name}: extra channels dropped",)
+    if not 0 <= least < most <= full_scale(samples.dtype):
+        return colour, None, (f"{name}: alpha channel dropped, it tells no places apart",)
+    return colour, others, (f"{name}: places of alpha 0 count for nothing",)
 
 
 def full_scale(dtype: np.dtype[Any]) -> int:

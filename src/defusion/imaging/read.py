@@ -16,7 +16,7 @@ from defusion.imaging import exif
 from defusion.imaging.decoded import check_bytes, telling_damage, upright
 from defusion.imaging.exr import START as EXR_START
 from defusion.imaging.exr import read_exr
-from defusion.imaging.picture import Picture, without_alpha
+from defusion.imaging.picture import Picture, full_scale, split_alpha
 from defusion.imaging.profile import cmyk_to_srgb
 from defusion.imaging.raw import is_raw, read_raw
 from defusion.imaging.tiff import read_tiff
@@ -29,7 +29,8 @@ def read(path: str | os.PathLike[str]) -> Picture:
     """Read a PNG, JPEG, WebP, TIFF, BMP, camera RAW or EXR file.
 
     The content decides about the format, not the suffix. Pictures come upright; palette, 1-bit and CMYK
-    pictures come as RGB or grey; alpha channels and further pages are left out. Notes tell what was changed.
+    pictures come as RGB or grey; alpha says which places count; further pages are left out. Notes tell what was
+    changed.
 
     A large TIFF is read when its samples are asked for, so that damage in it may show as late as that; keep the
     file until then.
@@ -129,11 +130,16 @@ def _png(file: BinaryIO, name: str) -> Picture:
     )
     samples = imagecodecs.png_decode(b"\x89PNG\r\n\x1a\n" + pixels)
     blocks = [data for kind, data, _ in chunks if kind == b"eXIf"]
-    dropped: tuple[str, ...] = ()
+    keys = [data for kind, data, _ in chunks if kind == b"tRNS"]
+    if keys and len(keys[0]) == 2 * samples[0, 0].size:  # the colour that is transparent
+        clear = (samples == np.frombuffer(keys[0], ">u2")).reshape(*samples.shape[:2], -1).all(2)
+        samples = np.dstack([samples, np.where(clear, np.uint16(0), np.uint16(full_scale(samples.dtype)))])
+    alpha: NDArray[Any] | None = None
+    told: tuple[str, ...] = ()
     if samples.ndim == 3 and samples.shape[2] == 2:
-        samples, dropped = without_alpha(samples, 1, name)
+        samples, alpha, told = split_alpha(samples, 1, name)
     block = blocks[0] if blocks else None
-    return _joined(name, samples, image.info.get("icc_profile"), block, image.info.get("dpi"), dropped)
+    return _joined(name, samples, image.info.get("icc_profile"), block, image.info.get("dpi"), told, alpha)
 
 
 def _png_chunks(file: BinaryIO) -> list[tuple[bytes, bytes, bytes]]:
@@ -156,20 +162,24 @@ def _from_pillow(image: ImageFile, name: str) -> Picture:
         notes.append(f"{name}: first of {frames} frames used")
     image.load()
     icc = image.info.get("icc_profile")
-    if image.info.pop("transparency", None) is not None:
-        notes.append(f"{name}: transparent colours made opaque")
+    clear = "transparency" in image.info
+    alpha = None
     samples = np.asarray(image)
-    if image.mode == "P":
-        notes.append(f"{name}: palette turned into RGB")
-        samples = np.asarray(image.convert("RGB"))
+    if image.mode == "P" or clear:
+        notes += [f"{name}: palette turned into RGB"] if image.mode == "P" else []
+        kind = "LA" if image.mode in ("L", "1") else "RGBA"
+        samples = np.asarray(image.convert(kind if clear else "RGB"))
+        if kind == "LA":
+            samples, alpha, told = split_alpha(samples, 1, name)
+            notes += told
     elif image.mode == "1":
         notes.append(f"{name}: 1-bit picture read as 8-bit grey")
     elif image.mode == "CMYK":
         notes.append(f"{name}: CMYK turned into sRGB")
         samples, icc = cmyk_to_srgb(samples, icc), None
     elif image.mode == "LA":
-        samples, dropped = without_alpha(samples, 1, name)
-        notes += dropped
+        samples, alpha, told = split_alpha(samples, 1, name)
+        notes += told
     elif image.mode not in ("L", "RGB", "RGBA"):
         raise ImageError(f"{name} holds {image.mode} samples; expected grey, RGB or CMYK: convert it first.")
     dots_per_inch = image.info.get("dpi")
@@ -178,7 +188,7 @@ def _from_pillow(image: ImageFile, name: str) -> Picture:
         dots_per_inch = tuple(unit * dots for dots in image.info["jfif_density"])
     elif image.format == "JPEG":
         dots_per_inch = None
-    return _joined(name, samples, icc, image.info.get("exif"), dots_per_inch, notes)
+    return _joined(name, samples, icc, image.info.get("exif"), dots_per_inch, notes, alpha)
 
 
 def _joined(
@@ -188,6 +198,7 @@ def _joined(
     block: bytes | None,
     dots_per_inch: tuple[float, float] | None,
     notes: Sequence[str] = (),
+    alpha: NDArray[Any] | None = None,
 ) -> Picture:
     """Join decoded samples with the profile, the EXIF block and the resolution found beside them."""
     fields: exif.Directory = {}
@@ -196,4 +207,4 @@ def _joined(
             fields = exif.parse(block)
         except ValueError as error:
             notes = (*notes, f"{name}: EXIF cannot be read and was dropped, {error}")
-    return upright(name, samples, icc, exif.with_resolution(fields, dots_per_inch), notes)
+    return upright(name, samples, icc, exif.with_resolution(fields, dots_per_inch), notes, alpha)

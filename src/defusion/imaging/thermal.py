@@ -7,6 +7,7 @@ is its temperature, on the scale of the picture.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -128,7 +129,7 @@ def distance_from_palette(picture: Picture, palette: str) -> float:
 def as_temperature(picture: Picture, palette: str, name: str = "source") -> Picture:
     """Leads a picture in false colour back to temperature, region by region: grey, at its own depth, with a note."""
     note = f"{name}: false colour of palette {palette} led back to temperature"
-    return Picture(_Temperature(picture.samples, palette), exif=picture.exif, notes=(*picture.notes, note))
+    return replace(picture, samples=_Temperature(picture.samples, palette), icc=None, notes=(*picture.notes, note))
 
 
 class _Temperature(LazySamples):

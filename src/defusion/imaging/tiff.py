@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from defusion.errors import ImageError
 from defusion.imaging import exif
 from defusion.imaging.decoded import check_bytes, telling_damage, upright
-from defusion.imaging.picture import DEPTHS, LazySamples, Picture, check_range, without_alpha
+from defusion.imaging.picture import DEPTHS, LazySamples, Picture, check_range, full_scale, split_alpha
 from defusion.imaging.profile import cmyk_to_srgb
 from defusion.machine import cores
 
@@ -63,8 +63,8 @@ def read_tiff(file: BinaryIO, name: str) -> Picture:
             samples = TiffSamples(Path(file.name), page)
             return Picture(samples, icc or None, exif.upright_block(fields), tuple(notes))
         check_bytes(name, page.imagewidth, page.imagelength, page.samplesperpixel * max(1, page.bitspersample // 8))
-        decoded, changes = _decoded(page, name)
-        return upright(name, decoded, icc, fields, [*changes, *notes])
+        decoded, alpha, changes = _decoded(page, name)
+        return upright(name, decoded, icc, fields, [*changes, *notes], alpha)
 
 
 class TiffSamples(LazySamples):
@@ -203,9 +203,9 @@ def _is_rgb(page: Any) -> bool:
     return bool(page.photometric == PHOTOMETRIC.RGB or of_jpeg)
 
 
-def _decoded(page: Any, name: str) -> tuple[NDArray[Any], list[str]]:
-    """HxWxC grey or RGB samples of a whole page, and what was changed to get them."""
-    from tifffile import PHOTOMETRIC
+def _decoded(page: Any, name: str) -> tuple[NDArray[Any], NDArray[Any] | None, list[str]]:
+    """HxWxC grey or RGB samples of a whole page, their alpha, and what was changed to get them."""
+    from tifffile import EXTRASAMPLE, PHOTOMETRIC
 
     photometric = page.photometric
     if page.axes not in ("YX", "YXS", "SYX"):
@@ -213,7 +213,7 @@ def _decoded(page: Any, name: str) -> tuple[NDArray[Any], list[str]]:
     samples: NDArray[Any] = page.asarray()
     if photometric == PHOTOMETRIC.PALETTE:
         palette = (page.colormap >> 8).astype(np.uint8).T
-        return palette[samples], [f"{name}: palette turned into RGB"]
+        return palette[samples], None, [f"{name}: palette turned into RGB"]
     if page.bitspersample not in (1, 8 * samples.itemsize):
         raise ImageError(
             f"{name} holds samples of {page.bitspersample} bits; expected 1, 8 or 16 bits, or floats: "
@@ -221,8 +221,8 @@ def _decoded(page: Any, name: str) -> tuple[NDArray[Any], list[str]]:
         )
     samples = np.moveaxis(samples, 0, 2) if page.axes == "SYX" else samples.reshape(*samples.shape[:2], -1)
     if photometric == PHOTOMETRIC.SEPARATED and samples.dtype == np.uint8 and samples.shape[2] >= 4:
-        cmyk, dropped = without_alpha(samples, 4, name)
-        return cmyk_to_srgb(cmyk, page.tags.valueof(_ICC_PROFILE)), [*dropped, f"{name}: CMYK turned into sRGB"]
+        cmyk, alpha, told = split_alpha(samples, 4, name)
+        return cmyk_to_srgb(cmyk, page.tags.valueof(_ICC_PROFILE)), alpha, [*told, f"{name}: CMYK turned into sRGB"]
     rgb = _is_rgb(page)
     if not rgb and photometric not in (PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.MINISWHITE):
         kind = getattr(photometric, "name", photometric)
@@ -230,8 +230,18 @@ def _decoded(page: Any, name: str) -> tuple[NDArray[Any], list[str]]:
             f"{name} holds {samples.dtype} samples of kind {kind}; expected grey, RGB or 8-bit CMYK: "
             "convert it first."
         )
-    samples, dropped = without_alpha(samples, 3 if rgb else 1, name)
+    samples, alpha, told = split_alpha(samples, 3 if rgb else 1, name)
+    if alpha is not None and EXTRASAMPLE.ASSOCALPHA in page.extrasamples:
+        samples = _unmultiplied(samples, alpha)
     if photometric == PHOTOMETRIC.MINISWHITE:
         samples = 1 - samples if samples.dtype.kind == "f" else ~samples
     one_bit = [f"{name}: 1-bit picture read as 8-bit grey"] if samples.dtype == np.bool_ else []
-    return samples, [*dropped, *one_bit]
+    return samples, alpha, [*told, *one_bit]
+
+
+def _unmultiplied(samples: NDArray[Any], alpha: NDArray[Any]) -> NDArray[Any]:
+    """Colours as they were before each was multiplied by its alpha."""
+    full = full_scale(samples.dtype)
+    whole = np.divide(samples, alpha, out=np.zeros(samples.shape), where=alpha > 0) * full
+    rounded: NDArray[Any] = np.clip(np.rint(whole) if samples.dtype.kind == "u" else whole, 0, full)
+    return rounded.astype(samples.dtype)
