@@ -13,6 +13,7 @@ from skimage import data
 
 from defusion import Fuser, ImageError
 from defusion.imaging import Picture, from_array
+from defusion.imaging.tone import Levels, is_linear
 from defusion.scene import Frame, Scene
 from defusion.task import glance
 
@@ -128,8 +129,145 @@ def test_a_spot_in_a_large_black_frame_is_something() -> None:
         assert glance(picture).blank is None
 
 
-def test_twelve_bits_in_sixteen_are_told() -> None:
-    deep = PHOTO.astype(np.uint16)
-    for factor, told in ((16, True), (257, False)):
-        seen = scene(from_array(deep * factor), from_array(deep * factor // 2))
-        assert any("as 12-bit samples in 16-bit files are" in note for note in seen.notes) == told
+@pytest.mark.parametrize("bits", [10, 12, 14])
+def test_few_bits_in_sixteen_are_fused_as_the_whole_range_is(bits: int) -> None:
+    bracket = [np.clip(PHOTO / 255 * gain, 0, 1) for gain in (0.25, 0.6, 1.8)]
+    few = [from_array(np.rint(each * (2**bits - 1)).astype(np.uint16)) for each in bracket]
+    whole = [from_array(np.rint(each * 65535).astype(np.uint16)) for each in bracket]
+    seen = scene(*few)
+    assert any(f"use values from 0 to {2**bits - 1}" in note for note in seen.notes)
+    assert seen.ranges == dict.fromkeys(("0.tif", "1.tif", "2.tif"), (0, 2**bits - 1))
+    fuser = Fuser(precision="float32")
+    fused, expected = fuser.fuse_pictures(few), fuser.fuse_pictures(whole)
+    assert fused.samples.max() <= 2**bits - 1
+    np.testing.assert_allclose(fused.pixels, expected.pixels, atol=6 / 2**bits)
+
+
+def test_dark_frames_beside_bright_ones_are_no_narrow_range() -> None:
+    bright = PHOTO.astype(np.uint16) * 257
+    for dark, other in ((bright // 16, bright), (bright[..., 0] // 16, bright[..., 0])):
+        seen = scene(from_array(dark), from_array(other))
+        assert (seen.ranges, seen.form.levels, seen.notes) == ({}, None, ())
+
+
+def radiometric() -> NDArray[np.uint16]:
+    """Counts of a scene with a warm spot, from 6840 to 7300."""
+    rows, columns = np.mgrid[:161, :201]
+    counts = 6850 + 100 * rows / 161 + 10 * np.sin(columns / 9) * np.cos(rows / 13)
+    counts += 350 * np.exp(-(((columns - 150) / 8) ** 2) - ((rows - 80) / 20) ** 2)
+    return np.rint(counts).astype(np.uint16)
+
+
+@pytest.mark.parametrize("kind", ["counts", "celsius", "ct", "12 bits"])
+def test_a_narrow_range_beside_a_wide_one_is_stretched(kind: str) -> None:
+    counts = radiometric()
+    whole = np.rint((counts - counts.min()) / np.ptp(counts) * 65535).astype(np.uint16)
+    narrow = {
+        "counts": counts,
+        "celsius": counts * np.float32(0.04) - np.float32(273.15),
+        "ct": (32768 + (counts - 6850) * 3).astype(np.uint16),
+        "12 bits": ((counts - counts.min()) * 8).astype(np.uint16),
+    }[kind]
+    dark = from_array(PHOTO // 4 + 40)
+    fuser = Fuser(precision="float32")
+    for first in (True, False):
+        pictures = [from_array(narrow), dark] if first else [dark, from_array(narrow)]
+        seen = scene(*pictures)
+        name = f"{0 if first else 1}.tif"
+        low, high = seen.ranges[name]
+        assert len(seen.ranges) == 1
+        assert (low, high) == pytest.approx(
+            (float(narrow.min()), float(narrow.max())), abs=0.02 * float(np.ptp(narrow))
+        )
+        assert any(note.startswith(f"{name}: values from") and "stretched" in note for note in seen.notes)
+        assert seen.form.levels is None
+        fused = fuser.fuse_pictures(pictures)
+        expected = fuser.fuse_pictures([from_array(whole), dark] if first else [dark, from_array(whole)])
+        np.testing.assert_allclose(fused.pixels, expected.pixels, atol=0.02)
+
+
+@pytest.mark.parametrize("offset", [0, 20])
+def test_frames_of_one_narrow_range_give_values_of_that_range(offset: float) -> None:
+    counts = radiometric()
+    degrees = counts * np.float32(0.04) - np.float32(273.15 - offset)
+    for samples in (counts, degrees):
+        blurred = samples.copy()
+        blurred[:80] = (blurred[:80].astype(np.float64) // 20 * 20).astype(samples.dtype)
+        fused = Fuser().fuse_pictures([from_array(samples), from_array(blurred)])
+        assert fused.depth == samples.dtype
+        assert np.abs(fused.samples[..., 0].astype(float) - samples).mean() < 0.05 * np.ptp(samples)
+
+
+def test_a_speck_does_not_set_the_range() -> None:
+    counts = radiometric()
+    counts[3, 4] = 60000
+    low, high = scene(from_array(counts), from_array(PHOTO)).ranges["0.tif"]
+    assert (low, high) == pytest.approx((6840, 7300), abs=100)
+
+
+def test_floats_of_whole_numbers_are_eight_or_sixteen_bits() -> None:
+    for scale, top in ((1, 255), (257, 65535)):
+        seen = scene(from_array(PHOTO.astype(np.float32) * scale), from_array(PHOTO.astype(np.float32) * scale // 2))
+        assert seen.form.levels == Levels(0, top)
+        fused = Fuser().fuse([PHOTO.astype(np.float32) * scale] * 2)
+        np.testing.assert_allclose(fused, PHOTO.astype(np.float32) * scale, atol=0.01 * top)
+
+
+def test_floats_a_rounding_outside_are_clipped_with_a_note() -> None:
+    floats = PHOTO.astype(np.float32) / 255
+    floats[0, 0], floats[0, 1] = 1.0000001, -1e-8
+    seen = scene(from_array(floats), from_array(PHOTO))
+    assert "0.tif: 6 values outside [0, 1] clipped, from -1e-08 to 1" in seen.notes
+    assert seen.ranges == {}
+
+
+def light(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    share = pixels.astype(np.float32) / 255
+    return np.where(share <= 0.04045, share / 12.92, ((share + 0.055) / 1.055) ** 2.4).astype(np.float32)
+
+
+@pytest.mark.parametrize("kind", ["16-bit", "float"])
+def test_light_is_fused_as_the_eye_sees_it_and_given_back_as_light(kind: str) -> None:
+    linear = imagecodecs.cms_profile(
+        "rgb", whitepoint=(0.3127, 0.329, 1), primaries=(0.64, 0.33, 1, 0.3, 0.6, 1, 0.15, 0.06, 1), gamma=1.0
+    )
+
+    def of(samples: NDArray[np.float32]) -> Picture:
+        deep = np.rint(samples * 65535).astype(np.uint16) if kind == "16-bit" else samples
+        return replace(from_array(deep), icc=linear)
+
+    bracket = [np.clip(light(PHOTO) * gain, 0, 1) for gain in (0.1, 0.5, 3)]
+    eyes = [np.where(each <= 0.0031308, each * 12.92, 1.055 * each ** (1 / 2.4) - 0.055) for each in bracket]
+    fuser = Fuser(precision="float32")
+    fused = fuser.fuse_pictures([of(each) for each in bracket])
+    expected = fuser.fuse_pictures([from_array(each.astype(np.float32)) for each in eyes])
+    assert fused.icc == linear
+    np.testing.assert_allclose(fused.pixels, expected.pixels, atol=0.004)
+    assert "given back as light" in scene(*(of(each) for each in bracket)).notes[-1]
+
+
+def test_light_above_white_keeps_its_values() -> None:
+    scene_light = light(PHOTO) * 20
+    bracket = [from_array(scene_light), from_array(np.minimum(scene_light, 2))]
+    seen = scene(*bracket)
+    assert seen.form.levels == Levels(0, scene_light.max(), 1.0)
+    assert is_linear(seen.form.icc)
+    fused = Fuser(precision="float32").fuse_pictures([bracket[0], bracket[0]])
+    np.testing.assert_allclose(fused.samples, scene_light, rtol=0.01, atol=1e-4)
+
+
+def test_faint_colour_of_deep_shade_is_kept() -> None:
+    shade = np.full((64, 64, 3), 20000, np.uint16)
+    shade[..., 1] += np.uint16(150)
+    shade[:, :, 0] += np.arange(64, dtype=np.uint16)
+    fused = Fuser().fuse_pictures([from_array(shade), from_array(shade + np.uint16(100))])
+    assert (fused.samples[..., 1].astype(int) - fused.samples[..., 2]).min() > 100
+
+
+def test_a_grey_first_source_of_other_tones_is_brought_to_those_of_colours() -> None:
+    grey = replace(
+        from_array(PHOTO[..., 1]), icc=imagecodecs.cms_profile("gray", whitepoint=(0.3127, 0.329, 1.0), gamma=1.0)
+    )
+    seen = scene(grey, from_array(PHOTO))
+    assert seen.form.icc is None
+    assert "0.tif: tones brought to sRGB" in seen.notes

@@ -65,15 +65,12 @@ class Fused(NamedTuple):
     """[h, W, C] in [0, 1], made as they are taken."""
     notes: tuple[str, ...]
     """What was changed on the way in, one short sentence each."""
+    ranges: dict[str, tuple[float, float]]
+    """Black and white of the sources that do not use all of their range, by name."""
 
     def picture(self) -> Picture:
         """Makes the whole picture in memory."""
-        samples = np.empty((*self.form.size, self.form.channels), self.form.depth)
-        top = 0
-        for band in self.bands:
-            samples[top : top + len(band)] = quantised(band, self.form.depth)
-            top += len(band)
-        return Picture(samples, self.form.icc, self.form.exif)
+        return self.form.picture(self.bands)
 
 
 class Decomposed(NamedTuple):
@@ -195,7 +192,7 @@ class Fuser:
         else:
             made = stack.fuse(self.engine, scene.views, count, size, plan.task, report)
         painted = (rows for band in made for _, rows in scene.painted(band, band.planes[0], keep_chroma=True))
-        return Fused(plan, scene.form, painted, scene.notes)
+        return Fused(plan, scene.form, painted, scene.notes, scene.ranges)
 
     def decompose_pictures(self, a: Picture, b: Picture) -> PartPictures:
         """Decomposes two pictures of one size; all parts have the profile and EXIF of the first."""
@@ -209,19 +206,20 @@ class Fuser:
         """
         scene = Scene(frames, self._palette)
         plan = self._plan(scene.glances)
-        size, channels, depth, icc, exif = scene.form
+        form = scene.form
+        size = form.size
         self._check_memory(size, plan._replace(head="paper"))  # the parts are painted as its picture is
-        parts = [np.empty((*size, channels), depth) for _ in PartPictures._fields]
+        parts = [np.empty((*size, form.channels), form.depth) for _ in PartPictures._fields]
         a, b = scene.views()
         for band in tiling.parts(self.engine, a, b, size):
             for part, planes in zip(parts, band.planes, strict=False):  # the last part is the fused picture
                 for rows, pixels in scene.painted(band, planes, keep_chroma=False):
-                    part[rows] = quantised(pixels, depth)
+                    part[rows] = quantised(pixels, form.depth, form.levels)
         for band in self._pair(scene, plan):
             for rows, pixels in scene.painted(band, band.planes[0], keep_chroma=True):
-                parts[-1][rows] = quantised(pixels, depth)
-        pictures = PartPictures(*(Picture(part, icc, exif) for part in parts))
-        return Decomposed(plan, scene.form, pictures, scene.notes)
+                parts[-1][rows] = quantised(pixels, form.depth, form.levels)
+        pictures = PartPictures(*(Picture(part, form.icc, form.exif, levels=form.levels) for part in parts))
+        return Decomposed(plan, form, pictures, scene.notes)
 
     def _pair(self, scene: Scene, plan: Plan) -> Iterator[Band]:
         if plan.head == "pyramid":
@@ -312,15 +310,23 @@ def fuse_files(
     """
     check_output(output)
     fused = fuser.fusing(frames_of(sources), report)
-    size, channels, depth, icc, exif = fused.form
+    form = fused.form
     with open_output(
-        output, height=size.height, width=size.width, channels=channels, depth=depth, icc=icc, exif=exif
+        output,
+        height=form.size.height,
+        width=form.size.width,
+        channels=form.channels,
+        depth=form.depth,
+        icc=form.icc,
+        exif=form.exif,
+        levels=form.levels,
     ) as out:
         for band in fused.bands:
             out.append(band)
     notes = (*fused.notes, *out.notes)
     made = facts_of(fuser, fused.plan, fused.form)
-    facts = {"output": os.fspath(output), "sources": len(sources), **made, "notes": list(notes)}
+    ranges = {name: list(each) for name, each in fused.ranges.items()}
+    facts = {"output": os.fspath(output), "sources": len(sources), **made, "ranges": ranges, "notes": list(notes)}
     return FusedFile(Path(output), facts, notes)
 
 

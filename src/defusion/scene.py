@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
 from typing import NamedTuple
@@ -21,14 +21,18 @@ from defusion.imaging import (
     recognised_palette,
     with_luminance,
 )
-from defusion.imaging.picture import DEPTHS, Depth, bands
+from defusion.imaging.colour_tags import linear_profile
+from defusion.imaging.levels import Chosen, Used, choose, used
+from defusion.imaging.picture import DEPTHS, Depth, bands, full_scale, quantised
+from defusion.imaging.tone import Levels, Tone, is_linear
 from defusion.runtime import Planes
 from defusion.task import Glance, glance
 from defusion.tiling import Band, Progress, Report, Size, View
 
 Pixels = NDArray[np.float32]
 
-_TWELVE_OF_SIXTEEN_BITS = 4095 / 65535
+#: Sources of one kind of light rise and fall together: the ranks of their tones correlate by more than this.
+_ALIKE = 0.8
 
 
 class Frame(NamedTuple):
@@ -36,19 +40,38 @@ class Frame(NamedTuple):
 
     name: str
     open: Callable[[], Picture]
+    black_hot: bool = False
+    """It shows what is warm dark."""
 
     def kept(self) -> Frame:
         """Opens the frame now, and keeps it."""
-        return Frame.of(self.name, self.open())
+        picture = self.open()
+        return self._replace(open=lambda: picture)
 
     def as_temperature(self, palette: str) -> Frame:
         """Returns the frame led back from false colour."""
-        return Frame(self.name, lambda: as_temperature(self.open(), palette, self.name))
+        return self._replace(open=lambda: as_temperature(self.open(), palette, self.name))
+
+    def meant(self, meaning: _Meaning) -> Frame:
+        """Returns the frame with what its samples mean."""
+        return self._replace(open=lambda: meaning.of(self.open()))
 
     @classmethod
     def of(cls, name: str, picture: Picture) -> Frame:
         """Makes a frame of a picture in memory."""
         return cls(name, lambda: picture)
+
+
+class _Meaning(NamedTuple):
+    """What the samples of a frame stand for."""
+
+    levels: Levels | None
+    is_light: bool
+    """They are light, even if no profile says so."""
+
+    def of(self, picture: Picture) -> Picture:
+        icc = linear_profile() if self.is_light and picture.icc is None else picture.icc
+        return replace(picture, levels=self.levels, icc=icc)
 
 
 class Form(NamedTuple):
@@ -59,6 +82,22 @@ class Form(NamedTuple):
     depth: Depth
     icc: bytes | None
     exif: bytes | None
+    levels: Levels | None = None
+    """Which of its values are black and white; None for the range of its depth."""
+
+    @property
+    def tone(self) -> Tone:
+        """How its samples become pixels."""
+        return Tone(self.levels or Levels(0, full_scale(np.dtype(self.depth))), is_linear(self.icc))
+
+    def picture(self, bands: Iterable[Pixels]) -> Picture:
+        """Makes a picture of bands [h, W, C] of all rows, in [0, 1]."""
+        samples = np.empty((*self.size, self.channels), self.depth)
+        top = 0
+        for band in bands:
+            samples[top : top + len(band)] = quantised(band, self.depth, self.levels)
+            top += len(band)
+        return Picture(samples, self.icc, self.exif, levels=self.levels)
 
 
 class _Seen(NamedTuple):
@@ -67,6 +106,7 @@ class _Seen(NamedTuple):
     glance: Glance
     depth: Depth
     grey: bool
+    """One channel."""
     notes: tuple[str, ...]
     palette: str | None
     """The false colour that it may be in."""
@@ -88,34 +128,45 @@ class Scene:
 
     def __init__(self, frames: Sequence[Frame], palette: str = "auto", report: Report | None = None) -> None:
         self.frames = list(frames)
-        seen = []
+        seen, uses, meanings = [], [], []
         for number, frame in enumerate(frames):
             if report is not None:
                 report(Progress(0, 0, number + 1, len(frames)))
             picture = frame.open()
+            uses.append(used(picture))
+            meanings.append(_meaning(frame, uses[-1].levels, uses[-1], is_light=uses[-1].kind == "light"))
+            picture = meanings[-1].of(picture)
             if number == 0:
                 size = Size(picture.height, picture.width)
                 self._first = replace(picture, samples=np.array(picture.samples[:1, :1]))  # let go of the rest
             seen.append(self._see(frame, picture, size, palette))
             del picture  # before the next is opened
+        chosen = choose([each.name for each in frames], uses, partial(_alike, [each.glance for each in seen]))
+        self._look_again(seen, uses, meanings, chosen, size, palette)
+        frames = list(self.frames)
         painted = [index for index, each in enumerate(seen) if each.palette is not None]
         # Of several that are recognised none is taken; a palette that was named goes to the nearest frame.
         if len(painted) == 1 or (painted and palette != "auto"):
             index = min(painted, key=lambda each: seen[each].from_palette)
             self.frames[index] = frames[index].as_temperature(seen[index].palette or palette)
             seen[index] = self._see(self.frames[index], self.frames[index].open(), size, "none")
+            uses[index] = uses[index]._replace(grey=True)
         self.glances = [each.glance for each in seen]
-        self.notes = tuple(note for each in seen for note in each.notes)
+        self.notes = (*(note for each in seen for note in each.notes), *chosen.notes)
         if not painted and palette not in ("auto", "none"):
             self.notes += (f"no source has colour, so none was led back from palette {palette}",)
+        self._grey = all(each.grey for each in uses)
         channels = 1 if all(each.grey for each in seen) else 3
         deepest = max((each.depth for each in seen), key=DEPTHS.index)
-        if deepest == "uint16" and 0 < max(each.tones.max() for each in self.glances) <= _TWELVE_OF_SIXTEEN_BITS:
-            self.notes += (
-                "all sources are in the lowest sixteenth of their range, as 12-bit samples in 16-bit files are: "
-                "faint detail counts as noise there, so scale them to the whole range first",
-            )
-        self.form = Form(size, channels, deepest, self._first.icc, self._first.exif)
+        self.form = Form(size, channels, deepest, self._first.icc, self._first.exif, chosen.result)
+        if self.form.tone.linear:
+            self.notes += ("values are proportional to light: fused as the eye sees them, and given back as light",)
+        self.ranges = {
+            frame.name: (levels.low, levels.high)
+            for frame, (levels, _) in zip(frames, meanings, strict=True)
+            if levels is not None
+        }
+        """Black and white of the frames that do not use all of their range."""
 
     def leave_out_blank(self) -> None:
         """Leaves out frames that are black or white all over, where others are not, with a note."""
@@ -150,22 +201,42 @@ class Scene:
         return (first, second) if dark <= bright else (second, first)
 
     def painted(self, band: Band, planes: Planes, *, keep_chroma: bool) -> Iterator[tuple[slice, Pixels]]:
-        """Makes pixels of planes [1, 3, h, W]: [h, W, C] in [0, 1], some rows of the scene at a time.
+        """Makes rows of planes [1, 3, h, W]: [h, W, C] in [0, 1], some of the scene at a time.
 
-        Where one frame alone has colour, the fused picture keeps its chroma.
+        They are laid out as the form's samples are, from black to the brightest value. Where one frame alone has
+        colour, the fused picture keeps its chroma.
         """
         for part in bands(*planes.shape[2:]):
             rows = slice(band.rows.start + part.start, band.rows.start + part.stop)
-            yield rows, self._painted(rows, planes[0, :, part], keep_chroma)
+            yield rows, self.form.tone.shares(self._painted(rows, planes[0, :, part], keep_chroma))
 
     def _painted(self, rows: slice, planes: Planes, keep_chroma: bool) -> Pixels:
         pixels: Pixels = np.clip(planes.transpose(1, 2, 0), 0, 1)
         if self._visible is not None and keep_chroma:
             visible = self._visible_picture.region(rows, slice(None))
             return with_luminance(visible, luminance(pixels))
-        if not self._coloured:
+        if self._grey:
             pixels = np.repeat(pixels.mean(2, keepdims=True), self.form.channels, axis=2)
         return pixels
+
+    def _look_again(
+        self, seen: list[_Seen], uses: list[Used], meanings: list[_Meaning], chosen: Chosen, size: Size, palette: str
+    ) -> None:
+        """Sees those frames anew that mean something else beside the others than they do alone."""
+        light = chosen.result is not None and chosen.result.white is not None
+        of_all = [
+            _meaning(*each, is_light=light or each[2].kind == "light")
+            for each in zip(self.frames, chosen.levels, uses, strict=True)
+        ]
+        before = self._first.icc
+        self._first = of_all[0].of(self._first)
+        if self._first.grey and not all(each.grey for each in seen):
+            self._first = replace(self._first, icc=None)  # it says nothing of colours
+        for index, meaning in enumerate(of_all):
+            self.frames[index] = self.frames[index].meant(meaning)
+            if meaning != meanings[index] or before != self._first.icc:
+                seen[index] = self._see(self.frames[index], self.frames[index].open(), size, palette)
+        meanings[:] = of_all
 
     def _see(self, frame: Frame, original: Picture, size: Size, palette: str) -> _Seen:
         picture = self._matched(original, frame)
@@ -178,7 +249,7 @@ class Scene:
         if found == "auto":
             found = recognised_palette(original)
         distance = distance_from_palette(original, found) if found is not None else math.inf
-        return _Seen(glance(picture), picture.depth, picture.grey, picture.notes, found, distance)
+        return _Seen(glance(picture), original.depth, picture.grey, picture.notes, found, distance)
 
     @cached_property
     def _visible_picture(self) -> Picture:
@@ -198,3 +269,30 @@ def _planes(picture: Picture, as_luminance: bool, rows: slice, columns: slice) -
     if as_luminance:
         pixels = luminance(pixels)
     return np.broadcast_to(pixels, (*pixels.shape[:2], 3)).transpose(2, 0, 1)[None]
+
+
+def _meaning(frame: Frame, levels: Levels | None, of: Used, *, is_light: bool) -> _Meaning:
+    """What a frame's samples stand for, turned round where heat is dark."""
+    if not frame.black_hot:
+        return _Meaning(levels, is_light)
+    low, high, white = levels or Levels(0, of.scale)
+    return _Meaning(Levels(high, low, white), is_light)
+
+
+def _alike(glances: Sequence[Glance], number: int) -> bool:
+    """Says whether a frame's tones rise and fall with those of another."""
+    return any(
+        _rank_correlation(glances[number].tones, other.tones) > _ALIKE
+        for index, other in enumerate(glances)
+        if index != number
+    )
+
+
+def _rank_correlation(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
+    """Of the places that neither has clipped; 1 where there are hardly any."""
+    inside = (np.minimum(a, b) > 0) & (np.maximum(a, b) < 0.98)
+    if inside.sum() < 16:
+        return 1.0
+    ranks = np.stack([np.argsort(np.argsort(each[inside])) for each in (a, b)])
+    matrix: NDArray[np.float64] = np.atleast_2d(np.corrcoef(ranks))
+    return float(matrix[0, 1])

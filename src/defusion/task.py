@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from defusion.imaging import Picture, luminance
-from defusion.imaging.picture import bands, full_scale
+from defusion.imaging.picture import bands
 from defusion.model.config import TaskName
 from defusion.tiling import Size, sample
 
@@ -149,9 +149,9 @@ def _missing(sources: Sequence[Glance]) -> float:
 
 def _blank(picture: Picture, tones: NDArray[np.float32]) -> str | None:
     """Looks at all pixels where a sample is black or white: what a large picture shows may stand between."""
-    for level, name in ((0, "black all over"), (full_scale(picture.samples.dtype), "white all over")):
-        if abs(tones - bool(level)).max() < 1e-5 and all(
-            (np.asarray(picture.samples[rows, :]) == level).all() for rows in bands(picture.height, picture.width)
+    for level, name in ((0, "black all over"), (1, "white all over")):
+        if abs(tones - level).max() < 1e-5 and all(
+            (picture.region(rows, slice(None)) == level).all() for rows in bands(picture.height, picture.width)
         ):
             return name
     return None
@@ -162,12 +162,16 @@ def _is_colourless(picture: Picture) -> bool:
     if picture.grey:
         return True
     most = COLOURED_PART * picture.height * picture.width
+    (low, high, _), linear = picture.tone
+    least = COLOURLESS if linear else COLOURLESS * abs(high - low)
     coloured = 0
     step = max(1, _LOOK_PX // picture.width)
     for top in range(0, picture.height, step):
-        red, green, blue = np.moveaxis(np.asarray(picture.samples[top : top + step, :]), 2, 0)
+        rows = slice(top, top + step)
+        colours = picture.region(rows, slice(None)) if linear else np.asarray(picture.samples[rows, :])
+        red, green, blue = np.moveaxis(colours, 2, 0)
         spread = np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue)
-        coloured += int((spread > COLOURLESS * full_scale(spread.dtype)).sum())
+        coloured += int((spread > least).sum())
         if coloured > most:
             return False
     return True

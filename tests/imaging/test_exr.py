@@ -11,9 +11,9 @@ from skimage import data
 
 from defusion.errors import ImageError
 from defusion.imaging import Picture, check_output, from_array, read, write
+from defusion.imaging.tone import is_linear
 
 FLOAT = data.astronaut()[40:140, 100:250].astype(np.float32) * np.float32(1 / 255)
-NOTE = "a.exr: linear values used as they are"
 
 
 def save(path, channels: dict[str, np.ndarray]) -> None:
@@ -32,7 +32,8 @@ def test_colour_and_grey_are_read(tmp_path, dtype):
     samples = FLOAT.astype(dtype)
     save(tmp_path / "a.exr", planes(samples))
     picture = read(tmp_path / "a.exr")
-    assert (picture.depth, picture.grey, picture.notes) == ("float32", False, (NOTE,))
+    assert (picture.depth, picture.grey, picture.notes) == ("float32", False, ())
+    assert is_linear(picture.icc)
     np.testing.assert_array_equal(picture.samples, samples.astype(np.float32))
     save(tmp_path / "a.exr", {"Y": samples[..., 1]})
     picture = read(tmp_path / "a.exr")
@@ -41,8 +42,17 @@ def test_colour_and_grey_are_read(tmp_path, dtype):
 
 
 def test_other_channels_are_left_out_with_a_note(tmp_path):
-    save(tmp_path / "a.exr", {**planes(FLOAT), "A": FLOAT[..., 0], "Z": FLOAT[..., 1]})
-    assert read(tmp_path / "a.exr").notes == (NOTE, "a.exr: channels A, Z left out")
+    save(tmp_path / "a.exr", {**planes(FLOAT), "D": FLOAT[..., 0], "Z": FLOAT[..., 1]})
+    assert read(tmp_path / "a.exr").notes == ("a.exr: channels D, Z left out",)
+
+
+def test_alpha_is_a_mask_and_colours_come_without_it(tmp_path):
+    alpha = np.ones(FLOAT.shape[:2], np.float32)
+    alpha[:9], alpha[9:20] = 0, 0.5
+    save(tmp_path / "a.exr", {**planes(FLOAT * alpha[..., None]), "A": alpha})
+    picture = read(tmp_path / "a.exr")
+    np.testing.assert_array_equal(picture.confidence(slice(None), slice(None)), alpha)
+    np.testing.assert_array_equal(picture.samples, np.where(alpha[..., None] > 0, FLOAT, 0))
 
 
 @pytest.mark.parametrize(
@@ -50,7 +60,6 @@ def test_other_channels_are_left_out_with_a_note(tmp_path):
     [
         ({"Z": FLOAT[..., 0]}, "has the channels Z; expected R, G and B, or Y"),
         ({**planes(FLOAT), "R": np.zeros(FLOAT.shape[:2], np.uint32)}, "of half or float"),
-        (planes(FLOAT * 2), r"values outside \[0, 1\], from 0 to 1\.9"),
         (planes(np.where(FLOAT > 0.9, np.float32(np.nan), FLOAT)), "NaN"),
     ],
 )
@@ -87,7 +96,7 @@ def test_what_exr_cannot_hold_is_told(tmp_path):
         "a.exr: ICC profile dropped, EXR holds none",
         "a.exr: EXIF dropped, EXR holds none",
     )
-    np.testing.assert_array_equal(read(tmp_path / "a.exr").pixels, deep.pixels)
+    np.testing.assert_array_equal(read(tmp_path / "a.exr").samples, deep.pixels)
 
 
 def test_a_full_disk_is_told_and_leaves_nothing(tmp_path):

@@ -105,12 +105,38 @@ def test_a_grey_first_source_says_nothing_of_colour():
     assert np.abs(converted.pixels - from_array(DEEP).pixels).max() > 0.01
 
 
-def test_grey_pictures_stay_as_they_are():
-    plain = with_profile(DEEP[..., :1], None)
-    assert in_profile_of(plain, with_profile(DEEP, ADOBE)) is plain
-    profiled = in_profile_of(with_profile(DEEP[..., :1], GREY), with_profile(DEEP, ADOBE), "b")
-    assert profiled.notes == ("b: grey profile left out of account",)
-    np.testing.assert_array_equal(profiled.samples, DEEP[..., :1])
+def grey_profile(gamma: float) -> bytes:
+    return imagecodecs.cms_profile("gray", whitepoint=(0.3127, 0.329, 1.0), gamma=gamma)
+
+
+@pytest.mark.parametrize("mine", [1.0, 1.8], ids=["linear", "1.8"])
+@pytest.mark.parametrize("firsts", [None, 2.2, "adobe"])
+@pytest.mark.parametrize(("samples", "step"), [(DEEP, 1e-3), (FLOAT, 1e-3)], ids=DEPTHS[1:])
+def test_grey_goes_to_the_tones_of_the_first(samples, step, mine, firsts):
+    first = with_profile(DEEP, ADOBE) if firsts == "adobe" else with_profile(DEEP[..., :1], None)
+    if firsts == 2.2:
+        first = with_profile(DEEP[..., :1], grey_profile(2.2))
+    grey = with_profile(samples[..., :1], grey_profile(mine))
+    converted = in_profile_of(grey, first, "b")
+    assert converted.notes == (f"b: tones brought to {'the profile of the first source' if firsts else 'sRGB'}",)
+    light = np.asarray(samples[..., :1], np.float64) / (1 if samples.dtype.kind == "f" else 65535)
+    light = light**mine
+    expected = light ** (1 / {None: 1, 2.2: 2.2, "adobe": 563 / 256}[firsts])
+    if firsts is None:
+        expected = np.where(light <= 0.0031308, light * 12.92, 1.055 * light ** (1 / 2.4) - 0.055)
+    found = np.asarray(converted.samples) / (1 if samples.dtype.kind == "f" else 65535)
+    assert converted.grey and converted.samples.dtype == samples.dtype
+    assert np.abs(found - expected).max() < step
+
+
+def test_a_grey_picture_with_a_profile_for_colours_has_its_greys():
+    linear = imagecodecs.cms_profile(
+        "rgb", whitepoint=(0.3127, 0.329, 1), primaries=(0.64, 0.33, 1, 0.3, 0.6, 1, 0.15, 0.06, 1), gamma=1.0
+    )
+    converted = in_profile_of(with_profile(FLOAT[..., :1], linear), with_profile(FLOAT, None))
+    light = FLOAT[..., :1]
+    expected = np.where(light <= 0.0031308, light * 12.92, 1.055 * light ** (1 / 2.4) - 0.055)
+    np.testing.assert_allclose(converted.samples, expected, atol=1e-3)
 
 
 @pytest.mark.parametrize("broken", [b"no profile" * 30, GREY, ADOBE[:200]], ids=["text", "grey", "cut"])

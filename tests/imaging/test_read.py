@@ -190,7 +190,7 @@ def test_alpha_is_a_mask(tmp_path, suffix, samples, kind):
     np.testing.assert_array_equal(picture.pixels, as_float(samples))
     notes = {
         "opaque": (),
-        "everywhere": (f"a{suffix}: alpha channel dropped, it tells no places apart",),
+        "everywhere": (f"a{suffix}: alpha channel dropped",),
         "mask": (f"a{suffix}: places of alpha 0 count for nothing",),
     }
     assert picture.notes == notes[kind]
@@ -461,7 +461,6 @@ def test_an_unreadable_file_is_named(tmp_path):
         (GREY // 16, {"bitspersample": 4}, "4 bits"),
         (DEEP[..., 0] // 16, {"bitspersample": 12}, "12 bits"),
         (np.full((2, 3), np.nan, np.float32), {}, "6 NaN"),
-        (np.full((2, 3), 1.5, np.float32), {}, "6 values outside"),
     ],
 )
 def test_samples_that_cannot_be_fused_are_refused(tmp_path, samples, options, words):

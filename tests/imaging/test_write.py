@@ -20,6 +20,7 @@ from skimage import data
 
 from defusion.errors import ImageError
 from defusion.imaging import Picture, PictureWriter, check_output, encode, from_array, open_output, read, write
+from defusion.imaging.tone import Levels
 
 COLOUR = data.astronaut()[40:140, 100:250]
 GREY = data.camera()[40:140, 100:250]
@@ -115,10 +116,40 @@ def test_rounding_to_eight_bits_is_told(tmp_path, suffix, name, samples, word):
     assert read(tmp_path / f"a{suffix}").depth == "uint8"
 
 
-def test_values_beyond_the_range_are_clipped(tmp_path):
+def test_floats_are_written_as_they_are_and_clipped_where_the_format_has_none(tmp_path):
     pixels = np.array([[[-1, 0.5, 2]]], np.float32)
     write(tmp_path / "a.tif", Picture(pixels))
-    assert tifffile.imread(tmp_path / "a.tif").tolist() == [[[0, 0.5, 1]]]
+    assert tifffile.imread(tmp_path / "a.tif").tolist() == [[[-1, 0.5, 2]]]
+    write(tmp_path / "a.png", Picture(pixels))
+    assert read(tmp_path / "a.png").samples.tolist() == [[[0, 32768, 65535]]]
+
+
+def test_values_lie_between_the_levels(tmp_path):
+    counts = np.array([[[6800], [7050], [7300]]], np.uint16)
+    picture = Picture(counts, levels=Levels(6800, 7300))
+    assert picture.pixels[0, :, 0].tolist() == [0, 0.5, 1]
+    assert write(tmp_path / "a.png", picture) == ()
+    assert read(tmp_path / "a.png").samples.tolist() == counts.tolist()
+    write(tmp_path / "a.jpg", picture)
+    assert np.abs(read(tmp_path / "a.jpg").samples.ravel() - np.array([0, 128, 255.0])).max() <= 1
+    rows = np.array([[[0], [0.5], [1]]], np.float32)
+    for suffix, expected in ((".tif", [6800, 7050, 7300]), (".webp", [0, 128, 255])):
+        with open_output(
+            tmp_path / f"b{suffix}", height=1, width=3, channels=1, depth="uint16", levels=Levels(6800, 7300)
+        ) as out:
+            out.append(rows)
+        assert read(tmp_path / f"b{suffix}").samples[0, :, 0].tolist() == expected
+    assert "b.webp: values from 6800 to 7300 laid over the range of WebP" in out.notes
+
+
+def test_light_above_white_is_clipped_where_the_format_has_none(tmp_path):
+    form = {"height": 1, "width": 3, "channels": 1, "depth": "float32", "levels": Levels(0, 4, 1.0)}
+    rows = np.array([[[0], [0.125], [1]]], np.float32)
+    for suffix, expected in ((".tif", [0, 0.5, 4]), (".png", [0, 32768, 65535])):
+        with open_output(tmp_path / f"a{suffix}", **form) as out:
+            out.append(rows)
+        assert read(tmp_path / f"a{suffix}").samples[0, :, 0].tolist() == expected
+    assert "a.png: what is brighter than white is clipped, PNG does not hold it" in out.notes
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from defusion.errors import ImageError
 from defusion.imaging import exif
+from defusion.imaging.colour_tags import adobe_rgb
 from defusion.imaging.picture import Picture, from_array
 
 #: Most bytes of samples that are decoded at once: a few damaged bytes in a header must not take all memory.
@@ -59,4 +60,7 @@ def upright(
     picture = from_array(exif.set_upright(samples, turned), name)
     if alpha is not None:
         picture = replace(picture, alpha=exif.set_upright(alpha, turned))
+    if not icc and not picture.grey and exif.is_adobe_rgb(fields):
+        icc = adobe_rgb()
+        notes = (*notes, f"{name}: colours are Adobe RGB by its EXIF, which is kept as an ICC profile")
     return replace(picture, icc=icc or None, exif=exif.upright_block(fields), notes=(*notes, *picture.notes))

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from defusion.imaging import exif
+from defusion.imaging.colour_tags import cicp_of_profile
 from defusion.imaging.exr import write_exr
 from defusion.machine import cores
 
@@ -134,6 +135,8 @@ class PngEncoder:
         bits, colour = 8 * layout.dtype.itemsize, 0 if layout.channels == 1 else 2
         file.write(b"\x89PNG\r\n\x1a\n")
         self._chunk(b"IHDR", struct.pack(">IIBBBBB", layout.width, layout.height, bits, colour, 0, 0, 0))
+        if numbers := cicp_of_profile(layout.icc):
+            self._chunk(b"cICP", numbers)
         if layout.icc:
             self._chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(layout.icc))
         if layout.exif:

@@ -170,6 +170,14 @@ def orientation(directory: Directory) -> int:
     return value if value in range(1, 9) else 1
 
 
+def is_adobe_rgb(directory: Directory) -> bool:
+    """Says whether a camera has noted Adobe RGB, as it does by the way that files are exchanged."""
+    shot = directory.get(_EXIF)
+    way = shot.get(_INTEROPERABILITY) if isinstance(shot, dict) else None
+    index = way.get(1) if isinstance(way, dict) else None
+    return isinstance(index, Field) and index.raw.startswith(b"R03")
+
+
 def upright_block(directory: Directory) -> bytes | None:
     """Make the EXIF block of a picture that has been set upright; None if there is nothing to tell.
 

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from defusion.errors import ImageError
+from defusion.imaging.colour_tags import linear_profile
 from defusion.imaging.decoded import check_bytes
-from defusion.imaging.picture import Picture, from_array
+from defusion.imaging.picture import Picture, from_array, split_alpha
 
 START = b"\x76\x2f\x31\x01"
 
@@ -42,12 +43,20 @@ def read_exr(file: BinaryIO, name: str) -> Picture:
             f"{name} has the channels {', '.join(planes)}; expected R, G and B, or Y, of half or float: export it so."
         )
     samples = np.stack([planes[each] for each in wanted], axis=2, dtype=np.float32)
-    notes = [f"{name}: linear values used as they are"]
+    notes: list[str] = []
+    alpha = None
+    if "A" in planes and planes["A"].shape == size:
+        samples, alpha, told = split_alpha(np.dstack([samples, planes.pop("A")]), len(wanted), name)
+        notes += told
+        if alpha is not None:  # colours come multiplied by it
+            samples = np.divide(samples, alpha, out=np.zeros_like(samples), where=alpha > 0)
     if extra := [each for each in planes if each not in wanted]:
         notes.append(f"{name}: channels {', '.join(extra)} left out")
     if parts > 1:
         notes.append(f"{name}: first of {parts} parts used")
-    return Picture(from_array(samples, name).samples, notes=tuple(notes))
+    told_of = [float(each) for each in np.ravel(header.get("chromaticities", ()))]
+    icc = linear_profile(tuple(told_of)) if len(told_of) == 8 else linear_profile()
+    return Picture(from_array(samples, name).samples, icc, notes=tuple(notes), alpha=alpha)
 
 
 def write_exr(path: Path, samples: NDArray[np.float32]) -> None:

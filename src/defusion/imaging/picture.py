@@ -12,6 +12,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from defusion.errors import ImageError
 from defusion.imaging.colour import luminance
+from defusion.imaging.tone import Levels, Tone, check_finite, check_range, is_linear
 
 Depth = Literal["uint8", "uint16", "float32"]
 
@@ -64,7 +65,7 @@ class Picture:
     """
 
     samples: Samples
-    """HxWxC, upright; one channel (grey) or three (RGB). Floats are in [0, 1]."""
+    """HxWxC, upright; one channel (grey) or three (RGB)."""
     icc: bytes | None = None
     """ICC profile, as it stood in the file."""
     exif: bytes | None = None
@@ -73,6 +74,8 @@ class Picture:
     """What was changed on the way in, one short sentence each."""
     alpha: Samples | None = None
     """HxWx1, of any sample type: how much each place is part of the picture; None where all places are."""
+    levels: Levels | None = None
+    """Which values are black and white; None for 0 and the largest integer, or 1 for floats."""
 
     def __post_init__(self) -> None:
         shape, dtype = self.samples.shape, self.samples.dtype
@@ -103,7 +106,7 @@ class Picture:
         Raises:
             ImageError: The pixels hold NaN, or have another shape.
         """
-        return cls(quantised(pixels[..., :1] if grey else pixels, depth), icc, exif)
+        return cls(quantised(np.clip(pixels[..., :1] if grey else pixels, 0, 1), depth), icc, exif)
 
     @property
     def depth(self) -> Depth:
@@ -131,12 +134,21 @@ class Picture:
         return f"{self.width}x{self.height}"
 
     def region(self, rows: slice, columns: slice) -> NDArray[np.float32]:
-        """Returns the pixels of a region: a new array [h, w, C] in [0, 1].
+        """Returns the pixels of a region: a new array [h, w, C] in [0, 1], where equal steps look equal.
 
         Raises:
-            ImageError: The samples are read from their file here, and are damaged, NaN or outside [0, 1].
+            ImageError: Floats leave [0, 1], and no levels say what they stand for; or the samples are read from their
+                file here, and are damaged or NaN.
         """
-        return scaled(self.samples[rows, columns])
+        samples = self.samples[rows, columns]
+        if self.levels is None and samples.dtype.kind == "f" and samples.size:
+            check_range(samples)
+        return self.tone.pixels(samples)
+
+    @property
+    def tone(self) -> Tone:
+        """How the samples become pixels: by the levels, and by a curve where the profile says that they are light."""
+        return Tone(self.levels or Levels(0, full_scale(self.samples.dtype)), is_linear(self.icc))
 
     def confidence(self, rows: slice, columns: slice) -> NDArray[np.float32] | None:
         """Returns how much the places of a region are part of the picture; None where all of the picture's are.
@@ -163,7 +175,7 @@ def from_array(array: NDArray[Any], name: str = "array") -> Picture:
     """Make a picture of an array.
 
     Args:
-        array: HxW, HxWx1, HxWx3 RGB or HxWx4 RGBA; uint8, uint16, bool, or float16/32/64 in [0, 1].
+        array: HxW, HxWx1, HxWx3 RGB or HxWx4 RGBA; uint8, uint16, bool, or float16/32/64.
             Places of alpha 0 count for nothing; an alpha that is the same everywhere is dropped, with a note
             unless it is opaque. Arrays of uint8, uint16 and float32 are not copied: leave them as they are while
             the picture is in use.
@@ -173,7 +185,7 @@ def from_array(array: NDArray[Any], name: str = "array") -> Picture:
         A picture whose depth follows from the array's dtype, never from its values.
 
     Raises:
-        ImageError: Another shape or dtype, no pixels, or floats that are NaN, infinite or outside [0, 1].
+        ImageError: Another shape or dtype, no pixels, or floats that are NaN or infinite.
 
     Example:
         >>> picture = from_array(np.full((2, 3), 255, np.uint8))
@@ -195,7 +207,7 @@ def from_array(array: NDArray[Any], name: str = "array") -> Picture:
         )
     array, alpha, notes = split_alpha(array, 1 if array.shape[2] == 1 else 3, name)
     if array.dtype.kind == "f":
-        check_range(array, name)
+        check_finite(array, name)
     if array.dtype.kind == "b":
         array = np.where(array, np.uint8(255), np.uint8(0))
     return Picture(array.astype(_DEPTH_OF[array.dtype.name], copy=False), notes=notes, alpha=alpha)
@@ -210,8 +222,8 @@ def to_array(picture: Picture, like: NDArray[Any]) -> NDArray[Any]:
             array gives HxWx3. Its size does not matter.
 
     Returns:
-        A new array. Integers are rounded and clipped, floats are clipped to [0, 1]; a colour picture becomes
-        grey by its BT.601 luminance.
+        A new array. Of the picture's own depth it has the picture's values; else the picture's black and white
+        become the array's, rounded and clipped. A colour picture becomes grey by its BT.601 luminance.
 
     Raises:
         ImageError: `like` has a dtype or shape that `from_array` refuses, or the pixels hold NaN.
@@ -232,9 +244,12 @@ def to_array(picture: Picture, like: NDArray[Any]) -> NDArray[Any]:
     for rows in bands(picture.height, picture.width):
         samples = picture.samples[rows, :]
         if channels == 1 and not picture.grey:
-            array[rows] = quantised(luminance(scaled(samples)), dtype)
+            of_light = luminance(samples.astype(np.float32, copy=False))
+            same = picture.depth == _DEPTH_OF[dtype.name]
+            own = picture.levels or Levels(0, full_scale(samples.dtype))
+            array[rows] = quantised(shares(of_light, own), dtype, own if same else None)
         else:
-            array[rows] = converted(samples, dtype)
+            array[rows] = converted(samples, dtype, picture.levels)
     return array[..., 0] if like.ndim == 2 else array
 
 
@@ -262,7 +277,7 @@ def split_alpha(
     if others.shape[2] > 1:
         return colour, None, (f"{name}: extra channels dropped",)
     if not 0 <= least < most <= full_scale(samples.dtype):
-        return colour, None, (f"{name}: alpha channel dropped, it tells no places apart",)
+        return colour, None, (f"{name}: alpha channel dropped",)
     return colour, others, (f"{name}: places of alpha 0 count for nothing",)
 
 
@@ -278,45 +293,63 @@ def scaled(samples: NDArray[Any]) -> NDArray[np.float32]:
     return pixels
 
 
-def quantised(pixels: NDArray[np.float32], dtype: DTypeLike) -> NDArray[Any]:
-    """Scale pixels from [0, 1] to the range of `dtype`: clipped, and rounded unless it is a float.
+def quantised(part: NDArray[np.float32], dtype: DTypeLike, levels: Levels | None = None) -> NDArray[Any]:
+    """Makes samples of `dtype` of parts in [0, 1], from black to the brightest value; clipped, integers are rounded.
+
+    Args:
+        part: Where between black and the brightest value the samples are to be.
+        dtype: Sample type.
+        levels: These two values; None for the range of `dtype`.
 
     Raises:
-        ImageError: The pixels hold NaN.
+        ImageError: The parts hold NaN.
     """
     dtype = np.dtype(dtype)
-    if np.isnan(pixels.min()):
-        raise ImageError(
-            f"{np.count_nonzero(np.isnan(pixels))} values of the result are NaN, expected numbers in [0, 1]; "
-            "fuse again in float32 precision."
-        )
-    samples = pixels * np.float32(full_scale(dtype))
-    np.clip(samples, 0, full_scale(dtype), out=samples)
+    low, high, _ = levels or Levels(0, full_scale(dtype))
+    check_numbers(part)
+    samples = np.clip(part, 0, 1)
+    if (low, high) != (0, 1):
+        samples *= np.float32(high - low)
+        samples += np.float32(low)
     if dtype.kind != "f":
         np.rint(samples, out=samples)
     return samples.astype(dtype, copy=False)
 
 
-def converted(samples: NDArray[Any], dtype: DTypeLike) -> NDArray[Any]:
-    """Brings samples to another sample type, by their range; the array itself where nothing is to be done.
+def check_numbers(floats: NDArray[Any]) -> None:
+    """Makes sure that a result has no NaN."""
+    if np.isnan(floats.min()):
+        raise ImageError(
+            f"{np.count_nonzero(np.isnan(floats))} values of the result are NaN, expected numbers; fuse again in "
+            "float32 precision."
+        )
+
+
+def shares(samples: NDArray[Any], levels: Levels | None = None) -> NDArray[np.float32]:
+    """Says where between black and white samples lie: 0 to 1 if they are inside; a new array."""
+    if levels is None:
+        return scaled(samples)
+    low, high, white = levels
+    return (samples.astype(np.float32) - np.float32(low)) * np.float32(1 / ((white or high) - low))
+
+
+def converted(samples: NDArray[Any], dtype: DTypeLike, levels: Levels | None = None) -> NDArray[Any]:
+    """Brings samples to another sample type: the values themselves to one of the same depth, else their range to its.
+
+    Args:
+        samples: To convert.
+        dtype: Sample type of the result.
+        levels: Which values of the samples are black and white; None for the range of their type.
+
+    Returns:
+        The array itself if nothing is to be done. Where ranges change, values are clipped, and integers rounded.
 
     Raises:
         ImageError: The samples are floats and hold NaN.
     """
-    if samples.dtype == dtype and samples.dtype.kind != "f":
-        return samples
-    return quantised(scaled(samples), dtype)
-
-
-def check_range(array: NDArray[Any], name: str) -> None:
-    """Refuse floats that no picture has; `min` and `max` carry NaN, so the good case needs no copy."""
-    if array.min() >= 0 and array.max() <= 1:
-        return
-    broken = array.size - np.count_nonzero(np.isfinite(array))
-    if broken:
-        raise ImageError(f"{name} holds {broken} NaN or infinite values; expected floats in [0, 1]: repair it first.")
-    outside = np.count_nonzero((array < 0) | (array > 1))
-    raise ImageError(
-        f"{name} holds {outside} values outside [0, 1], from {array.min():g} to {array.max():g}; "
-        "expected floats in [0, 1]: scale it first."
-    )
+    dtype = np.dtype(dtype)
+    if _DEPTH_OF[samples.dtype.name] != _DEPTH_OF[dtype.name] or dtype.kind == "b":
+        return quantised(shares(samples, levels), dtype)
+    if samples.dtype.kind == "f":
+        check_numbers(samples)
+    return samples.astype(dtype, copy=False)

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from defusion.imaging.picture import LazySamples, Picture, Samples
+from defusion.imaging.picture import LazySamples, Picture, shares
+from defusion.imaging.tone import Levels, is_linear
 
 #: Largest difference, of 1.0, at which two profiles mean the same: half a step of 8 bits. Makers' sRGB profiles
 #: differ in their last digits.
@@ -19,10 +20,11 @@ _SAME = 0.5 / 255
 
 
 def in_profile_of(picture: Picture, first: Picture, name: str = "source") -> Picture:
-    """Brings an RGB picture to the colour profile of another, at its full depth.
+    """Brings a picture to the colour profile of another, at its full depth.
 
-    Pixels are converted region by region, when they are asked for. No profile means sRGB; so does a first picture
-    in grey, whose profile says nothing about colour. Relative colorimetric; colours outside the first's are clipped.
+    Pixels are converted region by region, when they are asked for. No profile means sRGB, of grey pictures its curve;
+    for an RGB picture so does a first one in grey, whose profile says nothing about colour. Relative colorimetric;
+    colours outside the first's are clipped.
 
     Args:
         picture: The picture to convert.
@@ -30,23 +32,25 @@ def in_profile_of(picture: Picture, first: Picture, name: str = "source") -> Pic
         name: What notes call the picture.
 
     Returns:
-        The picture itself if there is nothing to convert: both profiles mean the same, or it is grey. A profile
-        that cannot be used leaves the pixels as they are, with a note.
+        The picture itself if there is nothing to convert, as both profiles mean the same. A profile that cannot be
+        used leaves the pixels as they are, with a note.
     """
-    if picture.grey:
-        same = picture.icc in (None, first.icc)
-        return picture if same else _noted(picture, f"{name}: grey profile left out of account")
-    target = None if first.grey else first.icc
+    target = None if first.grey and not picture.grey else first.icc
     if picture.icc == target:
         return picture
     try:
-        if not _differ(picture.icc, target):
+        if not _differ(picture.icc, target, picture.grey):
             return picture
-    except (RuntimeError, ValueError):  # lcms: no profile, or not one for RGB
+    except (RuntimeError, ValueError):  # lcms: no profile, or not one for such samples
         return _noted(picture, f"{name}: colour profile cannot be used, colours left as they are")
-    samples = _Converted(picture.samples, picture.icc, target)
-    note = f"{name}: colours brought to {'sRGB' if target is None else 'the profile of the first source'}"
-    return _noted(replace(picture, samples=samples, icc=target), note)
+    what = "tones" if picture.grey else "colours"
+    note = f"{name}: {what} brought to {'sRGB' if target is None else 'the profile of the first source'}"
+    levels = picture.levels
+    if levels is not None:  # what is converted lies between 0 and 1
+        low, high, white = levels
+        levels = None if white is None or not is_linear(target) else Levels(0, 1, (white - low) / (high - low))
+    converted = replace(picture, samples=_Converted(picture, target), icc=target, levels=levels)
+    return _noted(converted, note)
 
 
 def _noted(picture: Picture, note: str) -> Picture:
@@ -54,44 +58,61 @@ def _noted(picture: Picture, note: str) -> Picture:
 
 
 class _Converted(LazySamples):
-    """RGB samples seen through another profile."""
+    """Samples seen through another profile."""
 
-    def __init__(self, samples: Samples, source: bytes | None, target: bytes | None) -> None:
-        height, width, channels = samples.shape
-        self.shape, self.dtype = (height, width, channels), samples.dtype
-        self._samples, self._source, self._target = samples, source, target
+    def __init__(self, picture: Picture, target: bytes | None) -> None:
+        samples = picture.samples
+        # Light needs more bits than what is made for the eye.
+        whole = picture.levels is None and not is_linear(target)
+        self.shape, self.dtype = samples.shape, samples.dtype if whole else np.dtype(np.float32)
+        self._samples, self._source, self._target = samples, picture.icc, target
+        self._levels = picture.levels
+        if self._levels is not None and is_linear(target):
+            self._levels = self._levels._replace(white=None)
 
     def made(self, rows: range, columns: range) -> NDArray[Any]:
         region = self._samples[rows.start : rows.stop : rows.step, columns.start : columns.stop : columns.step]
+        if region.dtype != self.dtype or self._levels is not None:
+            region = np.clip(shares(region, self._levels), 0, 1)
         return _transformed(region, self._source, self._target)
 
 
 @lru_cache(maxsize=64)
-def _differ(source: bytes | None, target: bytes | None) -> bool:
-    """Says whether two profiles show colours of all the cube differently.
+def _differ(source: bytes | None, target: bytes | None, grey: bool) -> bool:
+    """Says whether two profiles show colours of all the cube, or greys, differently.
 
     Raises:
-        RuntimeError, ValueError: One of them is no profile for RGB.
+        RuntimeError, ValueError: One of them is no profile for such samples.
     """
-    cube = np.array(list(product(np.linspace(0, 1, 9), repeat=3)), np.float32)[np.newaxis]
+    steps = np.linspace(0, 1, 9, dtype=np.float32)
+    cube = np.array(list(product(steps, repeat=1 if grey else 3)), np.float32)[np.newaxis]
     return bool(np.abs(_transformed(cube, source, target) - cube).max() > _SAME)
 
 
 def _transformed(samples: NDArray[Any], source: bytes | None, target: bytes | None) -> NDArray[Any]:
+    """Converts samples [h, w, C]; of a profile for colours grey ones get the greys."""
     import imagecodecs
 
     srgb = imagecodecs.cms_profile("srgb")
+    kinds = ["gray" if icc and icc[16:20] == b"GRAY" else "rgb" for icc in (source, target)]
+    height, width, channels = samples.shape
+    given = samples[..., 0] if kinds[0] == "gray" else np.broadcast_to(samples, (height, width, 3))
+    if channels == 3 and "gray" in kinds:
+        raise ValueError("a profile for grey does not fit colours")
     converted: NDArray[Any] = imagecodecs.cms_transform(
-        np.ascontiguousarray(samples),
+        np.ascontiguousarray(given),
         source or srgb,
         target or srgb,
-        colorspace="rgb",
-        outcolorspace="rgb",
+        colorspace=kinds[0],
+        outcolorspace=kinds[1],
         intent=imagecodecs.CMS.INTENT.RELATIVE_COLORIMETRIC,
         # Optimised, lcms puts a coarse table in place of the curves: 16 bits came back from Adobe RGB off by up to
         # 5446 of 65535, and not optimised by 14.
         flags=imagecodecs.CMS.FLAGS.NOOPTIMIZE | imagecodecs.CMS.FLAGS.BLACKPOINTCOMPENSATION,
     )
+    converted = converted.reshape(height, width, -1)
+    if channels == 1:
+        converted = converted[..., converted.shape[2] // 2 :][..., :1]  # green
     return np.clip(converted, 0, 1, out=converted) if converted.dtype.kind == "f" else converted
 
 

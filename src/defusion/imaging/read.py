@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from defusion.errors import ImageError
 from defusion.imaging import exif
+from defusion.imaging.colour_tags import profile_of_png
 from defusion.imaging.decoded import check_bytes, telling_damage, upright
 from defusion.imaging.exr import START as EXR_START
 from defusion.imaging.exr import read_exr
@@ -20,6 +22,7 @@ from defusion.imaging.picture import Picture, full_scale, split_alpha
 from defusion.imaging.profile import cmyk_to_srgb
 from defusion.imaging.raw import is_raw, read_raw
 from defusion.imaging.tiff import read_tiff
+from defusion.imaging.tone import Levels
 
 if TYPE_CHECKING:
     from PIL.ImageFile import ImageFile
@@ -115,8 +118,27 @@ def _png(file: BinaryIO, name: str) -> Picture:
     chunks = _png_chunks(file)
     file.seek(0)
     image = PngImageFile(file)
-    if chunks[0][1][8] < 16:
-        return _from_pillow(image, name)
+    deep = chunks[0][1][8] == 16
+    picture = _deep_png(image, chunks, name) if deep else _from_pillow(image, name)
+    return _as_told(picture, {kind: data for kind, data, _ in chunks}, name)
+
+
+def _as_told(picture: Picture, chunks: dict[bytes, bytes], name: str) -> Picture:
+    """Gives a picture what a PNG's chunks tell of its colours."""
+    icc, told = profile_of_png(chunks)
+    if told is None:
+        return picture
+    full = full_scale(picture.samples.dtype)
+    # Of video the samples leave room below black and above white.
+    narrow = told == "cICP" and not chunks[b"cICP"][3]
+    levels = Levels(16 / 255 * full, 235 / 255 * full) if narrow else None
+    note = f"{name}: colours are what its {told} says, which is kept as an ICC profile"
+    notes = (*picture.notes, note) if icc else picture.notes
+    return replace(picture, icc=icc, levels=levels, notes=notes)
+
+
+def _deep_png(image: ImageFile, chunks: Sequence[tuple[bytes, bytes, bytes]], name: str) -> Picture:
+    """Decodes a PNG of 16 bits."""
     check_bytes(name, *image.size, 8)  # two bytes in each of four channels at most
 
     # Pillow brings 16-bit colour down to 8 bits, so imagecodecs decodes it; of the chunks it gets those that

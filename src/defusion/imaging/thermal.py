@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from defusion.errors import ImageError
-from defusion.imaging.picture import LazySamples, Picture, Samples, quantised, scaled
+from defusion.imaging.picture import LazySamples, Picture, quantised
 
 #: Colours of each palette from cold to hot, at even steps, 0 to 255; between them it runs straight.
 _PALETTES: dict[str, list[tuple[int, int, int]]] = {
@@ -129,19 +129,21 @@ def distance_from_palette(picture: Picture, palette: str) -> float:
 def as_temperature(picture: Picture, palette: str, name: str = "source") -> Picture:
     """Leads a picture in false colour back to temperature, region by region: grey, at its own depth, with a note."""
     note = f"{name}: false colour of palette {palette} led back to temperature"
-    return replace(picture, samples=_Temperature(picture.samples, palette), icc=None, notes=(*picture.notes, note))
+    return replace(
+        picture, samples=_Temperature(picture, palette), icc=None, levels=None, notes=(*picture.notes, note)
+    )
 
 
 class _Temperature(LazySamples):
     """RGB samples in false colour seen as temperature."""
 
-    def __init__(self, samples: Samples, palette: str) -> None:
-        self.shape, self.dtype = (*samples.shape[:2], 1), samples.dtype
-        self._samples, self._palette = samples, palette
+    def __init__(self, picture: Picture, palette: str) -> None:
+        self.shape, self.dtype = (picture.height, picture.width, 1), picture.samples.dtype
+        self._picture, self._palette = picture, palette
 
     def made(self, rows: range, columns: range) -> NDArray[Any]:
-        region = self._samples[rows.start : rows.stop : rows.step, columns.start : columns.stop : columns.step]
-        return quantised(thermal_luminance(scaled(region), self._palette), self.dtype)
+        slices = [slice(each.start, each.stop, each.step) for each in (rows, columns)]
+        return quantised(thermal_luminance(self._picture.region(*slices), self._palette), self.dtype)
 
 
 def _line(palette: str) -> _Line:

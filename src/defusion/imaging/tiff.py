@@ -19,9 +19,11 @@ from numpy.typing import NDArray
 
 from defusion.errors import ImageError
 from defusion.imaging import exif
+from defusion.imaging.colour_tags import profile_of_tiff
 from defusion.imaging.decoded import check_bytes, telling_damage, upright
-from defusion.imaging.picture import DEPTHS, LazySamples, Picture, check_range, full_scale, split_alpha
+from defusion.imaging.picture import DEPTHS, LazySamples, Picture, full_scale, split_alpha
 from defusion.imaging.profile import cmyk_to_srgb
+from defusion.imaging.tone import check_finite
 from defusion.machine import cores
 
 #: Pictures of up to so many bytes are decoded at once.
@@ -35,7 +37,11 @@ _KEPT_ROWS = 1536
 _STRIP_BYTES = 2**19
 
 _THREADS = min(8, cores())
-_ICC_PROFILE = 34675  # TIFF tag
+#: Of a page's kind: it is a reduced picture, or a mask.
+_NOT_WHOLE = 1 | 4
+
+# TIFF tags
+_ICC_PROFILE, _CURVES, _WHITE, _PRIMARIES = 34675, 301, 318, 319
 _SILENCE = logging.NullHandler()
 
 
@@ -51,12 +57,13 @@ def read_tiff(file: BinaryIO, name: str) -> Picture:
     # Its remarks about odd tags would reach stderr by way of logging's last resort.
     logging.getLogger("tifffile").addHandler(_SILENCE)
     with tifffile.TiffFile(file) as tif:
-        page: Any = tif.pages[0]
+        page, which = _whole_page(tif)
         if max(map(operator.add, page.dataoffsets, page.databytecounts)) > tif.filehandle.size:
             raise ValueError("the file ends before its last pixels")
-        notes = [f"{name}: first of {len(tif.pages)} pages used"] if len(tif.pages) > 1 else []
-        icc = None if page.photometric == tifffile.PHOTOMETRIC.SEPARATED else page.tags.valueof(_ICC_PROFILE)
-        fields = exif.read_directory(file)
+        notes = [f"{name}: {which} used"] if which else []
+        icc, told = (None, None) if page.photometric == tifffile.PHOTOMETRIC.SEPARATED else _profile(page)
+        notes += [f"{name}: colours are what its tags say, which is kept as an ICC profile"] if told else []
+        fields = exif.read_directory(file) | exif.read_directory(file, page.offset)
         if page.is_imagej or page.is_ome or page.is_shaped:
             fields = exif.without_description(fields)
         if exif.orientation(fields) == 1 and _by_segments(page):
@@ -65,6 +72,53 @@ def read_tiff(file: BinaryIO, name: str) -> Picture:
         check_bytes(name, page.imagewidth, page.imagelength, page.samplesperpixel * max(1, page.bitspersample // 8))
         decoded, alpha, changes = _decoded(page, name)
         return upright(name, decoded, icc, fields, [*changes, *notes], alpha)
+
+
+def _whole_page(tif: Any) -> tuple[Any, str]:
+    """The first page that is no reduced picture, and which that is, unless it is the only one.
+
+    A page inside another (SubIFD) is taken where it is the larger: cameras put a thumbnail first.
+    """
+    pages = list(tif.pages)
+    whole = [page for page in pages if not page.subfiletype & _NOT_WHOLE]
+    first = (whole or pages)[0]
+    insides = [inside for page in pages[:1] for inside in page.pages or ()]
+    larger = [each for each in insides if not each.subfiletype & _NOT_WHOLE and _area(each) > _area(first)]
+    if larger:
+        page = max(larger, key=_area)
+        return page, f"the picture of {page.imagewidth}x{page.imagelength} inside its thumbnail"
+    if first is not pages[0]:
+        return first, f"page {pages.index(first) + 1} of {len(pages)}, the first that is not reduced,"
+    return first, f"first of {len(whole)} pages" if len(whole) > 1 else ""
+
+
+def _area(page: Any) -> int:
+    return int(page.imagewidth * page.imagelength)
+
+
+def _profile(page: Any) -> tuple[bytes | None, bool]:
+    """The ICC profile of a page, and whether it had to be made of other tags."""
+    if icc := page.tags.valueof(_ICC_PROFILE):
+        return icc, False
+    white, primaries, curves = (page.tags.valueof(tag) for tag in (_WHITE, _PRIMARIES, _CURVES))
+    steps = 2**page.bitspersample if page.bitspersample in (8, 16) else 0
+    table = None if curves is None or not steps else np.array(curves, np.uint16)
+    if table is not None and table.size not in (steps, 3 * steps):
+        table = None
+    made = profile_of_tiff(
+        _quotients(white, 2),
+        _quotients(primaries, 6),
+        None if table is None else table.reshape(-1, steps),
+        not _is_rgb(page),
+    )
+    return made, made is not None
+
+
+def _quotients(numbers: Sequence[int] | None, count: int) -> list[float] | None:
+    """The values of a field of rationals, if it has so many."""
+    if numbers is None or len(numbers) != 2 * count or 0 in numbers[1::2]:
+        return None
+    return [above / below for above, below in zip(numbers[::2], numbers[1::2], strict=True)]
 
 
 class TiffSamples(LazySamples):
@@ -131,7 +185,7 @@ class TiffSamples(LazySamples):
             # What a tile has beyond the picture's edge is nobody's.
             segment = segment[: height - down * self._segment_high, : width - across * self._segment_wide]
             if self.dtype.kind == "f":
-                check_range(segment, self._path.name)
+                check_finite(segment, self._path.name)
         with self._lock:
             if number not in self._kept:  # another thread may have been as fast
                 self._kept[number] = segment

@@ -16,9 +16,11 @@ from numpy.typing import NDArray
 from defusion.errors import ImageError
 from defusion.files import part_of
 from defusion.imaging import encode, exr
+from defusion.imaging.colour_tags import linear_profile
 from defusion.imaging.encode import Encoder, Layout
 from defusion.imaging.exif import PREFIX
-from defusion.imaging.picture import DEPTHS, Depth, Picture, bands, converted
+from defusion.imaging.picture import DEPTHS, Depth, Picture, bands, converted, quantised
+from defusion.imaging.tone import Levels, is_linear
 
 
 class _Format(NamedTuple):
@@ -100,6 +102,7 @@ def open_output(
     depth: Depth,
     icc: bytes | None = None,
     exif: bytes | None = None,
+    levels: Levels | None = None,
 ) -> Iterator[PictureWriter]:
     """Opens a picture file that is written band by band, in the format of the path's suffix.
 
@@ -115,6 +118,8 @@ def open_output(
         depth: Sample type; one that the format does not hold is rounded to what it holds, with a note.
         icc: ICC profile to embed; dropped, with a note, if it is not for pictures of so many channels.
         exif: EXIF block to embed.
+        levels: Which values stand for the 0 and 1 of what is appended, where the format holds the depth; else, and
+            with None, the range of the sample type. What is brighter than white is then clipped, with a note.
 
     Yields:
         The writer. Its notes tell what the format cannot hold.
@@ -146,13 +151,21 @@ def open_output(
     if DEPTHS.index(held) < DEPTHS.index(depth):
         bits = _BITS[held].removesuffix("-bit")
         notes.append(f"{name}: {form.name} holds {bits} bits, {_BITS[depth]} result rounded to {bits}")
-    elif held != depth:
+    elif held != depth and not is_linear(icc):
         notes.append(f"{name}: values written as they are, where {form.name} has linear light")
+    held_levels, brightest = (levels, 1.0) if held == depth else (None, 1.0)
+    if levels is not None and held != depth and levels.white is not None:
+        brightest = (levels.high - levels.low) / (levels.white - levels.low)
+        notes.append(f"{name}: what is brighter than white is clipped, {form.name} does not hold it")
+    elif levels is not None and held != depth:
+        notes.append(f"{name}: values from {levels.low:g} to {levels.high:g} laid over the range of {form.name}")
     stored_channels = channels if form.grey else 3
     block = exif and exif.removeprefix(PREFIX)
     if icc and icc[16:20] != (b"GRAY" if stored_channels == 1 else b"RGB "):
         icc = None
         notes.append(f"{name}: ICC profile dropped, it is not for {'grey' if stored_channels == 1 else 'RGB'}")
+    if form is _EXR and icc == linear_profile():
+        icc = None  # it says what an EXR means anyway
     if icc and not form.profile_and_exif:
         icc = None
         notes.append(f"{name}: ICC profile dropped, {form.name} holds none")
@@ -167,7 +180,7 @@ def open_output(
     with _moved_into_place(path, target) as file:
         with _telling_failure(path):
             encoder = form.encoder(file, layout)
-        writer = PictureWriter(path, encoder, layout, channels, tuple(notes))
+        writer = PictureWriter(path, encoder, layout, channels, tuple(notes), held_levels, brightest)
         yield writer
         writer._finish()
 
@@ -185,10 +198,18 @@ class PictureWriter:
         layout: Layout,
         channels: int,
         notes: tuple[str, ...],
+        levels: Levels | None,
+        brightest: float,
     ) -> None:
         self.notes = notes
+        self._levels, self._brightest = levels, brightest
         self._path, self._encoder, self._layout, self._channels = path, encoder, layout, channels
         self._rows = 0
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Sample type of the file."""
+        return self._layout.dtype
 
     def append(self, rows: NDArray[Any]) -> None:
         """Writes the next rows, below those before.
@@ -208,7 +229,10 @@ class PictureWriter:
             )
         if not len(rows):
             return
-        samples = converted(rows, layout.dtype)
+        if rows.dtype.kind == "f" and self._brightest > 1:
+            rows = np.minimum(rows * np.float32(self._brightest), 1)
+        of_parts = rows.dtype.kind == "f" and self._levels is not None
+        samples = quantised(rows, layout.dtype, self._levels) if of_parts else converted(rows, layout.dtype)
         if layout.channels > self._channels:
             samples = np.repeat(samples, layout.channels, axis=2)
         with _telling_failure(self._path):
@@ -247,7 +271,7 @@ def write(path: str | os.PathLike[str], picture: Picture) -> tuple[str, ...]:
         exif=picture.exif,
     ) as out:
         for rows in bands(picture.height, picture.width):
-            out.append(picture.samples[rows, :])
+            out.append(converted(picture.samples[rows, :], out.dtype, picture.levels))
     return out.notes
 
 

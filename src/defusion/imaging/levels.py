@@ -1,0 +1,228 @@
+"""Which values the pictures of a scene use, and which of them are black and white.
+
+Sample types are wider than what is put into them: cameras write 12 bits into 16, thermal ones counts or degrees, CT
+adds 32768. Pictures of one kind share their black and white, and a fused one has values of that kind. A picture that
+uses a narrow part of its range beside one that does not is stretched over the whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Literal, NamedTuple, TypeAlias
+
+import numpy as np
+
+from defusion.imaging.picture import Picture, bands, full_scale
+from defusion.imaging.tone import ROUNDING, Levels, is_linear
+
+#: Depths that cameras write into 16 bits.
+_BITS = (8, 10, 12, 14)
+
+#: A colour picture of fewer bits reaches at least this part of them; one that does not may just be dark.
+_REACHED = 0.9
+
+#: A part of the range below this is narrow.
+_NARROW = 0.25
+
+#: Percent of the values, at either end, that may be specks.
+_SPECKS = 0.1
+
+#: Pixels that percentiles are taken of.
+_LOOK_PX = 2**20
+
+#: Pixels that are looked at for colour at a time: most pictures show some in the first.
+_GREY_PX = 2**16
+
+#: Floats may leave [0, 1] by this much where few do, as sharpened edges do.
+_OVERSHOOT = 0.5
+
+#: Pictures whose values, taken together, span more than this many times what the widest of them spans are of
+#: several kinds.
+_APART = 2.0
+
+#: Largest values that whole numbers in floats have come from.
+_WHOLE_NUMBERS = (255, 65535)
+
+Kind: TypeAlias = Literal["range", "bits", "counts", "light", "numbers", "units"]
+
+
+class Used(NamedTuple):
+    """Which values a picture uses."""
+
+    kind: Kind
+    """
+    range: all that its sample type has; bits: few of its bits; counts: a narrow part far from 0;
+    light: floats above white; numbers: whole ones, as 8 or 16 bits have them; units: other floats, such as degrees.
+    """
+    levels: Levels | None
+    """Black and white of the kind; None for the range of the sample type."""
+    low: float
+    high: float
+    """The values between which the picture lies, specks aside."""
+    scale: float
+    """The largest value that its sample type has."""
+    grey: bool
+    """Red, green and blue are the same all over."""
+    clipped: str | None = None
+    """Which floats are clipped, if there are any."""
+
+
+class Chosen(NamedTuple):
+    """What was decided for the pictures of a scene."""
+
+    levels: list[Levels | None]
+    """Of each picture; None for the range of its sample type."""
+    result: Levels | None
+    """Of the fused picture."""
+    kinds: list[Kind]
+    notes: tuple[str, ...]
+
+
+def used(picture: Picture) -> Used:
+    """Looks which values a picture uses: a sample first, and all of them where that is not enough.
+
+    8-bit pictures are taken as they are: somebody has scaled them to be looked at.
+    """
+    dtype, grey = picture.samples.dtype, _is_grey(picture)
+    full = float(full_scale(dtype))
+    whole_range = Used("range", None, 0, full, full, grey)
+    if picture.levels is not None:
+        low, high, _ = picture.levels
+        return whole_range._replace(levels=picture.levels, low=min(low, high), high=max(low, high))
+    if dtype == np.uint8:
+        return whole_range
+    step = max(1, int(np.sqrt(picture.height * picture.width / _LOOK_PX)))
+    sample = np.asarray(picture.samples[::step, ::step])
+    low, high = (float(each) for each in np.percentile(sample, [_SPECKS, 100 - _SPECKS]))
+    narrow = grey and 0 < high - low < min(low, _NARROW * full)
+    if dtype == np.uint16 and high > _NARROW * full and not narrow:
+        return whole_range
+    all_of = _Extremes.of(picture)
+    # A few values far out are specks; near ones belong to the picture.
+    inside = sample[(sample >= low - (high - low) / 2) & (sample <= high + (high - low) / 2)]
+    found = whole_range._replace(
+        low=all_of.least if all_of.least >= low - (high - low) / 2 else float(inside.min()),
+        high=all_of.most if all_of.most <= high + (high - low) / 2 else float(inside.max()),
+    )
+    if dtype == np.uint16:
+        if narrow:
+            return found._replace(kind="counts", levels=Levels(found.low, found.high))
+        bits = next((each for each in _BITS if 0 < all_of.most < 2**each), None)
+        if bits is None:
+            return whole_range
+        return found._replace(kind="bits", high=all_of.most, levels=Levels(0, 2**bits - 1))
+    return _of_floats(picture, found, all_of, of_most=high)
+
+
+def _of_floats(picture: Picture, found: Used, all_of: _Extremes, of_most: float) -> Used:
+    linear = is_linear(picture.icc)
+    least, most, outside, whole = all_of
+    few = most <= 1 + _OVERSHOOT and least >= -_OVERSHOOT and of_most <= 1 + ROUNDING and not linear
+    if few or (least >= -ROUNDING and most <= 1 + ROUNDING):
+        clipped = f"{outside} values outside [0, 1] clipped, from {least:g} to {most:g}" if outside else None
+        in_range = found._replace(low=0, high=1, clipped=clipped)
+        return in_range._replace(kind="bits", levels=Levels(0, most)) if 0 < most < _NARROW else in_range
+    if whole and least >= 0 and most > 2:
+        scale = next((each for each in _WHOLE_NUMBERS if most <= each), most)
+        return found._replace(kind="numbers", levels=Levels(0, scale))
+    if linear or not (found.grey or picture.icc):
+        clipped = f"values below 0, down to {least:g}, taken as black" if least < -ROUNDING else None
+        return found._replace(kind="light", levels=Levels(0, max(most, 1), 1.0), high=most, clipped=clipped)
+    return found._replace(kind="units", levels=Levels(found.low, found.high) if found.high > found.low else None)
+
+
+def choose(names: Sequence[str], pictures: Sequence[Used], alike: Callable[[int], bool]) -> Chosen:
+    """Decides which values of the pictures of a scene are black and white.
+
+    Args:
+        names: What notes call the pictures.
+        pictures: Which values they use.
+        alike: Says of a picture whether its tones rise and fall with those of another, as exposures' do.
+    """
+    told = zip(names, pictures, strict=True)
+    notes = tuple(f"{name}: {each.clipped}" for name, each in told if each.clipped)
+    kinds: list[Kind] = [each.kind for each in pictures]
+    common = _common(pictures)
+    if common is not None:
+        if set(kinds) != {"range"}:
+            what = {"light": "are light", "numbers": "are whole numbers"}.get(kinds[0], "use values")
+            notes += (
+                f"all sources {what} from {common.low:g} to {common.high:g}: so does the result, and nothing is "
+                "stretched",
+            )
+        return Chosen([common] * len(pictures), common, kinds, notes)
+    levels = [_own(number, pictures, alike) for number in range(len(pictures))]
+    for name, each, own in zip(names, pictures, levels, strict=True):
+        if own is not None and each.kind == "light":
+            notes += (f"{name}: values up to {own.high:g} taken as light, 1 for white",)
+        elif own is not None and each.kind != "range":
+            notes += (f"{name}: values from {own.low:g} to {own.high:g} stretched to the whole range",)
+    return Chosen(levels, None, kinds, notes)
+
+
+def _own(number: int, pictures: Sequence[Used], alike: Callable[[int], bool]) -> Levels | None:
+    """Black and white of one picture among others of other kinds."""
+    of = pictures[number]
+    if of.kind != "bits":
+        return of.levels
+    if of.grey and not alike(number):
+        return Levels(of.low, of.high)
+    # Beside a picture that uses more of the same sample type it is the darker one of a bracket.
+    darker = any(other.scale == of.scale for other in pictures if other is not of)
+    reached = of.levels is not None and (of.grey or of.high >= _REACHED * of.levels.high)
+    return None if darker or not reached else of.levels
+
+
+def _common(pictures: Sequence[Used]) -> Levels | None:
+    """Black and white that all pictures share; None where they are of several kinds, or use all of their range."""
+    kinds, scales = {each.kind for each in pictures}, {each.scale for each in pictures}
+    levels = [each.levels for each in pictures if each.levels is not None]
+    if len(scales) > 1 or not levels:
+        return None
+    if kinds <= {"light", "range", "bits"} and "light" in kinds:  # one that has no light above white
+        return Levels(0, max(each.high for each in levels), 1.0)
+    if len(levels) < len(pictures):
+        return None
+    if kinds == {"range"}:
+        return levels[0] if len(set(levels)) == 1 else None
+    if len(kinds) > 1 and kinds != {"bits", "counts"}:
+        return None
+    low, high = min(each.low for each in levels), max(each.high for each in levels)
+    widest = max(each.high - each.low for each in levels)
+    return Levels(low, high) if high - low <= _APART * widest else None
+
+
+class _Extremes(NamedTuple):
+    """What all samples of a picture are between."""
+
+    least: float
+    most: float
+    outside: int
+    """Samples outside [0, 1]."""
+    whole: bool
+    """All samples are whole numbers."""
+
+    @classmethod
+    def of(cls, picture: Picture) -> _Extremes:
+        """Looks at all samples, some rows at a time."""
+        least, most, outside, whole = np.inf, -np.inf, 0, True
+        for rows in bands(picture.height, picture.width):
+            part = np.asarray(picture.samples[rows, :])
+            of_part, to_part = float(part.min()), float(part.max())
+            least, most = min(least, of_part), max(most, to_part)
+            if of_part < 0 or to_part > 1:
+                outside += int(np.count_nonzero((part < 0) | (part > 1)))
+            whole = whole and bool((part == np.rint(part)).all())
+        return cls(least, most, outside, whole)
+
+
+def _is_grey(picture: Picture) -> bool:
+    """Says whether red, green and blue are the same all over, but for a rounding; stops at the first that is not."""
+    step = 1 if picture.samples.dtype.kind == "u" else 1e-6
+    high = max(1, _GREY_PX // picture.width)
+    for top in range(0, 0 if picture.grey else picture.height, high):
+        red, green, blue = np.moveaxis(np.asarray(picture.samples[top : top + high, :]), 2, 0)
+        spread = np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue)
+        if spread.max() > step:
+            return False
+    return True
