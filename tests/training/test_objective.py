@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,6 +15,8 @@ from defusion.model.network import Bottleneck, Verdict
 from defusion.pretext import CudBatch, Pretext, cud_targets
 from defusion.training import RECIPES
 from defusion.training.objective import LOG_FLOOR, LOG_WEIGHT, CudObjective, start_network
+from defusion.training.photos import Crops, Photos, find_photos
+from defusion.training.run import to_scene
 
 
 class Painter(nn.Module):
@@ -157,3 +160,22 @@ def test_a_started_network_has_small_residual_branches_and_live_heads() -> None:
         made = small(*torch.rand(2, 1, 3, 32, 32, generator=torch.Generator().manual_seed(0)), head="paper")
     for picture in made[:4]:
         assert (picture > 0).float().mean() > 0.2
+
+
+def test_no_head_of_the_papers_recipe_is_dead_after_200_steps(photographs: Path) -> None:
+    recipe = replace(RECIPES["paper"], network="small", crop_px=32, batch=1)
+    photos = Photos(find_photos([photographs]), recipe.crop_px)
+    crops, generator = Crops(photos, range(len(photos)), recipe), torch.Generator().manual_seed(0)
+    network = start_network(recipe)
+    objective, optimizer = CudObjective(network), torch.optim.Adam(network.parameters(), lr=recipe.learning_rate)
+    for step in range(200):
+        scene = to_scene(crops[step][None], torch.device("cpu"))
+        errors = objective(recipe.pretext(scene, generator=generator), recipe.absent_weight(step))
+        optimizer.zero_grad()
+        torch.stack(list(errors.values())).sum().backward()
+        optimizer.step()
+    scenes = to_scene(torch.stack([crops[k] for k in range(8)]), torch.device("cpu"))
+    with torch.no_grad():
+        made = network(*recipe.pretext(scenes, generator=generator).sources, head="paper")
+    for picture in made[:4]:
+        assert ((picture > 0).float().mean((0, 2, 3)) > 0.05).all()

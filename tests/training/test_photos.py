@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 from PIL import Image
 
@@ -16,6 +18,7 @@ from defusion.cache import cache_folder
 from defusion.errors import TrainingError
 from defusion.training import Recipe
 from defusion.training.photos import (
+    DECODED_AT_ONCE,
     HELD_BACK,
     Crops,
     Photos,
@@ -86,8 +89,51 @@ def test_what_cannot_be_used_is_left_out_and_counted(photographs: Path, tmp_path
     Image.open(photographs / "b.png").convert("L").convert("RGB").save(tmp_path / "grey_as_rgb.png")
     photos = Photos(find_photos([tmp_path, photographs]), 32)
     assert len(photos) == 6
-    assert describe(photos)["left_out"] == {"cannot be decoded": 4, "too small": 2, "grey": 2}
+    assert describe(photos)["left_out"] == {"cannot be decoded": 3, "too small": 2, "grey": 2}
     assert describe(photos)["photographs"] == 6
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links and pipes need rights there")
+def test_what_is_no_regular_file_is_counted_and_never_waited_for(photographs: Path, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.jpg")
+    (tmp_path / "dangling.jpg").symlink_to(tmp_path / "nothing.jpg")
+    (tmp_path / "looping.jpg").symlink_to(tmp_path / "looping.jpg")
+    (tmp_path / "round").symlink_to(tmp_path)
+    (tmp_path / "linked").symlink_to(photographs)
+    found = find_photos([tmp_path, photographs])
+    assert len(found) == 3 + 6
+    assert describe(Photos(found, 33))["left_out"] == {"no regular file": 3}
+
+
+def test_16_bit_tiffs_are_used_in_colour_and_counted_in_grey(tmp_path: Path) -> None:
+    samples = np.random.default_rng(0).integers(0, 2**16, (40, 40, 3), np.uint16)
+    for name, planes in {"a": samples, "b": samples, "grey": samples[..., 0]}.items():
+        tifffile.imwrite(tmp_path / f"{name}.tif", planes)
+    tifffile.imwrite(tmp_path / "float.tif", samples / 2**16, photometric="rgb")
+    photos = Photos(find_photos([tmp_path]), 32)
+    assert np.abs(photos[0] - samples / 257).max() <= 1
+    assert describe(photos)["left_out"] == {"cannot be decoded": 1, "grey": 1}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names are text there")
+def test_names_that_are_no_text_are_photographs_too(photographs: Path, tmp_path: Path) -> None:
+    odd = os.fsdecode(b"\xff.png")
+    shutil.copy(photographs / "a.png", tmp_path / odd)
+    assert len(Photos(find_photos([tmp_path, photographs / "b.png"]), 32)) == 2
+
+
+def test_an_epoch_is_shuffled_once(photos: Photos, tiny: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = []
+
+    def generator(seed: list[int]) -> np.random.Generator:
+        drawn.append(len(seed))
+        return np.random.Generator(np.random.PCG64(seed))
+
+    monkeypatch.setattr("defusion.training.photos.np.random.default_rng", generator)
+    crops = Crops(photos, range(6), replace(tiny, seed=1234))
+    for k in range(12):
+        crops[k]
+    assert (drawn.count(2), drawn.count(3)) == (2, 12)  # an order for each epoch, a part for each crop
 
 
 def test_left_out_photographs_do_not_shift_the_others(photographs: Path, tmp_path: Path) -> None:
@@ -136,6 +182,21 @@ def test_a_stopped_decoding_is_no_cache(photographs: Path, monkeypatch: pytest.M
             Photos(find_photos([photographs]), 56)
     assert not list(cache_folder("photos").glob("*partial*"))
     assert len(Photos(find_photos([photographs]), 56)) == 6
+
+
+def test_a_stopped_decoding_does_not_go_through_all_photographs(
+    photographs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = []
+
+    def stopped(crop_px: int, file: Path) -> str:
+        begun.append(file)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("defusion.training.photos._decode", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        Photos([photographs / "a.png"] * 1000, 57)
+    assert len(begun) <= DECODED_AT_ONCE
 
 
 def test_photographs_that_find_no_room_are_told(photographs: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -60,8 +60,8 @@ def test_absent_places_count_more_and_more_until_they_count_in_full() -> None:
     assert weights[4:] == [1, 1]
 
 
-def test_absent_places_count_in_full_from_the_start_in_the_papers_recipe() -> None:
-    assert RECIPES["paper"].absent_weight(0) == 1
+def test_absent_places_count_in_full_from_the_start_where_nothing_is_faded_in() -> None:
+    assert replace(RECIPES["paper"], fade_steps=0).absent_weight(0) == 1
 
 
 @pytest.mark.parametrize("name", RECIPES)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +25,7 @@ import torch
 from defusion.errors import TrainingError
 from defusion.model import DeFusion
 from defusion.training import Progress, Recipe, recipe_of, train
+from defusion.training.run import to_scene
 from defusion.weights import WeightsFile
 
 STEPS = 8
@@ -145,9 +150,15 @@ def test_the_caller_is_told_after_each_step(told: tuple[Path, list[Progress]]) -
     }  # fmt: skip
 
 
+def test_errors_are_read_each_tenth_step_alone(told: tuple[Path, list[Progress]]) -> None:
+    _, progress = told
+    read = [each.step for before, each in pairwise(progress) if each.errors != before.errors]
+    assert read == [10, 20, 30, 40]
+
+
 def test_training_lowers_the_errors(told: tuple[Path, list[Progress]]) -> None:
     _, progress = told
-    first, last = (sum(sum(each.errors.values()) for each in part) / 8 for part in (progress[:8], progress[-8:]))
+    first, *_, last = (sum(each.errors.values()) for each in progress)
     assert last < 0.9 * first
 
 
@@ -176,6 +187,20 @@ def test_a_killed_run_goes_on_to_the_bit(straight: Path, photographs: Path, tiny
     assert steps == [5, 6, 7, 8]
     assert_same(checkpoint(run, STEPS), checkpoint(straight, STEPS))
     assert weights.read_bytes() == (straight / "weights.safetensors").read_bytes()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there are no such signals there")
+def test_sigterm_ends_a_run(photographs: Path, tmp_path: Path) -> None:
+    (tmp_path / "long.toml").write_text('base = "quick"\ncrop_px = 32\nbatch = 1\nepochs = 1e6\n')
+    choices = ["--recipe", "long.toml", "--accelerator", "cpu", "--workers", "1", "--checkpoint-every", "2"]
+    command = [sys.executable, "-m", "defusion", "train", photographs, "-o", "run", *choices]
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as running:
+        while not list(tmp_path.glob("run/step-*/checkpoint.pt")) and running.poll() is None:
+            time.sleep(0.1)
+        running.terminate()
+        _, said = running.communicate(timeout=60)
+    assert running.returncode == 128 + signal.SIGTERM, said
+    assert "interrupted" in said
 
 
 def test_a_run_stopped_while_it_saves_goes_on_from_the_checkpoint_before(
@@ -233,6 +258,35 @@ def test_a_run_is_not_resumed_with_another_network(straight: Path, photographs: 
 def test_a_run_is_not_resumed_on_other_photographs(straight: Path, photographs: Path, tiny: Recipe) -> None:
     with pytest.raises(TrainingError, match="was trained on other photographs"):
         run_on(photographs / "more", straight, tiny, resume=True)
+
+
+def test_a_run_is_not_resumed_in_another_number_of_processes(
+    straight: Path, photographs: Path, tiny: Recipe, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(straight, run)
+    about = run / f"step-{STEPS:08d}" / "run.json"
+    about.write_text(json.dumps({**json.loads(about.read_text()), "processes": 2}))
+    with pytest.raises(TrainingError, match="was trained by 2 processes, here are 1"):
+        run_on(photographs, run, replace(tiny, epochs=2 * tiny.epochs), resume=True)
+
+
+@pytest.mark.parametrize(("at", "kept"), [(3, []), (6, ["step-00000004"]), (8, ["step-00000004"])])
+def test_an_error_that_is_no_number_ends_the_run_and_keeps_what_is_good(
+    at: int, kept: list[str], photographs: Path, tiny: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = itertools.count()  # the first is of what is held back
+
+    def scene(crops: torch.Tensor, device: torch.device) -> torch.Tensor:
+        return to_scene(crops, device) * (torch.nan if next(calls) == at else 1.0)
+
+    monkeypatch.setattr("defusion.training.run.to_scene", scene)
+    then = f"{kept[0]} is good: go on from it by --resume" if kept else "begin again with"
+    with pytest.raises(TrainingError, match=f"at step {4 if at < 5 else 8} an error is no number any more; .*{then}"):
+        run_on(photographs, tmp_path / "run", tiny, checkpoint_every=4)
+    assert [path.name for path in (tmp_path / "run").glob("step-*")] == kept
+    for weights in (tmp_path / "run").rglob("*.safetensors"):
+        assert all(np.isfinite(value).all() for value in WeightsFile.open(weights).tensors().values())
 
 
 def test_a_run_knows_its_recipe(straight: Path, tiny: Recipe, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,9 @@ SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp"}
 #: Photographs held back from training, to measure the pretext error on.
 HELD_BACK = 64
 
+#: An interrupted run decodes no more than what it has begun: so many photographs at most.
+DECODED_AT_ONCE = 64
+
 
 @dataclass(frozen=True)
 class PhotoIndex:
@@ -47,17 +50,20 @@ class PhotoIndex:
 
 
 def find_photos(places: Iterable[str | Path]) -> list[Path]:
-    """Lists the picture files among files and, at any depth, in folders; sorted, each once.
+    """Lists the files with a picture's suffix among files and, at any depth, in folders; sorted, each once.
+
+    Links to folders are followed, each folder is looked through once.
 
     Raises:
         TrainingError: A place does not exist, or no picture file is found.
     """
     found: set[Path] = set()
+    seen: set[tuple[int, int]] = set()
     folders_and_files = [Path(place) for place in places]
     for place in folders_and_files:
         if not place.exists():
             raise TrainingError(f"{place}: no such file or folder; expected photographs to train on")
-        files = place.rglob("*") if place.is_dir() else [place]
+        files = _files_below(place, seen) if place.is_dir() else [place]
         found.update(file for file in files if file.suffix.lower() in SUFFIXES)
     if not found:
         raise TrainingError(
@@ -65,6 +71,17 @@ def find_photos(places: Iterable[str | Path]) -> list[Path]:
             f"expected files that end in {', '.join(sorted(SUFFIXES))}"
         )
     return sorted(found)
+
+
+def _files_below(folder: Path, seen: set[tuple[int, int]]) -> Iterator[Path]:
+    """Gives the files at any depth, in folders that have not been seen: links may lead round in a circle."""
+    for above, folders, files in os.walk(folder, followlinks=True):
+        stat = Path(above).stat()
+        if (stat.st_dev, stat.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((stat.st_dev, stat.st_ino))
+        yield from (Path(above, file) for file in files)
 
 
 class Photos:
@@ -81,8 +98,7 @@ class Photos:
     def __init__(self, files: Sequence[Path], crop_px: int) -> None:
         key = hashlib.sha256(str(crop_px).encode())
         for file in files:
-            stat = file.stat()
-            key.update(f"{file.resolve()} {stat.st_size} {stat.st_mtime_ns}\n".encode())
+            key.update(os.fsencode(f"{file.absolute()} {_state_of(file)}\n"))
         folder = cache_folder("photos") / key.hexdigest()[:20]
         if not (folder / "index.json").exists():
             _decode_all(files, crop_px, folder)
@@ -117,11 +133,17 @@ class Crops(Dataset[torch.Tensor]):
 
     def __getitem__(self, k: int) -> torch.Tensor:
         recipe, count = self._recipe, len(self._numbers)
-        order = np.random.default_rng([recipe.seed, k // count]).permutation(count)
+        order = _order(recipe.seed, k // count, count)
         photo = self._photos[self._numbers[int(order[k % count])]]
         rng = np.random.default_rng([recipe.seed, 1, k])
         crop = random_resized_crop(photo, recipe.crop_px, recipe.crop_area, rng)
         return torch.from_numpy(np.ascontiguousarray(crop.transpose(2, 0, 1)))
+
+
+@lru_cache(maxsize=2)
+def _order(seed: int, epoch: int, count: int) -> NDArray[np.int64]:
+    """The order of photographs in an epoch; kept, since every crop of the epoch asks for it."""
+    return np.random.default_rng([seed, epoch]).permutation(count)
 
 
 def random_resized_crop(
@@ -161,13 +183,24 @@ def split(photos: Photos) -> tuple[list[int], list[int]]:
     return [number for number in range(len(photos)) if number not in back], sorted(back)
 
 
+def _state_of(file: Path) -> str:
+    """Size and time of a file, which tell whether it is as it was; nothing of a link that leads nowhere."""
+    try:
+        stat = file.stat()
+    except OSError:
+        return ""
+    return f"{stat.st_size} {stat.st_mtime_ns}"
+
+
 def _decode(crop_px: int, file: Path) -> NDArray[np.uint8] | str:
     """Decodes one photograph, or says why it is left out."""
+    if not file.is_file():  # one would wait for ever for what comes through a pipe
+        return "no regular file"
     try:
         with Image.open(file) as opened:
             opened.draft("RGB", (2 * crop_px, 2 * crop_px))
             image = ImageOps.exif_transpose(opened).convert("RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+    except Exception:  # decoders raise whatever they trip over in a damaged file
         return "cannot be decoded"
     short = min(image.size)
     if short < crop_px:
@@ -205,13 +238,15 @@ def _decode_into(folder: Path, files: Sequence[Path], crop_px: int) -> None:
     skipped: Counter[str] = Counter()
     digest = hashlib.sha256()
     with ThreadPoolExecutor() as pool, (folder / "pixels.u8").open("wb") as sink:
-        for file, decoded in zip(files, pool.map(partial(_decode, crop_px), files), strict=True):
-            if isinstance(decoded, str):
-                skipped[decoded] += 1
-                continue
-            sink.write(decoded.tobytes())
-            shapes.append((decoded.shape[0], decoded.shape[1]))
-            digest.update(f"{file.name} {decoded.shape}\n".encode())
+        for start in range(0, len(files), DECODED_AT_ONCE):
+            part = files[start : start + DECODED_AT_ONCE]
+            for file, decoded in zip(part, pool.map(partial(_decode, crop_px), part), strict=True):
+                if isinstance(decoded, str):
+                    skipped[decoded] += 1
+                    continue
+                sink.write(decoded.tobytes())
+                shapes.append((decoded.shape[0], decoded.shape[1]))
+                digest.update(os.fsencode(f"{file.name} {decoded.shape}\n"))
     index = PhotoIndex(shapes, dict(skipped), digest.hexdigest())
     (folder / "index.json").write_text(json.dumps(asdict(index)))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import platform
 import time
 from collections.abc import Callable
@@ -31,6 +32,9 @@ from defusion.training.photos import Crops, Photos, crop_batches, describe, find
 from defusion.training.recipe import Recipe
 from defusion.weights import WeightsFile
 
+#: Steps from one look at the errors to the next: to read them, the device has to be waited for.
+READ_EVERY = 10
+
 CHECKPOINT = "checkpoint.pt"
 WEIGHTS = "weights.safetensors"
 ABOUT = "run.json"
@@ -46,6 +50,7 @@ class Progress(NamedTuple):
     steps: int
     samples_per_second: float
     errors: dict[str, float]
+    """Of the first step, of the last, and of each `READ_EVERY` between; in other steps those that were read last."""
 
 
 def train(
@@ -81,8 +86,9 @@ def train(
         The weights file: averaged (EMA) weights, float16.
 
     Raises:
-        TrainingError: No usable photographs, `run` holds another run, there is nothing to resume, or `start` came
-            with `resume` or is of another network.
+        TrainingError: No usable photographs, `run` holds another run, there is nothing to resume, it was trained in
+            another number of processes, `start` came with `resume` or is of another network, or an error is no number
+            any more; the checkpoints of before are kept.
         WeightsError: No such weights as `start`.
     """
     run = Path(run)
@@ -110,13 +116,17 @@ def train(
     average = AveragedModel(network, multi_avg_fn=_ema(recipe.ema_decay), use_buffers=False)
     objective, optimizer = fabric.setup(CudObjective(network), optimizer)
     average = average.to(fabric.device)
-    first = 0 if newest is None else _restore(newest, recipe, photos, network, average, optimizer)
+    first = 0
+    if newest is not None:
+        _check_same_run(newest, photos, fabric)
+        first = _restore(newest, recipe, network, average, optimizer)
     averaged = cast(DeFusion, average.module)
     held = _held_back_batch(photos, held_back, recipe, fabric)
     about = {
         "recipe": recipe.to_dict(),
         "data": describe(photos),
         "hardware": _hardware(fabric),
+        "processes": fabric.world_size,
         "began_from": _origin(newest, began_from),
         "versions": {
             "torch": torch.__version__,
@@ -135,6 +145,8 @@ def train(
         workers=_worker_count(fabric) if workers is None else workers,
     )
     began = time.perf_counter()
+    read: dict[str, float] = {}
+    lost = torch.zeros((), device=fabric.device)
     for step in range(first, steps):
         for group in optimizer.param_groups:
             group["lr"] = recipe.learning_rate_at(step, steps, steps_per_epoch)
@@ -147,14 +159,23 @@ def train(
             fabric.clip_gradients(objective, optimizer, max_norm=recipe.clip_norm, error_if_nonfinite=False)
         optimizer.step()
         average.update_parameters(network)
+        lost += loss.detach()
 
         done = step + 1
-        if fabric.is_global_zero:
-            rate = (done - first) * recipe.batch * fabric.world_size / (time.perf_counter() - began)
-            fabric.log_dict({f"train/{name}": value.item() for name, value in errors.items()}, step=done)
-            if report:
-                report(Progress(done, steps, rate, {name: value.item() for name, value in errors.items()}))
-            if done % checkpoint_every == 0 or done == steps:
+        rate = (done - first) * recipe.batch * fabric.world_size / (time.perf_counter() - began)
+        saves = done % checkpoint_every == 0 or done == steps
+        if saves or step == first or done % READ_EVERY == 0:
+            of_all = cast(Tensor, fabric.all_reduce(lost))  # what one process has lost all have
+            _check_numbers(run, done, of_all.item())
+            lost.zero_()
+            read = {name: value.item() for name, value in errors.items()}
+            fabric.log_dict({f"train/{name}": value for name, value in read.items()}, step=done)
+        if report and fabric.is_global_zero:
+            report(Progress(done, steps, rate, read))
+        if saves:
+            measured = fabric.broadcast(measure(averaged, held) if fabric.is_global_zero else {})
+            _check_numbers(run, done, *measured.values())
+            if fabric.is_global_zero:
                 state = {
                     "network": network.state_dict(),
                     "average": average.state_dict(),
@@ -166,10 +187,9 @@ def train(
                     "of_steps": steps,
                     "samples": done * recipe.batch * fabric.world_size,
                 }
-                measured = measure(averaged, held)
                 _log(fabric, run, done, rate, measured, averaged, held)
                 _save(run, done, state, averaged, {**about, **progress, "held_back_error": measured})
-        fabric.barrier()
+            fabric.barrier()
     return run / WEIGHTS
 
 
@@ -289,19 +309,41 @@ def _newest_checkpoint(run: Path) -> Path | None:
     return found[-1].parent if found else None
 
 
+def _check_numbers(run: Path, step: int, *errors: float) -> None:
+    """Ends a run whose errors are no numbers any more, before it replaces what was good."""
+    if all(math.isfinite(error) for error in errors):
+        return
+    newest = _newest_checkpoint(run)
+    advice = "a recipe with a lower learning_rate, or with clip_norm"
+    raise TrainingError(
+        f"{run}: at step {step} an error is no number any more; "
+        + (f"{newest} is good: go on from it by --resume and {advice}" if newest else f"begin again with {advice}")
+    )
+
+
+def _check_same_run(checkpoint: Path, photos: Photos, fabric: Fabric) -> None:
+    """Refuses to go on with other photographs or other processes: either would make other batches."""
+    about = json.loads((checkpoint / ABOUT).read_text())
+    if about["data"]["sha256"] != photos.index.digest:
+        raise TrainingError(
+            f"{checkpoint}: was trained on other photographs; resume with those that the run began with"
+        )
+    processes = about.get("processes", fabric.world_size)
+    if processes != fabric.world_size:
+        raise TrainingError(
+            f"{checkpoint}: was trained by {processes} processes, here are {fabric.world_size}; resume with as many "
+            "devices and nodes, or begin another run by --weights"
+        )
+
+
 def _restore(
     checkpoint: Path,
     recipe: Recipe,
-    photos: Photos,
     network: DeFusion,
     average: AveragedModel,
     optimizer: torch.optim.Optimizer,
 ) -> int:
     """Brings everything to where a checkpoint left it; returns the number of steps done."""
-    if json.loads((checkpoint / ABOUT).read_text())["data"]["sha256"] != photos.index.digest:
-        raise TrainingError(
-            f"{checkpoint}: was trained on other photographs; resume with those that the run began with"
-        )
     state = torch.load(checkpoint / CHECKPOINT, map_location="cpu", weights_only=True)
     try:
         network.load_state_dict(state["network"])
