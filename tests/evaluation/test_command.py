@@ -13,6 +13,8 @@ from typer.testing import CliRunner, Result
 
 from defusion.cli import app
 
+from .conftest import save, texture
+
 COMMAND = [sys.executable, "-m", "defusion", "evaluate"]
 
 
@@ -56,6 +58,17 @@ def test_what_cannot_be_used_ends_in_one_sentence(bench: Path, tmp_path: Path) -
     assert (done.returncode, done.stdout) == (2, "")
     (line,) = done.stderr.splitlines()
     assert line.startswith("defusion: there is no method 'averge'; expected ")
+
+
+def test_roles_are_taken_as_they_are_said(tmp_path: Path) -> None:
+    for place in ("a/T/1.png", "a/RGB/1.png"):
+        save(tmp_path / "set" / place, texture(len(place)))
+    done = run_here(
+        tmp_path / "set", "--roles", "ir=T, vis=RGB", "--methods", "average", "-o", tmp_path / "out", "--jobs", 1
+    )
+    assert done.exit_code == 0, done.stderr
+    (outcome, *_) = json.loads((tmp_path / "out" / "results.json").read_text())["outcomes"]
+    assert [Path(source).parent.name for source in outcome["sources"]] == ["RGB", "T"]
 
 
 def test_an_interrupted_run_keeps_what_is_done_and_nothing_half_done(bench: Path, tmp_path: Path) -> None:

@@ -1,6 +1,9 @@
 """Data sets: each published layout is recognised, pairs are right, and wrong folders are told."""
 
 import os
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -86,6 +89,66 @@ LAYOUTS = {
         ("MRI/25015.png", "SPECT/25015.png"),
         ("spectmri", "medical", ["25015"], "MRI/25015.png", "SPECT/25015.png", None),
     ),
+    "LLVIP": (
+        (
+            "infrared/test/1.jpg",
+            "visible/test/1.jpg",
+            "infrared/train/2.jpg",
+            "visible/train/2.jpg",
+            "Annotations/1.xml",
+        ),
+        ("llvip", "infrared", ["1"], "visible/test/1.jpg", "infrared/test/1.jpg", None),
+    ),
+    "KAIST": (
+        (
+            "set00/V000/visible/I00000.jpg",
+            "set00/V000/lwir/I00000.jpg",
+            "set00/V000/visible/I00020.jpg",
+            "set00/V000/lwir/I00020.jpg",
+            "set01/V000/visible/I00000.jpg",
+            "set01/V000/lwir/I00000.jpg",
+        ),
+        (
+            "kaist",
+            "infrared",
+            ["set00_V000_I00000", "set00_V000_I00020", "set01_V000_I00000"],
+            "set00/V000/visible/I00000.jpg",
+            "set00/V000/lwir/I00000.jpg",
+            None,
+        ),
+    ),
+    "FLIR_aligned": (
+        ("JPEGImages/FLIR_2_RGB.jpg", "JPEGImages/FLIR_2_PreviewData.jpeg", "JPEGImages/FLIR_10_RGB.jpg"),
+        ("flir", "infrared", ["FLIR_2"], "FLIR_2_RGB.jpg", "FLIR_2_PreviewData.jpeg", None),
+    ),
+    "VEDAI": (
+        ("Vehicules512/1_co.png", "Vehicules512/1_ir.png", "Vehicules512/2_co.png", "Vehicules512/2_ir.png"),
+        ("vedai", "infrared", ["1", "2"], "1_co.png", "1_ir.png", None),
+    ),
+    "flat": (
+        ("IR1.png", "VIS1.png", "IR2.png", "VIS2.png", "IR10.png", "VIS10.png", "GT10.png"),
+        ("flat", "infrared", ["1", "2", "10"], "VIS1.png", "IR1.png", None),
+    ),
+    "flat by ends": (
+        ("1_thermal.png", "1_rgb.png", "2_thermal.png", "2_rgb.png"),
+        ("flat by ends", "infrared", ["1", "2"], "1_rgb.png", "1_thermal.png", None),
+    ),
+    "rgbt": (
+        ("RGB/1.jpg", "T/1.jpg", "RGB/2.jpg", "T/2.jpg", "label/1.png", "label/2.png"),
+        ("rgbt", "infrared", ["1", "2"], "RGB/1.jpg", "T/1.jpg", None),
+    ),
+    "in parts": (
+        ("thermal/train/1.jpg", "rgb/train/1.jpg", "thermal/test/1.jpg", "rgb/test/1.jpg"),
+        ("in parts", "infrared", ["test_1", "train_1"], "rgb/test/1.jpg", "thermal/test/1.jpg", None),
+    ),
+    "deep down": (
+        ("a/b/visible/1.jpg", "a/b/lwir/1.jpg", "a/c/visible/1.jpg", "a/c/lwir/1.jpg"),
+        ("deep down", "infrared", ["a_b_1", "a_c_1"], "a/b/visible/1.jpg", "a/b/lwir/1.jpg", None),
+    ),
+    "cameras (2)": (
+        ("left (old)/1.jpg", "left (old)/2.jpg", "right/1.jpg", "right/2.jpg", "right/3.jpg"),
+        ("cameras (2)", "other", ["1", "2"], "left (old)/1.jpg", "right/1.jpg", None),
+    ),
     "bench/focus": (
         ("a/near.png", "a/far.png", "a/gt.png", "b/near.png"),
         ("focus", "focus", ["a"], "near.png", "far.png", "a/gt.png"),
@@ -165,6 +228,89 @@ def test_a_wrong_folder_says_what_was_looked_for_and_what_was_found(tmp_path: Pa
         EvaluationError, match=r"no such folder; expected FOLDER, or NAME:FOLDER with one of plain, mefb"
     ):
         find_sets([f"mfeb:{tmp_path / 'x'}"])
+
+
+def test_folders_that_share_names_are_sources_and_that_is_said(tmp_path: Path) -> None:
+    (found,) = find_sets([str(laid_out(tmp_path / "x", "a/1.png", "a/2.png", "b/1.png", "b/2.png"))])
+    assert found.notes == ("x: folders a and b share the names of their files, so they are the sources",)
+    (scenes,) = find_sets([f"plain:{tmp_path / 'x'}"])
+    assert [scene.sources[1].name for scene in scenes.scenes] == ["2.png", "2.png"]
+
+
+def test_three_folders_that_share_names_are_not_guessed_at(tmp_path: Path) -> None:
+    files = [f"{folder}/{number}.png" for folder in ("a", "b", "masks") for number in range(4)]
+    with pytest.raises(EvaluationError, match=r"folders a, b, masks share .* --roles a=a,b=b"):
+        find_sets([str(laid_out(tmp_path / "x", *files))])
+    (found,) = find_sets([str(tmp_path / "x")], {"ir": "a", "vis": "b", "gt": "masks"})
+    first = found.scenes[0]
+    assert [file.parent.name for file in (*first.sources, first.truth or first.sources[0])] == ["b", "a", "masks"]
+    assert (found.scenes[0].kind, len(found.scenes)) == ("infrared", 4)
+
+
+def test_frames_of_many_scenes_may_share_their_names(tmp_path: Path) -> None:
+    files = [f"{scene}/{frame}.png" for scene in "abcd" for frame in range(3)]
+    (found,) = find_sets([str(laid_out(tmp_path / "brackets", *files))])
+    assert [(scene.name, scene.sources[1].stem) for scene in found.scenes] == [(each, "2") for each in "abcd"]
+
+
+def test_parts_and_sources_are_no_scenes(tmp_path: Path) -> None:
+    laid_out(tmp_path / "LLVIP", "infrared/train/1.jpg", "infrared/train/2.jpg", "infrared/test/3.jpg")
+    laid_out(tmp_path / "half", "visible/1.jpg", "visible/2.jpg")
+    for folder in ("LLVIP/infrared", "half"):
+        with pytest.raises(EvaluationError, match="holds no scene"):
+            find_sets([str(tmp_path / folder)])
+
+
+def test_a_folder_of_pairs_among_scenes_is_left_out_and_told(tmp_path: Path) -> None:
+    laid_out(tmp_path / "x", "a/1.png", "a/2.png", "flat/IR1.png", "flat/VIS1.png", "flat/IR2.png", "flat/VIS2.png")
+    (found,) = find_sets([str(tmp_path / "x")])
+    assert [scene.name for scene in found.scenes] == ["a"]
+    assert found.notes == ("x: 1 folder (flat) left out, each holds several pairs; give it as a set",)
+
+
+@pytest.mark.parametrize(
+    ("roles", "sources"),
+    [
+        ({"ir": "T", "vis": "RGB"}, ["seq/RGB/1.png", "seq/T/1.png"]),
+        ({"vis": "seq/RGB", "ir": "seq/T"}, ["seq/RGB/1.png", "seq/T/1.png"]),
+        ({"right": "{scene}_b", "left": "{scene}_a"}, ["x_b.png", "x_a.png"]),
+    ],
+)
+def test_roles_can_be_said(roles: dict[str, str], sources: list[str], tmp_path: Path) -> None:
+    laid_out(tmp_path, "seq/RGB/1.png", "seq/T/1.png", "x_a.png", "x_b.png")
+    (found,) = find_sets([str(tmp_path)], roles)
+    assert [file.relative_to(tmp_path).as_posix() for file in found.scenes[0].sources] == sources
+
+
+@pytest.mark.parametrize("roles", [{}, {"ir": "T"}, {"ir": "T", "vis": "T"}, {"ir": "T", "vis": "RGB", "x": "X"}])
+def test_roles_have_to_be_two(roles: dict[str, str], tmp_path: Path) -> None:
+    with pytest.raises(EvaluationError, match="expected two, of two folders, as in ir=T,vis=RGB"):
+        find_sets([str(tmp_path)], roles)
+
+
+def test_roles_that_are_not_there_are_told(tmp_path: Path) -> None:
+    laid_out(tmp_path, "RGB/1.png", "T/1.png")
+    with pytest.raises(EvaluationError, match=r"looked for \{above\}RGB/\{folders\} with .*folders: 2 \(RGB, T\)"):
+        find_sets([str(tmp_path)], {"ir": "TH", "vis": "RGB"})
+
+
+def test_names_with_a_leading_dot_are_counted(tmp_path: Path) -> None:
+    laid_out(tmp_path / "x", "vi/1.png", "ir/1.png", "vi/._1.png", ".thumbs/1.png", "vi/.hidden", "Thumbs.db")
+    (found,) = find_sets([str(tmp_path / "x")])
+    assert found.notes == ("x: 2 names (.thumbs, ._1.png) with a leading dot left out",)
+    assert len(found.scenes) == 1
+
+
+def test_no_unrelated_frames_are_paired(shared: Path, tmp_path: Path) -> None:
+    pytest.importorskip("cv2", reason="the script that lays folders out needs it")
+    script = shared / "field" / "thermal" / "layouts.py"
+    subprocess.run([sys.executable, script], cwd=tmp_path, check=True)
+    for folder in sorted((tmp_path / "sets").iterdir()):
+        for found in find_sets([str(folder)]):
+            for scene in found.scenes:
+                a, b = (re.sub(r"_.*|\D", "", file.stem.removeprefix("FLIR_")) for file in scene.sources)
+                assert a == b, scene
+                assert scene.kind in ("infrared", "medical"), scene
 
 
 def test_two_sets_of_one_name_are_refused(tmp_path: Path) -> None:

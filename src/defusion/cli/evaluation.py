@@ -56,6 +56,14 @@ def evaluate(
     scenes: Annotated[
         int | None, typer.Option("--scenes", min=1, help="At most so many of each set, spread evenly.")
     ] = None,
+    roles: Annotated[
+        str | None,
+        typer.Option(
+            "--roles",
+            metavar="ROLE=FOLDER,...",
+            help="Which folders in a set hold which source, as ir=T,vis=RGB; gt=FOLDER for the truth.",
+        ),
+    ] = None,
     jobs: Annotated[
         int | None, typer.Option("--jobs", min=1, help="Processes that measure; one a core, unless given.")
     ] = None,
@@ -71,7 +79,7 @@ def evaluate(
     from defusion.machine import cores
 
     chosen = parse_methods(methods or DEFAULT_METHODS)
-    sets = [each.spread(scenes) for each in find_sets(data_sets)]
+    sets = [each.spread(scenes) for each in find_sets(data_sets, _roles(roles))]
     with progress_bar() as report:
         results = run_evaluation(
             sets,
@@ -198,6 +206,13 @@ def explain_pair(
         "notes": told(made.notes),
     }
     show_result(facts, as_json, *made.statistics.lines(), f"the figure is {files['pdf']}")
+
+
+def _roles(given: str | None) -> dict[str, str] | None:
+    """The folders of roles, by role."""
+    if given is None:
+        return None
+    return {role.strip(): place.strip() for role, _, place in (each.partition("=") for each in given.split(","))}
 
 
 def comma_separated(given: list[str] | None) -> list[str]:

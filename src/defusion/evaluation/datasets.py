@@ -1,7 +1,8 @@
-"""Data sets on disk: how each is laid out where its authors publish it, and the scenes that a folder holds.
+"""Data sets on disk: the scenes that a folder holds.
 
-A layout is patterns of paths, see `Layout`. Which set lies in a folder is seen by which patterns fit; the folder's
-name tells sets of one layout apart, and `NAME:FOLDER` says it outright.
+Which set lies in a folder is seen by which of `layouts.py` fit; the folder's name tells sets of one layout apart, and
+`NAME:FOLDER` says it outright. Where nothing is known of a folder, pictures are not paired by chance: folders that
+share the names of their files are roles, not scenes.
 """
 
 from __future__ import annotations
@@ -9,17 +10,28 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
-from functools import cache
-from itertools import groupby, product
+from itertools import combinations, groupby, product
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from defusion.errors import EvaluationError
+from defusion.evaluation.layouts import (
+    DEEP,
+    LAYOUTS,
+    NAMES,
+    SPLITS,
+    Layout,
+    expression,
+    is_role,
+    layout_of_roles,
+    literal,
+    scene_of,
+)
 from defusion.evaluation.results import Kind, Scene
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
@@ -32,73 +44,13 @@ _DEPTH = 4
 _UNTOLD = ("input", "test", "images", "data")
 
 
-class Layout(NamedTuple):
-    """Where a data set has its pictures.
+class Files(NamedTuple):
+    """Pictures below a folder."""
 
-    Patterns are of paths below the set's folder without suffixes, in any case of letters: `{scene}` is a name,
-    `{folders}` one or more folders that name the scene, `*` anything in a name, `(a|b)` one of these.
-    """
-
-    data_set: str
-    """As in `NAME:FOLDER`; `plain` for folders that belong to no published set."""
-    kind: Kind
-    sources: tuple[str, ...]
-    """Patterns of the two sources, or one pattern that all frames of a scene fit."""
-    truth: str | None = None
-    inside: tuple[str, ...] = ("",)
-    """Folders that the patterns may begin in."""
-
-    @property
-    def of_frames(self) -> bool:
-        """Its sources have no roles: the first and the last frame are taken."""
-        return len(self.sources) == 1
-
-    @property
-    def vague(self) -> bool:
-        """It fits many folders, so that the set has to be named by the user or by the folder."""
-        return self.data_set != "plain" and (self.of_frames or "{folders}" in self.sources[0])
-
-
-_ROLES: tuple[tuple[Kind, str, str], ...] = (
-    ("exposure", "under", "over"),
-    ("focus", "near", "far"),
-    ("infrared", "(vis|vi|visible)", "(ir|infrared)"),
-    ("medical", "mri", "(ct|pet|spect)"),
-)
-
-LAYOUTS: tuple[Layout, ...] = (
-    *(Layout("plain", kind, (f"{{scene}}/{a}", f"{{scene}}/{b}"), "{scene}/gt") for kind, a, b in _ROLES),
-    # MEFB and VIFB: github.com/xingchenzhang; the suite for focus lies beside them.
-    Layout("mefb", "exposure", ("{scene}/*",), inside=("input", "")),
-    Layout("mfifb", "focus", ("{scene}/*_a", "{scene}/*_b"), inside=("input", "")),
-    Layout("vifb", "infrared", ("vi/{scene}", "ir/{scene}"), inside=("input", "")),
-    # SICE: github.com/csjcai/SICE, frames numbered from dark to bright.
-    Layout("sice", "exposure", ("{scene}/*",), "label/{scene}", inside=("", "dataset_part2", "dataset_part1")),
-    # Real-MFF: github.com/Zancelot/Real-MFF.
-    Layout("realmff", "focus", ("imagea/{scene}_a", "imageb/{scene}_b"), "fusion/{scene}_f"),
-    # Lytro: Nejati, Samavi and Shirani 2015; its series of three lies in a folder of its own.
-    Layout("lytro", "focus", ("{scene}-a", "{scene}-b")),
-    # MFI-WHU: github.com/HaoZhang1018/MFI-WHU.
-    Layout("mfiwhu", "focus", ("source_1/{scene}", "source_2/{scene}"), "full_clear/{scene}"),
-    # MFFW: Xu et al. 2020.
-    Layout("mffw", "focus", ("{scene}_a", "{scene}_b")),
-    # TNO: figshare 1008029; cameras, scenes and views are folders. Many copies have two folders, as the plain layout.
-    Layout("tno", "infrared", ("{folders}/*vis*", "{folders}/*ir*")),
-    # RoadScene: github.com/hanna-xu/RoadScene; crop_HR_visible does not line up with the infrared pictures.
-    Layout("roadscene", "infrared", ("crop_lr_visible/{scene}", "cropinfrared/{scene}")),
-    # MSRS: github.com/Linfeng-Tang/MSRS; the test part is what methods are measured on.
-    Layout("msrs", "infrared", ("vi/{scene}", "ir/{scene}"), inside=("test", "")),
-    # M3FD: github.com/JinyuanLiu-CV/TarDAL.
-    Layout("m3fd", "infrared", ("vis/{scene}", "ir/{scene}"), inside=("m3fd_fusion", "")),
-    # Harvard's atlas: github.com/xianming-gu/Havard-Medical-Image-Fusion-Datasets, one set for each folder.
-    *(
-        Layout(f"{other}mri", "medical", ("mri/{scene}", f"{other}/{{scene}}"), inside=("", "test"))
-        for other in ("ct", "pet", "spect")
-    ),
-    *(Layout("plain", kind, (f"{a}/{{scene}}", f"{b}/{{scene}}"), "gt/{scene}") for kind, a, b in _ROLES),
-    Layout("plain", "other", ("{scene}/*",), "{scene}/gt"),
-)
-NAMES = tuple(dict.fromkeys(layout.data_set for layout in LAYOUTS))
+    shown: Sequence[str]
+    """Paths below the folder, with "/"."""
+    hidden: Sequence[str]
+    """Names with a leading dot, of pictures and folders, as other programs leave them: they are left out."""
 
 
 @dataclass(frozen=True)
@@ -120,19 +72,22 @@ class DataSet:
         return DataSet(self.name, self.folder, tuple(self.scenes[i] for i in chosen), (*self.notes, note))
 
 
-def find_sets(data_sets: Sequence[str]) -> list[DataSet]:
+def find_sets(data_sets: Sequence[str], roles: Mapping[str, str] | None = None) -> list[DataSet]:
     """Finds the scenes of data sets.
 
     Args:
         data_sets: Folders, each of one set or of several sets; `NAME:FOLDER` says which set it is.
+        roles: Which folders in each hold which source, where that is to be said: see `layout_of_roles`.
 
     Returns:
         The sets in the order given, those of one folder by name; scenes by name.
 
     Raises:
-        EvaluationError: No such folder, a folder without scenes that are known, or two sets of one name.
+        EvaluationError: No such folder, a folder without scenes that are known, folders that may be roles or scenes,
+            or two sets of one name.
     """
-    sets = [found for each in data_sets for found in _find(each)]
+    said = None if roles is None else layout_of_roles(roles)
+    sets = [found for each in data_sets for found in _find(each, said)]
     for name, count in Counter(each.name for each in sets).items():
         if count > 1:
             folders = " and ".join(str(each.folder) for each in sets if each.name == name)
@@ -142,7 +97,7 @@ def find_sets(data_sets: Sequence[str]) -> list[DataSet]:
     return sets
 
 
-def _find(given: str) -> list[DataSet]:
+def _find(given: str, said: Layout | None) -> list[DataSet]:
     name, colon, folder = given.partition(":")
     named = name.lower().replace("-", "") if colon else ""
     if named not in NAMES:
@@ -152,13 +107,18 @@ def _find(given: str) -> list[DataSet]:
         raise EvaluationError(
             f"{given}: no such folder; expected FOLDER, or NAME:FOLDER with one of {', '.join(NAMES)}"
         )
-    found = _set_in(path, named)
-    if found:
-        return [found]
-    inside = [] if named else [_set_in(each, "") for each in sorted(path.iterdir()) if each.is_dir()]
-    sets = [each for each in inside if each]
+    files = _pictures(path)
+    if said:
+        sets = _fitting(path, files, [said], named)
+    elif found := _set_in(path, files, named):
+        sets = [found]
+    else:
+        inside = [] if named else [each for each in sorted(path.iterdir()) if each.is_dir()]
+        sets = [found for each in inside if (found := _set_in(each, _pictures(each), ""))]
+        sets = sets or _fitting(path, files, DEEP, named)[:1]
     if not sets:
-        raise EvaluationError(f"{path} holds no scene; looked for {_looked_for(named)}; found {_contents(path)}")
+        looked_for = " with ".join(said.sources) if said else _looked_for(named)
+        raise EvaluationError(f"{path} holds no scene; looked for {looked_for}; found {_contents(path)}")
     return sets
 
 
@@ -174,12 +134,11 @@ def _contents(path: Path) -> str:
     folders = [each.name for each in entries if each.is_dir()]
     pictures = sum(each.suffix.lower() in SUFFIXES for each in entries)
     shown = f" ({', '.join(folders[:4])}{', ...' if len(folders) > 4 else ''})" if folders else ""
-    return f"folders: {len(folders)}{shown}, pictures: {pictures}"
+    return f"folders: {len(folders)}{shown}, pictures: {pictures}; which folders are sources can be said by --roles"
 
 
-def _set_in(folder: Path, named: str) -> DataSet | None:
+def _set_in(folder: Path, files: Files, named: str) -> DataSet | None:
     """Finds the set that lies in a folder, by the most telling of the layouts that fit: that with the most scenes."""
-    files = list(_pictures(folder))
     told = named or _told_by(folder)
     layouts = [layout for layout in LAYOUTS if layout.data_set in (named, "plain") or not named]
     layouts = [layout for layout in layouts if layout.data_set == told or not layout.vague]
@@ -187,13 +146,70 @@ def _set_in(folder: Path, named: str) -> DataSet | None:
     def telling(layout: Layout) -> tuple[bool, bool]:
         return layout.of_frames, layout.data_set != told
 
-    for _, alike in groupby(sorted(layouts, key=telling), telling):
-        starts = ((layout, start) for layout in alike for start in layout.inside)
-        sets = [found for layout, start in starts if (found := _by_layout(folder, files, layout, start, named))]
-        if sets:
+    for (of_frames, untold), alike in groupby(sorted(layouts, key=telling), telling):
+        if of_frames and untold:
+            return _unknown_in(folder, files)
+        if sets := _fitting(folder, files, list(alike), named):
             chosen = max(sets, key=lambda each: len(each.scenes))
             return replace(chosen, notes=(*chosen.notes, *_notes_of_others(chosen, sets)))
     return None
+
+
+def _fitting(folder: Path, files: Files, layouts: Sequence[Layout], named: str) -> list[DataSet]:
+    """The sets that a folder holds by each of some layouts."""
+    starts = ((layout, start) for layout in layouts for start in layout.inside)
+    return [found for layout, start in starts if (found := _by_layout(folder, files, layout, start, named))]
+
+
+def _unknown_in(folder: Path, files: Files) -> DataSet | None:
+    """Finds the scenes of a folder of which nothing is known: roles that share names, or a folder for each scene."""
+    if _fitting(folder, files, DEEP, ""):
+        return None  # its folders are sets
+    of_folder: dict[str, list[str]] = defaultdict(list)
+    for file in files.shown:
+        top, below, rest = file.partition("/")
+        if below and top.lower() not in SPLITS:
+            of_folder[top].append(rest)
+    if roles := _sharing_names(folder, of_folder):
+        layout = Layout("plain", "other", tuple(f"{literal(each)}/{{folders}}" for each in roles))
+        found = _by_layout(folder, files, layout, "", "")
+        note = f"{folder.name}: folders {' and '.join(roles)} share the names of their files, so they are the sources"
+        return found and replace(found, notes=(*found.notes, note))
+    several = [top for top, inside in of_folder.items() if _holds_pairs(folder / top, inside)]
+    scenes = [top for top in of_folder if top not in several and not is_role(top)]
+    shown = [file for file in files.shown if file.partition("/")[0] in scenes]
+    found = _by_layout(folder, files._replace(shown=shown), LAYOUTS[-1], "", "")
+    if found and several:
+        note = f"{found.name}: {_counted(several, 'folder')} left out, each holds several pairs; give it as a set"
+        found = replace(found, notes=(*found.notes, note))
+    return found
+
+
+def _sharing_names(folder: Path, of_folder: Mapping[str, list[str]]) -> list[str]:
+    """Two folders whose files have the same names; none where folders are scenes.
+
+    Raises:
+        EvaluationError: There are more than two, and more names than folders: which are the sources?
+    """
+    names = {top: {file.lower().rpartition(".")[0] for file in files} for top, files in of_folder.items()}
+    alike = [
+        {a, b} for a, b in combinations(names, 2) if len(names[a] & names[b]) * 2 >= min(len(names[a]), len(names[b]))
+    ]
+    roles = sorted(set().union(*alike), key=_natural)
+    if not roles or (len(names) > 2 and len(set.intersection(*(names[each] for each in roles))) <= len(names)):
+        return []
+    if len(roles) > 2:
+        raise EvaluationError(
+            f"{folder}: folders {', '.join(roles[:4])}{', ...' if len(roles) > 4 else ''} share the names of their "
+            f"files; say which two are the sources, as in --roles a={roles[0]},b={roles[1]}, or give each as a set"
+        )
+    return roles
+
+
+def _holds_pairs(folder: Path, files: Sequence[str]) -> bool:
+    """Whether a folder is a set itself and no scene: pictures in it are several pairs."""
+    paired = [layout for layout in LAYOUTS if not layout.of_frames and not layout.vague]
+    return any(len(each.scenes) > 1 for each in _fitting(folder, Files(files, ()), paired, ""))
 
 
 def _notes_of_others(chosen: DataSet, sets: Sequence[DataSet]) -> Iterator[str]:
@@ -230,16 +246,23 @@ def _starts(folder: Path, data_set: str) -> bool:
     return re.sub(r"[\W_]", "", folder.name.lower()).startswith(data_set)
 
 
-def _pictures(folder: Path) -> Iterator[str]:
-    """Gives the pictures below a folder as paths with "/", by name."""
+def _pictures(folder: Path) -> Files:
+    """Lists the pictures below a folder, by name."""
+    shown: list[str] = []
+    hidden: list[str] = []
     for above, folders, files in os.walk(folder, followlinks=True):
         inside = Path(above).relative_to(folder)
+        hidden += (each for each in folders if each.startswith("."))
         folders[:] = (
             sorted(each for each in folders if not each.startswith(".")) if len(inside.parts) < _DEPTH else []
         )
         for file in sorted(files, key=_natural):
-            if not file.startswith(".") and file.lower().endswith(SUFFIXES):
-                yield (inside / file).as_posix()
+            if file.lower().endswith(SUFFIXES):
+                if file.startswith("."):
+                    hidden.append(file)
+                else:
+                    shown.append((inside / file).as_posix())
+    return Files(shown, hidden)
 
 
 def _natural(name: str) -> list[tuple[int, str]]:
@@ -247,37 +270,24 @@ def _natural(name: str) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"([0-9]+)", name.lower())]
 
 
-@cache
-def _expression(pattern: str) -> re.Pattern[str]:
-    parts = re.split(r"(\{scene\}|\{folders\}|[*()|])", pattern)
-    written = {
-        "{scene}": "(?P<scene>[^/]+)",
-        "{folders}": "(?P<scene>.+)",
-        "*": "[^/]*",
-        "(": "(?:",
-        ")": ")",
-        "|": "|",
-    }
-    return re.compile("".join(written.get(part) or re.escape(part) for part in parts), re.IGNORECASE)
-
-
-def _by_layout(folder: Path, files: Sequence[str], layout: Layout, start: str, named: str) -> DataSet | None:
+def _by_layout(folder: Path, files: Files, layout: Layout, start: str, named: str) -> DataSet | None:
     """Pairs the pictures that fit a layout; None where there is no pair."""
     roles: list[dict[str, list[str]]] = [defaultdict(list) for _ in layout.sources]
     truths: dict[str, str] = {}
     names: dict[str, str] = {}
     prefix = f"{start}/" if start else ""
-    for file in files:
+    for file in files.shown:
         if not file.lower().startswith(prefix):
             continue
         stem = file[len(prefix) :].rpartition(".")[0]
-        if layout.truth and (fit := _expression(layout.truth).fullmatch(stem)):
-            truths.setdefault(fit["scene"].lower(), file)
+        if layout.truth and (fit := expression(layout.truth).fullmatch(stem)):
+            truths.setdefault(scene_of(fit).lower(), file)
             continue
         for role, pattern in zip(roles, layout.sources, strict=True):
-            if fit := _expression(pattern).fullmatch(stem):
-                names.setdefault(fit["scene"].lower(), fit["scene"].replace("/", "_"))
-                role[fit["scene"].lower()].append(file)
+            if fit := expression(pattern).fullmatch(stem):
+                scene = scene_of(fit)
+                names.setdefault(scene.lower(), scene.replace("/", "_"))
+                role[scene.lower()].append(file)
                 break
     pairs = {scene: pair for scene in sorted(names, key=_natural) if (pair := _pair(roles, scene))}
     if not pairs:
@@ -289,7 +299,7 @@ def _by_layout(folder: Path, files: Sequence[str], layout: Layout, start: str, n
         truth = truths.get(scene)
         a, b = (folder / each for each in pair)
         scenes.append(Scene(name, names[scene], (a, b), folder / truth if truth else None, kind))
-    return DataSet(name, folder, tuple(scenes), tuple(_notes(name, layout, roles, names, pairs)))
+    return DataSet(name, folder, tuple(scenes), tuple(_notes(name, layout, roles, names, pairs, files.hidden)))
 
 
 def _kind_of(data_set: str) -> Kind:
@@ -311,7 +321,10 @@ def _notes(
     roles: Sequence[dict[str, list[str]]],
     names: dict[str, str],
     pairs: dict[str, tuple[str, str]],
+    hidden: Sequence[str],
 ) -> Iterator[str]:
+    if hidden:
+        yield f"{name}: {_counted(hidden, 'name')} with a leading dot left out"
     alone = [names[scene] for scene in names if scene not in pairs]
     if alone:
         shown = ", ".join(alone[:3]) + (", ..." if len(alone) > 3 else "")
@@ -319,3 +332,8 @@ def _notes(
     stacks = sum(len(roles[0][scene]) > 2 for scene in pairs) if layout.of_frames else 0
     if stacks:
         yield f"{name}: {stacks} of {len(pairs)} scenes with more than two frames, the first and the last were taken"
+
+
+def _counted(names: Sequence[str], what: str) -> str:
+    shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+    return f"{len(names)} {what}{'s' if len(names) > 1 else ''} ({shown})"
