@@ -13,14 +13,16 @@ from importlib import import_module
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from defusion.errors import DefusionError, EngineError, ImageError, TrainingError, WeightsError
+from defusion.errors import BatchError, DefusionError, EngineError, ImageError, TrainingError, WeightsError
 
 if TYPE_CHECKING:
     from defusion.api import FusedFile, Fuser, Parts, decompose, fuse, fuse_files
+    from defusion.batch.run import batch
 
 __version__ = version("defusion")
 
 __all__ = [
+    "BatchError",
     "DefusionError",
     "EngineError",
     "FusedFile",
@@ -30,6 +32,7 @@ __all__ = [
     "TrainingError",
     "WeightsError",
     "__version__",
+    "batch",
     "decompose",
     "fuse",
     "fuse_files",
@@ -42,6 +45,8 @@ def __getattr__(name: str) -> Any:
     """Imports the API when it is first used: numpy and the engines take time to load."""
     if name in _FROM_API:
         return getattr(import_module("defusion.api"), name)
+    if name == "batch":
+        return import_module("defusion.batch")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

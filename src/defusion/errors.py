@@ -5,7 +5,8 @@
     ├── WeightsError      a weights file that is missing, foreign or does not fit
     ├── EngineError       an engine, device, precision or memory that this machine does not have
     ├── TrainingError     photographs, a recipe or a run folder that training cannot use
-    └── EvaluationError   a data set, method, metric or report that an evaluation cannot use
+    ├── EvaluationError   a data set, method, metric or report that an evaluation cannot use
+    └── BatchError        scenes, a manifest, a place or a scheduler that a batch cannot use
 
 A message says what came, what was expected and what to do next.
 """
@@ -35,3 +36,7 @@ class TrainingError(DefusionError, ValueError):
 
 class EvaluationError(DefusionError, ValueError):
     """A data set, method, metric or report that an evaluation cannot use."""
+
+
+class BatchError(DefusionError, ValueError):
+    """Scenes, a manifest, a place or a scheduler that a batch cannot use."""

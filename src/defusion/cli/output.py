@@ -15,9 +15,15 @@ from defusion.errors import DefusionError
 
 def show_result(facts: dict[str, Any], as_json: bool, *lines: str) -> None:
     """Prints the facts as JSON, or else the lines."""
+    for line in [json.dumps(facts, indent=2)] if as_json else lines:
+        print_line(line)
+
+
+def print_line(line: str) -> None:
+    """Prints a line to stdout, at once."""
     try:
-        for line in [json.dumps(facts, indent=2)] if as_json else lines:
-            typer.echo(line)
+        typer.echo(line)
+        sys.stdout.flush()
     except BrokenPipeError:  # whoever read this has left; what was made is there
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 

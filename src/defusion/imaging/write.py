@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import struct
@@ -282,7 +283,7 @@ def _check_room(path: str | os.PathLike[str], folder: Path, form: _Format, layou
         raise ImageError(
             f"{path} takes up to {needed / 1e6:.0f} MB, its disk has {free / 1e6:.0f} MB free; make room or choose "
             "another output."
-        )
+        ) from OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 @contextmanager

@@ -1,0 +1,93 @@
+"""Engine `dask`: scenes on the workers of a Dask cluster. Paths travel to them and what became of a scene back."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from typing import Any
+
+from defusion.batch.work import Job, Outcome, fuse_scene
+from defusion.errors import BatchError
+
+#: Scenes that are sent for each thread of a worker: one is fused while the next one waits beside it.
+_SENT_AHEAD = 2
+
+#: How often a scene may be on a worker that is lost.
+_LOSSES = 3
+
+_CONNECT_S = 15
+
+#: How often workers are counted anew.
+_COUNT_S = 2.0
+
+
+class DaskCrew:
+    """The workers of a Dask cluster, which may come and go.
+
+    A worker has to see the sources and the folder of results under the same paths, and to have defusion installed in
+    the same version.
+
+    Args:
+        scheduler: Address of a scheduler, such as "tcp://host:8786"; a `distributed.Client`; or a cluster object, of
+            dask-jobqueue (SLURM and others) or dask-kubernetes. None for workers on this machine.
+
+    Raises:
+        BatchError: Dask is not installed, or there is no scheduler.
+    """
+
+    def __init__(self, scheduler: Any) -> None:
+        try:
+            from distributed import Client, as_completed
+        except ImportError as error:
+            raise BatchError('engine dask needs distributed: pip install "defusion[cluster]"') from error
+        self._own = not isinstance(scheduler, Client)
+        try:
+            self._client = Client(scheduler, timeout=_CONNECT_S) if self._own else scheduler
+        except (OSError, ValueError) as error:  # no one there, or no such address
+            raise BatchError(
+                f"there is no Dask scheduler at {scheduler} ({error}); start one, or correct it"
+            ) from error
+        self._done = as_completed()
+        self._sent: dict[Any, str] = {}
+        """Scenes, by Dask's promises of their outcomes."""
+        self._threads, self._counted_s = 0, 0.0
+
+    @property
+    def has_room(self) -> bool:
+        """Whether a job that is started now is begun soon."""
+        now = time.monotonic()
+        if now - self._counted_s > _COUNT_S:
+            self._threads, self._counted_s = sum(self._client.nthreads().values()), now
+        return len(self._sent) < _SENT_AHEAD * max(self._threads, 1)
+
+    @property
+    def busy(self) -> bool:
+        """Whether there are outcomes to come."""
+        return bool(self._sent)
+
+    def start(self, job: Job) -> None:
+        """Takes a job."""
+        # The same job has the same key: a scheduler that still has it from a batch that was killed begins no other.
+        key = f"defusion-{job.scene}-{hashlib.sha256(json.dumps(job).encode()).hexdigest()[:16]}"
+        future = self._client.submit(fuse_scene, job, key=key, pure=False, retries=_LOSSES)
+        self._sent[future] = job.scene
+        self._done.add(future)
+
+    def finished(self) -> list[Outcome]:
+        """Waits for outcomes and returns them."""
+        outcomes = []
+        for future in [next(self._done), *self._done.next_batch(block=False)]:
+            scene = self._sent.pop(future)
+            try:
+                outcome: Outcome = future.result()
+            except Exception as error:  # the worker was lost, again and again, or Dask failed
+                outcome = Outcome(scene, 0.0, reason=f"Dask gave it up ({error})")
+            outcomes.append(outcome)
+        return outcomes
+
+    def close(self) -> None:
+        """Lets go of what is not done."""
+        self._client.cancel(list(self._sent))
+        if self._own:
+            self._client.close()

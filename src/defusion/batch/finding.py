@@ -1,0 +1,98 @@
+"""The scenes that sources hold, found again as often as is asked."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from defusion.batch import manifest, scenes
+from defusion.batch.capture import Capture
+from defusion.batch.grouping import Group, divided
+from defusion.batch.places import is_url
+from defusion.batch.scenes import BatchScene
+from defusion.errors import BatchError
+
+Source = str | os.PathLike[str]
+Sources = Source | Sequence[Source] | Mapping[str, Sequence[Source]]
+
+
+class Found(NamedTuple):
+    """What sources hold."""
+
+    scenes: list[BatchScene]
+    groups: list[Group]
+    """How a card was divided, with the frames that stand alone; empty without `group`."""
+    notes: tuple[str, ...] = ()
+
+
+class Finder:
+    """Finds the scenes of some sources, again as often as is asked.
+
+    Args:
+        sources: As for `batch`.
+        output: The folder of results.
+        suffix: Of results.
+        group: Divide folders of frames into scenes.
+
+    Raises:
+        BatchError: No sources, or of kinds that do not go together.
+    """
+
+    def __init__(self, sources: Sources, output: str, suffix: str, *, group: bool = False) -> None:
+        self._output, self._suffix, self._group = output, suffix, group
+        self._seen: dict[str, Capture] = {}
+        self._mapping = sources if isinstance(sources, Mapping) else None
+        given = [sources] if isinstance(sources, str | os.PathLike) else list(sources)
+        self._sources = [os.fspath(each) for each in given]
+        kinds = {self._kind(each) for each in self._sources}
+        if len(kinds) != 1 or (group and kinds != {"folder"}):
+            expected = (
+                "folders of frames" if group else "folders of scene folders, patterns or manifests, of one kind"
+            )
+            raise BatchError(f"sources came as {' and '.join(sorted(kinds)) or 'nothing'}; expected {expected}")
+        (self._of_kind,) = kinds
+
+    @property
+    def folders(self) -> list[Path]:
+        """The folders of this machine in which scenes may appear."""
+        places = [each.partition("{")[0] if self._of_kind == "pattern" else each for each in self._sources]
+        paths = [Path(each) for each in places if not is_url(each)]
+        return [path if path.is_dir() else path.parent for path in paths]
+
+    def find(self) -> Found:
+        """Finds the scenes that there are.
+
+        Raises:
+            BatchError: None, or they get in each other's way; see `scenes.check`.
+        """
+        groups: list[Group] = []
+        notes: tuple[str, ...] = ()
+        if self._mapping is not None:
+            found = scenes.of_mapping(self._mapping)
+        elif self._group:
+            cards = [divided(folder, self._seen) for folder in self._sources]
+            groups = [group for card in cards for group in card.groups]
+            notes = tuple(note for card in cards for note in card.notes)
+            found = [group.scene for group in groups if group.kind != "single"]
+            if not found:
+                raise BatchError(
+                    f"{' '.join(self._sources)}: no two of {len(groups)} frames are of one scene; see how they were "
+                    "told apart by --dry-run"
+                )
+        elif self._of_kind == "folder":
+            found = scenes.of_folders(self._sources, but=self._output)
+        elif self._of_kind == "pattern":
+            found = scenes.of_patterns(self._sources)
+        else:
+            found = [scene for each in self._sources for scene in manifest.of_manifest(each)]
+        scenes.check(found, self._output, self._suffix)
+        return Found(found, groups, notes)
+
+    def _kind(self, source: str) -> str:
+        if self._mapping is not None:
+            return "names"
+        if "{" in source and not Path(source).is_dir():
+            return "pattern"
+        return "manifest" if source.lower().endswith(manifest.SUFFIXES) else "folder"

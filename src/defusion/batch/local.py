@@ -1,0 +1,276 @@
+"""Engine `local`: processes of this machine, as many as its memory takes, each with a network and some of its cores.
+
+Each has two scenes at a time, so that one is read or written while another is fused.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+
+import psutil
+
+from defusion.batch.work import Job, Outcome, fuse_scene
+from defusion.errors import BatchError
+from defusion.machine import free_bytes
+
+SCENES_AT_ONCE = 2
+
+#: How often a scene is begun whose process dies.
+TRIES = 3
+
+#: Memory of a process beside what its first scenes were seen to take: later ones may be larger.
+_MARGIN = 1.25
+
+_LOOK_S = 0.05
+
+
+@dataclass
+class _Task:
+    job: Job
+    tries: int = 1
+
+
+@dataclass
+class _Worker:
+    process: BaseProcess
+    pipe: Connection
+    share: int
+    tasks: dict[str, _Task] = field(default_factory=dict)
+    ended: bool = False
+    """It gets no more scenes."""
+    has_finished: bool = False
+    """A scene, at least."""
+
+    def takes(self, task: _Task) -> bool:
+        """Whether it takes one more: what is tried again may be what ends processes, and has one to itself."""
+        if self.ended or any(each.tries > 1 for each in self.tasks.values()):
+            return False
+        return len(self.tasks) < (SCENES_AT_ONCE if task.tries == 1 else 1)
+
+    def send(self, job: Job | None) -> None:
+        with suppress(OSError):  # it has died, which is seen elsewhere
+            self.pipe.send(job)
+
+
+class LocalCrew:
+    """Processes that fuse scenes.
+
+    Args:
+        workers: How many; None for as many as there are cores, scenes and memory for. What memory takes is measured
+            on the first scenes, which one process fuses.
+        scenes: How many scenes there are, where that is known.
+    """
+
+    def __init__(self, workers: int | None, scenes: int | None) -> None:
+        self._cores = _own_cores()
+        self._wanted = workers or max(1, min(len(self._cores), scenes or len(self._cores)))
+        self._sized = workers is not None or self._wanted == 1
+        self._workers: list[_Worker] = []
+        self._waiting: deque[_Task] = deque()
+        self._peak_bytes = 0
+
+    @property
+    def has_room(self) -> bool:
+        """Whether a job that is started now is begun soon."""
+        return self._in_work < SCENES_AT_ONCE * self._allowed
+
+    @property
+    def busy(self) -> bool:
+        """Whether there are outcomes to come."""
+        return self._in_work > 0
+
+    @property
+    def _in_work(self) -> int:
+        return len(self._waiting) + sum(len(worker.tasks) for worker in self._workers)
+
+    @property
+    def _allowed(self) -> int:
+        """How many processes there may be now: one, until what it takes is known."""
+        return self._wanted if self._sized else 1
+
+    def start(self, job: Job) -> None:
+        """Takes a job."""
+        self._waiting.append(_Task(job))
+        self._hand_out()
+
+    def finished(self) -> list[Outcome]:
+        """Waits for outcomes and returns them.
+
+        Raises:
+            BatchError: Processes cannot start.
+        """
+        outcomes: list[Outcome] = []
+        while not outcomes and self.busy:
+            self._hand_out()
+            handles = [handle for each in self._workers for handle in (each.pipe, each.process.sentinel)]
+            wait(handles, None if self._sized else _LOOK_S)
+            if not self._sized:
+                self._look_at_memory()
+            for worker in list(self._workers):
+                outcomes += self._heard(worker)
+        return outcomes
+
+    def close(self) -> None:
+        """Ends the processes, whatever they are at."""
+        for worker in self._workers:
+            worker.process.terminate()
+        for worker in self._workers:
+            worker.process.join()
+            worker.pipe.close()
+        self._workers.clear()
+
+    def _hand_out(self) -> None:
+        """Gives waiting jobs to processes that take them."""
+        for _ in range(len(self._waiting)):
+            task = self._waiting.popleft()
+            if worker := self._worker_for(task):
+                worker.tasks[task.job.scene] = task
+                worker.send(task.job)
+            else:
+                self._waiting.append(task)
+
+    def _worker_for(self, task: _Task) -> _Worker | None:
+        """Returns the process that has least to do, a new one where all have something and more are wanted."""
+        going_on = [worker for worker in self._workers if not worker.ended]
+        least = min(
+            (worker for worker in going_on if worker.takes(task)), key=lambda each: len(each.tasks), default=None
+        )
+        if (least is None or least.tasks) and len(going_on) < self._allowed:
+            taken = {worker.share for worker in going_on}
+            share = min(number for number in range(self._wanted) if number not in taken)
+            least = _started(share, _cores_of(self._cores, share, self._wanted))
+            self._workers.append(least)
+        return least
+
+    def _heard(self, worker: _Worker) -> list[Outcome]:
+        """Takes what a process has sent, and notices if it has died."""
+        alive, outcomes = worker.process.is_alive(), []
+        with suppress(EOFError, OSError):  # of one that died
+            while worker.pipe.poll():
+                outcome: Outcome = worker.pipe.recv()
+                worker.has_finished = True
+                task = worker.tasks.pop(outcome.scene)
+                if outcome.memory_short and task.tries < TRIES:
+                    self._take_one_less()
+                    self._again(task)
+                else:
+                    outcomes.append(outcome)
+        if not alive:
+            return outcomes + self._buried(worker)
+        if not self._sized and worker.has_finished:
+            self._size(worker)
+        if worker.ended and not worker.tasks:
+            worker.send(None)
+        return outcomes
+
+    def _buried(self, worker: _Worker) -> list[Outcome]:
+        """Has the scenes of a process that died tried again, but for those that were tried often."""
+        self._workers.remove(worker)
+        worker.pipe.close()
+        if worker.ended and not worker.tasks:
+            return []
+        code = worker.process.exitcode or 0
+        ended = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        if not worker.has_finished and code > 0:
+            raise BatchError(
+                f"a process for fusing could not start ({ended}); a script that calls defusion.batch does so below a "
+                'line if __name__ == "__main__":'
+            )
+        self._take_one_less()
+        lost = []
+        for task in worker.tasks.values():
+            if task.tries < TRIES:
+                self._again(task)
+            else:
+                reason = f"its process ended {TRIES} times ({ended}), as it does where memory runs out"
+                lost.append(Outcome(task.job.scene, 0.0, reason=reason))
+        return lost
+
+    def _again(self, task: _Task) -> None:
+        task.tries += 1
+        self._waiting.append(task)
+
+    def _take_one_less(self) -> None:
+        """Leaves more memory to each process."""
+        self._sized = True
+        self._wanted = max(self._wanted - 1, 1)
+        going_on = [worker for worker in self._workers if not worker.ended]
+        if len(going_on) > self._wanted:
+            self._end(going_on[-1])
+
+    def _end(self, worker: _Worker) -> None:
+        worker.ended = True
+        if not worker.tasks:
+            worker.send(None)
+
+    def _look_at_memory(self) -> None:
+        for worker in self._workers:
+            with suppress(psutil.Error):
+                self._peak_bytes = max(self._peak_bytes, psutil.Process(worker.process.pid).memory_info().rss)
+
+    def _size(self, first: _Worker) -> None:
+        """Decides how many processes there will be, by what the first one took."""
+        taken = max(int(self._peak_bytes * _MARGIN), 1)
+        fitting = max(1, min(self._wanted, (free_bytes() + self._peak_bytes) // taken))
+        self._sized = True
+        if fitting < self._wanted:  # each gets more of the cores, so the first one is replaced
+            self._wanted = fitting
+            self._end(first)
+
+
+def _started(share: int, cores: list[int]) -> _Worker:
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_work, args=(theirs, cores), daemon=True, name="defusion batch")
+    process.start()
+    theirs.close()
+    return _Worker(process, ours, share)
+
+
+def _work(pipe: Connection, cores: list[int]) -> None:
+    """What a process does: fuses what it is sent, until it is sent None or its parent is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all; the parent says when to stop
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    os.environ["OMP_NUM_THREADS"] = str(len(cores))
+    if hasattr(psutil.Process, "cpu_affinity"):
+        psutil.Process().cpu_affinity(cores)
+    sending = threading.Lock()
+
+    def fuse(job: Job) -> None:
+        outcome = fuse_scene(job)
+        with sending:
+            pipe.send(outcome)
+
+    with ThreadPoolExecutor(SCENES_AT_ONCE) as threads:
+        while (job := pipe.recv()) is not None:
+            threads.submit(fuse, job)
+
+
+def _end_with_parent() -> None:
+    """Ends this process at once when the one that started it is gone: another one may be on its work by now."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
+
+
+def _own_cores() -> list[int]:
+    if hasattr(psutil.Process, "cpu_affinity"):
+        return sorted(psutil.Process().cpu_affinity())
+    return list(range(os.cpu_count() or 1))
+
+
+def _cores_of(cores: list[int], share: int, of: int) -> list[int]:
+    """Returns the cores of one of several processes."""
+    if of >= len(cores):
+        return [cores[share % len(cores)]]
+    return cores[share * len(cores) // of : (share + 1) * len(cores) // of]

@@ -1,0 +1,96 @@
+"""Manifests: a CSV file or JSON lines that name scenes, their sources and options."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from defusion.batch.places import is_url, joined, local_copies, telling_trouble
+from defusion.batch.scenes import BatchScene, Options
+from defusion.errors import BatchError
+
+SUFFIXES = (".csv", ".jsonl", ".ndjson")
+
+_COLUMNS = ("scene", "sources", "options")
+
+#: What a scene may have of its own.
+OPTION_NAMES = ("task", "head", "infrared_palette", "weights", "precision")
+
+
+def of_manifest(file: str) -> list[BatchScene]:
+    """Returns the scenes of a manifest.
+
+    A CSV file has the columns `scene`, `sources` (parted by `;`) and, maybe `options` (`task=focus;head=detail`).
+    Each of JSON lines has the same names: a text, a list of texts, an object. Sources are sought from the manifest's
+    folder on.
+
+    Args:
+        file: Path or URL that ends in one of `SUFFIXES`.
+
+    Raises:
+        BatchError: It cannot be read, has unknown columns or options, or a line without scene or sources.
+    """
+    with telling_trouble(file), local_copies([file]) as (copy,):
+        text = copy.read_text("utf-8-sig")
+    folder = file.rpartition("/")[0] if is_url(file) else str(copy.parent)
+    rows = _csv(file, text) if file.lower().endswith(".csv") else _json(file, text)
+    scenes = []
+    for where, row in rows:
+        name, sources = row.get("scene"), row.get("sources")
+        if not isinstance(name, str) or not name or not sources or not all(isinstance(each, str) for each in sources):
+            raise BatchError(f"{where}: expected the name of a scene and its sources; complete the line")
+        placed = tuple(each if is_url(each) else joined(folder, each) for each in sources)
+        scenes.append(BatchScene(name, placed, _options(where, row.get("options") or {})))
+    return scenes
+
+
+def _csv(file: str, text: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    reader = csv.DictReader(io.StringIO(text, newline=""), restkey="a column without a name")
+    _check_columns(file, reader.fieldnames or ())
+    for row in reader:
+        where = f"{file}, line {reader.line_num}"
+        _check_columns(where, row)
+        options: dict[str, str] = {}
+        for choice in _parted(row.get("options")):
+            name, _, value = choice.partition("=")
+            options[name.strip()] = value.strip()
+        yield where, {"scene": row.get("scene"), "sources": _parted(row.get("sources")), "options": options}
+
+
+def _json(file: str, text: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip():
+            continue
+        where = f"{file}, line {number}"
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise BatchError(f"{where} is not JSON ({error}); expected one object a line") from None
+        if not isinstance(row, dict):
+            raise BatchError(f"{where} is not an object; expected {', '.join(_COLUMNS)}")
+        _check_columns(where, row)
+        sources = row.get("sources")
+        yield where, row | {"sources": sources if isinstance(sources, list) else None}
+
+
+def _parted(cell: str | None) -> list[str]:
+    return [part.strip() for part in (cell or "").split(";") if part.strip()]
+
+
+def _check_columns(where: str, names: Any) -> None:
+    if unknown := [str(name) for name in names if name not in _COLUMNS]:
+        raise BatchError(f"{where}: unknown {', '.join(unknown)}; expected {', '.join(_COLUMNS)}")
+
+
+def _options(where: str, options: Any) -> Options:
+    if not isinstance(options, Mapping):
+        raise BatchError(f"{where}: options came as {type(options).__name__}; expected names and values")
+    for name, value in options.items():
+        if name not in OPTION_NAMES or not isinstance(value, str) or not value:
+            raise BatchError(
+                f"{where}: no option {name}={value}; expected {', '.join(OPTION_NAMES)}, each with a value"
+            )
+    return tuple(sorted(options.items()))

@@ -1,0 +1,178 @@
+"""The scenes of a batch: folders of scene folders, patterns with names, manifests, or named in Python."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+from defusion.batch.places import is_url, joined, listed, matching
+from defusion.errors import BatchError
+
+#: Files that count as pictures where a folder is looked through; what they are, their content decides.
+SUFFIXES = (
+    *(".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".exr"),
+    *(".dng", ".nef", ".cr2", ".cr3", ".arw", ".raf", ".orf", ".rw2", ".pef", ".srw"),
+)
+
+#: A choice for some scenes: names and values of `Fuser`, sorted.
+Options = tuple[tuple[str, str], ...]
+
+_NAME = re.compile(r"\{(\w+)\}")
+
+
+class BatchScene(NamedTuple):
+    """Sources that are to become one picture."""
+
+    name: str
+    """The result's name, without suffix."""
+    sources: tuple[str, ...]
+    """Paths or URLs, the one first whose profile and EXIF are kept."""
+    options: Options = ()
+    """Those of this scene alone."""
+
+
+def is_picture(file: str) -> bool:
+    """Whether a file of this name is taken for a picture."""
+    return file.lower().endswith(SUFFIXES)
+
+
+def natural(name: str) -> list[tuple[int, str]]:
+    """Sorts 2 before 10."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"([0-9]+)", name.lower())]
+
+
+def of_folders(folders: Iterable[str], but: str) -> list[BatchScene]:
+    """Returns a scene for each folder in the given ones.
+
+    Args:
+        folders: Paths or URLs.
+        but: The folder of results, which is no scene.
+
+    Raises:
+        BatchError: A folder is not there, or holds no folders.
+    """
+    scenes = []
+    for folder in folders:
+        inside = [name for name in listed(folder).folders if not _same(joined(folder, name), but)]
+        if not inside:
+            raise BatchError(
+                f"{folder} holds no folders, expected one for each scene; one folder of many scenes is divided by "
+                "--group, files with a name in common are found by a pattern such as '{scene}_ir.png' "
+                "'{scene}_vis.png'"
+            )
+        for name in sorted(inside, key=natural):
+            files = sorted(filter(is_picture, listed(joined(folder, name)).files), key=natural)
+            scenes.append(BatchScene(name, tuple(joined(joined(folder, name), file) for file in files)))
+    return scenes
+
+
+def of_patterns(patterns: Sequence[str]) -> list[BatchScene]:
+    """Returns the scenes that patterns name, such as `{scene}_ir.png` and `{scene}_vis.png`.
+
+    A scene is what all names in braces agree on, and is called after them. `*` and `?` in a pattern let it name
+    several sources of a scene. A source that one pattern finds and another one lacks makes the scene fail later.
+
+    Raises:
+        BatchError: Patterns of different names in braces, or no files fit.
+    """
+    names = list(dict.fromkeys(_NAME.findall(patterns[0])))
+    for pattern in patterns:
+        if sorted(set(_NAME.findall(pattern))) != sorted(names):
+            raise BatchError(f"pattern {pattern} has other names in braces than {patterns[0]}; expected the same")
+    found: dict[tuple[str, ...], list[list[str]]] = {}
+    for number, pattern in enumerate(patterns):
+        expression = _expression(pattern)
+        for file in matching(_NAME.sub("*", _literal(pattern))):
+            if fits := expression.fullmatch(file):
+                values = tuple(fits[name] for name in names)
+                found.setdefault(values, [[] for _ in patterns])[number].append(file)
+    if not found:
+        raise BatchError(f"no files fit {' '.join(patterns)}; check folder and spelling, and quote the patterns")
+    scenes = []
+    for values, files in sorted(found.items(), key=lambda each: [natural(value) for value in each[0]]):
+        sources = []
+        for pattern, fitting in zip(patterns, files, strict=True):
+            missing = [] if glob.has_magic(pattern) else [_named(pattern, dict(zip(names, values, strict=True)))]
+            sources += sorted(fitting, key=natural) or missing
+        scenes.append(BatchScene("-".join(values), tuple(sources)))
+    return scenes
+
+
+def of_mapping(scenes: Mapping[str, Sequence[object]]) -> list[BatchScene]:
+    """Returns scenes that are given by name."""
+    return [BatchScene(name, tuple(map(str, sources))) for name, sources in scenes.items()]
+
+
+def check(scenes: Sequence[BatchScene], output: str, suffix: str) -> None:
+    """Makes sure, before any work, that each scene has a result of its own and no source is lost.
+
+    Raises:
+        BatchError: No scenes, a name that is no file name, two scenes of one name, a source in two scenes, or a
+            result that would replace a source.
+    """
+    if not scenes:
+        raise BatchError("there are no scenes; give a folder of scene folders, patterns or a manifest with some")
+    names: set[str] = set()
+    owners: dict[str, str] = {}
+    for scene in scenes:
+        if not scene.name or scene.name.startswith(".") or set(scene.name) & set("/\\\0"):
+            raise BatchError(
+                f"a scene is called {scene.name!r}; expected a name for a file, without / and no . first"
+            )
+        if scene.name in names:
+            raise BatchError(
+                f"two scenes are called {scene.name}, so both would become {scene.name}{suffix}; rename one"
+            )
+        names.add(scene.name)
+        for source in scene.sources:
+            if (owner := owners.setdefault(_absolute(source), scene.name)) != scene.name:
+                raise BatchError(f"{source} is a source of two scenes, {owner} and {scene.name}; each belongs to one")
+    for name in names:
+        if (result := _absolute(joined(output, name + suffix))) in owners:
+            raise BatchError(f"the result of {name} would replace the source {result}; choose another folder")
+
+
+def _same(a: str, b: str) -> bool:
+    if is_url(a) or is_url(b):
+        return a.rstrip("/") == b.rstrip("/")
+    return Path(a).resolve() == Path(b).resolve()
+
+
+def _absolute(place: str) -> str:
+    if is_url(place):
+        return place
+    folder, name = os.path.split(place)
+    return f"{_absolute_folder(folder)}/{name}"
+
+
+@lru_cache(maxsize=1024)
+def _absolute_folder(folder: str) -> Path:
+    return Path(folder).resolve()
+
+
+def _literal(pattern: str) -> str:
+    """Lets brackets in a pattern stand for themselves."""
+    return pattern.replace("[", "[[]")
+
+
+def _named(pattern: str, values: Mapping[str, str]) -> str:
+    return _NAME.sub(lambda name: values[name[1]], pattern)
+
+
+def _expression(pattern: str) -> re.Pattern[str]:
+    """A pattern as a regular expression: each name in braces is the same part of a path wherever it stands."""
+    parts, seen = [], set[str]()
+    for part in re.split(r"(\{\w+\}|\*|\?)", pattern):
+        if part in ("*", "?"):
+            parts.append("[^/]*" if part == "*" else "[^/]")
+        elif name := _NAME.fullmatch(part):
+            parts.append(f"(?P={name[1]})" if name[1] in seen else f"(?P<{name[1]}>[^/]+)")
+            seen.add(name[1])
+        else:
+            parts.append(re.escape(part))
+    return re.compile("".join(parts))

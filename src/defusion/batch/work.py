@@ -1,0 +1,181 @@
+"""What is done for one scene, in whatever process: texts in, texts out; pictures do not travel."""
+
+from __future__ import annotations
+
+import base64
+import errno
+import hashlib
+import io
+import json
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from PIL import Image
+
+from defusion import __version__
+from defusion.api import Fuser, fuse_files
+from defusion.batch.places import Shelf, local_copies, sha256, shelf_of
+from defusion.batch.scenes import Options
+from defusion.errors import DefusionError, EngineError
+from defusion.imaging import read
+from defusion.imaging.picture import converted
+from defusion.machine import give_memory_back
+from defusion.weights import WeightsFile, resolve
+
+#: Longest side of a thumbnail, and its quality.
+THUMBNAIL_PX = 160
+_QUALITY = 70
+
+#: Networks that a process keeps loaded, where scenes have options of their own.
+_NETWORKS = 4
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+class Job(NamedTuple):
+    """A scene to be fused."""
+
+    scene: str
+    sources: tuple[str, ...]
+    root: str
+    """Folder or URL of results."""
+    file: str
+    """The result's name in it."""
+    options: Options
+    """For `Fuser`."""
+    own_options: bool
+    """Some of them are of this scene alone."""
+    settings: str
+    """Stands for the options, the weights and the version."""
+    known: tuple[str, str] | None
+    """Key and SHA-256 of a result that may still be good."""
+    with_thumbnails: bool
+
+
+class Outcome(NamedTuple):
+    """What became of a job."""
+
+    scene: str
+    seconds: float
+    key: str | None = None
+    sha256: str | None = None
+    stamp: str | None = None
+    facts: Mapping[str, Any] = {}
+    notes: Sequence[str] = ()
+    thumbnails: Sequence[str] = ()
+    reason: str | None = None
+    """Why it failed; None where it did not."""
+    unchanged: bool = False
+    """The known result is still good."""
+    memory_short: bool = False
+    """It failed for want of memory: alone it may do."""
+    ends_batch: str | None = None
+    """Why no other scene will do better: no such network or engine here, a full disk, a place without rights."""
+
+
+def settings_of(options: Options, suffix: str) -> str:
+    """Returns a text that stands for all that decides about results, the sources aside.
+
+    Raises:
+        WeightsError: No such weights.
+    """
+    weights = WeightsFile.open(resolve(dict(options).get("weights")))
+    return hashlib.sha256(json.dumps([__version__, suffix, weights.sha256, options]).encode()).hexdigest()
+
+
+def fuse_scene(job: Job) -> Outcome:
+    """Fuses a scene into its place, unless that is done.
+
+    Safe to call from several threads at once; nothing but an interruption is raised.
+    """
+    started = time.perf_counter()
+    try:
+        return _fuse_scene(job, shelf_of(job.root), started)
+    except DefusionError as error:
+        failed = Outcome(job.scene, _since(started), reason=str(error))
+        return failed._replace(memory_short=isinstance(error, EngineError), ends_batch=_ends_batch(error))
+    except MemoryError as error:
+        reason = f"there is too little memory ({error})"
+        return Outcome(job.scene, _since(started), reason=reason, memory_short=True)
+    except Exception as error:
+        return Outcome(job.scene, _since(started), reason=f"unexpected {type(error).__name__}: {error}")
+
+
+def _since(started: float) -> float:
+    return round(time.perf_counter() - started, 3)
+
+
+def _fuse_scene(job: Job, shelf: Shelf, started: float) -> Outcome:
+    with local_copies(job.sources) as files:
+        key = hashlib.sha256(" ".join([job.settings, *map(sha256, files)]).encode()).hexdigest()
+        if job.known and job.known == (key, shelf.sha256(job.file)):
+            return Outcome(job.scene, _since(started), key, job.known[1], shelf.stamp(job.file), unchanged=True)
+        if done := _recorded(job, shelf, key):
+            return done
+        try:
+            fuser = loaded(job.options)
+        except DefusionError as error:
+            of_all = None if job.own_options else str(error)
+            return Outcome(job.scene, _since(started), reason=str(error), ends_batch=of_all)
+        with shelf.staged(job.file) as staged:
+            made = fuse_files(files, staged, fuser=fuser)
+            facts = {name: fact for name, fact in made.facts.items() if name not in ("output", "notes")}
+            thumbnails = [thumbnail(file) for file in (files[0], staged)] if job.with_thumbnails else []
+            digest, stamp = sha256(staged), shelf.stamp_of(staged)
+            outcome = Outcome(job.scene, _since(started), key, digest, stamp, facts, made.notes, thumbnails)
+            shelf.publish(staged, job.file, json.dumps(outcome))
+    return outcome
+
+
+def _recorded(job: Job, shelf: Shelf, key: str) -> Outcome | None:
+    """Returns the outcome of who was ended between the result and the journal."""
+    record = shelf.record(job.file)
+    if record is None:
+        return None
+    outcome = Outcome(*json.loads(record))
+    good = outcome.key == key and outcome.sha256 == shelf.sha256(job.file)
+    return outcome if good else None
+
+
+_lock = threading.Lock()
+_fusers: dict[Options, Fuser] = {}
+
+
+def loaded(options: Options) -> Fuser:
+    """Returns this process's network for some options, loaded once.
+
+    Raises:
+        DefusionError: As `Fuser`.
+    """
+    with _lock:
+        if options not in _fusers:
+            give_memory_back()
+            if len(_fusers) == _NETWORKS:
+                _fusers.pop(next(iter(_fusers)))
+            _fusers[options] = Fuser(**dict(options))
+        return _fusers[options]
+
+
+def thumbnail(file: Path) -> str:
+    """Returns a picture, drawn down, as WebP in base64."""
+    samples = read(file).samples
+    step = max(-(-max(samples.shape[:2]) // (2 * THUMBNAIL_PX)), 1)
+    pixels = converted(samples[::step, ::step], "uint8")
+    small = Image.fromarray(pixels.repeat(3, axis=2) if pixels.shape[2] == 1 else pixels)
+    small.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
+    data = io.BytesIO()
+    small.save(data, "WEBP", quality=_QUALITY)
+    return base64.b64encode(data.getvalue()).decode()
+
+
+def _ends_batch(error: BaseException) -> str | None:
+    """Why an error will meet all scenes; None if it may not."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno in _FULL:
+            return str(error)
+        cause = cause.__cause__
+    return None

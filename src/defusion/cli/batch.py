@@ -1,0 +1,170 @@
+"""The command that fuses many scenes."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from threading import Event
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from defusion.cli.app import app
+from defusion.cli.options import (
+    DeviceOption,
+    HeadOption,
+    PaletteOption,
+    PrecisionOption,
+    Task,
+    TaskOption,
+    WeightsOption,
+)
+from defusion.cli.output import fail, print_line, say
+
+if TYPE_CHECKING:
+    from defusion.batch.finding import Found
+
+
+class WorkEngine(StrEnum):
+    """Values of batch's --engine."""
+
+    local = "local"
+    dask = "dask"
+
+
+WORK_PANEL = "Work"
+
+#: Failures that are told at the end; the report has all.
+_TOLD = 20
+
+
+@app.command(rich_help_panel="Pictures")
+def batch(
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SOURCE...",
+            help="A folder of scene folders, patterns such as '{scene}_ir.png' '{scene}_vis.png', or a manifest "
+            "(.csv or .jsonl: scene, sources, options); paths or URLs.",
+        ),
+    ],
+    output: Annotated[str, typer.Option("-o", "--output", metavar="FOLDER", help="Folder or URL for results.")],
+    group: Annotated[
+        bool, typer.Option("--group", help="Divide folders of frames, as of a camera card, into scenes.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the scenes and fuse nothing.")] = False,
+    format: Annotated[str, typer.Option("--format", help="Suffix of results: png, tif, webp, jpg or exr.")] = "png",
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Try scenes again that failed before and have not changed.")
+    ] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Go on with what appears, until SIGTERM or Ctrl-C.")] = False,
+    engine: Annotated[
+        WorkEngine,
+        typer.Option(
+            "--engine", help="local: processes of this machine; dask: a cluster.", rich_help_panel=WORK_PANEL
+        ),
+    ] = WorkEngine.local,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            "--workers",
+            min=1,
+            help="Processes of engine local; as many as cores and memory take, unless given.",
+            rich_help_panel=WORK_PANEL,
+        ),
+    ] = None,
+    scheduler: Annotated[
+        str | None,
+        typer.Option("--scheduler", metavar="URL", help="Of engine dask: tcp://...", rich_help_panel=WORK_PANEL),
+    ] = None,
+    journal: Annotated[
+        Path | None,
+        typer.Option(
+            "--journal",
+            help="Where is kept what is done; batch.sqlite in FOLDER, unless given.",
+            rich_help_panel=WORK_PANEL,
+        ),
+    ] = None,
+    task: TaskOption = Task.auto,
+    infrared_palette: PaletteOption = "auto",
+    weights: WeightsOption = None,
+    device: DeviceOption = None,
+    precision: PrecisionOption = None,
+    head: HeadOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a line of JSON a scene, as it comes.")] = False,
+) -> None:
+    """Fuse many scenes, each once, and go on where an interrupted batch was."""
+    from defusion.batch.finding import Finder
+    from defusion.batch.progress import batch_bar
+    from defusion.batch.run import JSON_FIELDS, REPORT, Settings, crew_of, options_of, run, suffix_of
+
+    options = options_of(
+        weights=weights, device=device, precision=precision, task=task, head=head, infrared_palette=infrared_palette
+    )
+    settings = Settings(output, suffix_of(format), options, retry_failed, journal)
+    finder = Finder(sources, output, settings.suffix, group=group)
+    found = finder.find()
+    for note in found.notes:
+        say(f"note: {note}")
+    if dry_run:
+        _show(found, as_json)
+        return
+    counts = dict.fromkeys(("done", "failed", "skipped"), 0)
+    failures: list[str] = []
+    total = None if watch else len(found.scenes)
+    with _stopped(watch) as stop, batch_bar(total, wanted=not as_json) as advance:
+        crew = crew_of(engine, workers, scheduler, total)
+        for result in run(finder, found, settings, crew, watch=watch, stop=stop, told=say):
+            counts[result.status] += 1
+            advance(counts)
+            for note in result.notes if result.status == "done" else ():
+                say(f"note: {result.scene}: {note}")
+            if result.reason is not None:
+                failures.append(f"{result.scene}: {result.reason}")
+            if as_json:
+                print_line(json.dumps({name: getattr(result, name) for name in JSON_FIELDS}))
+    said = ", ".join(f"{count} {status}" for status, count in counts.items())
+    if not as_json:
+        print_line(f"{said}; look at {output.rstrip('/')}/{REPORT}")
+    for failure in failures[:_TOLD]:
+        say(f"failed: {failure}")
+    if failures:
+        fail(f"{len(failures)} of {sum(counts.values())} scenes failed; all reasons are in {REPORT}", 1)
+
+
+@contextmanager
+def _stopped(watch: bool) -> Iterator[Event]:
+    """Gives an event that the first SIGTERM or Ctrl-C sets while a folder is watched; the next one interrupts."""
+    stop = Event()
+    before: dict[signal.Signals, Any] = {}
+
+    def end(number: int, frame: object) -> None:
+        stop.set()
+        signal.signal(number, before[signal.Signals(number)])
+
+    for number in (signal.SIGTERM, signal.SIGINT) if watch else ():
+        if signal.getsignal(number) != signal.SIG_IGN:
+            before[number] = signal.signal(number, end)
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _show(found: Found, as_json: bool) -> None:
+    """Prints the scenes, or how a card was divided into them."""
+    rows: list[tuple[str, str, tuple[str, ...], str]]
+    rows = [(each.name, each.kind, each.frames, each.why) for each in found.groups]
+    rows = rows or [(each.name, "scene", each.sources, "") for each in found.scenes]
+    if as_json:
+        for name, kind, frames, why in rows:
+            print_line(json.dumps({"scene": name, "kind": kind, "sources": list(frames), "why": why}))
+        return
+    from defusion.batch.progress import scene_table
+
+    print_line(scene_table(rows))
