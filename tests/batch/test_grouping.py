@@ -11,6 +11,7 @@ from PIL import Image, ImageFilter
 from skimage import data
 
 from defusion import BatchError
+from defusion.batch.finding import Finder
 from defusion.batch.grouping import Kind, divided
 
 SIDE = (240, 160)
@@ -154,6 +155,8 @@ def test_frames_that_are_no_pictures_and_second_files_of_one_frame_are_told(tmp_
     assert any("IMG_0009.JPG is not a picture" in note for note in notes)
 
 
-def test_a_folder_without_pictures_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(BatchError, match="holds no pictures"):
-        divided(str(tmp_path))
+def test_a_folder_of_no_series_is_refused(tmp_path: Path) -> None:
+    finder = Finder(tmp_path, "out", ".png", group=True)
+    with pytest.raises(BatchError, match="no two of 0 frames in"):
+        finder.find()
+    assert finder.find(may_be_none=True).scenes == []

@@ -11,7 +11,8 @@ import defusion
 from defusion import BatchError
 from defusion.batch import SceneResult
 from defusion.batch.journal import Journal
-from defusion.batch.places import _copies, _remote, listed, local_copies, matching, shelf_of, stamp
+from defusion.batch.places import _remote, listed, local_copies, matching, shelf_of, stamp
+from defusion.cache import cache_folder
 
 from .conftest import made_scenes, pictures
 
@@ -64,7 +65,7 @@ def test_sources_and_results_in_a_bucket(store: str, tmp_path: Path) -> None:
     for name in ("scene000.png", "scene001.png", "scene002.png"):
         assert system.cat_file(f"{store}/out/{name}") == plain[name]
     assert "3 done, 1 failed" in system.cat_file(f"{store}/out/report.html").decode()
-    assert list(_copies().iterdir()) == []
+    assert list(cache_folder("copies").iterdir()) == []
 
     system.rm_file(f"{store}/out/scene001.png")
     system.put_file(str(tmp_path / "root" / "scene000" / "over.png"), f"{store}/in/scene003/over.png")

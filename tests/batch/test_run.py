@@ -12,14 +12,17 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from PIL import Image
 
 import defusion
 from defusion import BatchError, Fuser, ImageError, WeightsError
-from defusion.batch import SceneResult
+from defusion.batch import SceneResult, local
 from defusion.batch.finding import Sources
 from defusion.batch.journal import Journal
+from defusion.batch.local import LocalCrew
+from defusion.batch.work import Job, Outcome, fuse_scene
 
 from .conftest import made_scenes, pictures
 
@@ -203,6 +206,57 @@ def test_a_scene_that_ends_its_process_fails_alone(
         "scene001": "its process ended 3 times (SIGKILL), as it does where memory runs out",
         "scene002": None,
     }
+
+
+def test_a_full_disk_ends_the_batch_and_what_is_done_stays(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = shutil.disk_usage(tmp_path)._replace(free=10)
+    usage = {"scene000": shutil.disk_usage(tmp_path)}
+    begun: list[str] = []
+    monkeypatch.setattr("shutil.disk_usage", lambda place: usage.get(begun[-1], full))
+
+    class HereCrew(LocalCrew):
+        """Does all in this process."""
+
+        def start(self, job: Job) -> None:
+            begun.append(job.scene)
+            self.outcomes = [fuse_scene(job)]
+
+        has_room = property(lambda self: not self.busy)
+        busy = property(lambda self: bool(getattr(self, "outcomes", [])))
+
+        def finished(self) -> list[Outcome]:
+            outcomes, self.outcomes = self.outcomes, []
+            return outcomes
+
+    monkeypatch.setattr("defusion.batch.run.LocalCrew", HereCrew)
+    batch = defusion.batch(root, tmp_path / "out", workers=1)
+    assert next(batch).status == "done"
+    with pytest.raises(BatchError, match=r"out/scene001\.png takes up to .* make room .*what was done stays done"):
+        next(batch)
+    assert sorted(pictures(tmp_path / "out")) == ["scene000.png"]
+    begun.append("scene000")
+    monkeypatch.undo()
+    assert sorted(each.status for each in defusion.batch(root, tmp_path / "out", workers=1)) == [
+        *("done", "done", "skipped"),
+    ]
+
+
+@pytest.mark.parametrize(("free_bytes", "processes"), [(0, 1), (10**15, 3)])
+def test_there_are_as_many_processes_as_memory_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free_bytes: int, processes: int
+) -> None:
+    made_scenes(tmp_path / "root", 12)
+    (core, *_) = psutil.Process().cpu_affinity()
+    monkeypatch.setattr("defusion.batch.local._own_cores", lambda: [core] * 3)
+    monkeypatch.setattr("defusion.batch.local.free_bytes", lambda: free_bytes)
+    started = []
+    start = local._started
+    monkeypatch.setattr(local, "_started", lambda share, cores: started.append(len(cores)) or start(share, cores))
+    assert all(each.status == "done" for each in defusion.batch(tmp_path / "root", tmp_path / "out"))
+    # The first has a third of the cores; if there is memory for no other, it is replaced by one that has them all.
+    assert started == ([1, 3] if processes == 1 else [1] * processes)
 
 
 def test_an_interrupted_batch_leaves_nothing_half_written(tmp_path: Path) -> None:

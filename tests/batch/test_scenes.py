@@ -75,7 +75,7 @@ def test_scenes_by_name() -> None:
         ("m.jsonl", '{"scene": "a", "sources": "x.png"}', "expected the name of a scene and its sources"),
         ("m.jsonl", "[1]", "is not an object"),
         ("m.jsonl", "{", "is not JSON"),
-        ("m.csv", "", "there are no scenes"),
+        ("m.csv", "", "m.csv names no scenes"),
     ],
 )
 def test_manifests_that_are_refused(tmp_path: Path, name: str, text: str, said: str) -> None:

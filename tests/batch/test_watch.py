@@ -42,17 +42,15 @@ def test_files_count_once_they_have_stood_still(tmp_path: Path, monkeypatch: pyt
 def test_scenes_that_appear_are_fused_until_it_is_told_to_stop(tmp_path: Path) -> None:
     made_scenes(tmp_path / "made", 2)
     root, out = tmp_path / "root", tmp_path / "out"
-    shutil.copytree(tmp_path / "made" / "scene000", root / "scene000")
+    root.mkdir()
     arguments = ["batch", str(root), "-o", str(out), "--watch", "--json", "--workers", "1"]
     command = [sys.executable, "-m", "defusion", *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        assert json.loads(process.stdout.readline())["scene"] == "scene000"
-        (root / "scene001").mkdir()
-        for name in ("over.png", "under.png"):
-            shutil.copy(tmp_path / "made" / "scene001" / name, root / "scene001" / name)
-        line = json.loads(process.stdout.readline())
-        assert (line["scene"], line["status"]) == ("scene001", "done")
+        for scene in ("scene000", "scene001"):
+            shutil.copytree(tmp_path / "made" / scene, root / scene)
+            line = json.loads(process.stdout.readline())
+            assert (line["scene"], line["status"]) == (scene, "done")
         process.send_signal(signal.SIGTERM)
         printed, said = process.communicate(timeout=30)
     assert (process.returncode, printed, said) == (0, "", "")

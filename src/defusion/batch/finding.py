@@ -61,11 +61,14 @@ class Finder:
         paths = [Path(each) for each in places if not is_url(each)]
         return [path if path.is_dir() else path.parent for path in paths]
 
-    def find(self) -> Found:
+    def find(self, *, may_be_none: bool = False) -> Found:
         """Finds the scenes that there are.
 
+        Args:
+            may_be_none: There need not be any yet.
+
         Raises:
-            BatchError: None, or they get in each other's way; see `scenes.check`.
+            BatchError: There are none, or they get in each other's way; see `scenes.check`.
         """
         groups: list[Group] = []
         notes: tuple[str, ...] = ()
@@ -76,19 +79,30 @@ class Finder:
             groups = [group for card in cards for group in card.groups]
             notes = tuple(note for card in cards for note in card.notes)
             found = [group.scene for group in groups if group.kind != "single"]
-            if not found:
-                raise BatchError(
-                    f"{' '.join(self._sources)}: no two of {len(groups)} frames are of one scene; see how they were "
-                    "told apart by --dry-run"
-                )
         elif self._of_kind == "folder":
             found = scenes.of_folders(self._sources, but=self._output)
         elif self._of_kind == "pattern":
             found = scenes.of_patterns(self._sources)
         else:
             found = [scene for each in self._sources for scene in manifest.of_manifest(each)]
+        if not found and not may_be_none:
+            raise BatchError(self._nothing(len(groups)))
         scenes.check(found, self._output, self._suffix)
         return Found(found, groups, notes)
+
+    def _nothing(self, frames: int) -> str:
+        """Says why there may be no scenes."""
+        sources = " ".join(self._sources)
+        if self._group:
+            return f"no two of {frames} frames in {sources} are of one scene; expected the frames of a card in it"
+        if self._of_kind == "folder":
+            return (
+                f"{sources} holds no folders, expected one for each scene; one folder of many scenes is divided by "
+                "--group, files with a name in common are found by patterns, '{scene}_ir.png' '{scene}_vis.png'"
+            )
+        if self._of_kind == "pattern":
+            return f"no files fit {sources}; check folder and spelling, and quote the patterns"
+        return f"{sources} names no scenes; add some"
 
     def _kind(self, source: str) -> str:
         if self._mapping is not None:

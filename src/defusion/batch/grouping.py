@@ -93,13 +93,11 @@ def divided(folder: str, seen: dict[str, Capture] | None = None) -> Card:
         seen: Frames that were looked at before, by file; those of now are added.
 
     Raises:
-        BatchError: It is a URL, not there, or holds no pictures.
+        BatchError: It is a URL, or not there.
     """
     if is_url(folder):
         raise BatchError(f"{folder} is a URL; a card is divided where its frames can be looked at: copy it first")
     files = sorted(filter(is_picture, listed(folder).files), key=natural)
-    if not files:
-        raise BatchError(f"{folder} holds no pictures; expected the frames of a card in it, not in folders below")
     seen = {} if seen is None else seen
     notes = []
     by_stem: dict[str, list[str]] = defaultdict(list)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import hashlib
 import os
+import platform
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -33,6 +34,11 @@ def name_of(place: str) -> str:
 def joined(folder: str, name: str) -> str:
     """Returns the path or URL of a name in a folder."""
     return f"{folder.rstrip('/')}/{name}" if is_url(folder) else str(Path(folder) / name)
+
+
+def absolute(place: str) -> str:
+    """Returns a path as other processes understand it; a URL as it is."""
+    return place if is_url(place) else os.path.abspath(place)  # noqa: PTH100  (links stay links)
 
 
 @contextmanager
@@ -139,7 +145,7 @@ def local_copies(sources: Sequence[str]) -> Iterator[list[Path]]:
     if not any(map(is_url, sources)):
         yield [Path(source) for source in sources]
         return
-    folder = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=_copies()))
+    folder = _own_folder()
     try:
         files = []
         for number, source in enumerate(sources):
@@ -170,14 +176,17 @@ def _called(names: Mapping[str, str]) -> Iterator[None]:
         raise ImageError(said) from error
 
 
-def _copies() -> Path:
-    """Returns the folder of copies, without those that a killed process has left."""
-    folder = cache_folder("sources")
-    for left in folder.iterdir():
-        process = left.name.partition("-")[0]
-        if process.isdigit() and not psutil.pid_exists(int(process)):
+def _own_folder() -> Path:
+    """Makes a folder in the cache folder for this process; those of killed ones are taken away.
+
+    Machines may share the cache folder, so each looks after its own.
+    """
+    cache, machine = cache_folder("copies"), platform.node()
+    for left in cache.iterdir():
+        of_machine, _, process = left.name.rpartition(".")[0].rpartition("-")
+        if of_machine == machine and process.isdigit() and not psutil.pid_exists(int(process)):
             shutil.rmtree(left, ignore_errors=True)
-    return folder
+    return Path(tempfile.mkdtemp(prefix=f"{machine}-{os.getpid()}.", dir=cache))
 
 
 def sha256(file: Path) -> str:
@@ -327,7 +336,7 @@ class RemoteShelf(Shelf):
     @contextmanager
     def staged(self, file: str) -> Iterator[Path]:
         """Gives a file of this machine to write a result to, which is gone at the end."""
-        folder = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=_copies()))
+        folder = _own_folder()
         try:
             with _called({str(folder / file): self.path(file)}):
                 yield folder / file

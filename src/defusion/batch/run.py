@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 from defusion.batch.finding import Finder, Found, Source, Sources
 from defusion.batch.journal import Entry, Journal
 from defusion.batch.local import LocalCrew
-from defusion.batch.places import Shelf, is_url, shelf_of, stamp
+from defusion.batch.places import Shelf, absolute, is_url, shelf_of, stamp
 from defusion.batch.report import page
 from defusion.batch.scenes import BatchScene, Options
 from defusion.batch.watch import Settling, changes
@@ -142,13 +142,15 @@ def batch(
     kept_in = None if journal is None else Path(journal)
     settings = Settings(os.fspath(output), suffix_of(format), options, retry_failed, kept_in)
     finder = Finder(sources, settings.output, settings.suffix, group=group)
-    found = finder.find()
-    crew = crew_of(engine, workers, scheduler, None if watch else len(found.scenes))
+    found = finder.find(may_be_none=watch)
+    crew = crew_of(engine, workers, scheduler, None if watch else len(found.scenes), device)
     return run(finder, found, settings, crew, watch=watch, stop=stop or Event())
 
 
 def options_of(**given: Source | None) -> Options:
     """Returns options of `Fuser`, those that are not given left out."""
+    if (weights := given.get("weights")) is not None and Path(weights).exists():
+        given["weights"] = Path(weights).absolute()  # not a shipped one's name
     return tuple(sorted((name, os.fspath(value)) for name, value in given.items() if value not in (None, "auto")))
 
 
@@ -163,8 +165,15 @@ def suffix_of(format: str) -> str:
     return suffix
 
 
-def crew_of(engine: str, workers: int | None, scheduler: Any, count: int | None) -> Crew:
+def crew_of(engine: str, workers: int | None, scheduler: Any, count: int | None, device: str | None) -> Crew:
     """Returns an engine of work.
+
+    Args:
+        engine: As for `batch`; so are the next two.
+        workers: How many processes.
+        scheduler: Of engine dask.
+        count: How many scenes there are, where that is known.
+        device: What networks run on: of processes on a GPU there is one, unless a number is given.
 
     Raises:
         BatchError: No such engine, or it is not there.
@@ -172,7 +181,7 @@ def crew_of(engine: str, workers: int | None, scheduler: Any, count: int | None)
     if engine == "local":
         if scheduler is not None:
             raise BatchError("a scheduler came with engine local; expected engine dask with it")
-        return LocalCrew(workers, count)
+        return LocalCrew(workers or (None if device in (None, "cpu") else 1), count)
     if engine == "dask":
         if workers is not None:
             raise BatchError("a number of workers came with engine dask; its cluster has as many as it was given")
@@ -227,7 +236,7 @@ def _arrivals(finder: Finder, stop: Event, told: Callable[[str], None]) -> Itera
     trouble: str | None = None
     for _ in changes(finder.folders, settling, stop):
         try:
-            found = finder.find()
+            found = finder.find(may_be_none=True)
         except BatchError as error:  # as of a manifest that is half written: looked at again when it changes
             if str(error) != trouble:
                 trouble = str(error)
@@ -287,10 +296,18 @@ class _Work:
         self._begun[scene.name] = scene, stamps, settings
         with_thumbnails = self._thumbnails < THUMBNAILS
         self._thumbnails += with_thumbnails
-        place = self._settings.output, file
-        own_options = bool(scene.options)
         self._crew.start(
-            Job(scene.name, scene.sources, *place, options, own_options, settings, known, with_thumbnails)
+            Job(
+                scene=scene.name,
+                sources=tuple(map(absolute, scene.sources)),
+                root=absolute(self._settings.output),
+                file=file,
+                options=options,
+                own_options=bool(scene.options),
+                settings=settings,
+                known=known,
+                with_thumbnails=with_thumbnails,
+            )
         )
         return None
 

@@ -54,17 +54,11 @@ def of_folders(folders: Iterable[str], but: str) -> list[BatchScene]:
         but: The folder of results, which is no scene.
 
     Raises:
-        BatchError: A folder is not there, or holds no folders.
+        BatchError: A folder is not there.
     """
     scenes = []
     for folder in folders:
         inside = [name for name in listed(folder).folders if not _same(joined(folder, name), but)]
-        if not inside:
-            raise BatchError(
-                f"{folder} holds no folders, expected one for each scene; one folder of many scenes is divided by "
-                "--group, files with a name in common are found by a pattern such as '{scene}_ir.png' "
-                "'{scene}_vis.png'"
-            )
         for name in sorted(inside, key=natural):
             files = sorted(filter(is_picture, listed(joined(folder, name)).files), key=natural)
             scenes.append(BatchScene(name, tuple(joined(joined(folder, name), file) for file in files)))
@@ -78,7 +72,7 @@ def of_patterns(patterns: Sequence[str]) -> list[BatchScene]:
     several sources of a scene. A source that one pattern finds and another one lacks makes the scene fail later.
 
     Raises:
-        BatchError: Patterns of different names in braces, or no files fit.
+        BatchError: Patterns of different names in braces, or a store cannot be listed.
     """
     names = list(dict.fromkeys(_NAME.findall(patterns[0])))
     for pattern in patterns:
@@ -91,8 +85,6 @@ def of_patterns(patterns: Sequence[str]) -> list[BatchScene]:
             if fits := expression.fullmatch(file):
                 values = tuple(fits[name] for name in names)
                 found.setdefault(values, [[] for _ in patterns])[number].append(file)
-    if not found:
-        raise BatchError(f"no files fit {' '.join(patterns)}; check folder and spelling, and quote the patterns")
     scenes = []
     for values, files in sorted(found.items(), key=lambda each: [natural(value) for value in each[0]]):
         sources = []
@@ -112,11 +104,9 @@ def check(scenes: Sequence[BatchScene], output: str, suffix: str) -> None:
     """Makes sure, before any work, that each scene has a result of its own and no source is lost.
 
     Raises:
-        BatchError: No scenes, a name that is no file name, two scenes of one name, a source in two scenes, or a
+        BatchError: A name that is no file name, two scenes of one name, a source in two scenes, or a
             result that would replace a source.
     """
-    if not scenes:
-        raise BatchError("there are no scenes; give a folder of scene folders, patterns or a manifest with some")
     names: set[str] = set()
     owners: dict[str, str] = {}
     for scene in scenes:

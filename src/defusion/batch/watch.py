@@ -27,9 +27,9 @@ class Settling:
         self._seen: dict[str, tuple[str, float]] = {}
 
     def settled(self, scenes: Sequence[BatchScene]) -> list[BatchScene]:
-        """Returns the scenes all of whose sources are there and have stood still."""
+        """Returns the scenes of two sources or more, all of which are there and have stood still."""
         standing = {source for scene in scenes for source in scene.sources if self._stands(source)}
-        ready = [scene for scene in scenes if scene.sources and standing.issuperset(scene.sources)]
+        ready = [scene for scene in scenes if len(scene.sources) > 1 and standing.issuperset(scene.sources)]
         self.waits = len(ready) < len(scenes)
         return ready
 

@@ -83,7 +83,8 @@ def settings_of(options: Options, suffix: str) -> str:
         WeightsError: No such weights.
     """
     weights = WeightsFile.open(resolve(dict(options).get("weights")))
-    return hashlib.sha256(json.dumps([__version__, suffix, weights.sha256, options]).encode()).hexdigest()
+    others = [option for option in options if option[0] != "weights"]
+    return hashlib.sha256(json.dumps([__version__, suffix, weights.sha256, others]).encode()).hexdigest()
 
 
 def fuse_scene(job: Job) -> Outcome:

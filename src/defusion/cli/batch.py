@@ -107,31 +107,33 @@ def batch(
     )
     settings = Settings(output, suffix_of(format), options, retry_failed, journal)
     finder = Finder(sources, output, settings.suffix, group=group)
-    found = finder.find()
+    found = finder.find(may_be_none=watch or dry_run)
     for note in found.notes:
         say(f"note: {note}")
     if dry_run:
         _show(found, as_json)
         return
     counts = dict.fromkeys(("done", "failed", "skipped"), 0)
-    failures: list[str] = []
+    failures: dict[str, str] = {}
     total = None if watch else len(found.scenes)
     with _stopped(watch) as stop, batch_bar(total, wanted=not as_json) as advance:
-        crew = crew_of(engine, workers, scheduler, total)
+        crew = crew_of(engine, workers, scheduler, total, device)
         for result in run(finder, found, settings, crew, watch=watch, stop=stop, told=say):
             counts[result.status] += 1
             advance(counts)
             for note in result.notes if result.status == "done" else ():
                 say(f"note: {result.scene}: {note}")
             if result.reason is not None:
-                failures.append(f"{result.scene}: {result.reason}")
+                failures[result.scene] = result.reason
+            elif failures.pop(result.scene, None):  # a watched one, mended
+                counts["failed"] -= 1
             if as_json:
                 print_line(json.dumps({name: getattr(result, name) for name in JSON_FIELDS}))
     said = ", ".join(f"{count} {status}" for status, count in counts.items())
     if not as_json:
         print_line(f"{said}; look at {output.rstrip('/')}/{REPORT}")
-    for failure in failures[:_TOLD]:
-        say(f"failed: {failure}")
+    for scene, reason in list(failures.items())[:_TOLD]:
+        say(f"failed: {scene}: {reason}")
     if failures:
         fail(f"{len(failures)} of {sum(counts.values())} scenes failed; all reasons are in {REPORT}", 1)
 
