@@ -29,20 +29,13 @@ def run_demo(output: Path, report: Callable[[str], None]) -> list[Path]:
     Raises:
         DefusionError: scikit-image is not installed.
     """
-    try:
-        from skimage import data
-    except ImportError as error:
-        raise DefusionError('the demo needs the photographs of scikit-image: pip install "defusion[demo]"') from error
+    pairs = demo_pairs()
     make_folder(output)
     fuser = Fuser()
-    pairs = {
-        "exposure": exposure_pair(_scene(data.coffee())),
-        "focus": focus_pair(_scene(data.chelsea()[:, 40:420])),
-        "infrared": infrared_pair(_scene(data.astronaut())),
-    }
     written: list[Path] = []
     panels: dict[str, Picture] = {}
-    for name, (a, b) in pairs.items():
+    for name, pair in pairs.items():
+        a, b = pair()
         fused = fuser.fuse_pictures([a, b])
         report(f"{name}: fused two sources of {a.size_text}")
         for label, picture in {"a": a, "b": b, "fused": fused}.items():
@@ -53,6 +46,23 @@ def run_demo(output: Path, report: Callable[[str], None]) -> list[Path]:
     sheet = output / "demo.png"
     write(sheet, labelled_panels(panels))
     return [*written, sheet]
+
+
+def demo_pairs() -> dict[str, Callable[[], tuple[Picture, Picture]]]:
+    """Returns what makes each pair, by the kind of scene.
+
+    Raises:
+        DefusionError: scikit-image is not installed.
+    """
+    try:
+        from skimage import data
+    except ImportError as error:
+        raise DefusionError('the demo needs the photographs of scikit-image: pip install "defusion[demo]"') from error
+    return {
+        "exposure": lambda: exposure_pair(_scene(data.coffee())),
+        "focus": lambda: focus_pair(_scene(data.chelsea()[:, 40:420])),
+        "infrared": lambda: infrared_pair(_scene(data.astronaut())),
+    }
 
 
 def exposure_pair(scene: Pixels) -> tuple[Picture, Picture]:

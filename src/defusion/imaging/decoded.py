@@ -18,6 +18,31 @@ from defusion.imaging.picture import Picture, from_array
 #: Most bytes of samples that are decoded at once: a few damaged bytes in a header must not take all memory.
 _MOST_BYTES = 2**32
 
+_most_pixels: int | None = None
+
+
+class PixelsError(ImageError):
+    """A picture of more pixels than this process takes."""
+
+
+def limit_pixels(most: int | None) -> None:
+    """Has this process refuse larger pictures before they are decoded, as a service does; None lets all in."""
+    global _most_pixels
+    _most_pixels = most
+
+
+def check_pixels(name: str, width: int, height: int) -> None:
+    """Makes sure, before samples are decoded, that this process takes so many.
+
+    Raises:
+        PixelsError: It does not.
+    """
+    if _most_pixels is not None and width * height > _most_pixels:
+        raise PixelsError(
+            f"{name} says that it is {width}x{height} pixels; expected {_most_pixels / 1e6:g} megapixels at most: "
+            "crop or resize it."
+        )
+
 
 @contextmanager
 def telling_damage(path: str | os.PathLike[str]) -> Iterator[None]:
@@ -36,8 +61,9 @@ def check_bytes(name: str, width: int, height: int, pixel_bytes: int) -> None:
     """Makes sure, before samples are decoded at once, that they can be.
 
     Raises:
-        ImageError: They would take more than 4 GiB.
+        ImageError: They would take more than 4 GiB, or are more than this process takes.
     """
+    check_pixels(name, width, height)
     if width * height * pixel_bytes > _MOST_BYTES:
         size = f"{width * height * pixel_bytes / 1e9:.1f} GB"
         raise ImageError(

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from defusion.errors import ImageError
 from defusion.imaging import exif
 from defusion.imaging.colour_tags import profile_of_tiff
-from defusion.imaging.decoded import check_bytes, telling_damage, upright
+from defusion.imaging.decoded import check_bytes, check_pixels, telling_damage, upright
 from defusion.imaging.picture import DEPTHS, LazySamples, Picture, full_scale, split_alpha
 from defusion.imaging.profile import cmyk_to_srgb
 from defusion.imaging.tone import check_finite
@@ -58,6 +58,7 @@ def read_tiff(file: BinaryIO, name: str) -> Picture:
     logging.getLogger("tifffile").addHandler(_SILENCE)
     with tifffile.TiffFile(file) as tif:
         page, which = _whole_page(tif)
+        check_pixels(name, page.imagewidth, page.imagelength)
         if max(map(operator.add, page.dataoffsets, page.databytecounts)) > tif.filehandle.size:
             raise ValueError("the file ends before its last pixels")
         notes = [f"{name}: {which} used"] if which else []

@@ -1,0 +1,83 @@
+"""The command that serves a page and a REST interface."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from defusion.cli.app import app
+from defusion.cli.options import DeviceOption, EngineOption, PrecisionOption, WeightsOption
+from defusion.cli.output import need, say
+
+_LIMITS = "Limits"
+
+
+@app.command(rich_help_panel="Pictures")
+def serve(
+    host: Annotated[str, typer.Option("--host", help="Address to listen at; 0.0.0.0 for all.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 for one that is free.")] = 8000,
+    token: Annotated[
+        str | None,
+        typer.Option("--token", envvar="DEFUSION_TOKEN", help="What clients have to show as a bearer token."),
+    ] = None,
+    cors: Annotated[
+        list[str] | None, typer.Option("--cors", metavar="ORIGIN", help="Let pages of this origin use the service.")
+    ] = None,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option("--allow-host", metavar="NAME", help="Name that a proxy calls the service by."),
+    ] = None,
+    workers: Annotated[int, typer.Option("--workers", min=1, help="Processes that fuse.")] = 1,
+    weights: WeightsOption = None,
+    engine: EngineOption = None,
+    device: DeviceOption = None,
+    precision: PrecisionOption = None,
+    max_upload_mb: Annotated[
+        int, typer.Option("--max-upload-mb", min=1, help="Of one request.", rich_help_panel=_LIMITS)
+    ] = 1024,
+    max_megapixels: Annotated[
+        int, typer.Option("--max-megapixels", min=1, help="Of one picture.", rich_help_panel=_LIMITS)
+    ] = 120,
+    max_frames: Annotated[
+        int, typer.Option("--max-frames", min=2, help="Pictures in one job.", rich_help_panel=_LIMITS)
+    ] = 100,
+    max_client_jobs: Annotated[
+        int, typer.Option("--max-client-jobs", min=1, help="Of one client at once.", rich_help_panel=_LIMITS)
+    ] = 8,
+    max_queue: Annotated[
+        int, typer.Option("--max-queue", min=1, help="Jobs that wait, of all clients.", rich_help_panel=_LIMITS)
+    ] = 16,
+    max_seconds: Annotated[
+        float, typer.Option("--max-seconds", min=1, help="That a job may run.", rich_help_panel=_LIMITS)
+    ] = 300,
+    max_memory_mb: Annotated[
+        int, typer.Option("--max-memory-mb", min=256, help="Of each worker.", rich_help_panel=_LIMITS)
+    ] = 2048,
+    max_stored_mb: Annotated[
+        int, typer.Option("--max-stored-mb", min=1, help="Of uploads and results.", rich_help_panel=_LIMITS)
+    ] = 4096,
+    keep_seconds: Annotated[
+        float, typer.Option("--keep-seconds", min=1, help="Uploads and results.", rich_help_panel=_LIMITS)
+    ] = 600,
+) -> None:
+    """Serve a page and a REST interface, to this machine alone unless --host says otherwise."""
+    need("starlette", "uvicorn", "python_multipart", extra="serve")
+    from defusion.serve.run import serve as run
+    from defusion.serve.settings import Limits, Settings
+
+    limits = Limits(
+        upload_bytes=max_upload_mb * 2**20,
+        picture_pixels=max_megapixels * 10**6,
+        frames=max_frames,
+        client_jobs=max_client_jobs,
+        queue=max_queue,
+        job_seconds=max_seconds,
+        memory_bytes=max_memory_mb * 2**20,
+        stored_bytes=max_stored_mb * 2**20,
+        kept_seconds=keep_seconds,
+    )
+    settings = Settings(host, port, workers, token, tuple(cors or ()), tuple(allow_host or ()), limits)
+    if not settings.loopback and token is None:
+        say("note: whoever reaches this machine can use the service; --token asks for a token")
+    run(settings, {"weights": weights, "engine": engine, "device": device, "precision": precision}, say)

@@ -1,0 +1,216 @@
+"""Jobs: what clients have asked for, waiting, running or done, and who may ask for more."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from defusion.serve.metrics import Metrics
+from defusion.serve.options import Wanted, suffix_like
+from defusion.serve.problem import Problem, bad_request, busy, gone, too_large
+from defusion.serve.store import Store, StoredPicture
+from defusion.serve.workers import Pool
+
+Work = Literal["fuse", "decompose"]
+State = Literal["waiting", "running", "done", "failed"]
+
+PARTS = ("common", "unique_a", "unique_b", "fused")
+
+#: A part of the work from which on the time left is more than a guess.
+_TELLING_PART = 0.08
+
+
+@dataclass(eq=False)
+class Job:
+    """Something that a client has asked for."""
+
+    work: Work
+    client: str
+    sources: list[StoredPicture]
+    id: str = field(default_factory=lambda: secrets.token_urlsafe(16))
+    state: State = "waiting"
+    progress: float = 0.0
+    """The part that is done."""
+    facts: dict[str, Any] = field(default_factory=dict)
+    """What the command prints of the result."""
+    results: dict[str, StoredPicture] = field(default_factory=dict)
+    problem: Problem | None = None
+    touched: float = field(default_factory=time.monotonic)
+    begun: float | None = None
+    seconds: float | None = None
+    """Time that it ran, once it is over."""
+    task: asyncio.Task[None] | None = None
+    _changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def over(self) -> bool:
+        """Nothing will change any more."""
+        return self.state in ("done", "failed")
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Time until it is done, if it goes on as it did."""
+        if self.begun is None or self.over or self.progress < _TELLING_PART:
+            return None
+        return (time.monotonic() - self.begun) * (1 - self.progress) / self.progress
+
+    def change(self) -> None:
+        """Wakes who waits for a change."""
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
+
+    async def changes(self) -> AsyncIterator[None]:
+        """Comes back once now, and then after each change until it is over."""
+        while True:
+            changed = self._changed
+            yield
+            if self.over:
+                return
+            await changed.wait()
+
+
+class Jobs:
+    """The jobs of a service.
+
+    Args:
+        store: Holds sources and results.
+        pool: Does the work.
+        metrics: Count it.
+    """
+
+    def __init__(self, store: Store, pool: Pool, metrics: Metrics) -> None:
+        self._store, self._pool, self._metrics = store, pool, metrics
+        self._jobs: dict[str, Job] = {}
+
+    @property
+    def waiting(self) -> int:
+        """Jobs that no worker has taken yet."""
+        return sum(job.state == "waiting" for job in self._jobs.values())
+
+    @property
+    def running(self) -> int:
+        """Jobs that a worker has taken."""
+        return sum(job.state == "running" for job in self._jobs.values())
+
+    def check_room(self, client: str) -> None:
+        """Makes sure that a client may ask for one more job.
+
+        Raises:
+            Problem: The queue is full, or the client has as many as it may have.
+        """
+        limits = self._store.limits
+        retry = max(1, min(60, round(self._pool.seconds * (self.waiting + 1))))
+        of_client = Counter(job.client for job in self._jobs.values() if not job.over)[client]
+        if of_client >= limits.client_jobs:
+            raise busy(f"{of_client} of your jobs wait or run, which is as many as may; wait for one to end", retry)
+        if self.waiting >= limits.queue:
+            raise busy(f"{self.waiting} jobs wait, which is as many as may; try again later", retry)
+
+    def begin(self, work: Work, client: str, sources: Sequence[StoredPicture], asked: Wanted) -> Job:
+        """Takes a job.
+
+        Raises:
+            Problem: There is no room for it, or too few or too many pictures.
+        """
+        self.check_room(client)
+        if len(sources) > self._store.limits.frames:
+            raise too_large(f"{len(sources)} pictures came, expected {self._store.limits.frames} at most; send fewer")
+        if work == "decompose" and len(sources) != 2:
+            raise bad_request(f"{len(sources)} pictures came, expected two: parts are of a pair")
+        if len(sources) < 2:
+            raise bad_request(f"{len(sources)} picture came, expected two or more of one scene")
+        job = Job(work, client, list(sources))
+        self._jobs[job.id] = job
+        for source in sources:
+            source.held += 1
+        job.task = asyncio.create_task(self._run(job, asked))
+        return job
+
+    def job(self, id: str) -> Job:
+        """Returns a job; it and its pictures are then kept longer.
+
+        Raises:
+            Problem: There is none of that id.
+        """
+        job = self._jobs.get(id)
+        if job is None:
+            raise gone("job")
+        job.touched = time.monotonic()
+        for picture in (*job.sources, *job.results.values()):
+            picture.touched = job.touched
+        return job
+
+    async def remove(self, job: Job) -> None:
+        """Ends a job, wherever it is, and deletes its results; its sources stay."""
+        if job.task is not None and not job.task.done():
+            job.task.cancel()
+            with suppress(asyncio.CancelledError):
+                await job.task
+        self._jobs.pop(job.id, None)
+        for picture in job.results.values():
+            self._store.remove(picture)
+
+    async def expire(self) -> None:
+        """Deletes jobs that nobody has asked for in time."""
+        oldest = time.monotonic() - self._store.limits.kept_seconds
+        for job in list(self._jobs.values()):
+            if job.over and job.touched < oldest:
+                await self.remove(job)
+
+    async def close(self) -> None:
+        """Ends all jobs."""
+        for job in list(self._jobs.values()):
+            await self.remove(job)
+
+    async def _run(self, job: Job, asked: Wanted) -> None:
+        def begun() -> None:
+            job.state, job.progress, job.begun = "running", 0.0, time.monotonic()
+            job.change()
+
+        def heard(part: float) -> None:
+            job.progress = part
+            job.change()
+
+        outputs: dict[str, Path] = {}
+        try:
+            outputs = self._outputs(job, asked)
+            job.facts = await self._pool.run(self._task(job, asked, outputs), heard, begun)
+            job.results = {name: self._store.add(file) for name, file in outputs.items()}
+            job.state, job.progress = "done", 1.0
+        except Problem as problem:
+            job.state, job.problem = "failed", problem
+        except asyncio.CancelledError:
+            job.state, job.problem = "failed", Problem(409, "ended", "the job was ended by its client")
+            raise
+        finally:
+            if job.state != "done":
+                for file in outputs.values():
+                    self._store.remove(StoredPicture(file.parent.parent.name, file))
+            for source in job.sources:
+                source.held -= 1
+            job.touched = time.monotonic()
+            job.seconds = job.touched - job.begun if job.begun is not None else 0.0
+            self._metrics.job(job.work, job.state, job.seconds)
+            job.change()
+
+    def _outputs(self, job: Job, asked: Wanted) -> dict[str, Path]:
+        suffix = asked.suffix or suffix_like(job.sources[0].file)
+        names = ("fused",) if job.work == "fuse" else PARTS
+        return {name: self._store.new_folder() / f"{name}{suffix}" for name in names}
+
+    def _task(self, job: Job, asked: Wanted, outputs: dict[str, Path]) -> dict[str, Any]:
+        task: dict[str, Any] = {
+            "work": job.work,
+            "sources": [str(source.file) for source in job.sources],
+            "arguments": asked.arguments,
+        }
+        if job.work == "fuse":
+            return {**task, "output": str(outputs["fused"])}
+        return {**task, "outputs": {name: str(file) for name, file in outputs.items()}}

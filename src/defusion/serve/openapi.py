@@ -1,0 +1,246 @@
+"""The OpenAPI 3.1 description of the service, made of its own options and limits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from defusion import __version__
+from defusion.serve.options import SUFFIXES, options
+from defusion.serve.problem import MEDIA_TYPE
+from defusion.serve.settings import Settings
+
+_ID = r"^[A-Za-z0-9_-]{22}$"
+
+
+def description(settings: Settings) -> dict[str, Any]:
+    """Returns the description as JSON has it."""
+    document: dict[str, Any] = {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "defusion",
+            "version": __version__,
+            "summary": "One picture out of several of a scene.",
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "paths": _paths(),
+        "components": {"schemas": _schemas(), "responses": _problems(), "parameters": _parameters()},
+    }
+    if settings.token is not None:
+        document["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+        document["security"] = [{"token": []}]
+    return document
+
+
+def _paths() -> dict[str, Any]:
+    by_id = [_ref("parameters", "id")]
+    job, picture, pictures = (_json(_ref("schemas", name)) for name in ("Job", "Picture", "Pictures"))
+    jpeg = {"description": "A JPEG.", "content": {"image/jpeg": {}}}
+    text = {"description": "Text.", "content": {"text/plain": {"schema": {"type": "string"}}}}
+    fused = {
+        "description": "The fused picture; where JSON is asked for by Accept, the job with links to it.",
+        "headers": {
+            "Defusion-Result": {
+                "description": "JSON of what was seen and done, notes included.",
+                "schema": {"type": "string"},
+            }
+        },
+        "content": {
+            **{kind: {} for kind in ("image/png", "image/tiff", "image/jpeg")},
+            "application/json": {"schema": _ref("schemas", "Job")},
+        },
+    }
+    parts = {**job, "description": "The job, with links to common, unique_a, unique_b and fused."}
+    return {
+        "/v1/fuse": {"post": _work("Fuse pictures of one scene into one", fused)},
+        "/v1/decompose": {"post": _work("Take two pictures apart", parts)},
+        "/v1/pictures": {
+            "post": {
+                "summary": "Send pictures to look at, and to fuse by their ids",
+                "requestBody": {"required": True, "content": {"multipart/form-data": _multipart(1)}},
+                "responses": {"201": pictures, **_refused(413, 415, 422, 429, 507)},
+            }
+        },
+        "/v1/pictures/{id}": {
+            "parameters": by_id,
+            "get": _get("What a picture is", picture, 422, 429),
+            "delete": {"summary": "Delete a picture", "responses": {"204": _NOTHING, **_refused(404)}},
+        },
+        "/v1/pictures/{id}/file": {
+            "parameters": by_id,
+            "get": _get("A picture as it is", {"description": "The file.", "content": {"*/*": {}}}),
+        },
+        "/v1/pictures/{id}/thumbnail": {
+            "parameters": by_id,
+            "get": _get("A copy of 320 pixels a side at most", jpeg, 422, 429),
+        },
+        "/v1/pictures/{id}/preview": {
+            "parameters": by_id,
+            "get": _get("A copy of 1600 pixels a side at most", jpeg, 422, 429),
+        },
+        "/v1/pictures/{id}/tiles": {
+            "parameters": by_id,
+            "get": _get("Make tiles ready, and tell how they are cut", _json(_ref("schemas", "Tiles")), 422, 429),
+        },
+        "/v1/pictures/{id}/tiles/{level}/{column}/{row}": {
+            "parameters": by_id
+            + [
+                {"name": name, "in": "path", "required": True, "schema": {"type": "integer", "minimum": 0}}
+                for name in ("level", "column", "row")
+            ],
+            "get": _get("A tile; the last level has full size", jpeg),
+        },
+        "/v1/jobs/{id}": {
+            "parameters": by_id,
+            "get": _get("How far a job is, and what came of it", job),
+            "delete": {"summary": "End a job, delete its results", "responses": {"204": _NOTHING, **_refused(404)}},
+        },
+        "/v1/jobs/{id}/events": {
+            "parameters": by_id,
+            "get": _get(
+                "How far a job is, as server-sent events named job",
+                {"description": "Events.", "content": {"text/event-stream": {"schema": {"type": "string"}}}},
+            ),
+        },
+        "/healthz": {"get": {**_get("The service answers", text, found=True), "security": []}},
+        "/readyz": {"get": {**_get("A network is loaded", text, 503, found=True), "security": []}},
+        "/metrics": {"get": _get("Figures for Prometheus", text, found=True)},
+    }
+
+
+_NOTHING = {"description": "Done."}
+
+
+def _work(summary: str, done: dict[str, Any]) -> dict[str, Any]:
+    names = ["format", *options()]
+    return {
+        "summary": summary,
+        "parameters": [_ref("parameters", name) for name in (*names, "prefer")],
+        "requestBody": {
+            "required": True,
+            "content": {
+                "multipart/form-data": _multipart(2),
+                "application/json": {"schema": _ref("schemas", "Sources")},
+            },
+        },
+        "responses": {
+            "200": done,
+            "202": {
+                **_json(_ref("schemas", "Job")),
+                "description": "The job has been taken, as Prefer: respond-async asks for.",
+                "headers": {"Location": {"schema": {"type": "string"}}},
+            },
+            **_refused(400, 404, 413, 415, 422, 429, 507),
+        },
+    }
+
+
+def _get(summary: str, answer: dict[str, Any], *refused: int, found: bool = False) -> dict[str, Any]:
+    """A request that reads; `found` where there is always something to read."""
+    return {"summary": summary, "responses": {"200": answer, **_refused(*(() if found else (404,)), *refused)}}
+
+
+def _json(schema: dict[str, Any]) -> dict[str, Any]:
+    return {"description": "JSON.", "content": {"application/json": {"schema": schema}}}
+
+
+def _multipart(least: int) -> dict[str, Any]:
+    picture = {"type": "string", "format": "binary", "contentMediaType": "application/octet-stream"}
+    sources = {"type": "array", "items": picture, "minItems": least}
+    return {
+        "schema": {
+            "type": "object",
+            "properties": {"sources": sources},
+            "required": ["sources"],
+            "additionalProperties": False,
+        }
+    }
+
+
+def _ref(kind: str, name: str) -> dict[str, Any]:
+    return {"$ref": f"#/components/{kind}/{name}"}
+
+
+_REFUSALS = {
+    400: "The body is no JSON.",
+    401: "The token is missing.",
+    404: "There is no such thing, or no longer.",
+    413: "More bytes, pixels, frames or memory than may be.",
+    415: "The body is neither multipart nor JSON.",
+    422: "A parameter, a picture or a body that cannot be used.",
+    429: "Too many jobs; Retry-After says when to come again.",
+    503: "Not ready yet; Retry-After says when to come again.",
+    507: "The disk is full.",
+}
+
+
+def _refused(*statuses: int) -> dict[str, Any]:
+    return {str(status): _ref("responses", str(status)) for status in (401, *statuses)}
+
+
+def _problems() -> dict[str, Any]:
+    return {
+        str(status): {"description": says, "content": {MEDIA_TYPE: {"schema": _ref("schemas", "Problem")}}}
+        for status, says in _REFUSALS.items()
+    }
+
+
+def _parameters() -> dict[str, Any]:
+    parameters: dict[str, Any] = {
+        "id": {"name": "id", "in": "path", "required": True, "schema": {"type": "string", "pattern": _ID}},
+        "format": _query("format", "File format of the result; that of the first source, unless given.", SUFFIXES),
+        "prefer": {
+            "name": "Prefer",
+            "in": "header",
+            "description": "respond-async: answer at once with a job.",
+            "schema": {"type": "string", "enum": ["respond-async"]},
+        },
+    }
+    for name, option in options().items():
+        parameters[name] = _query(name, option.says, option.values or ("cpu",))
+    return parameters
+
+
+def _query(name: str, says: str, values: Any) -> dict[str, Any]:
+    schema = {"type": "string", "enum": list(values)}
+    return {"name": name, "in": "query", "description": says, "schema": schema}
+
+
+def _schemas() -> dict[str, Any]:
+    text, number, whole = {"type": "string"}, {"type": "number"}, {"type": "integer"}
+    return {
+        "Problem": _object({"type": text, "title": text, "status": whole, "detail": text}),
+        "Sources": {
+            **_object({"sources": {"type": "array", "items": {**text, "pattern": _ID}, "minItems": 2}}),
+            "additionalProperties": False,
+        },
+        "Links": {"type": "object", "additionalProperties": text},
+        "Picture": _object(
+            {"id": text, "name": text, "links": _ref("schemas", "Links")},
+            width=whole,
+            height=whole,
+            depth={"type": "string", "enum": ["uint8", "uint16", "float32"]},
+            grey={"type": "boolean"},
+            light={**number, "description": "Mean luminance in [0, 1]."},
+            exposure={"type": ["number", "null"], "description": "Stops of light above 1 s at f/1 and ISO 100."},
+        ),
+        "Pictures": _object({"pictures": {"type": "array", "items": _ref("schemas", "Picture")}}),
+        "Tiles": _object({"width": whole, "height": whole, "tile": whole, "levels": whole}),
+        "Job": _object(
+            {
+                "id": text,
+                "work": {"type": "string", "enum": ["fuse", "decompose"]},
+                "state": {"type": "string", "enum": ["waiting", "running", "done", "failed"]},
+                "progress": number,
+                "links": _ref("schemas", "Links"),
+            },
+            seconds=number,
+            seconds_left=number,
+            facts={"type": "object", "description": "What fuse --json prints, and `sentence`."},
+            results={"type": "object", "additionalProperties": _ref("schemas", "Picture")},
+            problem=_ref("schemas", "Problem"),
+        ),
+    }
+
+
+def _object(required: dict[str, Any], **others: Any) -> dict[str, Any]:
+    return {"type": "object", "properties": {**required, **others}, "required": list(required)}

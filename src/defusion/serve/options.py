@@ -1,0 +1,109 @@
+"""The options of a request: query parameters named as on the command line, and the format of the answer."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from defusion.serve.problem import bad_request
+
+
+class Option(NamedTuple):
+    """An option of fusing that a client may choose."""
+
+    argument: str
+    """What `Fuser` calls it."""
+    says: str
+    values: tuple[str, ...] = ()
+    """What it may be; any short name where there are none."""
+
+
+#: File formats of results, with the suffix that the command knows them by.
+SUFFIXES = {"png": ".png", "tiff": ".tif", "jpeg": ".jpg"}
+MEDIA_TYPES = {".png": "image/png", ".tif": "image/tiff", ".jpg": "image/jpeg"}
+
+_DEVICE = re.compile(r"[a-z]{1,8}(:\d{1,3})?")
+
+
+@cache
+def options() -> Mapping[str, Option]:
+    """Returns the options by their name in a query."""
+    from defusion.imaging import PALETTES
+    from defusion.task import TASKS
+    from defusion.weights import bundled
+
+    return {
+        "task": Option("task", "What kind of scene it is; auto sees by itself.", ("auto", *TASKS)),
+        "infrared-palette": Option(
+            "infrared_palette", "False colour of a thermal source.", ("auto", "none", *PALETTES)
+        ),
+        "head": Option("head", "How the picture is made.", ("pyramid", "paper", "detail")),
+        "weights": Option("weights", "Shipped weights, by name.", tuple(bundled())),
+        "precision": Option("precision", "What the network computes in.", ("float32", "bfloat16", "float16")),
+        "engine": Option("engine", "What the network runs in.", ("openvino", "torch")),
+        "device": Option("device", "cpu, or a torch device such as cuda:0."),
+    }
+
+
+class Wanted(NamedTuple):
+    """What a request asks for."""
+
+    arguments: dict[str, str]
+    """Of `Fuser`, by its names."""
+    suffix: str | None
+    """Of the result; None for that of the first source."""
+
+
+def wanted(query: Mapping[str, str]) -> Wanted:
+    """Reads a query, of which each parameter is given once.
+
+    Raises:
+        Problem: A parameter or a value that is not known.
+    """
+    arguments: dict[str, str] = {}
+    suffix = None
+    for name, value in query.items():
+        if name == "format":
+            suffix = SUFFIXES.get(value)
+            if suffix is None:
+                raise bad_request(f"format came as {_shown(value)}, expected {_either(SUFFIXES)}")
+        elif (option := options().get(name)) is None:
+            known = _either(("format", *options()))
+            raise bad_request(f"the parameter {_shown(name)} is not known, expected {known}")
+        elif value not in option.values if option.values else not _DEVICE.fullmatch(value):
+            expected = _either(option.values) if option.values else "a name such as cpu or cuda:0"
+            raise bad_request(f"{name} came as {_shown(value)}, expected {expected}")
+        else:
+            arguments[option.argument] = value
+    return Wanted(arguments, suffix)
+
+
+def suffix_like(source: Path) -> str:
+    """Returns the suffix of a result that is to have the format of a source: TIFF for what only TIFF holds.
+
+    The first bytes tell the format, as in `imaging.read`.
+    """
+    with source.open("rb") as file:
+        start = file.read(16)
+    if start.startswith(b"\xff\xd8\xff"):
+        return ".jpg"
+    if start.startswith((b"\x89PNG", b"BM", b"RIFF")):
+        return ".png"
+    return ".tif"
+
+
+def facts() -> list[dict[str, Any]]:
+    """Returns the options for who draws them: name, what each says, its values."""
+    return [{"name": name, "says": option.says, "values": list(option.values)} for name, option in options().items()]
+
+
+def _either(names: Any) -> str:
+    *most, last = names
+    return f"{', '.join(most)} or {last}" if most else str(last)
+
+
+def _shown(text: str) -> str:
+    return ascii(text[:40])

@@ -1,0 +1,156 @@
+"""Uploads: pictures in a multipart body go to disk as they come, and no further than the limits."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from python_multipart.exceptions import MultipartParseError
+from python_multipart.multipart import MultipartParser, parse_options_header
+from starlette.requests import ClientDisconnect, Request
+
+from defusion.serve.problem import Problem, bad_request, too_large
+from defusion.serve.store import Store, StoredPicture, file_name
+
+FIELD = "sources"
+
+#: A client that sends too much is listened to for so much longer: one that is cut off does not hear why.
+_DRAINED_BYTES = 2**26
+
+
+async def receive(request: Request, store: Store) -> list[StoredPicture]:
+    """Takes the pictures of a multipart body into the store; after any failure none of them is there.
+
+    Args:
+        request: Its body has a part named `sources` for each picture.
+        store: Takes them.
+
+    Returns:
+        The pictures, in order.
+
+    Raises:
+        Problem: Too many bytes or pictures, other parts, or no multipart body.
+        ClientDisconnect: The client left before the end.
+    """
+    kind, parameters = parse_options_header(request.headers.get("content-type", ""))
+    boundary = parameters.get(b"boundary", b"")
+    if kind != b"multipart/form-data" or not re.fullmatch(rb"[ -~]{1,70}", boundary):
+        raise Problem(415, "no-multipart", f"expected a multipart/form-data body with a part {FIELD!r} a picture")
+    limit = store.limits.upload_bytes
+    parts = _Parts(store)
+    parser = MultipartParser(boundary, parts.callbacks())
+    received = 0
+    try:
+        if int(request.headers.get("content-length", "0")) > limit:
+            raise _too_many(limit)
+        async for chunk in request.stream():
+            received += len(chunk)
+            if received > limit:
+                raise _too_many(limit)
+            parser.write(chunk)
+        parser.finalize()
+        if not parts.complete:
+            raise bad_request("the multipart body ends before its last part; send it again")
+    except BaseException as error:
+        parts.discard()
+        if isinstance(error, MultipartParseError | UnicodeDecodeError):
+            raise bad_request("the multipart body is damaged; send it again") from error
+        if isinstance(error, OSError):
+            raise Problem(
+                507, "disk-full", "the service has no room to keep the pictures; try again later"
+            ) from error
+        if isinstance(error, Problem):
+            await _drain(request)
+        raise
+    return parts.pictures
+
+
+class _Parts:
+    """What a multipart parser calls: writes each part to a file of its own."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._files: list[Path] = []
+        self._open: BinaryIO | None = None
+        self._name = self._value = b""
+        self._headers: dict[bytes, bytes] = {}
+        self.complete = False
+
+    @property
+    def pictures(self) -> list[StoredPicture]:
+        """Takes the files into the store."""
+        return [self._store.add(file) for file in self._files]
+
+    def callbacks(self) -> Any:
+        """Returns the methods under the parser's names."""
+        return {
+            "on_part_begin": self._headers.clear,
+            "on_header_begin": self._begin_header,
+            "on_header_field": self._header_name,
+            "on_header_value": self._header_value,
+            "on_header_end": self._end_header,
+            "on_headers_finished": self._begin_file,
+            "on_part_data": self._write,
+            "on_part_end": self._end_file,
+            "on_end": self._end,
+        }
+
+    def discard(self) -> None:
+        """Deletes what has come."""
+        self._end_file()
+        for file in self._files:
+            self._store.remove(StoredPicture(file.parent.parent.name, file))
+
+    def _begin_header(self) -> None:
+        self._name = self._value = b""
+
+    def _header_name(self, data: bytes, start: int, end: int) -> None:
+        self._name += data[start:end]
+
+    def _header_value(self, data: bytes, start: int, end: int) -> None:
+        self._value += data[start:end]
+
+    def _end_header(self) -> None:
+        self._headers[self._name.lower()] = self._value
+
+    def _begin_file(self) -> None:
+        _, facts = parse_options_header(self._headers.get(b"content-disposition", b""))
+        name = facts.get(b"name", b"").decode(errors="replace")
+        if name != FIELD:
+            raise bad_request(f"a part is named {name[:40]!a}, expected {FIELD!r} for each picture")
+        number = len(self._files) + 1
+        if number > self._store.limits.frames:
+            raise too_large(f"more than {self._store.limits.frames} pictures came; send fewer")
+        given = facts.get(b"filename", b"").decode(errors="replace")
+        file = self._store.new_folder() / file_name(given, number)
+        self._files.append(file)
+        self._open = file.open("xb")
+
+    def _write(self, data: bytes, start: int, end: int) -> None:
+        assert self._open is not None
+        self._open.write(data[start:end])
+
+    def _end_file(self) -> None:
+        if self._open is not None:
+            self._open.close()
+            self._open = None
+
+    def _end(self) -> None:
+        self.complete = True
+
+
+async def _drain(request: Request) -> None:
+    """Reads on, into nothing."""
+    drained = 0
+    try:
+        async for chunk in request.stream():
+            drained += len(chunk)
+            if drained > _DRAINED_BYTES:
+                return
+    except (ClientDisconnect, RuntimeError):  # the second where the body was read to its end
+        return
+
+
+def _too_many(limit: int) -> Problem:
+    return too_large(f"more than {limit // 10**6} MB came in one request; send smaller or fewer pictures")

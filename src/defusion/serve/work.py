@@ -1,0 +1,205 @@
+"""What a worker process does: `python -m defusion.serve.work START`. Tasks and answers are lines of JSON.
+
+A task names its work and files: `{"work": "fuse", ...}`. Answers are `{"progress": PART}`, any number of times, then
+`{"done": FACTS}` or `{"failed": KIND, "detail": SENTENCE}`. One `{"done": {}}` more, at the start, says: ready.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from pathlib import Path
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any, TextIO
+
+from defusion.errors import DefusionError
+from defusion.imaging.decoded import PixelsError, limit_pixels
+from defusion.machine import give_memory_back
+from defusion.serve.store import without_paths
+
+if TYPE_CHECKING:
+    from defusion.api import Fuser
+    from defusion.tiling import Progress
+
+Tell = Callable[[float], None]
+
+#: Part of a stack's work that looking at its frames is taken for.
+_LOOKING = 0.2
+
+
+def main() -> None:
+    """Works until stdin ends, which is when the service has gone; then deletes what that left behind."""
+    start = json.loads(sys.argv[1])
+    _limit_memory(start["memory_bytes"])
+    limit_pixels(start["picture_pixels"])
+    give_memory_back()
+    answers = _only_ours()
+    tasks: SimpleQueue[dict[str, Any]] = SimpleQueue()
+    threading.Thread(target=_listen, args=(tasks, start["folder"]), daemon=True).start()
+    if start["fuses"]:
+        _warm_up(start["arguments"])
+    _answer(answers, {"done": {}})
+    while True:
+        task = tasks.get()
+        _answer(answers, _worked(task, start["arguments"], lambda part: _answer(answers, {"progress": part})))
+
+
+def _worked(task: dict[str, Any], arguments: dict[str, str | None], tell: Tell) -> dict[str, Any]:
+    """Does a task, and says how it ended."""
+    try:
+        return {"done": _WORKS[task.pop("work")](task, arguments, tell)}
+    except PixelsError as error:
+        return _failed("large", str(error))
+    except DefusionError as error:
+        return _failed("large" if _lacks_memory(error) else "bad", str(error))
+    except MemoryError:
+        return _failed("large", "this takes more memory than a job may have; send smaller or fewer pictures")
+    except Exception:
+        return {"failed": "internal", "detail": traceback.format_exc()}
+
+
+def _fuse(task: dict[str, Any], arguments: dict[str, str | None], tell: Tell) -> dict[str, Any]:
+    from defusion.api import fuse_files
+    from defusion.serve.sentence import sentence
+
+    fuser = _fuser(**{**arguments, **task["arguments"]})
+    made = fuse_files(task["sources"], task["output"], fuser=fuser, report=_telling(tell))
+    facts = {name: value for name, value in made.facts.items() if name != "output"}
+    return _scrubbed({**facts, "sentence": sentence(facts)})
+
+
+def _decompose(task: dict[str, Any], arguments: dict[str, str | None], tell: Tell) -> dict[str, Any]:
+    from defusion.api import facts_of, frames_of
+    from defusion.imaging import write
+
+    fuser = _fuser(**{**arguments, **task["arguments"]})
+    decomposed = fuser.decomposing([frame.kept() for frame in frames_of(task["sources"])])
+    tell(0.8)
+    notes = list(decomposed.notes)
+    for name, output in task["outputs"].items():
+        notes += write(output, getattr(decomposed.parts, name))
+    facts = facts_of(fuser, decomposed.plan, decomposed.form)
+    return _scrubbed({"sources": 2, **facts, "notes": notes})
+
+
+def _look(task: dict[str, Any], arguments: dict[str, str | None], tell: Tell) -> dict[str, Any]:
+    from defusion.serve.look import look
+
+    return look(Path(task["source"]), Path(task["thumbnail"]), Path(task["preview"]))
+
+
+def _spread(task: dict[str, Any], arguments: dict[str, str | None], tell: Tell) -> dict[str, Any]:
+    from defusion.serve.look import spread
+
+    return spread(Path(task["source"]), Path(task["levels"]))
+
+
+def _example(task: dict[str, Any], arguments: dict[str, str | None], tell: Tell) -> dict[str, Any]:
+    from defusion.demo import demo_pairs
+    from defusion.imaging import write
+
+    for output, picture in zip(task["outputs"], demo_pairs()[task["name"]](), strict=True):
+        write(output, picture)
+    return {}
+
+
+_WORKS: dict[str, Callable[[dict[str, Any], dict[str, str | None], Tell], dict[str, Any]]] = {
+    "fuse": _fuse,
+    "decompose": _decompose,
+    "look": _look,
+    "spread": _spread,
+    "example": _example,
+}
+
+
+@lru_cache(maxsize=2)
+def _fuser(**arguments: str | None) -> Fuser:
+    from defusion.api import Fuser
+
+    return Fuser(**{name: value for name, value in arguments.items() if value is not None})
+
+
+def _warm_up(arguments: dict[str, str | None]) -> None:
+    """Loads and compiles the network before the first client waits for it."""
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    noise = [rng.integers(0, 256, (64, 64, 3), np.uint8) for _ in range(2)]
+    _fuser(**arguments).fuse(noise)
+
+
+def _telling(tell: Tell) -> Callable[[Progress], None]:
+    """Makes one part of several numbers: frames that are looked at, and rows."""
+
+    def report(progress: Progress) -> None:
+        if not progress.of_rows:
+            tell(_LOOKING * progress.frame / progress.frames)
+        else:
+            looked = _LOOKING if progress.frames > 1 else 0.0
+            tell(looked + (1 - looked) * progress.rows / progress.of_rows)
+
+    return report
+
+
+def _scrubbed(facts: Any) -> Any:
+    """Takes the folders out of all names of files in facts, keys among them."""
+    if isinstance(facts, dict):
+        return {_scrubbed(name): _scrubbed(value) for name, value in facts.items()}
+    if isinstance(facts, list):
+        return [_scrubbed(each) for each in facts]
+    return without_paths(facts) if isinstance(facts, str) else facts
+
+
+def _failed(kind: str, detail: str) -> dict[str, Any]:
+    return {"failed": kind, "detail": without_paths(detail)}
+
+
+def _lacks_memory(error: BaseException | None) -> bool:
+    while error is not None:
+        if isinstance(error, MemoryError) or "memory" in str(error):
+            return True
+        error = error.__cause__
+    return False
+
+
+def _limit_memory(most: int) -> None:
+    """Has the system refuse this process more memory, where it can: a refusal is told, a kill is not."""
+    if sys.platform != "win32":
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_DATA, (most, most))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def _only_ours() -> TextIO:
+    """Keeps stdout for answers: what libraries print goes to stderr."""
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    return answers
+
+
+def _answer(answers: TextIO, answer: dict[str, Any]) -> None:
+    answers.write(json.dumps(answer) + "\n")
+    answers.flush()
+
+
+def _lines() -> Iterator[dict[str, Any]]:
+    for line in sys.stdin:
+        yield json.loads(line)
+
+
+def _listen(tasks: SimpleQueue[dict[str, Any]], folder: str) -> None:
+    for task in _lines():
+        tasks.put(task)
+    shutil.rmtree(folder, ignore_errors=True)
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()
