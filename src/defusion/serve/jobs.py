@@ -69,9 +69,9 @@ class Job:
     async def changes(self) -> AsyncIterator[None]:
         """Comes back once now, and then after each change until it is over."""
         while True:
-            changed = self._changed
+            changed, over = self._changed, self.over  # of now: both may change while this waits at the yield
             yield
-            if self.over:
+            if over:
                 return
             await changed.wait()
 

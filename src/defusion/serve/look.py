@@ -107,8 +107,13 @@ def tile(folder: Path, level: int, column: int, row: int) -> bytes | None:
 
 
 def _on_screen(picture: Picture) -> Picture:
-    """Brings a picture to sRGB, which screens take for granted, from black to white of the values that it uses."""
-    picture = replace(picture, levels=used(picture).levels)
+    """Brings a picture to sRGB, which screens take for granted, and counts, degrees or light to what a screen shows.
+
+    A colour picture that uses few of its bits may be the dark one of a bracket, and stays dark.
+    """
+    found = used(picture)
+    if found.kind != "bits" or found.grey:
+        picture = replace(picture, levels=found.levels)
     return in_profile_of(picture, Picture(np.zeros((1, 1, 1 if picture.grey else 3), np.uint8)))
 
 

@@ -71,7 +71,7 @@ def _fuse(task: dict[str, Any], arguments: dict[str, str | None], tell: Tell) ->
     fuser = _fuser(**{**arguments, **task["arguments"]})
     made = fuse_files(task["sources"], task["output"], fuser=fuser, report=_telling(tell))
     facts = {name: value for name, value in made.facts.items() if name != "output"}
-    return _scrubbed({**facts, "sentence": sentence(facts)})
+    return dict(_scrubbed({**facts, "sentence": sentence(facts)}))
 
 
 def _decompose(task: dict[str, Any], arguments: dict[str, str | None], tell: Tell) -> dict[str, Any]:
@@ -85,7 +85,7 @@ def _decompose(task: dict[str, Any], arguments: dict[str, str | None], tell: Tel
     for name, output in task["outputs"].items():
         notes += write(output, getattr(decomposed.parts, name))
     facts = facts_of(fuser, decomposed.plan, decomposed.form)
-    return _scrubbed({"sources": 2, **facts, "notes": notes})
+    return dict(_scrubbed({"sources": 2, **facts, "notes": notes}))
 
 
 def _look(task: dict[str, Any], arguments: dict[str, str | None], tell: Tell) -> dict[str, Any]:
