@@ -6,13 +6,17 @@ VENV = $(PYTHON) -c "import sys; v = sys.version_info; v >= (3, 11) or sys.exit(
 	f'defusion needs Python 3.11 or newer, {sys.executable} is {v[0]}.{v[1]}: name another, make PYTHON=...')" \
 	&& $(PYTHON) -m venv --clear
 
-.PHONY: demo test check clean
+.PHONY: demo test test-full check clean
 
 demo: .venv-demo/installed
 	.venv-demo/bin/defusion demo --output demo
 
 test: .venv/installed check
 	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n auto --dist worksteal
+
+# Browser (Chromium has to be installed), contract and load tests of the service.
+test-full: .venv/installed-full
+	.venv/bin/python -m pytest -m full
 
 check: .venv/installed
 	.venv/bin/ruff check .
@@ -29,5 +33,9 @@ clean:
 
 .venv/installed: pyproject.toml constraints.txt
 	$(VENV) .venv
-	.venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[train,evaluate,dev]"
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[train,evaluate,serve,dev]"
+	touch $@
+
+.venv/installed-full: .venv/installed
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev-full]"
 	touch $@
