@@ -117,3 +117,15 @@ def test_more_pixels_than_allowed_are_refused_before_decoding(tmp_path: Path, pi
         assert told.value.status == 413
 
     run(replace(Limits(), picture_pixels=200_000), tmp_path, use)
+
+
+def test_workers_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    from defusion.serve.work import _share_cores
+
+    kept: list[list[int]] = []
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 1, 2, 3, 7}, raising=False)
+    monkeypatch.setattr(os, "sched_setaffinity", lambda process, cores: kept.append(cores), raising=False)
+    for number in range(2):
+        _share_cores(number, 2)
+    _share_cores(0, 1)  # alone it has all
+    assert kept == [[0, 2, 7], [1, 3]]

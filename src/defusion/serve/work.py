@@ -37,6 +37,7 @@ def main() -> None:
     """Works until stdin ends, which is when the service has gone; then deletes what that left behind."""
     start = json.loads(sys.argv[1])
     _limit_memory(start["memory_bytes"])
+    _share_cores(start["number"], start["workers"])
     limit_pixels(start["picture_pixels"])
     give_memory_back()
     answers = _only_ours()
@@ -175,6 +176,13 @@ def _limit_memory(most: int) -> None:
 
         resource.setrlimit(resource.RLIMIT_DATA, (most, most))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def _share_cores(number: int, workers: int) -> None:
+    """Keeps this process to its share of the cores, where the system can: engines start a thread for each core."""
+    if workers > 1 and hasattr(os, "sched_setaffinity"):
+        cores = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, cores[number % len(cores) :: workers] or cores)
 
 
 def _only_ours() -> TextIO:

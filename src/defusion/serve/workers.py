@@ -38,8 +38,8 @@ class _LostError(Exception):
 class Worker:
     """One process of `defusion.serve.work`, for one task at a time."""
 
-    def __init__(self, process: asyncio.subprocess.Process, memory_bytes: int) -> None:
-        self._process, self._memory_bytes = process, memory_bytes
+    def __init__(self, process: asyncio.subprocess.Process, number: int, memory_bytes: int) -> None:
+        self._process, self.number, self._memory_bytes = process, number, memory_bytes
         self.spent = False
         """It cannot take another task."""
 
@@ -58,7 +58,7 @@ class Worker:
             limit=_LINE_BYTES,
             start_new_session=True,  # a Ctrl-C is for the service, which ends its workers itself
         )
-        return cls(process, start["memory_bytes"])
+        return cls(process, start["number"], start["memory_bytes"])
 
     async def ready(self) -> None:
         """Waits for the process to be ready.
@@ -152,6 +152,7 @@ class Pool:
         self._count, self._limits = count, limits
         self._start = {
             "fuses": fuses,
+            "workers": count,
             "folder": str(folder),
             "memory_bytes": limits.memory_bytes,
             "picture_pixels": limits.picture_pixels,
@@ -177,8 +178,8 @@ class Pool:
 
     def open(self) -> None:
         """Begins to start the workers."""
-        for _ in range(self._count):
-            self._spawn()
+        for number in range(self._count):
+            self._spawn(number)
 
     async def close(self) -> None:
         """Ends all workers."""
@@ -234,22 +235,22 @@ class Pool:
             if worker.spent:
                 self.restarts += 1
                 self._workers.remove(worker)
-                self._spawn(worker)
+                self._spawn(worker.number, worker)
             else:
                 self._free.put_nowait(worker)
 
-    def _spawn(self, instead_of: Worker | None = None) -> None:
-        task = asyncio.create_task(self._started(instead_of))
+    def _spawn(self, number: int, instead_of: Worker | None = None) -> None:
+        task = asyncio.create_task(self._started(number, instead_of))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _started(self, instead_of: Worker | None) -> None:
+    async def _started(self, number: int, instead_of: Worker | None) -> None:
         """Starts a worker, again and again until one is ready."""
         if instead_of is not None:
             await instead_of.kill()
         pause = 0.5
         while True:
-            worker = await Worker.start(self._start)
+            worker = await Worker.start({**self._start, "number": number})
             try:
                 await worker.ready()
                 break
