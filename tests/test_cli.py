@@ -354,7 +354,7 @@ def test_palette_alpha_cmyk_and_one_bit_are_converted_with_notes(scene: NDArray[
     picture.convert("CMYK").save(tmp_path / "cmyk.jpg")
     picture.convert("1").save(tmp_path / "bits.png")
     for a, b in (("palette.png", "alpha.png"), ("cmyk.jpg", "bits.png")):
-        done = run("fuse", tmp_path / a, tmp_path / b, "-o", tmp_path / "out.png", "--json")
+        done = run("fuse", tmp_path / a, tmp_path / b, "-o", tmp_path / "out.png", "--align", "off", "--json")
         assert done.returncode == 0
         notes = json.loads(done.stdout)["notes"]
         assert [note.split(":")[0] for note in notes] == [a, b]

@@ -16,12 +16,16 @@ from typing import TYPE_CHECKING, Any
 from defusion.errors import BatchError, DefusionError, EngineError, ImageError, TrainingError, WeightsError
 
 if TYPE_CHECKING:
+    from defusion.aligning import Aligned, align
+    from defusion.alignment.record import Alignment
     from defusion.api import FusedFile, Fuser, Parts, decompose, fuse, fuse_files
     from defusion.batch.run import batch
 
 __version__ = version("defusion")
 
 __all__ = [
+    "Aligned",
+    "Alignment",
     "BatchError",
     "DefusionError",
     "EngineError",
@@ -32,19 +36,24 @@ __all__ = [
     "TrainingError",
     "WeightsError",
     "__version__",
+    "align",
     "batch",
     "decompose",
     "fuse",
     "fuse_files",
 ]
 
-_FROM_API = frozenset({"FusedFile", "Fuser", "Parts", "decompose", "fuse", "fuse_files"})
+_FROM = {
+    **dict.fromkeys(("FusedFile", "Fuser", "Parts", "decompose", "fuse", "fuse_files"), "defusion.api"),
+    **dict.fromkeys(("Aligned", "align"), "defusion.aligning"),
+    "Alignment": "defusion.alignment.record",
+}
 
 
 def __getattr__(name: str) -> Any:
     """Imports the API when it is first used: numpy and the engines take time to load."""
-    if name in _FROM_API:
-        return getattr(import_module("defusion.api"), name)
+    if name in _FROM:
+        return getattr(import_module(_FROM[name]), name)
     if name == "batch":
         return import_module("defusion.batch")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from defusion import stack, tiling
+from defusion.alignment.frames import ALIGNS, Wanted
+from defusion.alignment.record import Alignment
 from defusion.errors import EngineError, ImageError, WeightsError
 from defusion.imaging import PALETTES, Picture, check_output, from_array, open_output, read, to_array
 from defusion.imaging.picture import quantised
@@ -67,6 +69,8 @@ class Fused(NamedTuple):
     """What was changed on the way in, one short sentence each."""
     ranges: dict[str, tuple[float, float]]
     """Black and white of the sources that do not use all of their range, by name."""
+    alignment: Alignment | None
+    """How the sources lie in the result; None where alignment is off."""
 
     def picture(self) -> Picture:
         """Makes the whole picture in memory."""
@@ -80,6 +84,7 @@ class Decomposed(NamedTuple):
     form: Form
     parts: PartPictures
     notes: tuple[str, ...]
+    alignment: Alignment | None
 
 
 class FusedFile(NamedTuple):
@@ -90,6 +95,8 @@ class FusedFile(NamedTuple):
     """What `--json` prints of it: its file and form, how it was made, by which network, and the notes."""
     notes: tuple[str, ...]
     """What was changed on the way in and what the file cannot hold, one short sentence each."""
+    alignment: Alignment | None
+    """How the sources lie in the result; None where alignment is off."""
 
 
 class Fuser:
@@ -105,11 +112,13 @@ class Fuser:
             (no network: the source with more fine detail); None for the first that the weights serve.
         infrared_palette: The false colour that one source is in, such as "iron": it is led back to temperature
             first. "auto" recognises it, "none" takes all colours as they are.
+        align: Sources that do not line up are laid upon each other: "auto" as well as can be told, "translation",
+            "similarity", "affine" or "homography" no more freely than that; "off" takes them as they are.
 
     Raises:
         WeightsError: No such weights, or no such head in them.
         EngineError: The engine, device or precision is not there; none is replaced by another.
-        ImageError: No such task or palette.
+        ImageError: No such task, palette or way to align.
     """
 
     def __init__(
@@ -122,6 +131,7 @@ class Fuser:
         task: str | None = None,
         head: str | None = None,
         infrared_palette: str = "auto",
+        align: str = "auto",
     ) -> None:
         path = resolve(None if weights is None else os.fspath(weights))
         self.weights: WeightsFile = WeightsFile.open(path)
@@ -133,7 +143,10 @@ class Fuser:
         if infrared_palette not in ("auto", "none", *PALETTES):
             expected = ", ".join(("auto", "none", *PALETTES))
             raise ImageError(f"no palette {infrared_palette!r} is known; expected {expected}")
+        if align not in ALIGNS:
+            raise ImageError(f"no way to align is called {align!r}; expected {', '.join(ALIGNS)}")
         self._palette = infrared_palette
+        self._align = Wanted(align)
         self._head = next((each for each in heads if each == head), None)
         self._task = next((each for each in TASKS if each == task), None)
         self.engine: Engine = load_engine(self.weights, engine=engine, device=device, precision=precision)
@@ -149,38 +162,41 @@ class Fuser:
         return Parts(*(_like(part, [a, b]) for part in parts))
 
     def fuse_pictures(self, pictures: Sequence[Picture]) -> Picture:
-        """Fuses pictures of one size; the result has the profile and EXIF of the first.
+        """Fuses pictures of one scene; the result has the profile and EXIF of the first.
 
         Raises:
-            ImageError: Fewer than two pictures, or they differ in size.
+            ImageError: Fewer than two pictures, or they differ in size and cannot be aligned.
         """
         return self.fusing([Frame.of(f"source {number}", each) for number, each in enumerate(pictures, 1)]).picture()
 
     def plan(self, pictures: Sequence[Picture]) -> Plan:
         """Says how pictures of a scene would be fused, and why."""
         frames = [Frame.of(f"source {number}", each) for number, each in enumerate(pictures, 1)]
-        scene = Scene(frames, self._palette)
+        scene = Scene(frames, self._palette, align=self._align)
         scene.leave_out_blank()
         return self._plan(scene.glances)
 
-    def fusing(self, frames: Sequence[Frame], report: Report | None = None) -> Fused:
+    def fusing(
+        self, frames: Sequence[Frame], report: Report | None = None, alignment: Alignment | None = None
+    ) -> Fused:
         """Fuses frames that are opened when they are needed, and gives the result band by band.
 
         Two are opened once. More are opened one after the other: to see what they are, to make a reference of them
         where the network is asked, and to be taken apart, of a large scene once for each of its slabs.
 
         Args:
-            frames: Two or more, of one size.
+            frames: Two or more.
             report: Is told how far the work has come: of a stack from the first frame that is looked at on.
+            alignment: How they lie upon each other, where that is known; else it is found.
 
         Raises:
-            ImageError: Fewer than two frames, one that cannot be read, or they differ in size.
+            ImageError: Fewer than two frames, one that cannot be read, or they differ in size and cannot be aligned.
         """
         if len(frames) < 2:
             raise ImageError(f"{len(frames)} source came, fusion needs at least two pictures of one scene.")
         if len(frames) == 2:
             frames = [frame.kept() for frame in frames]
-        scene = Scene(frames, self._palette, report if len(frames) > 2 else None)
+        scene = Scene(frames, self._palette, report if len(frames) > 2 else None, alignment or self._align)
         scene.leave_out_blank()
         plan = self._plan(scene.glances)
         size, count = scene.form.size, len(scene.frames)
@@ -192,19 +208,23 @@ class Fuser:
         else:
             made = stack.fuse(self.engine, scene.views, count, size, plan.task, report)
         painted = (rows for band in made for _, rows in scene.painted(band, band.planes[0], keep_chroma=True))
-        return Fused(plan, scene.form, painted, scene.notes, scene.ranges)
+        return Fused(plan, scene.form, painted, scene.notes, scene.ranges, scene.alignment)
 
     def decompose_pictures(self, a: Picture, b: Picture) -> PartPictures:
-        """Decomposes two pictures of one size; all parts have the profile and EXIF of the first."""
+        """Decomposes two pictures of one scene; all parts have the profile and EXIF of the first."""
         return self.decomposing([Frame.of("source 1", a), Frame.of("source 2", b)]).parts
 
-    def decomposing(self, frames: Sequence[Frame]) -> Decomposed:
+    def decomposing(self, frames: Sequence[Frame], alignment: Alignment | None = None) -> Decomposed:
         """Decomposes two frames, which are opened several times: give kept ones.
 
+        Args:
+            frames: Two.
+            alignment: How they lie upon each other, where that is known; else it is found.
+
         Raises:
-            ImageError: One cannot be read, or they differ in size.
+            ImageError: One cannot be read, or they differ in size and cannot be aligned.
         """
-        scene = Scene(frames, self._palette)
+        scene = Scene(frames, self._palette, align=alignment or self._align)
         plan = self._plan(scene.glances)
         form = scene.form
         size = form.size
@@ -219,7 +239,7 @@ class Fuser:
             for rows, pixels in scene.painted(band, band.planes[0], keep_chroma=True):
                 parts[-1][rows] = quantised(pixels, form.depth, form.levels)
         pictures = PartPictures(*(Picture(part, form.icc, form.exif, levels=form.levels) for part in parts))
-        return Decomposed(plan, form, pictures, scene.notes)
+        return Decomposed(plan, form, pictures, scene.notes, scene.alignment)
 
     def _pair(self, scene: Scene, plan: Plan) -> Iterator[Band]:
         if plan.head == "pyramid":
@@ -260,6 +280,7 @@ def fuse(
     task: str | None = None,
     head: str | None = None,
     infrared_palette: str = "auto",
+    align: str = "auto",
 ) -> Array:
     """Fuses pictures of one scene into one.
 
@@ -267,8 +288,8 @@ def fuse(
     and the colour is kept.
 
     Args:
-        sources: Two or more arrays or paths, of one height and width, in any order. Arrays are HxW, HxWx1 or
-            HxWx3 (RGB), of uint8, uint16, or float in [0, 1].
+        sources: Two or more arrays or paths of one scene, in any order; those that do not line up are aligned.
+            Arrays are HxW, HxWx1 or HxWx3 (RGB), of uint8, uint16, or float in [0, 1].
         weights: As for `Fuser`; the network stays loaded for the next call.
         engine: As for `Fuser`.
         device: As for `Fuser`.
@@ -276,16 +297,19 @@ def fuse(
         task: As for `Fuser`.
         head: As for `Fuser`.
         infrared_palette: As for `Fuser`.
+        align: As for `Fuser`.
 
     Returns:
-        An array of the same height and width, as deep as the deepest source (its dtype and range), with three
-        channels if a source has three, else one as the deepest array has it; HxW where all are files.
+        An array of the same height and width, or of what all sources show where they had to be aligned. It is as
+        deep as the deepest source (its dtype and range), with three channels if a source has three, else one as the
+        deepest array has it; HxW where all are files.
 
     Raises:
-        ImageError: Fewer than two sources, a file that cannot be read, NaNs, or sources of different size.
+        ImageError: Fewer than two sources, a file that cannot be read, NaNs, or sources of different size that cannot
+            be aligned.
         WeightsError, EngineError: As for `Fuser`.
     """
-    return _loaded(*_state(weights), engine, device, precision, task, head, infrared_palette).fuse(sources)
+    return _loaded(*_state(weights), engine, device, precision, task, head, infrared_palette, align).fuse(sources)
 
 
 def fuse_files(
@@ -294,22 +318,24 @@ def fuse_files(
     *,
     fuser: Fuser,
     report: Report | None = None,
+    alignment: Alignment | None = None,
 ) -> FusedFile:
     """Fuses files into a file, which is written while it is made and keeps the first source's profile and EXIF.
 
     Args:
-        sources: Two or more picture files of one size.
+        sources: Two or more picture files of one scene.
         output: File to write, whole or not at all; its suffix names the format. One that is there is replaced.
         fuser: The network.
         report: Is told how far the work has come, as `Fuser.fusing` does.
+        alignment: As `Fuser.fusing` takes it.
 
     Raises:
-        ImageError: A source cannot be read, they differ in size, or the output cannot be written.
+        ImageError: A source cannot be read, they cannot be fused, or the output cannot be written.
         WeightsError: The head that was asked for does not fuse so many sources.
         EngineError: There is too little memory.
     """
     check_output(output)
-    fused = fuser.fusing(frames_of(sources), report)
+    fused = fuser.fusing(frames_of(sources), report, alignment)
     form = fused.form
     with open_output(
         output,
@@ -324,13 +350,13 @@ def fuse_files(
         for band in fused.bands:
             out.append(band)
     notes = (*fused.notes, *out.notes)
-    made = facts_of(fuser, fused.plan, fused.form)
+    made = facts_of(fuser, fused.plan, fused.form, fused.alignment)
     ranges = {name: list(each) for name, each in fused.ranges.items()}
     facts = {"output": os.fspath(output), "sources": len(sources), **made, "ranges": ranges, "notes": list(notes)}
-    return FusedFile(Path(output), facts, notes)
+    return FusedFile(Path(output), facts, notes, fused.alignment)
 
 
-def facts_of(fuser: Fuser, plan: Plan, form: Form) -> dict[str, Any]:
+def facts_of(fuser: Fuser, plan: Plan, form: Form, alignment: Alignment | None) -> dict[str, Any]:
     """Returns what `--json` says of a result: its form, how it was made, and by which network."""
     return {
         "width": form.size.width,
@@ -340,6 +366,7 @@ def facts_of(fuser: Fuser, plan: Plan, form: Form) -> dict[str, Any]:
         "why": plan.why,
         "head": plan.head,
         **network_facts(fuser),
+        "alignment": None if alignment is None else alignment.facts(),
     }
 
 
@@ -364,6 +391,7 @@ def decompose(
     task: str | None = None,
     head: str | None = None,
     infrared_palette: str = "auto",
+    align: str = "auto",
 ) -> Parts:
     """Decomposes two pictures of one scene into what they share and what each has alone (paper, eq. 2).
 
@@ -372,7 +400,7 @@ def decompose(
     Returns:
         Four arrays like the result of `fuse`: common, unique_a, unique_b and fused.
     """
-    return _loaded(*_state(weights), engine, device, precision, task, head, infrared_palette).decompose(a, b)
+    return _loaded(*_state(weights), engine, device, precision, task, head, infrared_palette, align).decompose(a, b)
 
 
 def _state(weights: str | os.PathLike[str] | None) -> tuple[Path, int]:
@@ -391,6 +419,7 @@ def _loaded(
     task: str | None,
     head: str | None,
     infrared_palette: str,
+    align: str,
 ) -> Fuser:
     return Fuser(
         weights=weights,
@@ -400,6 +429,7 @@ def _loaded(
         task=task,
         head=head,
         infrared_palette=infrared_palette,
+        align=align,
     )
 
 

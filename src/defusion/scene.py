@@ -11,6 +11,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from defusion.alignment.frames import Look, Wanted, aligned
+from defusion.alignment.geometry import Matrix
+from defusion.alignment.record import Alignment
+from defusion.alignment.warp import warped_picture
 from defusion.errors import ImageError
 from defusion.imaging import (
     Picture,
@@ -121,14 +125,21 @@ class Scene:
         frames: Two or more; each is opened once, to see what it is.
         palette: The false colour that one frame is in, one of `PALETTES`; "auto" recognises it, "none" leaves it.
         report: Is told which frame is looked at.
+        align: How frames that do not line up are laid upon each other, or an alignment that is known.
 
     Raises:
-        ImageError: A frame cannot be read, or its size differs from the first's.
+        ImageError: A frame cannot be read, or its size differs from the first's and it cannot be lined up.
     """
 
-    def __init__(self, frames: Sequence[Frame], palette: str = "auto", report: Report | None = None) -> None:
+    def __init__(
+        self,
+        frames: Sequence[Frame],
+        palette: str = "auto",
+        report: Report | None = None,
+        align: Wanted | Alignment = Wanted("off"),  # noqa: B008  (immutable)
+    ) -> None:
         self.frames = list(frames)
-        seen, uses, meanings = [], [], []
+        seen, uses, meanings, looks = [], [], [], []
         for number, frame in enumerate(frames):
             if report is not None:
                 report(Progress(0, 0, number + 1, len(frames)))
@@ -138,21 +149,31 @@ class Scene:
             picture = meanings[-1].of(picture)
             if number == 0:
                 size = Size(picture.height, picture.width)
-                self._first = replace(picture, samples=np.array(picture.samples[:1, :1]))  # let go of the rest
-            seen.append(self._see(frame, picture, size, palette))
+                self._first = replace(picture, samples=np.array(picture.samples[:1, :1]), alpha=None)  # drop the rest
+            if align == Wanted("off"):
+                self._check_size(frame, picture, size)
+            else:
+                looks.append(Look.of(picture, len(frames)))
+            seen.append(self._see(frame, picture, palette))
             del picture  # before the next is opened
         chosen = choose([each.name for each in frames], uses, partial(_alike, [each.glance for each in seen]))
-        self._look_again(seen, uses, meanings, chosen, size, palette)
+        self._look_again(seen, uses, meanings, chosen, palette)
         frames = list(self.frames)
         painted = [index for index, each in enumerate(seen) if each.palette is not None]
         # Of several that are recognised none is taken; a palette that was named goes to the nearest frame.
         if len(painted) == 1 or (painted and palette != "auto"):
             index = min(painted, key=lambda each: seen[each].from_palette)
             self.frames[index] = frames[index].as_temperature(seen[index].palette or palette)
-            seen[index] = self._see(self.frames[index], self.frames[index].open(), size, "none")
+            seen[index] = self._see(self.frames[index], self.frames[index].open(), "none")
             uses[index] = uses[index]._replace(grey=True)
+        self.alignment = self._aligned(looks, [each.glance for each in seen], align) if looks else None
+        if self.alignment is not None and self.alignment.moves:
+            self.frames = self._warped(self.alignment)
+            seen = [self._see(frame, frame.open(), "none") for frame in self.frames]
+            size = Size(*self.alignment.shape)
         self.glances = [each.glance for each in seen]
         self.notes = (*(note for each in seen for note in each.notes), *chosen.notes)
+        self.notes += () if self.alignment is None else self.alignment.notes
         if not painted and palette not in ("auto", "none"):
             self.notes += (f"no source has colour, so none was led back from palette {palette}",)
         self._grey = all(each.grey for each in uses)
@@ -220,7 +241,7 @@ class Scene:
         return pixels
 
     def _look_again(
-        self, seen: list[_Seen], uses: list[Used], meanings: list[_Meaning], chosen: Chosen, size: Size, palette: str
+        self, seen: list[_Seen], uses: list[Used], meanings: list[_Meaning], chosen: Chosen, palette: str
     ) -> None:
         """Sees those frames anew that mean something else beside the others than they do alone."""
         light = chosen.result is not None and chosen.result.white is not None
@@ -235,16 +256,42 @@ class Scene:
         for index, meaning in enumerate(of_all):
             self.frames[index] = self.frames[index].meant(meaning)
             if meaning != meanings[index] or before != self._first.icc:
-                seen[index] = self._see(self.frames[index], self.frames[index].open(), size, palette)
+                seen[index] = self._see(self.frames[index], self.frames[index].open(), palette)
         meanings[:] = of_all
 
-    def _see(self, frame: Frame, original: Picture, size: Size, palette: str) -> _Seen:
-        picture = self._matched(original, frame)
+    def _check_size(self, frame: Frame, picture: Picture, size: Size) -> None:
         if (picture.height, picture.width) != size:
             raise ImageError(
                 f"{frame.name} is {picture.size_text} pixels, {self.frames[0].name} is {size.width}x{size.height}; "
-                "sources need the same width and height: crop or resize them first."
+                "sources need the same width and height: let them be aligned, or crop or resize them first."
             )
+
+    def _aligned(
+        self, looks: Sequence[Look], glances: Sequence[Glance], align: Wanted | Alignment
+    ) -> Alignment:
+        names = [frame.name for frame in self.frames]
+        if isinstance(align, Alignment):
+            return align.for_frames(names, [look.shape for look in looks])
+        looks = [
+            look._replace(brightness=float(each.tones.mean())) for look, each in zip(looks, glances, strict=True)
+        ]
+        return aligned(names, looks, lambda index: self.frames[index].open(), align)
+
+    def _warped(self, alignment: Alignment) -> list[Frame]:
+        """The frames as they lie in the result; those that are in memory are so as well, once."""
+
+        def warped(frame: Frame, matrix: Matrix) -> Picture:
+            return warped_picture(frame.open(), matrix, alignment.shape)
+
+        frames = []
+        for frame, found in zip(self.frames, alignment.frames, strict=True):
+            if not found.left_out:
+                made = Frame(frame.name, partial(warped, frame, found.matrix))
+                frames.append(made.kept() if len(self.frames) == 2 else made)
+        return frames
+
+    def _see(self, frame: Frame, original: Picture, palette: str) -> _Seen:
+        picture = self._matched(original, frame)
         found = None if palette == "none" or original.grey else palette
         if found == "auto":
             found = recognised_palette(original)

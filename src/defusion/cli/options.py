@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -39,6 +40,17 @@ class Head(StrEnum):
     pyramid = "pyramid"
     paper = "paper"
     detail = "detail"
+
+
+class Align(StrEnum):
+    """Values of --align."""
+
+    auto = "auto"
+    off = "off"
+    translation = "translation"
+    similarity = "similarity"
+    affine = "affine"
+    homography = "homography"
 
 
 class Protocol(StrEnum):
@@ -104,6 +116,33 @@ PaletteOption = Annotated[
         help="False colour of a thermal source, such as iron; auto recognises it, none leaves it.",
     ),
 ]
+ALIGN_PANEL = "Alignment"
+AlignOption = Annotated[
+    Align,
+    typer.Option(
+        "--align",
+        help="Lay frames upon each other: auto as well as can be told, others no more freely than that; off not.",
+        rich_help_panel=ALIGN_PANEL,
+    ),
+]
+AlignmentOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--alignment",
+        metavar="FILE",
+        help="Apply an alignment that was saved, to as many frames in the same order.",
+        rich_help_panel=ALIGN_PANEL,
+    ),
+]
+SaveAlignmentOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--save-alignment",
+        metavar="FILE",
+        help="Save the alignment as JSON, to apply it to other frames.",
+        rich_help_panel=ALIGN_PANEL,
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
 
 
@@ -115,6 +154,7 @@ def fuser_of(
     task: Task,
     head: Head | None,
     infrared_palette: str,
+    align: str = "auto",
 ) -> Any:
     """Loads a network as the options of a command ask for."""
     from defusion.api import Fuser
@@ -127,4 +167,18 @@ def fuser_of(
         task=task,
         head=head,
         infrared_palette=infrared_palette,
+        align=align,
     )
+
+
+def known_alignment(align: Align, alignment: Path | None, save_alignment: Path | None) -> Any:
+    """Reads --alignment, None without it; the options that go with it must not contradict --align."""
+    from defusion.alignment.record import Alignment
+    from defusion.errors import DefusionError
+
+    if align == Align.off and (alignment or save_alignment):
+        raise DefusionError("--align off leaves nothing to apply or to save; leave it away, or the other option")
+    if save_alignment is not None and not save_alignment.resolve().parent.is_dir():
+        folder = save_alignment.resolve().parent
+        raise DefusionError(f"{save_alignment} cannot be written, there is no folder {folder}; create it first")
+    return None if alignment is None else Alignment.load(alignment)

@@ -9,16 +9,21 @@ import typer
 
 from defusion.cli.app import app
 from defusion.cli.options import (
+    Align,
+    AlignmentOption,
+    AlignOption,
     DeviceOption,
     EngineOption,
     HeadOption,
     JsonOption,
     PaletteOption,
     PrecisionOption,
+    SaveAlignmentOption,
     Task,
     TaskOption,
     WeightsOption,
     fuser_of,
+    known_alignment,
 )
 from defusion.cli.output import say, show_result, told
 from defusion.errors import DefusionError
@@ -26,14 +31,15 @@ from defusion.errors import DefusionError
 
 @app.command(rich_help_panel="Pictures")
 def fuse(
-    sources: Annotated[
-        list[Path], typer.Argument(metavar="FRAME...", help="Two or more pictures of one scene, of one size.")
-    ],
+    sources: Annotated[list[Path], typer.Argument(metavar="FRAME...", help="Two or more pictures of one scene.")],
     output: Annotated[
         Path, typer.Option("-o", "--output", help="Picture to write: .tif, .png, .webp, .jpg or .exr.")
     ],
     task: TaskOption = Task.auto,
     infrared_palette: PaletteOption = "auto",
+    align: AlignOption = Align.auto,
+    alignment: AlignmentOption = None,
+    save_alignment: SaveAlignmentOption = None,
     weights: WeightsOption = None,
     engine: EngineOption = None,
     device: DeviceOption = None,
@@ -48,23 +54,29 @@ def fuse(
     from defusion.progress import fusing_bar
 
     check_output(output)  # before the network is loaded
+    known = known_alignment(align, alignment, save_alignment)
     give_memory_back()
-    fuser = fuser_of(weights, engine, device, precision, task, head, infrared_palette)
+    fuser = fuser_of(weights, engine, device, precision, task, head, infrared_palette, align)
     with fusing_bar(wanted=not as_json) as report:
-        made = fuse_files(sources, output, fuser=fuser, report=report)
+        made = fuse_files(sources, output, fuser=fuser, report=report, alignment=known)
     told(made.notes)
+    if save_alignment is not None and made.alignment is not None:
+        made.alignment.save(save_alignment)
     show_result(made.facts, as_json, f"fused into {output} ({made.facts['task']}: {made.facts['why']})")
 
 
 @app.command(rich_help_panel="Pictures")
 def decompose(
     a: Annotated[Path, typer.Argument(help="A picture of a scene.")],
-    b: Annotated[Path, typer.Argument(help="Another of the same scene, of the same size.")],
+    b: Annotated[Path, typer.Argument(help="Another of the same scene.")],
     output: Annotated[
         Path, typer.Option("-o", "--output", metavar="DIR", help="Folder to write to; made if need be.")
     ],
     task: TaskOption = Task.auto,
     infrared_palette: PaletteOption = "auto",
+    align: AlignOption = Align.auto,
+    alignment: AlignmentOption = None,
+    save_alignment: SaveAlignmentOption = None,
     weights: WeightsOption = None,
     engine: EngineOption = None,
     device: DeviceOption = None,
@@ -77,10 +89,11 @@ def decompose(
     from defusion.imaging import make_folder, write
     from defusion.imaging.figure import labelled_panels
 
+    known = known_alignment(align, alignment, save_alignment)
     make_folder(output)
-    fuser = fuser_of(weights, engine, device, precision, task, head, infrared_palette)
+    fuser = fuser_of(weights, engine, device, precision, task, head, infrared_palette, align)
     frames = [frame.kept() for frame in frames_of([a, b])]
-    decomposed = fuser.decomposing(frames)
+    decomposed = fuser.decomposing(frames, known)
     parts = decomposed.parts
     notes = told(decomposed.notes)
     suffix = ".tif" if parts.fused.depth == "float32" else ".png"
@@ -92,8 +105,14 @@ def decompose(
     files["figure"] = output / "figure.png"
     panels = {"source a": frames[0].open(), "source b": frames[1].open(), **parts._asdict()}
     write(files["figure"], labelled_panels(panels))
+    if save_alignment is not None and decomposed.alignment is not None:
+        decomposed.alignment.save(save_alignment)
     named = {name: str(file) for name, file in files.items()}
-    facts = {"outputs": named, **facts_of(fuser, decomposed.plan, decomposed.form), "notes": notes}
+    facts = {
+        "outputs": named,
+        **facts_of(fuser, decomposed.plan, decomposed.form, decomposed.alignment),
+        "notes": notes,
+    }
     show_result(facts, as_json, f"parts are in {output}")
 
 

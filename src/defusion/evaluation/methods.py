@@ -75,7 +75,10 @@ class Network:
 
     def load(self) -> Fuse:
         """Loads the network."""
-        fuser = Fuser(weights=self.weights.path, head=self.head, task=self.task, precision=_PRECISION)
+        # Metrics compare with the sources as they are.
+        fuser = Fuser(
+            weights=self.weights.path, head=self.head, task=self.task, precision=_PRECISION, align="off"
+        )
 
         def fuse(scene: Scene, out: Path) -> None:
             _write(out, fuser.fusing(frames_of(scene.sources)).picture())

@@ -1,0 +1,175 @@
+"""align(): pictures of one scene, laid upon one of them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from defusion.alignment.frames import ALIGNS, Look, Wanted, aligned, resized_like
+from defusion.alignment.geometry import Shape
+from defusion.alignment.record import Alignment
+from defusion.alignment.warp import warped_picture
+from defusion.api import Source, frames_of
+from defusion.errors import ImageError
+from defusion.imaging import Picture, make_folder, open_output, to_array
+from defusion.imaging.picture import bands
+from defusion.scene import Frame
+
+Array = NDArray[Any]
+
+
+class Aligned(NamedTuple):
+    """Frames that lie upon each other."""
+
+    frames: list[Array]
+    """As their sources are; those that are left out of a stack are missing."""
+    alignment: Alignment
+    """How each lies in the result, and how far that can be trusted."""
+
+
+class AlignedFiles(NamedTuple):
+    """Files of frames that lie upon each other."""
+
+    outputs: list[Path]
+    alignment: Alignment
+    notes: tuple[str, ...]
+    """What was changed on the way in, how frames were moved, and what the files cannot hold."""
+
+
+def align(
+    sources: Iterable[Source],
+    *,
+    model: str = "auto",
+    reference: int | None = None,
+    like: int | None = None,
+    crop: bool = True,
+    alignment: Alignment | None = None,
+) -> Aligned:
+    """Lays pictures of one scene upon one of them: exposures, a focus stack, pictures of different sensors.
+
+    Args:
+        sources: Two or more arrays or paths, as `fuse` takes them; sizes may differ.
+        model: The freest motion: "translation", "similarity", "affine" or "homography"; "auto" is the last.
+            Blocks that were held out say how free it has to be.
+        reference: Number of the source that the others are laid upon, from 0; unless given the larger of two, or the
+            middle one, in order of exposure where that differs.
+        like: Number of a source whose size all get; nothing else is done.
+        crop: Keep what all frames cover; else all of the reference, where a frame shows its nearest edge beyond it.
+        alignment: One that is known, to be applied.
+
+    Returns:
+        Arrays of one height and width, each as deep and with as many channels as its source, and the alignment.
+        A frame that cannot be lined up stays as it was, or is left out of three and more; `alignment` says so.
+
+    Raises:
+        ImageError: Fewer than two sources, one that cannot be read, or sources of different shape that cannot be
+            lined up.
+    """
+    frames = frames_of(sources)
+    made = _alignment(frames, model, reference, like, crop, alignment)
+    arrays = []
+    given = list(sources) if isinstance(sources, Sequence) else [None] * len(frames)
+    for source, (_, picture) in zip(
+        [each for each, found in zip(given, made.frames, strict=True) if not found.left_out],
+        _pictures(frames, made),
+        strict=True,
+    ):
+        like_array = (
+            source if isinstance(source, np.ndarray) else np.empty((1, 1, picture.samples.shape[2]), picture.depth)
+        )
+        arrays.append(to_array(picture, like_array[:1, :1]))
+    return Aligned(arrays, made)
+
+
+def align_files(
+    sources: Sequence[str | os.PathLike[str]],
+    folder: str | os.PathLike[str],
+    *,
+    model: str = "auto",
+    reference: int | None = None,
+    like: int | None = None,
+    crop: bool = True,
+    alignment: Alignment | None = None,
+) -> AlignedFiles:
+    """Lays picture files upon one of them, and writes them into a folder under their own names.
+
+    Args, raises: as `align`; files are PNG, or TIFF where samples are floats. Each appears whole or not at all, and
+    none in the place of a source.
+
+    Args:
+        sources: Two or more files.
+        folder: To write to; made if need be.
+        model: As `align` has it.
+        reference: As `align` has it.
+        like: As `align` has it.
+        crop: As `align` has it.
+        alignment: As `align` has it.
+
+    Raises:
+        ImageError: As `align`; or the folder cannot be written to.
+    """
+    frames = frames_of(sources)
+    make_folder(folder)
+    made = _alignment(frames, model, reference, like, crop, alignment)
+    outputs: list[Path] = []
+    notes = list(made.notes)
+    taken = {Path(source).resolve() for source in sources}
+    for frame, picture in _pictures(frames, made):
+        stem = Path(frame.name).stem
+        path = Path(folder) / f"{stem}{'.tif' if picture.depth == 'float32' else '.png'}"
+        number = 2
+        while path.resolve() in taken:
+            path = path.with_stem(f"{stem}-{number}")
+            number += 1
+        taken.add(path.resolve())
+        with open_output(
+            path,
+            height=picture.height,
+            width=picture.width,
+            channels=picture.samples.shape[2],
+            depth=picture.depth,
+            icc=picture.icc,
+            exif=picture.exif,
+        ) as out:
+            for rows in bands(picture.height, picture.width):
+                out.append(picture.region(rows, slice(None)))
+        outputs.append(path)
+        notes += [*picture.notes, *out.notes]
+    return AlignedFiles(outputs, made, tuple(notes))
+
+
+def _alignment(
+    frames: Sequence[Frame],
+    model: str,
+    reference: int | None,
+    like: int | None,
+    crop: bool,
+    alignment: Alignment | None,
+) -> Alignment:
+    if len(frames) < 2:
+        raise ImageError(f"{len(frames)} source came, aligning needs at least two pictures of one scene.")
+    if model not in ALIGNS or model == "off":
+        expected = ", ".join(each for each in ALIGNS if each != "off")
+        raise ImageError(f"no way to align is called {model!r}; expected {expected}")
+    for number in (reference, like):
+        if number is not None and not 0 <= number < len(frames):
+            raise ImageError(f"source number {number} was asked for; expected 0 to {len(frames) - 1}")
+    names = [frame.name for frame in frames]
+    if alignment is not None or like is not None:
+        shapes = [Shape(picture.height, picture.width) for picture in (frame.open() for frame in frames)]
+        return (
+            alignment.for_frames(names, shapes) if alignment is not None else resized_like(names, shapes, like or 0)
+        )
+    looks = [Look.of(frame.open(), len(frames)) for frame in frames]
+    return aligned(names, looks, lambda index: frames[index].open(), Wanted(model, reference, crop))
+
+
+def _pictures(frames: Sequence[Frame], alignment: Alignment) -> Iterator[tuple[Frame, Picture]]:
+    for frame, found in zip(frames, alignment.frames, strict=True):
+        if not found.left_out:
+            yield frame, warped_picture(frame.open(), found.matrix, alignment.shape)

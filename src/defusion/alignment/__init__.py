@@ -1,0 +1,11 @@
+"""Frames that do not line up are laid upon each other, and how well that went is said.
+
+frames.py       which frame stays, what becomes of the others
+stack.py        neighbours, chained and bundled
+pair.py         the ladder: search, votes, refinement
+search.py  voting.py  refinement.py  verdict.py     its rungs
+representation.py  geometry.py                      what they compare, and the motions that they know
+fullsize.py     the last parts of a pixel of large frames
+warp.py         frames warped where they are looked at
+record.py       what was found: in --json, in a file
+"""

@@ -1,0 +1,342 @@
+"""Frames of a scene laid upon one of them: which one, how each lies there, and what becomes of those that cannot."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from defusion.alignment.fullsize import polished
+from defusion.alignment.geometry import (
+    MODELS,
+    Matrix,
+    Model,
+    Shape,
+    corner_distance,
+    enlarged,
+    in_whole_pixels,
+    shifted,
+)
+from defusion.alignment.pair import Found, lined_up
+from defusion.alignment.record import Alignment, FrameAlignment
+from defusion.alignment.representation import Levels
+from defusion.alignment.stack import chained
+from defusion.alignment.verdict import Verdict
+from defusion.alignment.warp import common_area, covered
+from defusion.errors import ImageError
+from defusion.imaging import Picture, luminance
+from defusion.imaging.picture import bands
+
+#: What `align` may be: the ladder as high as it bears, none of it, or no freer than a model.
+ALIGNS = ("auto", "off", "translation", "similarity", "affine", "homography")
+
+#: Frames are lined up on so many pixels at most; those of larger stacks on fewer.
+_MOST_PX = 2e6
+_MOST_PX_OF_STACK = 1.2e6
+_LARGE_STACK = 8
+
+#: Frames of a stack whose mean brightness differs by more than this factor are in order of that.
+_SAME_BRIGHTNESS = 1.25
+
+#: A frame that could not be lined up is left out of a stack whose other frames moved by more, in pixels of the
+#: estimate.
+_HAND_HELD_PX = 1.0
+
+#: Sides whose ratios differ by no more are of one shape.
+_SAME_RATIO = 0.015
+
+#: A result has at least this part of its reference.
+_LEAST_PART = 0.02
+
+#: A motion that is so near to whole pixels at the corners, on average, is taken for them.
+_WHOLE_PX = 0.15
+
+_LEVELS_KEPT = 6
+
+
+class Look(NamedTuple):
+    """What lining up takes of a frame: little of it."""
+
+    shape: Shape
+    """Of the frame."""
+    shrink: int
+    """So many pixels of it are one below, across and down."""
+    luminance: NDArray[np.uint16]
+    brightness: float
+    """Its mean, in [0, 1]."""
+
+    @classmethod
+    def of(cls, picture: Picture, count: int) -> Look:
+        """Looks at a frame, some rows at a time.
+
+        Args:
+            picture: The frame.
+            count: Of how many it is one.
+        """
+        import cv2
+
+        most = _MOST_PX if count < _LARGE_STACK else _MOST_PX_OF_STACK
+        shrink = max(1, int(np.ceil(np.sqrt(picture.height * picture.width / most))))
+        shrink = min(shrink, picture.height, picture.width)
+        height, width = picture.height // shrink, picture.width // shrink
+        small = np.empty((height, width), np.uint16)
+        for rows in bands(height, width * shrink * shrink):
+            part = slice(rows.start * shrink, rows.stop * shrink), slice(0, width * shrink)
+            samples = np.ascontiguousarray(picture.samples[part])
+            samples = cv2.resize(samples, (width, rows.stop - rows.start), interpolation=cv2.INTER_AREA)
+            samples = samples.reshape(rows.stop - rows.start, width, -1)
+            pixels = replace(picture, samples=samples, alpha=None).region(slice(None), slice(None))
+            plane = pixels[..., 0] if picture.grey else luminance(pixels)[..., 0]
+            confidence = picture.confidence(*part)
+            if confidence is not None:  # what is not part of the picture is black, as what cannot be told
+                plane = plane * (confidence[::shrink, ::shrink] > 0.5)
+            small[rows] = np.rint(np.clip(plane, 0, 1) * 65535)
+        return cls(Shape(picture.height, picture.width), shrink, small, float(small.mean()) / 65535)
+
+    @property
+    def levels(self) -> Levels:
+        """The luminance, at its size and smaller ones."""
+        return Levels(self.luminance * np.float32(1 / 65535))
+
+    def to_frame(self) -> Matrix:
+        """Maps pixels that were looked at to those of the frame."""
+        return enlarged(self.shrink, self.shrink)
+
+
+class Wanted(NamedTuple):
+    """How frames are to be aligned."""
+
+    align: str = "auto"
+    """One of `ALIGNS`."""
+    reference: int | None = None
+    """Number of the frame that the others are laid upon, from 0; None for the larger of two, or the middle one."""
+    crop: bool = True
+    """The result is what all frames cover; else all of the reference."""
+    sensors: str = "auto"
+    """"one", "several" or "auto"."""
+
+
+def aligned(
+    names: Sequence[str],
+    looks: Sequence[Look],
+    open_frame: Callable[[int], Picture],
+    wanted: Wanted,
+    done: Callable[[int], None] | None = None,
+) -> Alignment:
+    """Finds how the frames of a scene lie in one result.
+
+    Args:
+        names: Of the frames.
+        looks: At each of them.
+        open_frame: Opens one, to see parts of it at full size.
+        wanted: How.
+        done: Is told which frame is worked on.
+
+    Raises:
+        ImageError: Frames of different shape could not be lined up.
+    """
+    levels = lru_cache(_LEVELS_KEPT)(lambda index: looks[index].levels)
+    showing = [index for index in range(len(looks)) if not levels(index).textureless]
+    reference = _reference(looks, showing, wanted)
+    freest: Model = next((each for each in MODELS if each == wanted.align), "homography")
+    found: dict[int, Found] = {}
+    if len(showing) > 2:
+        order = _order(looks, showing)
+        middle = order.index(reference) if reference in order else len(order) // 2
+        if reference in order:
+            of_order = chained(_Lazy(levels, order), middle, sensors=wanted.sensors, freest=freest, done=done)
+            found = dict(zip(order, of_order, strict=True))
+    elif len(showing) == 2 and reference in showing:
+        other = next(index for index in showing if index != reference)
+        found = {other: lined_up(levels(reference), levels(other), sensors=wanted.sensors, freest=freest)}
+    base = looks[reference]
+    places: dict[int, Found] = {}
+    for index, each in found.items():
+        if index != reference and each.verdict.good:
+            whole = looks[index].to_frame() @ each.matrix @ np.linalg.inv(base.to_frame())
+            places[index] = each._replace(matrix=whole)
+    places = {
+        index: _snapped(each, base.shape)
+        for index, each in _at_full_size(looks, places, reference, open_frame, freest).items()
+    }
+    return _settled(names, looks, places, found, reference, wanted)
+
+
+def resized_like(names: Sequence[str], shapes: Sequence[Shape], reference: int) -> Alignment:
+    """Returns an alignment that makes all frames as large as one, and moves none."""
+    target = shapes[reference]
+    frames = tuple(
+        FrameAlignment(
+            name,
+            shape == target,
+            "identity" if shape == target else "resized",
+            _resized(target, shape),
+            shape,
+            None,
+            0.0,
+            1.0,
+        )
+        for name, shape in zip(names, shapes, strict=True)
+    )
+    return Alignment(names[reference], target, frames)
+
+
+class _Lazy(Sequence[Levels]):
+    """Levels that are made when they are looked at."""
+
+    def __init__(self, levels: Callable[[int], Levels], order: Sequence[int]) -> None:
+        self._levels, self._order = levels, order
+
+    def __getitem__(self, index: int) -> Levels:  # type: ignore[override]
+        return self._levels(self._order[index])
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+
+def _reference(looks: Sequence[Look], showing: Sequence[int], wanted: Wanted) -> int:
+    if wanted.reference is not None:
+        return wanted.reference
+    if not showing:
+        return 0
+    if len(looks) == 2:
+        return max(showing, key=lambda index: (looks[index].shape.height * looks[index].shape.width, -index))
+    order = _order(looks, showing)
+    return order[len(order) // 2]
+
+
+def _order(looks: Sequence[Look], showing: Sequence[int]) -> list[int]:
+    """Frames in order of exposure, where that differs, else as they came."""
+    means = [max(looks[index].brightness, 1e-4) for index in showing]
+    if max(means) > _SAME_BRIGHTNESS * min(means):
+        return sorted(showing, key=lambda index: looks[index].brightness)
+    return list(showing)
+
+
+def _resized(of_result: Shape, of_frame: Shape) -> Matrix:
+    return enlarged(of_frame.width / of_result.width, of_frame.height / of_result.height)
+
+
+def _snapped(found: Found, reference: Shape) -> Found:
+    """In whole pixels, where it is about that: then nothing has to be interpolated."""
+    matrix = in_whole_pixels(found.matrix, reference, _WHOLE_PX)
+    if matrix is None:
+        return found
+    return found._replace(matrix=matrix, model="identity" if np.array_equal(matrix, np.eye(3)) else "translation")
+
+
+def _at_full_size(
+    looks: Sequence[Look],
+    places: dict[int, Found],
+    reference: int,
+    open_frame: Callable[[int], Picture],
+    freest: Model,
+) -> dict[int, Found]:
+    """Refines what was found on smaller pictures; frames that do not move stay."""
+    moving = [index for index, each in places.items() if each.model != "identity" and looks[index].shrink > 1]
+    if not moving:
+        return places
+    base = open_frame(reference)
+    return {
+        index: each._replace(matrix=polished(base, open_frame(index), each, freest)) if index in moving else each
+        for index, each in places.items()
+    }
+
+
+def _settled(
+    names: Sequence[str],
+    looks: Sequence[Look],
+    places: dict[int, Found],
+    found: dict[int, Found],
+    reference: int,
+    wanted: Wanted,
+) -> Alignment:
+    """Decides what becomes of each frame, and where the result ends."""
+    base = looks[reference].shape
+    notes: list[str] = []
+    moved = max(
+        (
+            corner_distance(each.matrix, _resized(base, looks[index].shape), base) / looks[reference].shrink
+            for index, each in places.items()
+        ),
+        default=0.0,
+    )
+    frames: list[FrameAlignment] = []
+    for index, (name, look) in enumerate(zip(names, looks, strict=True)):
+        resized = _resized(base, look.shape)
+        verdict = found[index].verdict if index in found else Verdict.none()
+        if index == reference:
+            frames.append(FrameAlignment(name, True, "identity", np.eye(3), look.shape, 0.0, 1.0, 1.0))
+        elif index in places:
+            place = places[index]
+            residual = verdict.residual_px * looks[reference].shrink
+            frames.append(
+                FrameAlignment(name, True, place.model, place.matrix, look.shape, residual, verdict.confidence, 1.0)
+            )
+            if place.model != "identity":
+                notes.append(
+                    f"{name}: lined up with {names[reference]} by "
+                    f"{'an' if place.model[0] == 'a' else 'a'} {place.model}, {residual:.1f} px off, "
+                    f"confidence {verdict.confidence:.2f}"
+                )
+        else:
+            residual_px = verdict.residual_px * looks[reference].shrink if np.isfinite(verdict.residual_px) else None
+            why = f"could not be lined up with {names[reference]} (confidence {verdict.confidence:.2f})"
+            if index not in found:
+                why = f"has too little texture to be lined up with {names[reference]}"
+            left_out = len(looks) > 2 and moved > _HAND_HELD_PX
+            alike = abs(np.log((look.shape.width * base.height) / (look.shape.height * base.width))) < _SAME_RATIO
+            if not left_out and not alike:
+                raise ImageError(
+                    f"{name} is {look.shape.width}x{look.shape.height} pixels, {names[reference]} is "
+                    f"{base.width}x{base.height}, and it {why}; crop them to the same part of the scene first."
+                )
+            ending = "left out" if left_out else "left as it was" if look.shape == base else "resized only"
+            notes.append(f"{name}: {why}, so it is {ending}")
+            frames.append(
+                FrameAlignment(
+                    name,
+                    False,
+                    "identity" if look.shape == base else "resized",
+                    resized,
+                    look.shape,
+                    residual_px,
+                    verdict.confidence,
+                    1.0,
+                    left_out,
+                )
+            )
+    return _cropped(Alignment(names[reference], base, tuple(frames), tuple(notes)), wanted.crop)
+
+
+def _cropped(alignment: Alignment, crop: bool) -> Alignment:
+    """Measures what the frames cover, and cuts the result to what all do."""
+    used = [each for each in alignment.frames if not each.left_out]
+    base, notes = alignment.shape, alignment.notes
+    shape, start = base, np.eye(3)
+    area = common_area([each.matrix for each in used], [each.shape for each in used], base)
+    rows, columns = area or (slice(0, 0), slice(0, 0))
+    common = Shape(rows.stop - rows.start, columns.stop - columns.start)
+    if common.height * common.width < _LEAST_PART * base.height * base.width:
+        raise ImageError(
+            f"the frames have hardly a part of {alignment.reference} in common; leave out those of another scene."
+        )
+    if crop:
+        shape = common
+        start = shifted(columns.start, rows.start)
+        if shape != base:
+            of_base = f"{shape.width}x{shape.height} pixels of {base.width}x{base.height}"
+            notes += (f"cropped to {of_base}, which all frames cover",)
+    across, down = (np.linspace(0, side - 1, 64) for side in (shape.width, shape.height))
+    grid = np.stack(np.meshgrid(across, down), -1).reshape(-1, 2)
+    frames = []
+    for each in alignment.frames:
+        matrix = each.matrix @ start
+        matrix = matrix / matrix[2, 2]
+        coverage = float(covered(matrix, shape, each.shape, grid).mean())
+        frames.append(replace(each, matrix=matrix, coverage=coverage))
+    return replace(alignment, shape=shape, frames=tuple(frames), notes=notes)

@@ -1,0 +1,82 @@
+"""The last parts of a pixel of large frames: small crops at full size, all over the picture, vote once more."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from defusion.alignment.geometry import Matrix, Model, Shape, mapped, shifted
+from defusion.alignment.pair import Found
+from defusion.alignment.representation import Kind, Plane, represented
+from defusion.alignment.voting import Votes, agreed, best_match
+from defusion.alignment.warp import Warped
+from defusion.imaging import Picture, luminance
+
+_CROP_PX = 96
+_REACH_PX = 8
+_ACROSS, _DOWN = 8, 6
+
+#: What crops correlate at least to vote.
+_LEAST_CORRELATION = 0.3
+
+
+def polished(reference: Picture, frame: Picture, found: Found, freest: Model) -> Matrix:
+    """Refines a matrix that was found on smaller pictures.
+
+    Args:
+        reference: At full size.
+        frame: At full size.
+        found: Its matrix maps full-size pixels of the reference to those of the frame.
+        freest: No freer model is used.
+
+    Returns:
+        The matrix, better by held-out crops, or as it was.
+    """
+    shape = Shape(reference.height, reference.width)
+    room = _CROP_PX + 2 * _REACH_PX
+    if min(shape) < 2 * room:
+        return found.matrix
+    at, moved, peak, held = [], [], [], []
+    for i, top in enumerate(np.linspace(0, shape.height - room, _DOWN).astype(int)):
+        for j, left in enumerate(np.linspace(0, shape.width - room, _ACROSS).astype(int)):
+            corners = np.array([[left, top], [left + room, top + room]], float)
+            inside = mapped(found.matrix, corners)
+            if inside.min() < 0 or inside[:, 0].max() >= frame.width or inside[:, 1].max() >= frame.height:
+                continue
+            here = _crop(reference, np.eye(3), left, top, room, found.kind)
+            there = _crop(frame, found.matrix, left, top, room, found.kind)
+            inner = slice(_REACH_PX, -_REACH_PX)
+            block = here[inner, inner]
+            if float((block * block).sum(2).mean()) < 0.02:
+                continue
+            down, right, score = best_match(block, there)
+            if score > _LEAST_CORRELATION:
+                middle = (room - 1) / 2
+                at.append((left + middle, top + middle))
+                moved.append((right - _REACH_PX, down - _REACH_PX))
+                peak.append(score)
+                held.append(bool((i + j) % 2))
+    said = Votes(
+        np.array(at, float).reshape(-1, 2),
+        np.array(moved, float).reshape(-1, 2),
+        np.array(peak, float),
+        np.array(held, bool),
+        1.0,
+        _REACH_PX,
+        shape,
+        1.0,
+    )
+    fit = agreed(said, freest)
+    if fit is None or fit.hits < 0.5:
+        return found.matrix
+    matrix = found.matrix @ fit.motion
+    return np.asarray(matrix / matrix[2, 2])
+
+
+def _crop(picture: Picture, matrix: Matrix, left: int, top: int, side: int, kind: Kind) -> Plane:
+    """A representation of a square of a picture as the reference has it."""
+    samples = Warped(picture.samples, matrix @ shifted(left, top), Shape(side, side))
+    pixels = replace(picture, samples=samples, alpha=None).region(slice(None), slice(None))
+    plane = pixels[..., 0] if picture.grey else luminance(pixels)[..., 0]
+    return represented(np.ascontiguousarray(plane), np.ones_like(plane), kind).values

@@ -1,0 +1,148 @@
+"""Matrices that map pixels to pixels, the models that they follow, and how they are fitted.
+
+A matrix [3, 3] maps pixel coordinates of a reference (x right, y down, centre of the first pixel 0, 0) to those of
+another frame. Small motions are fitted in unit coordinates: the origin in the middle, the longest side from -1 to 1.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Matrix: TypeAlias = NDArray[np.float64]
+Points: TypeAlias = NDArray[np.float64]
+Model = Literal["identity", "translation", "scale", "similarity", "affine", "homography"]
+
+#: From stiff to free. "scale" is a change of size about a centre, as a lens that is focused makes it.
+MODELS: tuple[Model, ...] = ("identity", "translation", "scale", "similarity", "affine", "homography")
+
+
+class Shape(NamedTuple):
+    """Height and width of a plane, in pixels."""
+
+    height: int
+    width: int
+
+    @property
+    def corners(self) -> Points:
+        """The centres of the four corner pixels, [4, 2]."""
+        right, bottom = self.width - 1, self.height - 1
+        return np.array([[0, 0], [right, 0], [right, bottom], [0, bottom]], float)
+
+
+def mapped(matrix: Matrix, points: Points) -> Points:
+    """Maps points [N, 2]."""
+    moved = points @ matrix[:, :2].T + matrix[:, 2]
+    return moved[:, :2] / moved[:, 2:]
+
+
+def shifted(x: float, y: float) -> Matrix:
+    """Returns the matrix of a shift."""
+    return np.array([[1, 0, x], [0, 1, y], [0, 0, 1.0]])
+
+
+def enlarged(factor_x: float, factor_y: float) -> Matrix:
+    """Maps pixels to those of a picture so many times as large, area on area."""
+    return np.array([[factor_x, 0, factor_x / 2 - 0.5], [0, factor_y, factor_y / 2 - 0.5], [0, 0, 1.0]])
+
+
+def corner_distance(a: Matrix, b: Matrix, shape: Shape) -> float:
+    """Returns how far apart two matrices take the corners of a reference, on average, in pixels of the frame."""
+    with np.errstate(all="ignore"):
+        apart = mapped(a, shape.corners) - mapped(b, shape.corners)
+    return float(np.nan_to_num(np.hypot(*apart.T), nan=np.inf).mean())
+
+
+def in_whole_pixels(matrix: Matrix, shape: Shape, tolerance_px: float) -> Matrix | None:
+    """Returns the shift by whole pixels that a matrix is nearly, None where it is none."""
+    middle = np.array([[(shape.width - 1) / 2, (shape.height - 1) / 2]])
+    whole = shifted(*np.rint(mapped(matrix, middle) - middle)[0])
+    return whole if corner_distance(matrix, whole, shape) < tolerance_px else None
+
+
+def is_plausible(matrix: Matrix, shape: Shape) -> bool:
+    """Says whether a matrix could be that of a frame: not mirrored, torn, or strongly slanted."""
+    moved = shape.corners @ matrix[:, :2].T + matrix[:, 2]
+    if not np.isfinite(moved).all() or (moved[:, 2] <= 0.2).any():
+        return False
+    corners = moved[:, :2] / moved[:, 2:]
+    sides = np.roll(corners, -1, 0) - corners
+    lengths = np.hypot(*sides.T) / np.hypot(*(np.roll(shape.corners, -1, 0) - shape.corners).T)
+    turns = sides[:, 0] * np.roll(sides[:, 1], -1) - sides[:, 1] * np.roll(sides[:, 0], -1)
+    return bool((turns > 0).all() and lengths.max() < 1.35 * lengths.min())
+
+
+def scale_of(matrix: Matrix, shape: Shape) -> float:
+    """Returns pixels of the frame for one of the reference, in the middle of it."""
+    x, y = (shape.width - 1) / 2, (shape.height - 1) / 2
+    around = mapped(matrix, np.array([[x + 1, y], [x - 1, y], [x, y + 1], [x, y - 1]]))
+    across, down = around[0] - around[1], around[2] - around[3]
+    return float(np.sqrt(abs(across[0] * down[1] - across[1] * down[0])) / 2)
+
+
+def to_unit(shape: Shape) -> Matrix:
+    """Maps pixels to unit coordinates."""
+    half = max(shape) / 2
+    return np.array(
+        [[1 / half, 0, -(shape.width - 1) / 2 / half], [0, 1 / half, -(shape.height - 1) / 2 / half], [0, 0, 1.0]]
+    )
+
+
+def parameters_of(model: Model) -> NDArray[np.float64]:
+    """Returns what a model's parameters are of the eight of a homography, [k, 8]."""
+    e = np.eye(8)
+    return {
+        "identity": e[:0],
+        "translation": e[[2, 5]],
+        "scale": np.stack([e[0] + e[4], e[2], e[5]]),
+        "similarity": np.stack([e[0] + e[4], e[1] - e[3], e[2], e[5]]),
+        "affine": e[:6],
+        "homography": e,
+    }[model]
+
+
+def motion(parameters: NDArray[np.float64]) -> Matrix:
+    """Returns the matrix of eight parameters, the identity where they are zero."""
+    return np.append(parameters, 0.0).reshape(3, 3) + np.eye(3)
+
+
+def design(points: Points, model: Model) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Returns how x and y of points [N, 2] move with the parameters of a model, two of [N, k], at the identity."""
+    x, y = points.T
+    one, zero = np.ones_like(x), np.zeros_like(x)
+    basis = parameters_of(model).T
+    across = np.stack([x, y, one, zero, zero, zero, -x * x, -x * y], 1) @ basis
+    down = np.stack([zero, zero, zero, x, y, one, -x * y, -y * y], 1) @ basis
+    return across, down
+
+
+def fitted(
+    points: Points, moved: Points, weights: NDArray[np.float64], model: Model, tolerance: float, rounds: int = 12
+) -> Matrix:
+    """Fits a small motion to displaced points, robustly: the farther one lies from it, the less it counts.
+
+    Args:
+        points: [N, 2] in unit coordinates.
+        moved: Their displacements, [N, 2].
+        weights: Of the points, [N].
+        model: Which motions are allowed.
+        tolerance: A displacement so far from the motion counts a quarter.
+        rounds: How often weights are made anew.
+    """
+    across, down = design(points, model)
+    jacobian = np.concatenate([across, down])
+    target = np.concatenate([moved[:, 0], moved[:, 1]])
+    parameters = np.zeros(across.shape[1])
+    if not len(parameters):
+        return np.eye(3)
+    robust = weights
+    for _ in range(rounds):
+        both = np.tile(robust, 2)[:, None] * jacobian
+        normal = both.T @ jacobian
+        normal[np.diag_indices_from(normal)] += 1e-6 * (1 + np.trace(normal))
+        parameters = np.linalg.solve(normal, both.T @ target)
+        off = np.hypot(across @ parameters - moved[:, 0], down @ parameters - moved[:, 1])
+        robust = weights / (1 + (off / tolerance) ** 2) ** 2
+    return motion(parameters_of(model).T @ parameters)

@@ -1,0 +1,214 @@
+"""One frame lined up with another: the ladder from nothing known to parts of a pixel.
+
+    search  ->  blocks vote  ->  similarity, affine, homography, refined coarse to fine  ->  verdict
+
+Every rung has to be better by the votes of blocks than the one below, or it is not climbed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from defusion.alignment.geometry import MODELS, Matrix, Model, corner_distance, enlarged, is_plausible, scale_of
+from defusion.alignment.refinement import refined
+from defusion.alignment.representation import Kind, Levels
+from defusion.alignment.search import Place, places
+from defusion.alignment.verdict import Verdict, judged
+from defusion.alignment.voting import VOTING_PX, Votes, agreed, votes
+
+#: Blocks that ask for a motion of the corners by less ask for none, in pixels of the estimate.
+_STILL_PX = 0.1
+
+#: A frame that scores this part of the best where it is stays there. Frames that do line up were seen from .995 on,
+#: those that are off by a third of a pixel at .95 and below; and resampling costs more than it would mend.
+STAYS = 0.975
+
+#: What is refined may lose this part of its score: blocks are exact to a tenth of a pixel, refinement to less.
+_SLACK = 0.03
+
+#: A freer model has to gain this part of its score.
+_GAIN = 0.005
+
+#: Places of the search that are looked at.
+_PLACES = 4
+
+#: Blocks that have to vote for a matrix before a model is tried.
+_LEAST_HITS: dict[Model, int] = {"affine": 8, "homography": 12}
+
+
+class Found(NamedTuple):
+    """How a frame lies in a reference."""
+
+    matrix: Matrix
+    """Maps pixels of the reference to those of the frame."""
+    model: Model
+    kind: Kind
+    verdict: Verdict
+
+
+class _Rung(NamedTuple):
+    matrix: Matrix
+    model: Model
+    votes: Votes
+
+    @property
+    def score(self) -> float:
+        return self.votes.score
+
+
+def lined_up(
+    reference: Levels,
+    moving: Levels,
+    *,
+    sensors: str = "auto",
+    freest: Model = "homography",
+    guess: Matrix | None = None,
+) -> Found:
+    """Finds how a frame lies in a reference.
+
+    Args:
+        reference: The frame that stays.
+        moving: The other.
+        sensors: "one" where both were taken by one sensor, "several" where not; "auto" tries.
+        freest: No freer model is used.
+        guess: A matrix that may be about right.
+    """
+    kinds: dict[str, tuple[Kind, ...]] = {"one": ("detail",), "several": ("edges",), "auto": ("detail", "edges")}
+    best: Found | None = None
+    for kind in kinds[sensors]:
+        found = _Ladder(reference, moving, kind, freest).climbed(guess)
+        if best is None or found.verdict.confidence > best.verdict.confidence:
+            best = found
+        if best.verdict.confidence > 0.9:
+            break
+    assert best is not None
+    return best
+
+
+class _Ladder:
+    """The rungs between two frames, compared by one representation."""
+
+    def __init__(self, reference: Levels, moving: Levels, kind: Kind, freest: Model) -> None:
+        self._reference, self._moving, self._kind, self._freest = reference, moving, kind, freest
+        self._same_size = reference.shape == moving.shape
+        self._resized = enlarged(
+            moving.shape.width / reference.shape.width, moving.shape.height / reference.shape.height
+        )
+        self._unmoved = self._rung(self._resized, "identity" if self._same_size else "scale")
+        self._level = reference.level_of(VOTING_PX)
+
+    def climbed(self, guess: Matrix | None) -> Found:
+        """Climbs as high as it bears."""
+        top = self._unmoved
+        if not (self._same_size and self._is_settled()):
+            top = self._refined(self._agreed(self._entered(guess)))
+        if self._same_size and self._unmoved.score >= STAYS * top.score:
+            top = self._unmoved
+        judge = self._capped(_freer(top.model, "similarity"))
+        fit = agreed(top.votes, judge, stiffest=judge)
+        return Found(top.matrix, top.model, self._kind, judged(top.votes, fit, self._kind))
+
+    def _capped(self, model: Model) -> Model:
+        return min(model, self._freest, key=MODELS.index)
+
+    def _rung(self, matrix: Matrix, model: Model) -> _Rung:
+        return _Rung(matrix, model, votes(self._reference, self._moving, matrix, self._kind))
+
+    def _better(self, old: _Rung, matrix: Matrix, model: Model, slack: float = 0.0) -> _Rung:
+        if not is_plausible(matrix, self._reference.shape):
+            return old
+        new = self._rung(matrix, model)
+        return new if new.score > old.score * (1 - slack) else old
+
+    def _is_settled(self) -> bool:
+        """Says whether blocks vote for no motion to speak of."""
+        found = self._unmoved.votes
+        if found.agreement < 0.8 or len(found.at) < 20:
+            return False
+        fit = agreed(found, self._freest)
+        return fit is not None and corner_distance(fit.motion, np.eye(3), self._reference.shape) < _STILL_PX
+
+    def _entered(self, guess: Matrix | None) -> _Rung:
+        """The lowest rung: the best of what is given, of no motion, and of the places that search finds."""
+        best, best_value = self._unmoved, -1.0
+        start = min(len(self._reference) - 1, self._level + 2)
+        coarse = range(start, min(start, self._level + 1) - 1, -1)
+        for matrix, model in self._starts(guess):
+            if model != "identity":
+                motion = self._capped("similarity")
+                matrix = refined(self._reference, self._moving, matrix, self._kind, motion, coarse)
+            if not is_plausible(matrix, self._reference.shape):
+                continue
+            wide = votes(self._reference, self._moving, matrix, self._kind, reach=12)
+            fit = agreed(wide, self._capped("affine"))
+            if fit is None:
+                continue
+            value = fit.hits * len(wide.at) - 0.3 * fit.spread / wide.scale
+            if value > best_value:
+                best, best_value = self._rung(matrix @ fit.motion, _freer(fit.model, model)), value
+            if fit.hits > 0.75 and len(wide.at) > 20:
+                break
+        return best
+
+    def _starts(self, guess: Matrix | None) -> Iterator[tuple[Matrix, Model]]:
+        if guess is not None:
+            yield guess, self._capped("similarity")
+        yield self._unmoved.matrix, self._unmoved.model
+        ratio = max(self._reference.shape) / max(self._moving.shape)
+        if self._freest == "translation":
+            parts, turns = np.ones(1), np.zeros(1)
+        else:
+            turns = np.deg2rad([-3, 0, 3])
+            if not self._same_size:
+                parts = np.exp(np.arange(np.log(0.2), np.log(1.25), np.log(1.07)))
+            elif self._kind == "detail":
+                parts = np.array([0.92, 1, 1.09])
+            else:
+                parts = np.array([0.87, 0.93, 1, 1.075, 1.15])
+        tried: list[Place] = []
+        for place in places(self._reference, self._moving, self._kind, list(parts * ratio), list(turns)):
+            if any(self._are_near(place, each) for each in tried):
+                continue
+            tried.append(place)
+            yield place.matrix, self._capped("similarity")
+            if len(tried) == _PLACES:
+                return
+
+    def _are_near(self, a: Place, b: Place) -> bool:
+        apart = corner_distance(a.matrix, b.matrix, self._reference.shape)
+        return bool(abs(np.log(a.scale / b.scale)) < 0.1 and apart < 0.04 * max(self._moving.shape))
+
+    def _agreed(self, top: _Rung) -> _Rung:
+        """What blocks agree on, again and again, until they ask for no more."""
+        for _ in range(3):
+            fit = agreed(top.votes, self._freest)
+            if fit is None or fit.model == "identity":
+                break
+            before = top
+            top = self._better(top, top.matrix @ fit.motion, _freer(fit.model, top.model))
+            if top is before:
+                break
+        return top
+
+    def _refined(self, top: _Rung) -> _Rung:
+        """Freer and freer models, refined on the voting level, and the last of them on finer ones."""
+        reference, moving, level = self._reference, self._moving, self._level
+        coarse = range(min(len(reference) - 1, level + 2), level - 1, -1)
+        first = _freer(top.model, self._capped("similarity"))
+        for model in MODELS[MODELS.index(first) : MODELS.index(self._freest) + 1]:
+            if top.votes.hits.sum() < _LEAST_HITS.get(model, 0):
+                break
+            matrix = refined(reference, moving, top.matrix, self._kind, model, coarse)
+            top = self._better(top, matrix, model, _SLACK if model == first else -_GAIN)
+        step = scale_of(top.matrix, reference.shape)  # levels finer than the frame's own pixels tell nothing
+        finest = max(0, int(np.ceil(-np.log2(max(step, 1e-3)) - 0.3)))
+        fine = range(max(level - 1, finest), finest - 1, -1)
+        matrix = refined(reference, moving, top.matrix, self._kind, top.model, fine, pixels=40000)
+        return self._better(top, matrix, top.model, _SLACK)
+
+
+def _freer(a: Model, b: Model) -> Model:
+    return max(a, b, key=MODELS.index)

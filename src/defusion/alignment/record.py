@@ -1,0 +1,170 @@
+"""What an alignment found: said in `--json`, kept in a file, and applied again."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from defusion.alignment.geometry import Matrix, Shape
+from defusion.errors import ImageError
+from defusion.files import part_of
+
+
+@dataclass(frozen=True, eq=False)
+class FrameAlignment:
+    """How one frame lies in the result."""
+
+    file: str
+    """The frame's name."""
+    aligned: bool
+    """It was lined up, or needs not be; if not, it stays as it was, or is left out of a stack."""
+    model: str
+    """"identity", "translation", "scale", "similarity", "affine" or "homography"; "resized" where sizes alone were
+    made equal."""
+    matrix: Matrix
+    """[3, 3], maps pixel coordinates of the result to those of the frame at its own size: x right, y down, the
+    centre of the first pixel 0, 0."""
+    shape: Shape
+    """Of the frame."""
+    residual_px: float | None
+    """By how many pixels of the result parts of the frame are off, the median; None where too few can tell."""
+    confidence: float
+    """How likely it is that the frame lies where it should, in [0, 1]."""
+    coverage: float
+    """The part of the result that the frame covers, in [0, 1]."""
+    left_out: bool = False
+    """It is no part of the result."""
+
+    def facts(self) -> dict[str, Any]:
+        """Returns what `--json` says of the frame."""
+        return {
+            "file": self.file,
+            "aligned": self.aligned,
+            "model": self.model,
+            "matrix": [[float(value) for value in row] for row in self.matrix],
+            "residual_px": None if self.residual_px is None else round(self.residual_px, 4),
+            "confidence": round(self.confidence, 4),
+            "coverage": round(self.coverage, 4),
+            "left_out": self.left_out,
+            "width": self.shape.width,
+            "height": self.shape.height,
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class Alignment:
+    """How the frames of a scene lie in one result."""
+
+    reference: str
+    """Name of the frame that the others are laid upon."""
+    shape: Shape
+    """Of the result."""
+    frames: tuple[FrameAlignment, ...]
+    """All of them, in the order in which they came."""
+    notes: tuple[str, ...] = ()
+    """What a user has to know, one short sentence each."""
+
+    @property
+    def moves(self) -> bool:
+        """A frame is moved, resized, cropped or left out."""
+        return any(
+            each.left_out or each.shape != self.shape or not np.array_equal(each.matrix, np.eye(3))
+            for each in self.frames
+        )
+
+    def facts(self) -> dict[str, Any]:
+        """Returns what `--json` says of the alignment."""
+        return {
+            "reference": self.reference,
+            "width": self.shape.width,
+            "height": self.shape.height,
+            "frames": [each.facts() for each in self.frames],
+        }
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes the alignment as JSON; the file appears whole.
+
+        Raises:
+            ImageError: It cannot be written.
+        """
+        path = Path(path)
+        part = part_of(path)
+        try:
+            part.write_text(json.dumps(self.facts(), indent=2) + "\n", encoding="utf-8")
+            part.replace(path)
+        except OSError as error:
+            raise ImageError(f"{path} cannot be written ({error.strerror}); choose another place.") from error
+        finally:
+            part.unlink(missing_ok=True)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Alignment:
+        """Reads an alignment that `save` wrote.
+
+        Raises:
+            ImageError: There is no such file, or it is none of an alignment.
+        """
+        path = Path(path)
+        try:
+            facts = json.loads(path.read_text(encoding="utf-8"))
+            frames = tuple(
+                FrameAlignment(
+                    str(each["file"]),
+                    bool(each["aligned"]),
+                    str(each["model"]),
+                    _matrix(each["matrix"]),
+                    Shape(int(each["height"]), int(each["width"])),
+                    None if each["residual_px"] is None else float(each["residual_px"]),
+                    float(each["confidence"]),
+                    float(each["coverage"]),
+                    bool(each["left_out"]),
+                )
+                for each in facts["frames"]
+            )
+            shape = Shape(int(facts["height"]), int(facts["width"]))
+            if min(shape) < 1:
+                raise ValueError(f"a result of {shape.width}x{shape.height} pixels")
+            return cls(str(facts["reference"]), shape, frames)
+        except OSError as error:
+            raise ImageError(f"{path} cannot be read ({error.strerror}); give a file of --save-alignment.") from error
+        except (ValueError, KeyError, TypeError, UnicodeDecodeError) as error:
+            raise ImageError(
+                f"{path} holds no alignment ({type(error).__name__}: {error}); give a file of --save-alignment."
+            ) from error
+
+    def for_frames(self, names: Sequence[str], shapes: Sequence[Shape]) -> Alignment:
+        """Returns the same alignment for other frames, taken with the same cameras in the same order.
+
+        Raises:
+            ImageError: There are more or fewer frames, or they differ in size from those that were aligned.
+        """
+        if len(names) != len(self.frames):
+            raise ImageError(
+                f"{len(names)} frames came, the alignment is of {len(self.frames)}; give as many, in the same order."
+            )
+        for name, shape, known in zip(names, shapes, self.frames, strict=True):
+            if shape != known.shape:
+                raise ImageError(
+                    f"{name} is {shape.width}x{shape.height} pixels, the alignment expects "
+                    f"{known.shape.width}x{known.shape.height} there (as {known.file}); "
+                    "give frames of the same sizes in the same order."
+                )
+        frames = tuple(
+            FrameAlignment(name, *list(vars(known).values())[1:])
+            for name, known in zip(names, self.frames, strict=True)
+        )
+        index = next((i for i, each in enumerate(self.frames) if each.file == self.reference), 0)
+        return Alignment(names[index], self.shape, frames, ("the alignment was read from a file, not measured",))
+
+
+def _matrix(rows: Any) -> Matrix:
+    matrix = np.array(rows, float)
+    if matrix.shape != (3, 3) or not np.isfinite(matrix).all() or abs(np.linalg.det(matrix)) < 1e-12:
+        raise ValueError("a matrix is not 3x3, or cannot be inverted")
+    return matrix

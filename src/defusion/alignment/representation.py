@@ -1,0 +1,162 @@
+"""What frames of a scene share, whatever took them: detail by its own contrast, or the direction of edges."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from defusion.alignment.geometry import Matrix, Shape, enlarged, scale_of
+
+Plane: TypeAlias = NDArray[np.float32]
+Kind = Literal["detail", "edges"]
+"""detail: of one sensor, exposures and focus aside. edges: of any sensors, blind to which side is the brighter."""
+
+#: Longest side of the smallest level.
+_SMALLEST_SIDE = 40
+
+#: Contrast that counts as noise, of the range in use.
+_NOISE = 1.5 / 255
+
+#: Samples beyond are clipped, and say nothing of where things are.
+_BLACK, _WHITE = 1.5 / 255, 250 / 255
+
+
+class Seen(NamedTuple):
+    """A representation of a plane."""
+
+    values: Plane
+    """[H, W, C], zero where nothing can be told."""
+    told: Plane
+    """[H, W] in [0, 1]: where it can."""
+
+
+class Levels:
+    """The luminance of a frame at its own size, half of it, and so on.
+
+    Args:
+        luminance: [H, W] in [0, 1].
+    """
+
+    def __init__(self, luminance: Plane) -> None:
+        top = float(np.percentile(luminance[::4, ::4], 99.5))
+        told = ((luminance > _BLACK * min(1, 2 * top)) & (luminance < _WHITE)).astype(np.float32)
+        self.planes = [np.ascontiguousarray(luminance / max(top, 1e-4), np.float32)]
+        self.told = [told]
+        while min(self.planes[-1].shape) // 2 >= _SMALLEST_SIDE:
+            self.planes.append(_halved(self.planes[-1]))
+            self.told.append(_halved(self.told[-1]))
+        self._seen: dict[tuple[int, Kind], Seen] = {}
+
+    def __len__(self) -> int:
+        return len(self.planes)
+
+    @property
+    def shape(self) -> Shape:
+        """Of the largest level."""
+        return Shape(*self.planes[0].shape)
+
+    def shape_of(self, level: int) -> Shape:
+        """Returns the size of a level."""
+        return Shape(*self.planes[level].shape)
+
+    def level_of(self, px: float) -> int:
+        """Returns the finest level of no more than about so many pixels."""
+        return next((level for level, each in enumerate(self.planes) if each.size <= px), len(self) - 1)
+
+    @cached_property
+    def textureless(self) -> bool:
+        """There is nothing to line up by: hardly a pixel has contrast beyond noise."""
+        seen = self.seen(self.level_of(3e5), "detail")
+        return bool((np.abs(seen.values[..., 0]) > 0.5).mean() < 0.005)
+
+    def seen(self, level: int, kind: Kind) -> Seen:
+        """Returns a representation of a level."""
+        key = level, kind
+        if key not in self._seen:
+            self._seen[key] = represented(self.planes[level], self.told[level], kind)
+        return self._seen[key]
+
+    def warped(self, matrix: Matrix, shape: Shape, kind: Kind) -> Seen:
+        """Returns a representation of the frame as a reference has it.
+
+        Args:
+            matrix: Maps pixels of the reference to those of the largest level.
+            shape: Size of the reference.
+            kind: Which representation.
+        """
+        import cv2
+
+        level = int(np.clip(np.floor(np.log2(max(scale_of(matrix, shape), 1e-3)) + 0.3), 0, len(self) - 1))
+        to_level = at_level(level) @ matrix
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        both = [
+            cv2.warpPerspective(each, to_level, (shape.width, shape.height), flags=flags, borderMode=border)
+            for each, border in ((self.planes[level], cv2.BORDER_REPLICATE), (self.told[level], cv2.BORDER_CONSTANT))
+        ]
+        return represented(_floats(both[0]), _floats(both[1]), kind)
+
+
+def at_level(level: int) -> Matrix:
+    """Maps pixels of a frame to those of one of its levels."""
+    return enlarged(0.5**level, 0.5**level)
+
+
+def represented(plane: Plane, told: Plane, kind: Kind) -> Seen:
+    """Makes a representation of luminance [H, W]; `told` says in [0, 1] where it is valid."""
+    import cv2
+
+    inner = np.clip(2 * cv2.erode(_blurred(told, 1.5), np.ones((3, 3), np.uint8)) - 1, 0, 1)
+    values = _detail(plane) if kind == "detail" else _edges(plane)
+    return Seen(values * inner[..., None], _floats(inner))
+
+
+def _detail(plane: Plane, spread_px: float = 3.0) -> Plane:
+    smooth = _blurred(plane, 0.7)
+    detail = smooth - _blurred(smooth, spread_px)
+    contrast = np.sqrt(_blurred(detail * detail, spread_px) + _NOISE**2)
+    return _floats((detail / contrast)[..., None])
+
+
+def _edges(plane: Plane) -> Plane:
+    """The direction of edges, doubled so that both sides are one, in parts of local contrast; and where edges are."""
+    import cv2
+
+    smooth = _blurred(plane, 0.7)
+    x, y = (_floats(cv2.Sobel(smooth, cv2.CV_32F, dx, 1 - dx, ksize=3, scale=1 / 8)) for dx in (1, 0))
+    size = np.sqrt(x * x + y * y)
+    safe = size + 1e-6
+    along = _blurred(np.stack([(x * x - y * y) / safe, 2 * x * y / safe, size], 2), 1.0)
+    around = _blurred(_floats(along[..., 2]), 3.0) + _NOISE / 3
+    edges = along / around[..., None]
+    edges[..., 2] -= _blurred(_floats(edges[..., 2]), 6.0)
+    return _floats(edges)
+
+
+def gradients(values: Plane) -> tuple[Plane, Plane]:
+    """Returns changes to the right and down, for each pixel, of [H, W, C]."""
+    import cv2
+
+    kernel = np.array([[-0.5, 0, 0.5]], np.float32)
+    right, down = (
+        cv2.filter2D(values, cv2.CV_32F, each, borderType=cv2.BORDER_REPLICATE) for each in (kernel, kernel.T)
+    )
+    return _floats(right).reshape(values.shape), _floats(down).reshape(values.shape)
+
+
+def _blurred(plane: Plane, sigma: float) -> Plane:
+    import cv2
+
+    return _floats(cv2.GaussianBlur(plane, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE))
+
+
+def _halved(plane: Plane) -> Plane:
+    height, width = (side // 2 * 2 for side in plane.shape)
+    even = plane[:height, :width].reshape(height // 2, 2, width // 2, 2)
+    return _floats(even.mean((1, 3)))
+
+
+def _floats(array: Any) -> Plane:
+    return np.asarray(array, np.float32)

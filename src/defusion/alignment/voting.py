@@ -1,0 +1,251 @@
+"""Blocks that vote: each says by itself where its part of a frame lies, whatever matrix was fitted.
+
+Half of them, as on a chessboard, are held out when the other half is fitted. So a freer model is taken only where it
+serves blocks that it has not seen, and how far the two halves' fits are apart says how sure the result is.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from defusion.alignment.geometry import (
+    MODELS,
+    Matrix,
+    Model,
+    Points,
+    Shape,
+    corner_distance,
+    fitted,
+    mapped,
+    to_unit,
+)
+from defusion.alignment.representation import Kind, Levels, Plane, Seen, at_level
+
+#: Pixels of the level at which blocks vote; its pixels are what "px" means below.
+VOTING_PX = 3.2e5
+
+#: A block whose best match correlates less does not vote.
+_LEAST_CORRELATION = 0.12
+
+#: A block votes for a matrix if its best match is no farther away than this, in pixels.
+TOLERANCE_PX = 1.5
+
+_FEWEST = 6
+
+
+class Votes(NamedTuple):
+    """What blocks say under a matrix. All lengths are pixels of the voting level."""
+
+    at: Points
+    """Centres of the blocks, [N, 2]."""
+    moved: Points
+    """How far from there the best match is, [N, 2]."""
+    peak: NDArray[np.float64]
+    """Correlation there, [N]."""
+    held: NDArray[np.bool_]
+    """Which blocks are of the second half."""
+    covered: float
+    """The part of the reference in which both frames can be told."""
+    reach: int
+    """How far around was looked."""
+    shape: Shape
+    """Of the reference at that level."""
+    scale: float
+    """Pixels of the reference at its own size for one of the level."""
+
+    @property
+    def hits(self) -> NDArray[np.bool_]:
+        """Which blocks vote for the matrix."""
+        return np.asarray(np.hypot(*self.moved.T) < TOLERANCE_PX)
+
+    @property
+    def agreement(self) -> float:
+        """The part of all blocks that do."""
+        return float(self.hits.mean()) if len(self.at) else 0.0
+
+    @property
+    def surprise(self) -> float:
+        """How much more agree than by chance, in standard deviations."""
+        if not len(self.at):
+            return 0.0
+        chance = np.pi * TOLERANCE_PX**2 / (2 * self.reach + 1) ** 2
+        return float((self.agreement - chance) / np.sqrt(chance * (1 - chance) / len(self.at)))
+
+    @property
+    def score(self) -> float:
+        """What a matrix is worth: correlation of blocks, less where they are off; sub-pixels count."""
+        off = np.hypot(*self.moved.T)
+        return float((self.peak / (1 + (off / 0.75) ** 2)).sum())
+
+    @property
+    def residual(self) -> float:
+        """How far off blocks are that vote for the matrix, the median in pixels of the reference."""
+        off = np.hypot(*self.moved.T)[self.hits]
+        return float(np.median(off)) * self.scale if len(off) else np.inf
+
+
+class Fit(NamedTuple):
+    """A motion that blocks agree on, to be applied before the matrix under which they voted."""
+
+    model: Model
+    motion: Matrix
+    """Maps pixels of the reference at its own size."""
+    hits: float
+    """The part of the blocks that agree on it."""
+    spread: float
+    """How far apart the fits of the two halves take the corners, in pixels of the reference."""
+
+
+def votes(
+    reference: Levels, moving: Levels, matrix: Matrix, kind: Kind, reach: int = 6, level: int | None = None
+) -> Votes:
+    """Lets blocks vote on a matrix.
+
+    Args:
+        reference: The frame whose blocks are looked for.
+        moving: The frame in which they are.
+        matrix: Maps pixels of the reference to those of the other frame; blocks are looked for around that.
+        kind: What they are compared by.
+        reach: How far around, in pixels of the level.
+        level: Of the reference; the voting level unless given.
+    """
+    level = reference.level_of(VOTING_PX) if level is None else level
+    shape = reference.shape_of(level)
+    fixed = reference.seen(level, kind)
+    other = moving.warped(matrix @ np.linalg.inv(at_level(level)), shape, kind)
+    covered = float(((fixed.told > 0.5) & (other.told > 0.5)).mean())
+    found = _matches(fixed, other, reach)
+    at, moved, peak, held = found
+    voting = peak > _LEAST_CORRELATION
+    if voting.sum() < _FEWEST:
+        voting[:] = False
+    return Votes(at[voting], moved[voting], peak[voting], held[voting], covered, reach, shape, 2.0**level)
+
+
+def _matches(fixed: Seen, other: Seen, reach: int) -> tuple[Points, Points, NDArray[np.float64], NDArray[np.bool_]]:
+    """Looks for each textured block of one representation in the other."""
+    height, width = fixed.told.shape
+    side = int(np.clip(np.sqrt(height * width / 90), 20, 56))
+    room = side + 2 * reach
+    found: list[tuple[float, float, float, float, float, bool]] = []
+    if min(height, width) < room + 2:
+        side = max(8, min(height, width) - 2 * reach - 2)
+        room = side + 2 * reach
+    if min(height, width) >= room:
+        rows, columns = (
+            np.linspace(0, length - room, max(2, round(1.5 * (length - 2 * reach) / side))).astype(int)
+            for length in (height, width)
+        )
+        for i, top in enumerate(rows):
+            for j, left in enumerate(columns):
+                inner = slice(top + reach, top + reach + side), slice(left + reach, left + reach + side)
+                outer = slice(top, top + room), slice(left, left + room)
+                if fixed.told[inner].mean() < 0.3 or other.told[outer].mean() < 0.4:
+                    continue
+                block = fixed.values[inner]
+                if float((block * block).sum(2).mean()) < 0.02:
+                    continue
+                down, right, peak = best_match(block, other.values[outer])
+                middle = side / 2 - 0.5 + reach
+                found.append((left + middle, top + middle, right - reach, down - reach, peak, bool((i + j) % 2)))
+    table = np.array(found, float).reshape(-1, 6)
+    return table[:, :2], table[:, 2:4], table[:, 4], table[:, 5] > 0
+
+
+def best_match(block: Plane, around: Plane) -> tuple[float, float, float]:
+    """Returns the row and column of a larger array where a block fits best, to parts of a pixel, and how well.
+
+    Args:
+        block: [h, w, C].
+        around: [H, W, C].
+    """
+    import cv2
+
+    correlated = cv2.matchTemplate(np.ascontiguousarray(around), np.ascontiguousarray(block), cv2.TM_CCORR_NORMED)
+    scores = np.nan_to_num(np.asarray(correlated, np.float32))
+    row, column = divmod(int(scores.argmax()), scores.shape[1])
+    best = float(scores[row, column])
+
+    def finer(before: float, after: float) -> float:
+        bend = before - 2 * best + after
+        return 0.5 * (before - after) / bend if bend < -1e-6 else 0.0
+
+    down = finer(scores[row - 1, column], scores[row + 1, column]) if 0 < row < scores.shape[0] - 1 else 0.0
+    right = finer(scores[row, column - 1], scores[row, column + 1]) if 0 < column < scores.shape[1] - 1 else 0.0
+    return row + down, column + right, best
+
+
+def agreed(found: Votes, freest: Model = "homography", stiffest: Model = "identity") -> Fit | None:
+    """Finds the motion that most blocks agree on; each freer model only if held-out blocks are served better.
+
+    Args:
+        found: What blocks said.
+        freest: No freer model is tried.
+        stiffest: Nor a stiffer one.
+
+    Returns:
+        None where too few vote.
+    """
+    if len(found.at) < _FEWEST:
+        return None
+    unit = to_unit(found.shape)
+    points, moved = mapped(unit, found.at), found.moved * unit[0, 0]
+    tolerance = TOLERANCE_PX * unit[0, 0]
+    start = _consensus(points, moved, tolerance)
+    weights = np.clip(found.peak, 0.05, 1) * start
+    if weights.sum() < 1:
+        return None
+    halves = [found.held, ~found.held]
+
+    def held_out(model: Model) -> float:
+        """What blocks cost under the fit of the other half, in squares of the tolerance."""
+        cost = 0.0
+        for half in halves:
+            of_half = fitted(points, moved, weights * half, model, tolerance)
+            off = np.hypot(*(mapped(of_half, points) - points - moved).T)[~half]
+            cost += float((np.clip(found.peak[~half], 0.05, 1) * np.minimum(off / tolerance, 2) ** 2).sum())
+        return cost
+
+    tried = MODELS[MODELS.index(stiffest) : MODELS.index(freest) + 1]
+    best, least = tried[0], held_out(tried[0])
+    for model in tried[1:]:
+        if 2 * _parameters(model) + 2 > start.sum():
+            break
+        cost = held_out(model)
+        if cost < least * 0.985 - 1e-9:
+            best, least = model, cost
+    whole = fitted(points, moved, weights, best, tolerance)
+    off = np.hypot(*(mapped(whole, points) - points - moved).T)
+    apart = [fitted(points, moved, weights * half, best, tolerance) for half in halves]
+    back = np.linalg.inv(unit)
+    to_px = at_level(0) if found.scale == 1 else np.linalg.inv(at_level(round(np.log2(found.scale))))
+    of_reference = to_px @ back @ whole @ unit @ np.linalg.inv(to_px)
+    spread = corner_distance(back @ apart[0] @ unit, back @ apart[1] @ unit, found.shape) * found.scale
+    return Fit(best, of_reference / of_reference[2, 2], float((off < tolerance).mean()), spread)
+
+
+def _parameters(model: Model) -> int:
+    return {"identity": 0, "translation": 2, "scale": 3, "similarity": 4, "affine": 6, "homography": 8}[model]
+
+
+def _consensus(points: Points, moved: Points, tolerance: float, tries: int = 600) -> NDArray[np.float64]:
+    """Which blocks agree on the similarity that most agree on, of those that two blocks define."""
+    rng = np.random.default_rng(7)
+    here = points @ [1, 1j]
+    there = here + moved @ [1, 1j]
+    first, second = rng.integers(0, len(here), (2, tries))
+    apart = here[second] - here[first]
+    far = np.abs(apart) > 0.4
+    first, second, apart = first[far], second[far], apart[far]
+    turn = (there[second] - there[first]) / apart if len(first) else np.ones(1, complex)
+    shift = (
+        there[first] - turn * here[first]
+        if len(first)
+        else np.array([np.median(moved @ [1, 0]) + 1j * np.median(moved @ [0, 1])])
+    )
+    off = np.abs(turn[:, None] * here + shift[:, None] - there)
+    score = np.maximum(0, 1 - (off / (1.5 * tolerance)) ** 2).sum(1) * (np.abs(turn - 1) < 0.1)
+    return np.asarray(off[score.argmax()] < 2.5 * tolerance, float)

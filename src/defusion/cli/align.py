@@ -1,0 +1,80 @@
+"""The command that lays frames upon each other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from defusion.cli.app import app
+from defusion.cli.options import (
+    Align,
+    AlignmentOption,
+    AlignOption,
+    JsonOption,
+    SaveAlignmentOption,
+    known_alignment,
+)
+from defusion.cli.output import show_result, told
+from defusion.errors import DefusionError
+
+
+@app.command(rich_help_panel="Pictures")
+def align(
+    frames: Annotated[list[Path], typer.Argument(metavar="FRAME...", help="Two or more pictures of one scene.")],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="FOLDER", help="Folder to write to; made if need be.")
+    ],
+    model: AlignOption = Align.auto,
+    reference: Annotated[
+        Path | None,
+        typer.Option(
+            "--reference",
+            metavar="FRAME",
+            help="The frame that the others are laid upon; the larger of two, or the middle one, unless given.",
+        ),
+    ] = None,
+    like: Annotated[
+        Path | None,
+        typer.Option("--like", metavar="FRAME", help="Make all frames as large as this one, and do nothing else."),
+    ] = None,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Keep all of the reference, not only what all frames cover.")
+    ] = False,
+    alignment: AlignmentOption = None,
+    save_alignment: SaveAlignmentOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Lay pictures of one scene upon each other: a hand-held bracket, a focus stack, different sensors."""
+    from defusion.aligning import align_files
+
+    known = known_alignment(model, alignment, save_alignment)
+    if sum(each is not None for each in (reference, like, alignment)) > 1:
+        raise DefusionError("--reference, --like and --alignment contradict each other; give one of them")
+    made = align_files(
+        frames,
+        output,
+        model=model,
+        reference=_number(reference, frames),
+        like=_number(like, frames),
+        crop=not keep,
+        alignment=known,
+    )
+    if save_alignment is not None:
+        made.alignment.save(save_alignment)
+    facts = {
+        **made.alignment.facts(),
+        "outputs": [str(path) for path in made.outputs],
+        "notes": told(made.notes),
+    }
+    show_result(facts, as_json, f"{len(made.outputs)} frames are in {output}, laid upon {made.alignment.reference}")
+
+
+def _number(frame: Path | None, frames: list[Path]) -> int | None:
+    """Which of the frames it is."""
+    if frame is None:
+        return None
+    if frame not in frames:
+        raise DefusionError(f"{frame} is none of the frames; give one of them by the same name")
+    return frames.index(frame)
