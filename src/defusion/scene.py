@@ -266,9 +266,7 @@ class Scene:
                 "sources need the same width and height: let them be aligned, or crop or resize them first."
             )
 
-    def _aligned(
-        self, looks: Sequence[Look], glances: Sequence[Glance], align: Wanted | Alignment
-    ) -> Alignment:
+    def _aligned(self, looks: Sequence[Look], glances: Sequence[Glance], align: Wanted | Alignment) -> Alignment:
         names = [frame.name for frame in self.frames]
         if isinstance(align, Alignment):
             return align.for_frames(names, [look.shape for look in looks])
@@ -331,7 +329,7 @@ def _alike(glances: Sequence[Glance], number: int) -> bool:
     return any(
         _rank_correlation(glances[number].tones, other.tones) > _ALIKE
         for index, other in enumerate(glances)
-        if index != number
+        if index != number and other.tones.shape == glances[number].tones.shape
     )
 
 

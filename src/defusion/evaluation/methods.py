@@ -76,9 +76,7 @@ class Network:
     def load(self) -> Fuse:
         """Loads the network."""
         # Metrics compare with the sources as they are.
-        fuser = Fuser(
-            weights=self.weights.path, head=self.head, task=self.task, precision=_PRECISION, align="off"
-        )
+        fuser = Fuser(weights=self.weights.path, head=self.head, task=self.task, precision=_PRECISION, align="off")
 
         def fuse(scene: Scene, out: Path) -> None:
             _write(out, fuser.fusing(frames_of(scene.sources)).picture())
