@@ -85,7 +85,7 @@ def _decompose(task: dict[str, Any], arguments: dict[str, str | None], tell: Tel
     notes = list(decomposed.notes)
     for name, output in task["outputs"].items():
         notes += write(output, getattr(decomposed.parts, name))
-    facts = facts_of(fuser, decomposed.plan, decomposed.form)
+    facts = facts_of(fuser, decomposed.plan, decomposed.form, decomposed.alignment)
     return dict(_scrubbed({"sources": 2, **facts, "notes": notes}))
 
 
