@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 import platform
@@ -27,6 +26,7 @@ from defusion.files import beside
 from defusion.machine import cores
 from defusion.model import DeFusion
 from defusion.pretext import CudBatch
+from defusion.spreadsheet import write_rows
 from defusion.training.objective import CudObjective, start_network
 from defusion.training.photos import Crops, Photos, crop_batches, describe, find_photos, split
 from defusion.training.recipe import Recipe
@@ -388,10 +388,9 @@ def _log(
     curve = run / "curve.csv"
     new = not curve.exists()
     with curve.open("a", newline="") as file:
-        writer = csv.writer(file)
         if new:
-            writer.writerow(["step", *measured, "samples_per_s"])
-        writer.writerow([step, *(f"{value:.5f}" for value in measured.values()), f"{rate:.1f}"])
+            write_rows(file, [["step", *measured, "samples_per_s"]])
+        write_rows(file, [[step, *(f"{value:.5f}" for value in measured.values()), f"{rate:.1f}"]])
     a, b = held.sources[:, :4]
     made = network(a, b)
     columns = [a, b, made.common, made.unique_a, made.unique_b, made.fused]

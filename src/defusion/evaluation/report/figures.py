@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 import math
@@ -11,6 +10,7 @@ from typing import Any
 from defusion.evaluation.metrics import METRICS
 from defusion.evaluation.report.tables import SetTable
 from defusion.evaluation.results import Outcome, Results
+from defusion.spreadsheet import write_rows
 
 COLUMNS = ("set", "scene", "method", "metric", "value", "reason")
 
@@ -21,21 +21,11 @@ def results_csv(results: Results) -> str:
     The value is empty where there is none, and the reason says why; a method that failed has a line for each metric.
     """
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
+    write_rows(text, [COLUMNS])
     for outcome in results.outcomes:
-        for metric, value, reason in _scores(results, outcome):
-            scene = outcome.scene
-            writer.writerow(
-                [
-                    scene.data_set,
-                    scene.name,
-                    outcome.method,
-                    metric,
-                    "" if value is None else repr(value),
-                    reason or "",
-                ]
-            )
+        named = (outcome.scene.data_set, outcome.scene.name, outcome.method)
+        scores = _scores(results, outcome)
+        write_rows(text, ((*named, metric, value, reason) for metric, value, reason in scores))
     return text.getvalue()
 
 
