@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import math
+import re
+import time
+from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 
@@ -123,6 +127,25 @@ def test_a_file_with_the_aliases_alone_gives_the_same_weights(
     assert file.sha256 == whole.sha256
 
 
+@pytest.mark.parametrize(
+    "held",
+    [
+        lambda tensors: tensors,
+        lambda tensors: {"model": tensors, "epoch": 3, "optimizer": {"state": {}, "param_groups": []}},
+        lambda tensors: {key: torch.nn.Parameter(value) for key, value in tensors.items()},
+        lambda tensors: {"state_dict": tensors, "ema": tensors},
+    ],
+    ids=["bare", "under another name", "parameters", "beside others"],
+)
+def test_weights_are_found_wherever_they_stand(
+    held: Callable[[dict[str, torch.Tensor]], object], released_tensors: dict[str, torch.Tensor], tmp_path: Path
+) -> None:
+    torch.save(held(released_tensors), tmp_path / "other.pth")
+    file = convert(tmp_path / "other.pth", tmp_path / "other.safetensors")
+    whole = convert(write(tmp_path / "whole.pth", released_tensors), tmp_path / "whole.safetensors")
+    assert file.sha256 == whole.sha256
+
+
 def test_keys_of_a_network_trained_on_several_gpus_are_known(
     released_tensors: dict[str, torch.Tensor], tmp_path: Path
 ) -> None:
@@ -189,7 +212,8 @@ def test_a_long_list_of_keys_is_cut(tmp_path: Path) -> None:
         ([1, 2], "list"),
         ({"model": {}, "epoch": 3}, "model, epoch"),
         ({"state_dict": 3}, "state_dict"),
-        ({"state_dict": {"encoder_upper.0.weight": 3}}, r"encoder_upper\.0\.weight"),
+        ({"state_dict": {"encoder_upper.0.weight": 3}}, r"encoder_upper\.0\.weight is no tensor"),
+        ({}, "holds nothing"),
         (torch.zeros(3), "Tensor"),
     ],
 )
@@ -214,6 +238,46 @@ def test_a_cut_checkpoint_is_refused(released_tensors: dict[str, torch.Tensor], 
         convert(tmp_path / "cut.pth", tmp_path / "cut.safetensors")
 
 
+STEM = "encoder_upper.0.weight"
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda stem: stem * torch.nan, "these tensors hold NaN, or more than float32 can: encoder_upper.0.weight;"),
+        (lambda stem: stem.double() * 1e300, "these tensors hold NaN, or more than float32 can"),
+        (torch.Tensor.to_sparse, "encoder_upper.0.weight is sparse"),
+        (lambda stem: stem.to("meta"), "encoder_upper.0.weight is on the device `meta`"),
+        (lambda stem: stem + 1j, "encoder_upper.0.weight is of complex64"),
+        (torch.Tensor.int, "encoder_upper.0.weight is of int32"),
+        (
+            lambda stem: torch.zeros(1).expand(2**40),
+            "encoder_upper.0.weight is [1099511627776], expected [16, 3, 3, 3]",
+        ),
+        (lambda stem: Strided(stem, 2**48), "the strides of a tensor reach beyond what the file holds"),
+    ],
+    ids=["nan", "too large", "sparse", "meta", "complex", "whole", "endless", "huge strides"],
+)
+def test_odd_tensors_are_told_at_once(
+    spoil: Callable[[torch.Tensor], object], said: str, released_tensors: dict[str, torch.Tensor], tmp_path: Path
+) -> None:
+    torch.save({"state_dict": {**released_tensors, STEM: spoil(released_tensors[STEM])}}, tmp_path / "odd.pth")
+    began = time.process_time()
+    with pytest.raises(WeightsError, match=re.escape(said)):
+        convert(tmp_path / "odd.pth", tmp_path / "odd.safetensors")
+    assert time.process_time() - began < 5
+    assert not (tmp_path / "odd.safetensors").exists()
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_torchs_advice_to_run_code_is_not_repeated(old: bool, tmp_path: Path) -> None:
+    held = {"state_dict": {}, "args": argparse.Namespace(lr=1)}
+    torch.save(held, tmp_path / "a.pth", _use_new_zipfile_serialization=not old)
+    with pytest.raises(WeightsError, match=r"it holds argparse\.Namespace, and to read that could run code") as told:
+        convert(tmp_path / "a.pth", tmp_path / "a.safetensors")
+    assert not re.search(r"weights_only|trust|safe_globals", str(told.value))
+
+
 def test_code_in_a_checkpoint_is_not_run(tmp_path: Path) -> None:
     torch.save({"state_dict": {"a": Trap(str(tmp_path / "ran"))}}, tmp_path / "trap.pth")
     with pytest.raises(WeightsError, match="not a PyTorch file of plain weights"):
@@ -224,6 +288,17 @@ def test_code_in_a_checkpoint_is_not_run(tmp_path: Path) -> None:
 def test_a_missing_checkpoint_is_named(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match=r"none\.pth: no such file"):
         convert(tmp_path / "none.pth", tmp_path / "none.safetensors")
+
+
+class Strided:
+    """A tensor whose strides claim a storage far larger than its own."""
+
+    def __init__(self, tensor: torch.Tensor, step: int) -> None:
+        self.storage = tensor._typed_storage()
+        self.shape, self.strides = tuple(tensor.shape), (step, *tensor.stride()[1:])
+
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...]]:
+        return torch._utils._rebuild_tensor_v2, (self.storage, 0, self.shape, self.strides, False, OrderedDict())
 
 
 class Trap:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -61,7 +64,7 @@ def convert(source: str | Path, target: str | Path, common_projection: Projectio
     """Turns a checkpoint of the authors' into a weights file.
 
     Args:
-        source: PyTorch file: a dict whose `state_dict` holds the weights. It is read without running code.
+        source: PyTorch file: a dict of the weights, or one that holds such a dict. It is read without running code.
         target: Weights file to write, float32.
         common_projection: Head that shall project f_c: "unique" as in the authors' test networks, "common" as in
             their training and in the paper.
@@ -74,41 +77,85 @@ def convert(source: str | Path, target: str | Path, common_projection: Projectio
     """
     source = Path(source)
     found = _load(source)
-    aliased = {key: _twin(key) for key in found}
-    unequal = [key for key, twin in aliased.items() if twin in found and not torch.equal(found[key], found[twin])]
-    if unequal:
+    layout, names = _layout(source, found)
+    tensors = {key: value.detach().float() for key, value in found.items()}
+    wild = [key for key, value in tensors.items() if not value.isfinite().all()]
+    if wild:
+        raise WeightsError(
+            f"{source}: expected numbers, but these tensors hold NaN, or more than float32 can: {_listed(wild)}; was "
+            "the training run sound?"
+        )
+    unlike = [key for key, value in tensors.items() if not torch.equal(value, tensors.get(_twin(key), value))]
+    if unlike:
         raise WeightsError(
             f"{source}: the encoders or decoders of the two sources differ, but they share weights in DeFusion: "
-            f"{_listed(unequal)}"
+            f"{_listed(unlike)}"
         )
-    layout, names = _layout(source, {twin: found[key] for key, twin in aliased.items()})
-    tensors = {names[twin]: found[key] for key, twin in aliased.items()}
     config = replace(layout, common_projection=common_projection)
     about = {
         "origin": f"converted from {source.name}, a checkpoint of the authors' layout `{config.name}`",
         "data": "see the publisher of the checkpoint",
         "licence": "that of the checkpoint",
     }
-    return save(target, {key: value.float().numpy() for key, value in tensors.items()}, config, about)
+    return save(target, {names[_twin(key)]: value.numpy() for key, value in tensors.items()}, config, about)
 
 
 def _load(source: Path) -> Mapping[str, Tensor]:
     if not source.is_file():
         raise WeightsError(f"{source}: no such file; expected a checkpoint of the authors', a .pth file")
     try:
-        checkpoint = torch.load(source, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(action="ignore"):  # torch's, of kinds of tensors that are refused below
+            checkpoint = torch.load(source, map_location="cpu", weights_only=True)
     except Exception as error:  # torch's reader raises whatever its parser trips over
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise WeightsError(f"{source}: not a PyTorch file of plain weights ({reason})") from error
-    state = checkpoint.get("state_dict") if isinstance(checkpoint, Mapping) else None
-    if not isinstance(state, Mapping):
+        raise WeightsError(f"{source}: not a PyTorch file of plain weights ({_reason(error)})") from error
+    state = _weights_in(checkpoint)
+    if state is None:
         keys = _listed(list(checkpoint)) if isinstance(checkpoint, Mapping) else type(checkpoint).__name__
-        raise WeightsError(f"{source}: expected a dict with `state_dict` in it, but it holds {keys}")
-    odd = [str(key) for key, value in state.items() if not isinstance(value, Tensor)]
+        raise WeightsError(
+            f"{source}: expected a dict of tensors, or one with `state_dict` in it, but it holds {keys or 'nothing'}"
+        )
+    odd = [f"{key} is {what}" for key, value in state.items() if (what := _oddity(value))]
     if odd:
-        raise WeightsError(f"{source}: expected tensors alone in `state_dict`, but these are none: {_listed(odd)}")
+        raise WeightsError(f"{source}: expected plain tensors of floating point numbers alone, but {_listed(odd)}")
     # A network that was trained on several GPUs has every key behind `module.`.
     return {str(key).removeprefix("module."): value for key, value in state.items()}
+
+
+def _reason(error: Exception) -> str:
+    """Says why torch did not read a file, without its advice to switch the safety off."""
+    said = str(error)
+    if refused := re.search(r"(?:GLOBAL|class) ([\w.]+)", said):
+        return f"it holds {refused[1]}, and to read that could run code; save the state_dict alone"
+    if "resiz" in said:
+        return "the strides of a tensor reach beyond what the file holds"
+    if isinstance(error, UnpicklingError) or not said:
+        return "it is damaged, or torch did not write it"
+    return said.splitlines()[0]
+
+
+def _weights_in(checkpoint: object) -> Mapping[Any, Any] | None:
+    """Finds the weights: under `state_dict`, or the one dict of tensors that there is; None where there is none."""
+    if not isinstance(checkpoint, Mapping):
+        return None
+    state = checkpoint.get("state_dict")
+    if isinstance(state, Mapping):
+        return state
+    found = [each for each in (checkpoint, *checkpoint.values()) if isinstance(each, Mapping) and each]
+    of_tensors = [each for each in found if all(isinstance(value, Tensor) for value in each.values())]
+    return of_tensors[0] if len(of_tensors) == 1 else None
+
+
+def _oddity(value: object) -> str | None:
+    """Says why something is no plain tensor, without looking at its numbers: there may be no end of them."""
+    if not isinstance(value, Tensor):
+        return "no tensor"
+    if value.is_nested or value.layout != torch.strided:
+        return "sparse or nested"
+    if value.is_meta:
+        return "on the device `meta`, a shape without numbers"
+    if value.dtype not in (torch.float16, torch.bfloat16, torch.float32, torch.float64):
+        return f"of {str(value.dtype).removeprefix('torch.')}"
+    return None
 
 
 def _twin(key: str) -> str:
@@ -132,18 +179,19 @@ def _their_name(key: str) -> str:
 
 def _layout(source: Path, found: Mapping[str, Tensor]) -> tuple[NetworkConfig, dict[str, str]]:
     """Finds the layout that a checkpoint is of, and our names for its keys."""
+    twins = {_twin(key) for key in found}
     misfits: dict[str, list[str]] = {}
     for name in ("released", "deep"):
         with torch.device("meta"):
             ours = DeFusion(CONFIGS[name]).state_dict()
         names = {_their_name(key): key for key in ours}
         misfits[name] = [
-            *(f"{key} is missing" for key in names if key not in found),
-            *(f"{key} is not known" for key in found if key not in names),
+            *(f"{key} is missing" for key in names if key not in twins),
+            *(f"{key} is not known" for key in found if _twin(key) not in names),
             *(
-                f"{key} is {list(found[key].shape)}, expected {list(ours[names[key]].shape)}"
-                for key in names
-                if key in found and found[key].shape != ours[names[key]].shape
+                f"{key} is {list(value.shape)}, expected {list(ours[names[_twin(key)]].shape)}"
+                for key, value in found.items()
+                if _twin(key) in names and value.shape != ours[names[_twin(key)]].shape
             ),
         ]
         if not misfits[name]:
