@@ -1,5 +1,6 @@
 """A card divided into scenes, by what the camera told and by the pictures alone."""
 
+import json
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
@@ -13,6 +14,7 @@ from skimage import data
 from defusion import BatchError
 from defusion.batch.finding import Finder
 from defusion.batch.grouping import Kind, divided
+from defusion.cli import main
 
 SIDE = (240, 160)
 
@@ -149,10 +151,35 @@ def test_frames_that_are_no_pictures_and_second_files_of_one_frame_are_told(tmp_
     (light,) = places(1, 5)
     written(bracket(light, rng, 1.0), tmp_path, with_exif=True)
     (tmp_path / "IMG_0001.png").write_bytes((tmp_path / "IMG_0001.JPG").read_bytes())
-    (tmp_path / "IMG_0009.JPG").write_bytes(b"no picture")
-    notes = divided(str(tmp_path)).notes
-    assert "IMG_0001.png: passed over, IMG_0001.JPG is the same frame" in notes
-    assert any("IMG_0009.JPG is not a picture" in note for note in notes)
+    (tmp_path / "IMG_0002.dng").write_bytes(b"no picture")
+    groups, notes = divided(str(tmp_path))
+    assert [Path(frame).suffix for frame in groups[0].frames] == [".JPG"] * len(groups[0].frames)
+    assert notes[0] == "IMG_0001.png: passed over, IMG_0001.JPG is the same frame"
+    assert notes[1].startswith("passed over: ") and "IMG_0002.dng is not a picture" in notes[1]
+
+
+def test_the_command_shows_a_card_before_anything_is_fused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(1)
+    light, other = places(2, 5)
+    (tmp_path / "card").mkdir()
+    shots = [*focus_stack(light, rng, 1.0), Shot(seen(other, 0, rng), 30)]
+    names = written(shots, tmp_path / "card", with_exif=True)
+    arguments = ["batch", "--group", str(tmp_path / "card"), "-o", str(tmp_path / "out"), "--dry-run"]
+    for more in ([], ["--json"]):
+        monkeypatch.setattr("sys.argv", ["defusion", *arguments, *more])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert ended.value.code == 0
+    *table, stack, single = capsys.readouterr().out.splitlines()
+    assert [line.split()[:3] for line in table] == [
+        ["scene", "kind", "frames"],
+        ["IMG_0000", "focus", str(len(names) - 1)],
+        [Path(names[-1]).stem, "single", "1"],
+    ]
+    assert json.loads(stack)["sources"] == [str(tmp_path / "card" / name) for name in names[:-1]]
+    assert (json.loads(single)["kind"], (tmp_path / "out").exists()) == ("single", False)
 
 
 def test_a_folder_of_no_series_is_refused(tmp_path: Path) -> None:

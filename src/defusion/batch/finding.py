@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from defusion.batch import manifest, scenes
-from defusion.batch.capture import Capture
-from defusion.batch.grouping import Group, divided
+from defusion.batch.grouping import Group, Look, divided
 from defusion.batch.places import is_url
 from defusion.batch.scenes import BatchScene
 from defusion.errors import BatchError
@@ -42,7 +41,7 @@ class Finder:
 
     def __init__(self, sources: Sources, output: str, suffix: str, *, group: bool = False) -> None:
         self._output, self._suffix, self._group = output, suffix, group
-        self._seen: dict[str, Capture] = {}
+        self._seen: dict[str, Look] = {}
         self._mapping = sources if isinstance(sources, Mapping) else None
         given = [sources] if isinstance(sources, str | os.PathLike) else list(sources)
         self._sources = [os.fspath(each) for each in given]

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from defusion.batch.capture import Capture, captured
-from defusion.batch.places import is_url, joined, listed
+from defusion.batch.places import is_url, joined, listed, stamp
 from defusion.batch.scenes import BatchScene, is_picture, natural
 from defusion.errors import BatchError, ImageError
 from defusion.machine import cores
@@ -77,6 +77,14 @@ class Group(NamedTuple):
         return BatchScene(self.name, self.frames)
 
 
+class Look(NamedTuple):
+    """What was seen of a frame."""
+
+    capture: Capture | None
+    """None where no file of it can be read."""
+    notes: tuple[str, ...]
+
+
 class Card(NamedTuple):
     """A folder of frames, divided."""
 
@@ -85,36 +93,44 @@ class Card(NamedTuple):
     """Which files were passed over, and why."""
 
 
-def divided(folder: str, seen: dict[str, Capture] | None = None) -> Card:
+def divided(folder: str, seen: dict[str, Look] | None = None) -> Card:
     """Divides a folder of frames into scenes.
 
     Args:
         folder: A folder of this machine.
-        seen: Frames that were looked at before, by file; those of now are added.
+        seen: What was seen of frames before; what is seen now is added.
 
     Raises:
         BatchError: It is a URL, or not there.
     """
     if is_url(folder):
         raise BatchError(f"{folder} is a URL; a card is divided where its frames can be looked at: copy it first")
-    files = sorted(filter(is_picture, listed(folder).files), key=natural)
-    seen = {} if seen is None else seen
-    notes = []
     by_stem: dict[str, list[str]] = defaultdict(list)
-    for file in files:
-        by_stem[Path(file).stem].append(file)
-    paths = []
-    for first, *others in by_stem.values():
-        paths.append(joined(folder, first))
-        notes += [f"{other}: passed over, {first} is the same frame" for other in others]
+    for file in sorted(filter(is_picture, listed(folder).files), key=natural):
+        by_stem[Path(file).stem].append(joined(folder, file))
+    seen = {} if seen is None else seen
+    frames = {" ".join(f"{file} {stamp(file)}" for file in files): files for files in by_stem.values()}
     with ThreadPoolExecutor(cores()) as threads:
-        looks = [(path, threads.submit(captured, path)) for path in paths if path not in seen]
-        for path, look in looks:
-            try:
-                seen[path] = look.result()
-            except ImageError as error:
-                notes.append(f"passed over: {error}")
-    return Card(groups_of([seen[path] for path in paths if path in seen]), tuple(notes))
+        new = {key: threads.submit(_look, files) for key, files in frames.items() if key not in seen}
+        seen.update((key, look.result()) for key, look in new.items())
+    looks = [seen[key] for key in frames]
+    notes = tuple(note for look in looks for note in look.notes)
+    return Card(groups_of(look.capture for look in looks if look.capture is not None), notes)
+
+
+def _look(files: Sequence[str]) -> Look:
+    """Looks at a frame, of which there may be several files: the first that can be read is it."""
+    notes = []
+    for number, file in enumerate(files):
+        try:
+            capture = captured(file)
+        except ImageError as error:
+            notes.append(f"passed over: {error}")
+            continue
+        first = Path(file).name
+        notes += [f"{Path(other).name}: passed over, {first} is the same frame" for other in files[number + 1 :]]
+        return Look(capture, tuple(notes))
+    return Look(None, tuple(notes))
 
 
 def groups_of(captures: Iterable[Capture]) -> list[Group]:
