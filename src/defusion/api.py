@@ -11,18 +11,18 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from defusion import stack, tiling
+from defusion import stages, tiling
 from defusion.alignment.frames import ALIGNS, Wanted
 from defusion.alignment.record import Alignment
 from defusion.errors import EngineError, ImageError, WeightsError
 from defusion.imaging import PALETTES, Picture, check_output, from_array, open_output, read, to_array
 from defusion.imaging.picture import quantised
 from defusion.machine import free_bytes
-from defusion.model.config import BLENDINGS, HeadName, TaskName
+from defusion.model.config import HeadName, PyramidConfig, TaskName
 from defusion.runtime import Engine, load_engine
 from defusion.scene import Form, Frame, Pixels, Scene
 from defusion.task import TASKS, Glance, recognise
-from defusion.tiling import Band, NetworkSees, Progress, Report, Size
+from defusion.tiling import Band, Progress, Report, Size
 from defusion.weights import WeightsFile, resolve
 
 Array = NDArray[Any]
@@ -198,15 +198,14 @@ class Fuser:
             frames = [frame.kept() for frame in frames]
         scene = Scene(frames, self._palette, report if len(frames) > 2 else None, alignment or self._align)
         scene.leave_out_blank()
+        scene.leave_out_copies()
         plan = self._plan(scene.glances)
         size, count = scene.form.size, len(scene.frames)
-        self._check_memory(size, plan, 0 if count == 2 else stack.sums_bytes(size))
-        if count == 2:
-            made = _reported(self._pair(scene, plan), size, report)
-        elif plan.head == "detail":
-            made = stack.fuse_by_detail(self.engine, scene.views, count, size, report)
+        self._check_memory(size, count)
+        if plan.head == "pyramid":
+            made = stages.fuse(self.engine, scene.sources, count, size, report)
         else:
-            made = stack.fuse(self.engine, scene.views, count, size, plan.task, report)
+            made = _reported(tiling.paint(self.engine, *scene.pair(), size), size, report)
         painted = (rows for band in made for _, rows in scene.painted(band, band.planes[0], keep_chroma=True))
         return Fused(plan, scene.form, painted, scene.notes, scene.ranges, scene.alignment)
 
@@ -226,32 +225,50 @@ class Fuser:
         """
         scene = Scene(frames, self._palette, align=alignment or self._align)
         plan = self._plan(scene.glances)
+        if isinstance(self.weights.config, PyramidConfig):
+            return Decomposed(plan, scene.form, self._divided(scene), scene.notes, scene.alignment)
         form = scene.form
         size = form.size
-        self._check_memory(size, plan._replace(head="paper"))  # the parts are painted as its picture is
+        self._check_memory(size, 2)
         parts = [np.empty((*size, form.channels), form.depth) for _ in PartPictures._fields]
         a, b = scene.views()
         for band in tiling.parts(self.engine, a, b, size):
             for part, planes in zip(parts, band.planes, strict=False):  # the last part is the fused picture
                 for rows, pixels in scene.painted(band, planes, keep_chroma=False):
                     part[rows] = quantised(pixels, form.depth, form.levels)
-        for band in self._pair(scene, plan):
+        for band in tiling.paint(self.engine, a, b, size):
             for rows, pixels in scene.painted(band, band.planes[0], keep_chroma=True):
                 parts[-1][rows] = quantised(pixels, form.depth, form.levels)
         pictures = PartPictures(*(Picture(part, form.icc, form.exif, levels=form.levels) for part in parts))
         return Decomposed(plan, form, pictures, scene.notes, scene.alignment)
 
-    def _pair(self, scene: Scene, plan: Plan) -> Iterator[Band]:
-        if plan.head == "pyramid":
-            return tiling.fuse(self.engine, *scene.pair(), scene.form.size, plan.task)
-        return tiling.paint(self.engine, *scene.pair(), scene.form.size, plan.head)
+    def _divided(self, scene: Scene) -> PartPictures:
+        """Divides the fused picture into what both sources share and what each has alone: shares of its pixels."""
+        form = scene.form
+        parts = [np.empty((*form.size, form.channels), form.depth) for _ in PartPictures._fields]
+        for band in stages.fuse(self.engine, scene.sources, 2, form.size, parts=True):
+            common, uniques = band.planes
+            shares = np.clip(np.concatenate([common, uniques]), 0, None)
+            total = shares.sum(0, keepdims=True)
+            shares = np.where(total > 0, shares / np.maximum(total, 1e-6), [[[[1.0]]], [[[0.0]]], [[[0.0]]]])
+            for rows, pixels in scene.painted(band, common + uniques.sum(0, keepdims=True), keep_chroma=True):
+                inside = slice(rows.start - band.rows.start, rows.stop - band.rows.start)
+                upto = np.cumsum(shares[:, :, inside], 0).transpose(0, 2, 3, 1)
+                if pixels.shape[2] == 1:
+                    upto = upto.mean(3, keepdims=True)
+                # Each part is what is left of the sum so far, so that rounded parts add up to the rounded picture.
+                sums = [quantised(share * pixels, form.depth, form.levels) for share in upto[:2]]
+                sums.append(quantised(pixels, form.depth, form.levels))
+                parts[0][rows], parts[3][rows] = sums[0], sums[2]
+                parts[1][rows], parts[2][rows] = sums[1] - sums[0], sums[2] - sums[1]
+        return PartPictures(*(Picture(part, form.icc, form.exif, levels=form.levels) for part in parts))
 
-    def _check_memory(self, size: Size, plan: Plan, of_stack: int = 0) -> None:
-        judges = plan.head == "pyramid" and BLENDINGS[plan.task].asks_network
-        sees: NetworkSees | None = None
-        if plan.head == "paper" or judges:
-            sees = "overview" if of_stack else "tiles"
-        needed, free = tiling.needed_bytes(self.engine.config, size, sees) + of_stack, free_bytes()
+    def _check_memory(self, size: Size, count: int) -> None:
+        if isinstance(self.weights.config, PyramidConfig):
+            needed = stages.needed_bytes(size, count)
+        else:
+            needed = tiling.needed_bytes(self.weights.config, size)
+        free = free_bytes()
         if self.engine.device == "cpu" and needed > free:
             raise EngineError(
                 f"fusing takes about {needed // 10**6} MB of memory at once and {free // 10**6} MB are free; "

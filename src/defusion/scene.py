@@ -30,6 +30,7 @@ from defusion.imaging.levels import Chosen, Used, choose, used
 from defusion.imaging.picture import DEPTHS, Depth, bands, full_scale, quantised
 from defusion.imaging.tone import Levels, Tone, is_linear
 from defusion.runtime import Planes
+from defusion.stages import Source
 from defusion.task import Glance, glance
 from defusion.tiling import Band, Progress, Report, Size, View
 
@@ -198,6 +199,30 @@ class Scene:
         self.notes += tuple(
             f"{self.frames[index].name}: left out, it is {all_over}" for index, all_over in blank.items()
         )
+        self._keep(kept)
+
+    def leave_out_copies(self) -> None:
+        """Leaves out frames that are equal to an earlier one, with a note: given twice, a frame counts once."""
+        kept: list[int] = []
+        for index, frame in enumerate(self.frames):
+            tones = self.glances[index].tones
+            alike = [other for other in kept if np.array_equal(self.glances[other].tones, tones)]
+            original = next((other for other in alike if self._equal(self.frames[other], frame)), None)
+            if original is None:
+                kept.append(index)
+            else:
+                self.notes += (f"{frame.name}: left out, it is equal to {self.frames[original].name}",)
+        if len(kept) < len(self.frames):
+            self._keep(kept)
+
+    def _equal(self, frame: Frame, other: Frame) -> bool:
+        a, b = self._opened(frame), self._opened(other)
+        if a.alpha is not None or b.alpha is not None:
+            return False
+        parts = bands(a.height, a.width)
+        return all(np.array_equal(a.region(rows, slice(None)), b.region(rows, slice(None))) for rows in parts)
+
+    def _keep(self, kept: list[int]) -> None:
         kept *= 2 if len(kept) == 1 else 1  # fused with itself a frame stays what it is
         self.frames = [self.frames[index] for index in kept]
         self.glances = [self.glances[index] for index in kept]
@@ -214,6 +239,12 @@ class Scene:
         """Opens each frame, one after the other."""
         for frame in self.frames:
             yield partial(_planes, self._opened(frame), frame is self._visible)
+
+    def sources(self) -> Iterator[Source]:
+        """Opens each frame, one after the other, as the pyramid network takes it."""
+        for frame in self.frames:
+            picture = self._opened(frame)
+            yield Source(partial(_planes, picture, frame is self._visible), partial(_confidence, picture))
 
     def pair(self) -> tuple[View, View]:
         """Opens two frames, the darker first: the network tells them apart, so their order must not be chance."""
@@ -314,6 +345,12 @@ def _planes(picture: Picture, as_luminance: bool, rows: slice, columns: slice) -
     if as_luminance:
         pixels = luminance(pixels)
     return np.broadcast_to(pixels, (*pixels.shape[:2], 3)).transpose(2, 0, 1)[None]
+
+
+def _confidence(picture: Picture, rows: slice, columns: slice) -> Planes:
+    """How much a part of a picture is there, [1, 1, h, w]; [1, 1, 0, 0] where all of the picture is."""
+    confidence = picture.confidence(rows, columns)
+    return np.zeros((1, 1, 0, 0), np.float32) if confidence is None else confidence[None, None]
 
 
 def _meaning(frame: Frame, levels: Levels | None, of: Used, *, is_light: bool) -> _Meaning:

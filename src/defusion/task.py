@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -18,11 +19,12 @@ TASKS: tuple[TaskName, ...] = ("exposure", "focus", "infrared", "generic")
 #: Side of the places whose mean tones are compared.
 PLACE_PX = 8
 
-#: Sources whose mean luminance differs by more than this factor were exposed differently, if the brighter is the
-#: brighter one at as large a part of all places: brackets were seen at 1.6 to 24 and all places, pairs of different
-#: sensors at up to .97 of them.
+#: Sources whose luminance differs by more than this factor at half of all places were exposed differently, if the
+#: brighter is the brighter one at as large a part of all places: of sources with colour, in which something may have
+#: moved, and of grey ones. Brackets were seen at 1.6 to 24, pairs of different sensors at up to .97 of all places.
 SAME_EXPOSURE_RATIO = 1.4
-BRIGHTER_PART = 0.98
+BRIGHTER_PART = 0.9
+GREY_BRIGHTER_PART = 0.98
 
 #: Grey sources of which the brighter is so all over are still of different sensors if their tones correlate less than
 #: this: brackets were seen from .42 on, parts of infrared and visible pairs up to .25.
@@ -69,7 +71,7 @@ class Glance(NamedTuple):
     colourless: bool
     """Red, green and blue are equal, but for rounding, all over."""
     tones: NDArray[np.float32]
-    """Mean luminance at places all over the picture; the same places in each source of a scene."""
+    """Mean luminance at places all over the picture, the same in each source of a scene; NaN where it has none."""
     noise: NDArray[np.bool_]
     """Which of these places are noise."""
     blank: str | None
@@ -85,11 +87,7 @@ class Kind(NamedTuple):
 
 def glance(picture: Picture) -> Glance:
     """Looks at a source."""
-
-    def view(rows: slice, columns: slice) -> NDArray[np.float32]:
-        return picture.region(rows, columns).transpose(2, 0, 1)[None]
-
-    (pixels,) = sample(view, Size(picture.height, picture.width))
+    (pixels,) = sample(partial(_with_gaps, picture), Size(picture.height, picture.width))
     tones = pixels[0] if len(pixels) == 1 else luminance(pixels.transpose(1, 2, 0))[..., 0]
     side = min(PLACE_PX, *tones.shape)
     rows, columns = (length // side for length in tones.shape)
@@ -103,18 +101,30 @@ def glance(picture: Picture) -> Glance:
     return Glance(colourless, places.mean((1, 3)).ravel(), noise.ravel(), blank)
 
 
+def _with_gaps(picture: Picture, rows: slice, columns: slice) -> NDArray[np.float32]:
+    """A region of a picture as planes, NaN where it has nothing."""
+    planes = picture.region(rows, columns).transpose(2, 0, 1)[None]
+    confidence = picture.confidence(rows, columns)
+    return planes if confidence is None else np.where(confidence > 0, planes, np.float32(np.nan))
+
+
 def recognise(sources: Sequence[Glance]) -> Kind:
     """Says what kind of scene some sources show."""
     colourless = sum(source.colourless for source in sources)
+    seen = ~np.any([np.isnan(source.tones) for source in sources], axis=0)
+    if seen.any() and not seen.all():  # places that a source does not have say nothing
+        sources = [each._replace(tones=each.tones[seen], noise=each.noise[seen]) for each in sources]
     alike = _correlation(sources)
     # In a stack one frame may have lost its colour, and still show what the others show.
     if 0 < colourless < len(sources) and (len(sources) == 2 or alike <= FOCUS_CORRELATION):
         return Kind("infrared", f"{colourless} of {len(sources)} sources have no colour")
     darkest, *_, brightest = sorted((source.tones for source in sources), key=np.mean)
-    ratio = float(brightest.mean() / max(darkest.mean(), 1 / 255))
+    # The median is not moved by lamps, nor by what is clipped.
+    ratio = float(np.median(np.maximum(brightest, 1 / 255) / np.maximum(darkest, 1 / 255)))
     brighter = float((brightest > darkest - 0.02).mean())
+    least_brighter = BRIGHTER_PART if colourless == 0 else GREY_BRIGHTER_PART
     one_sensor = colourless < len(sources) or alike > BRACKET_CORRELATION
-    if ratio > SAME_EXPOSURE_RATIO and brighter > BRIGHTER_PART and one_sensor:
+    if ratio > SAME_EXPOSURE_RATIO and brighter > least_brighter and one_sensor:
         return Kind("exposure", f"the brightest source is {ratio:.1f} times as bright as the darkest, all over")
     if colourless and alike < SAME_SENSOR_CORRELATION:
         return Kind("infrared", f"the tones of colourless sources correlate {alike:.2f}")

@@ -256,6 +256,29 @@ class NetworkConfig:
             raise WeightsError(f"not a network config: {error}") from error
 
 
+@dataclass(frozen=True)
+class PyramidConfig:
+    """The pyramid network, which makes every picture; see `defusion.model.pyramid`."""
+
+    name: str = "pyramid"
+
+    @property
+    def heads(self) -> tuple[HeadName, ...]:
+        """Reconstruction heads that the weights serve."""
+        return ("pyramid",)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns plain data for JSON."""
+        return asdict(self)
+
+
+def config_from_dict(data: dict[str, Any]) -> NetworkConfig | PyramidConfig:
+    """Builds the config of a network from what its `to_dict` wrote, as JSON gives it back."""
+    if data == PyramidConfig().to_dict():
+        return PyramidConfig()
+    return NetworkConfig.from_dict(data)
+
+
 def _blocks(stages: tuple[Stage, ...], strides: tuple[int, ...]) -> int:
     """How far the blocks of some stages see."""
     return sum(stride * stage.blocks for stage, stride in zip(stages, strides, strict=True))

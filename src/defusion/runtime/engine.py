@@ -36,6 +36,23 @@ class Embeddings(NamedTuple):
     unique_b: Planes
 
 
+class Decided(NamedTuple):
+    """What the pyramid network makes of the sources of a scene; each float32."""
+
+    made: tuple[Planes, ...]
+    """The fused picture, [1, 3, H, W]; or the common part of it, and the unique ones, [S, 3, H, W]."""
+    before: tuple[Planes, ...]
+    """The same without the finest level, at half the size."""
+    state: Planes
+    """Of each source, [S, C, H/2, W/2]."""
+    weight: Planes
+    """Of each source at the finest level, [S, 1, H, W]."""
+    by_mask: Planes | None
+    """How far a mask decides in place of the weights, [1, 1, H, W]; None where there was no close look."""
+    trusted: Planes | None
+    """How far each place shows the scene, [S, 1, H, W]; None where there was no close look."""
+
+
 class Engine(Protocol):
     """A network on a device. Safe to call from several threads at once.
 
@@ -48,6 +65,29 @@ class Engine(Protocol):
     device: str
     precision: Precision
     config: NetworkConfig
+
+    def decide(
+        self,
+        sources: Planes,
+        confidence: Planes | None,
+        count: int,
+        *,
+        coarser: tuple[Planes, tuple[Planes, ...]] | None = None,
+        closely: bool = True,
+        parts: bool = False,
+        stateless: int = 1,
+    ) -> Decided:
+        """Runs the pyramid network; see `defusion.model.pyramid.PyramidNet.forward`.
+
+        Args:
+            sources: [S, 3, H, W]; H and W are multiples of 2^count.
+            confidence: [S, 1, H, W]; None for everywhere.
+            count: Number of levels of detail.
+            coarser: State, [S, C, H/2^count, W/2^count], and what is made of coarser levels, as large.
+            closely: Look at full size for noise and focus.
+            parts: Make the common and the unique parts.
+            stateless: How many of the finest levels have no state of their own.
+        """
 
     def fuse(self, a: Planes, b: Planes, head: HeadName, attention: Attention | None = None) -> Planes:
         """Returns the fused picture of head "paper" or "detail"."""

@@ -13,7 +13,7 @@ import numpy as np
 from defusion.cache import cache_folder
 from defusion.errors import EngineError
 from defusion.model.config import SIZE_MULTIPLE, HeadName, TaskName
-from defusion.runtime.engine import Attention, Embeddings, EngineName, Pictures, Planes, Precision
+from defusion.runtime.engine import Attention, Decided, Embeddings, EngineName, Pictures, Planes, Precision
 from defusion.runtime.precision import CAPABILITIES, capabilities
 from defusion.weights import WeightsFile
 
@@ -56,6 +56,33 @@ class OpenVinoEngine:
         self._compiled: dict[Graph, Any] = {}
         self._requests = threading.local()
         self._lock = threading.Lock()
+
+    def decide(
+        self,
+        sources: Planes,
+        confidence: Planes | None,
+        count: int,
+        *,
+        coarser: tuple[Planes, tuple[Planes, ...]] | None = None,
+        closely: bool = True,
+        parts: bool = False,
+        stateless: int = 1,
+    ) -> Decided:
+        """Runs the pyramid network."""
+        inputs = {"sources": sources, **_given(confidence=confidence)}
+        if coarser is not None:
+            state, before = coarser
+            inputs |= {"state": state, **{f"before{number}": plane for number, plane in enumerate(before)}}
+        graph = Graph("pyramid", (count, confidence is not None, coarser is not None, closely, parts, stateless))
+        made = _run(self._request(graph), inputs)
+        return Decided(
+            tuple(made[f"made{number}"] for number in range(1 + parts)),
+            tuple(made[f"before{number}"] for number in range(1 + parts)),
+            made["state"],
+            made["weight"],
+            made.get("by_mask"),
+            made.get("trusted"),
+        )
 
     def fuse(self, a: Planes, b: Planes, head: HeadName, attention: Attention | None = None) -> Planes:
         """Returns the fused picture of head "paper" or "detail"."""
@@ -199,6 +226,7 @@ class OpenVinoEngine:
 
     def _compile(self, graph: Graph) -> Any:
         from defusion.runtime import blending
+        from defusion.runtime import pyramid_graph
         from defusion.runtime.graph import build
 
         of_network = graph.name == "network"
@@ -206,6 +234,17 @@ class OpenVinoEngine:
         if of_network:
             given = {"attention_given": graph.attention_given, "opened_given": graph.opened_given}
             model = build(self.config, self._weights.tensors(), graph.outputs, **given)
+        elif graph.name == "pyramid":
+            count, with_confidence, goes_on, closely, parts, stateless = graph.arguments
+            model = pyramid_graph.build(
+                self._weights.tensors(),
+                int(count),
+                with_confidence=bool(with_confidence),
+                goes_on=bool(goes_on),
+                closely=bool(closely),
+                parts=bool(parts),
+                stateless=int(stateless),
+            )
         else:
             model = getattr(blending, graph.name)(*graph.arguments)
         options = {

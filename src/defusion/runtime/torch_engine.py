@@ -10,8 +10,8 @@ from typing import ParamSpec, TypeVar
 import numpy as np
 
 from defusion.errors import EngineError
-from defusion.model.config import BLENDINGS, HeadName, TaskName, in_stack
-from defusion.runtime.engine import Attention, Embeddings, EngineName, Pictures, Planes, Precision
+from defusion.model.config import BLENDINGS, HeadName, PyramidConfig, TaskName, in_stack
+from defusion.runtime.engine import Attention, Decided, Embeddings, EngineName, Pictures, Planes, Precision
 from defusion.weights import WeightsFile
 
 try:
@@ -34,6 +34,8 @@ from defusion.model.network import (
     octaves,
     opposition,
 )
+from defusion.model.pyramid import Coarser
+from defusion.model.torch_ops import TorchPyramid
 
 Given = ParamSpec("Given")
 Made = TypeVar("Made")
@@ -73,8 +75,48 @@ class TorchEngine:
         except (RuntimeError, AssertionError) as error:
             raise EngineError(f"torch {torch.__version__} has no device {device!r} here: {error}") from error
         self.device, self.precision, self.config = device, precision, weights.config
+        if isinstance(weights.config, PyramidConfig):
+            self._pyramid = TorchPyramid.from_file(weights).to(self._device)
+            self._pyramid.low = None if precision == "float32" else getattr(torch, precision)
+            return
         network = DeFusion.from_file(weights.path).to(self._device)
         self._network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    @_on_device
+    def decide(
+        self,
+        sources: Planes,
+        confidence: Planes | None,
+        count: int,
+        *,
+        coarser: tuple[Planes, tuple[Planes, ...]] | None = None,
+        closely: bool = True,
+        parts: bool = False,
+        stateless: int = 1,
+    ) -> Decided:
+        """Runs the pyramid network."""
+        known = None
+        if coarser is not None:
+            state, before = coarser
+            known = Coarser(self._to_device(state), tuple(self._to_device(plane) for plane in before))
+        made = self._pyramid(
+            self._to_device(sources)[:, None],
+            None if confidence is None else self._to_device(confidence)[:, None],
+            count,
+            coarser=known,
+            closely=closely,
+            parts=parts,
+            stateless=stateless,
+        )
+        finest = made.votes[-1]
+        return Decided(
+            tuple(_planes(plane) for plane in made.made),
+            tuple(_planes(plane) for plane in made.coarser.made),
+            _planes(made.coarser.state),
+            _planes(finest.weight),
+            _planes(finest.by_mask) if closely else None,
+            _planes(made.closely.confidence) if closely else None,
+        )
 
     @_on_device
     def fuse(self, a: Planes, b: Planes, head: HeadName, attention: Attention | None = None) -> Planes:

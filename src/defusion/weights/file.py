@@ -16,10 +16,10 @@ from defusion.errors import WeightsError
 from defusion.files import beside
 
 if TYPE_CHECKING:
-    from defusion.model.config import NetworkConfig
+    from defusion.model.config import NetworkConfig, PyramidConfig
 
 SUFFIX = ".safetensors"
-DEFAULT = "small"
+DEFAULT = "pyramid"
 
 _METADATA_KEY = "defusion"
 
@@ -29,7 +29,7 @@ class WeightsFile:
     """A weights file whose header has been read and checked."""
 
     path: Path
-    config: NetworkConfig
+    config: NetworkConfig | PyramidConfig
     about: dict[str, Any]
     """Recipe, data, hardware, results, licence: what the writer said of the weights."""
     sha256: str
@@ -44,7 +44,7 @@ class WeightsFile:
         """
         from safetensors import SafetensorError, safe_open
 
-        from defusion.model.config import NetworkConfig
+        from defusion.model.config import config_from_dict
 
         path = Path(path)
         if not path.is_file():
@@ -64,7 +64,7 @@ class WeightsFile:
             )
         try:
             header = json.loads(metadata)
-            return cls(path, NetworkConfig.from_dict(header["config"]), header["about"], header["sha256"])
+            return cls(path, config_from_dict(header["config"]), header["about"], header["sha256"])
         except (KeyError, TypeError, ValueError) as error:
             raise WeightsError(
                 f"{path}: cannot make sense of defusion's metadata ({error}); was it written by a newer defusion?"
@@ -96,7 +96,7 @@ class WeightsFile:
 
 
 def save(
-    path: str | Path, tensors: Mapping[str, NDArray[Any]], config: NetworkConfig, about: Mapping[str, Any]
+    path: str | Path, tensors: Mapping[str, NDArray[Any]], config: NetworkConfig | PyramidConfig, about: Mapping[str, Any]
 ) -> WeightsFile:
     """Writes a weights file; a failed or killed run leaves none behind.
 

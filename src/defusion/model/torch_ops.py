@@ -1,0 +1,157 @@
+"""`Ops` in torch, and the pyramid network as a torch module, to train it and to run it on a GPU."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from defusion.errors import WeightsError
+from defusion.model.pyramid import Coarser, Made, PyramidNet, shapes
+from defusion.weights import WeightsFile
+
+
+class TorchOps:
+    """`defusion.model.ops.Ops` on tensors.
+
+    Args:
+        weights: By their names.
+        sources: S, the number of sources that a batch holds side by side.
+        low: What convolutions compute in, where it is not float32.
+    """
+
+    def __init__(self, weights: Mapping[str, Tensor], sources: int, low: torch.dtype | None = None) -> None:
+        self._weights, self._sources, self._low = weights, sources, low
+
+    def conv(self, x: Tensor, name: str, *, dilation: int = 1) -> Tensor:
+        weight, bias = self._weights[f"{name}.weight"], self._weights[f"{name}.bias"]
+        padding = dilation * (weight.shape[2] // 2)
+        if self._low is not None:
+            x, weight, bias = x.to(self._low), weight.to(self._low), bias.to(self._low)
+        return F.conv2d(x, weight, bias, padding=padding, dilation=dilation).float()
+
+    def number(self, name: str, index: int) -> Tensor:
+        return self._weights[name][index]
+
+    relu = staticmethod(F.relu)
+    sigmoid = staticmethod(torch.sigmoid)
+    log = staticmethod(torch.log)
+    exp = staticmethod(torch.exp)
+
+    def sqrt(self, x: Tensor) -> Tensor:
+        return (x.clamp(min=0) + 1e-12).sqrt()  # the slope at zero is not finite
+
+    def clamp(self, x: Tensor, low: float, high: float) -> Tensor:
+        return x.clamp(low, high)
+
+    def channels(self, x: Tensor, start: int, stop: int) -> Tensor:
+        return x[:, start:stop]
+
+    def concat(self, planes: Sequence[Tensor]) -> Tensor:
+        return torch.cat(list(planes), 1)
+
+    def mean(self, x: Tensor) -> Tensor:
+        return x.mean(1, keepdim=True)
+
+    def most(self, x: Tensor) -> Tensor:
+        return x.amax(1, keepdim=True)
+
+    def least(self, x: Tensor) -> Tensor:
+        return x.amin(1, keepdim=True)
+
+    def halve(self, x: Tensor) -> Tensor:
+        return F.avg_pool2d(x, 2)
+
+    def double(self, x: Tensor) -> Tensor:
+        return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+
+    def blur(self, x: Tensor) -> Tensor:
+        x = F.pad(x, (1, 1, 1, 1), mode="replicate")
+        return F.avg_pool2d(F.avg_pool2d(x, 2, 1), 2, 1)
+
+    def fold(self, x: Tensor) -> Tensor:
+        return F.pixel_unshuffle(x, 2)
+
+    def unfold(self, x: Tensor) -> Tensor:
+        return F.pixel_shuffle(x, 2)
+
+    def over_sources(self, x: Tensor) -> Tensor:
+        return x.unflatten(0, (self._sources, -1)).sum(0)
+
+    def mean_over_sources(self, x: Tensor) -> Tensor:
+        return x.unflatten(0, (self._sources, -1)).mean(0)
+
+    def most_of_sources(self, x: Tensor) -> Tensor:
+        return x.unflatten(0, (self._sources, -1)).amax(0)
+
+    def each_source(self, x: Tensor) -> Tensor:
+        return x.repeat(self._sources, 1, 1, 1)
+
+
+class TorchPyramid(nn.Module):
+    """The pyramid network with weights of its own; see `PyramidNet.forward`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weights = nn.ParameterDict(
+            {name.replace(".", "/"): nn.Parameter(torch.zeros(shape)) for name, shape in shapes().items()}
+        )
+        self.low: torch.dtype | None = None
+        self.start()
+
+    @classmethod
+    def from_file(cls, file: WeightsFile) -> TorchPyramid:
+        """Loads weights, in float32 and eval mode.
+
+        Raises:
+            WeightsError: The tensors are not those of this network.
+        """
+        network, tensors = cls(), file.tensors()
+        given = network.named_weights()
+        if {name: tuple(value.shape) for name, value in given.items()} != {k: v.shape for k, v in tensors.items()}:
+            raise WeightsError(f"{file.path}: the tensors are not those of the pyramid network of this version")
+        with torch.no_grad():
+            for name, value in given.items():
+                value.copy_(torch.from_numpy(tensors[name]))
+        return network.eval()
+
+    def named_weights(self) -> dict[str, Tensor]:
+        """Returns the weights by the names that they have in a weights file."""
+        return {name.replace("/", "."): value for name, value in self.weights.items()}
+
+    @torch.no_grad()
+    def start(self) -> None:
+        """Starts at a Laplacian pyramid blended by local energy, which asks no network: heads are zero."""
+        for name, value in self.named_weights().items():
+            if name.endswith(".weight"):
+                nn.init.kaiming_normal_(value, nonlinearity="relu")
+                if name.rsplit(".", 1)[0].endswith((".source", ".scene", "close.head")):
+                    value.zero_()
+                elif name.startswith(("state.", "close.far", "close.near")):
+                    value.mul_(0.5)
+        given = self.named_weights()
+        given["close.head.bias"].copy_(torch.tensor([4.0, 0.0]))
+        given["close.energy"].fill_(3.0)
+        for name, energy in (("base", (0.1, 0.0)), ("level", (1.0, 0.4)), ("finest", (1.0, 0.4))):
+            given[f"{name}.energy"].copy_(torch.tensor(energy))
+            given[f"{name}.scene.bias"].copy_(torch.tensor([-1.0, 5.0]))
+
+    def forward(
+        self,
+        sources: Tensor,
+        confidence: Tensor | None = None,
+        count: int = 4,
+        *,
+        coarser: Coarser | None = None,
+        closely: bool = True,
+        parts: bool = False,
+        stateless: int = 1,
+    ) -> Made:
+        """Runs the network on sources [S, N, 3, H, W], confidence [S, N, 1, H, W]."""
+        ops = TorchOps(self.named_weights(), len(sources), self.low)
+        flat = None if confidence is None else confidence.flatten(0, 1)
+        return PyramidNet(ops).forward(
+            sources.flatten(0, 1), flat, count, coarser=coarser, closely=closely, parts=parts, stateless=stateless
+        )

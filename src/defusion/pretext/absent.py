@@ -1,0 +1,34 @@
+"""The paper's own pretext (section 3.2): each source keeps a part of the scene, the rest of it is noise or nothing."""
+
+from __future__ import annotations
+
+import torch
+from torch import Generator, Tensor
+
+from defusion.pretext.distortions import faint_noise, noise, zeros
+from defusion.pretext.masks import freeform_masks, grid_masks
+from defusion.pretext.views import Views, at_rest, normal, uniform
+
+#: Strongest noise of sources that show the whole scene, of full range.
+GRAIN = 0.06
+
+
+def absent(photos: Tensor, sources: int, generator: Generator) -> Views:
+    """Makes views of scenes [N, 3, H, W], of which each lacks places, by the paper's grids or by smooth regions."""
+    n, _, height, width = photos.shape
+    drawn = torch.rand(2, generator=generator, device=generator.device)
+    make = grid_masks if drawn[0] < 0.7 else freeform_masks
+    masks = make((n, height, width), sources, generator=generator)
+    fill = noise if drawn[1] < 0.5 else faint_noise if drawn[1] < 0.75 else zeros
+    views = torch.stack([mask * photos + (1 - mask) * fill(photos, generator) for mask in masks])
+    ones = torch.ones(n, device=photos.device)
+    return at_rest(views, photos, masks, ones, ones)
+
+
+def grainy(photos: Tensor, sources: int, generator: Generator) -> Views:
+    """Makes views that show all of scenes [N, 3, H, W], under noise of their own (paper, section 4.2)."""
+    n, _, height, width = photos.shape
+    spread = GRAIN * uniform(n, 0, 1, generator)
+    views = (photos + spread * normal((sources, *photos.shape), generator)).clamp(0, 1)
+    ones = torch.ones(n, device=photos.device)
+    return at_rest(views, photos, torch.ones(sources, n, 1, height, width, device=photos.device), ones, 0 * ones)

@@ -1,0 +1,60 @@
+"""Random fields and masks whose borders follow those of a picture, as focus, light and things do."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor
+
+from defusion.pretext.views import normal, one_of
+
+
+def box(x: Tensor, radius_px: int) -> Tensor:
+    """Returns the mean over a square; the edge is repeated beyond it."""
+    side = 2 * radius_px + 1  # one direction after the other: a tenth of the time of a square at once
+    rows = F.avg_pool2d(F.pad(x, (radius_px,) * 4, mode="replicate"), (1, side), 1)
+    return F.avg_pool2d(rows, (side, 1), 1)
+
+
+def guided(x: Tensor, guide: Tensor, radius_px: int, floor: float) -> Tensor:
+    """Smooths x [N, 1, H, W] but for where the guide has edges (He, Sun and Tang, 2010).
+
+    Args:
+        x: What is smoothed.
+        guide: [N, 1, H, W].
+        radius_px: Of the window.
+        floor: Variance of the guide from which on an edge is kept.
+    """
+    mean_x, mean_guide = box(x, radius_px), box(guide, radius_px)
+    slope = (box(guide * x, radius_px) - mean_guide * mean_x) / (
+        box(guide * guide, radius_px) - mean_guide**2 + floor
+    )
+    return box(slope, radius_px) * guide + box(mean_x - slope * mean_guide, radius_px)
+
+
+def field(shape: tuple[int, int, int], cell_px: float, generator: Generator) -> Tensor:
+    """Makes smooth random numbers of mean zero and spread one, [N, 1, H, W], whose bumps are about so wide."""
+    n, height, width = shape
+    cells = (int(height / cell_px) + 3, int(width / cell_px) + 3)
+    bumps = F.interpolate(normal((n, 1, *cells), generator), size=(height, width), mode="bicubic")
+    return (bumps - bumps.mean((2, 3), keepdim=True)) / (bumps.std((2, 3), keepdim=True) + 1e-3)
+
+
+def edge_field(scenes: Tensor, generator: Generator, cell_px: tuple[float, float] = (20.0, 60.0)) -> Tensor:
+    """Makes a random field, [N, 1, H, W], that keeps to the edges of scenes [N, 3, H, W]."""
+    n, _, height, width = scenes.shape
+    guide = scenes.mean(1, keepdim=True)
+    drawn = torch.rand(2, generator=generator, device=generator.device)
+    z = field((n, height, width), cell_px[0] + (cell_px[1] - cell_px[0]) * float(drawn[0]), generator)
+    floor = 10 ** (-4 + 1.5 * float(drawn[1]))
+    for _ in range(2):
+        z = guided(z, guide, int(one_of((4, 8), generator)), floor)
+    return (z - z.mean((2, 3), keepdim=True)) / (z.std((2, 3), keepdim=True) + 1e-3)
+
+
+def edge_masks(scenes: Tensor, count: int, generator: Generator) -> Tensor:
+    """Divides scenes among so many masks, zeros and ones, [count, N, 1, H, W], along their own edges."""
+    fields = torch.stack([edge_field(scenes, generator) for _ in range(count)])
+    fields = fields + 0.5 * normal((count, len(scenes), 1, 1, 1), generator)
+    owner = fields.argmax(0, keepdim=True)
+    return torch.zeros_like(fields).scatter_(0, owner, 1.0)

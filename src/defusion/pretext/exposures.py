@@ -1,0 +1,90 @@
+"""Brackets: views of a scene whose light is wider than a camera shows at once.
+
+The photograph is the tone-mapped view of such a scene. Light is expanded to what the scene may have had, and each
+view shows part of it: the darkest what is bright, the brightest what is dark. What is asked for has its light
+compressed, and never removed: tones stay in order.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Generator, Tensor
+
+from defusion.pretext.distortions import blur
+from defusion.pretext.edges import box, edge_field, edge_masks, field
+from defusion.pretext.views import Views, as_camera, chance, normal, one_of, uniform
+
+#: How much of the scene's added range is left in what is asked for, in stops a stop.
+KEPT_RANGE = 0.5
+
+#: Share of scenes in which something moves.
+MOVING = 0.25
+
+#: Values from which the tone curve of what is asked for bends towards white.
+SHOULDER = 0.75
+
+
+def exposures(photos: Tensor, sources: int, generator: Generator) -> Views:
+    """Makes a bracket of each scene [N, 3, H, W], in random order of exposure."""
+    n, _, height, width = photos.shape
+    gamma = uniform(n, 1.8, 2.6, generator)
+    light = photos.clamp(min=1e-4) ** gamma
+    # Stops that the scene has beyond the photograph: light that follows edges, such as a window, and soft light.
+    stops = 5 * uniform(n, 0.2, 1, generator)
+    lit = (edge_field(photos, generator) > 0.5 * normal((n, 1, 1, 1), generator)).float()
+    softness_px = one_of((0.9, 1.8, 3.3, 8.0), generator)
+    if softness_px < 8:
+        lit = blur(lit, torch.full((n,), softness_px, device=photos.device), torch.ones(n, dtype=torch.bool))
+    else:
+        lit = box(box(lit, 5), 5)
+    added = stops * lit + 0.5 * uniform(n, 0, 1, generator) * field((n, height, width), 40.0, generator)
+    # Contrast of all of the scene about mid grey, in place of that, in some.
+    expand = torch.where(chance(n, 0.3, generator), uniform(n, 0.2, 0.9, generator), 0.0)
+    mid = light.mean((1, 2, 3), keepdim=True)
+    whole = expand * ((light.mean(1, keepdim=True) + 1e-3) / (mid + 1e-3)).log2().clamp(-4, 4)
+    added = torch.where(expand > 0, whole + 0.4 * added, added)
+    span = torch.quantile(added.flatten(1), 0.97, dim=1) - torch.quantile(added.flatten(1), 0.03, dim=1)
+    span, low = span.view(n, 1, 1, 1), torch.quantile(added.flatten(1), 0.03, dim=1).view(n, 1, 1, 1)
+    added = added - low
+    compressed = 2 ** (KEPT_RANGE * (added - span / 2))
+    scene = _compressed((light * compressed) ** (1 / gamma))
+    # In some scenes a thing is there in one of the views alone, whole.
+    moving = chance(n, MOVING, generator).float()
+    thing = blur(edge_masks(photos.roll(1, 0), 4, generator)[0] * moving, torch.full((n,), 0.9), torch.ones(n) > 0)
+    with_thing = (1 - thing) * light + thing * photos.roll(1, 0).clamp(min=1e-4) ** gamma
+    otherwise = _compressed((with_thing * compressed) ** (1 / gamma))
+    seen_in = torch.randint(sources, (n,), generator=generator, device=photos.device)
+    sees = (torch.arange(sources, device=photos.device)[:, None] == seen_in).float().view(sources, n, 1, 1, 1)
+    radiance = (sees * with_thing + (1 - sees) * light) * 2**added
+    place = torch.linspace(0, 1, sources, device=photos.device)[:, None, None, None, None]
+    jitter = 0.6 * normal((sources, n, 1, 1, 1), generator) / (sources - 1)
+    exposure = 2 ** (-(span + 0.3) * (1 - place) + jitter - 0.2)
+    views = radiance * exposure
+    # Cameras drift in white balance, have noise in the shadows, and drop the deepest of them.
+    white_balance = 1 + 0.03 * normal((sources, n, 3, 1, 1), generator)
+    noise = uniform(n, 0.001, 0.009, generator)
+    views = views * white_balance + noise * normal(tuple(views.shape), generator) * views.clamp(min=0).sqrt()
+    crushed = 0.01 * uniform(n, 0, 1, generator) ** 2
+    views = ((views - crushed) / (1 - crushed)).clamp(1e-6, 1) ** (1 / gamma)
+    views = as_camera(views, 0.002 * uniform(n, 0, 1, generator), generator)
+    well = _well_exposed(views)
+    order = torch.rand(sources, n, generator=generator, device=photos.device).argsort(0)
+    scenes = torch.arange(n, device=photos.device)
+    zeros = torch.zeros(n, device=photos.device)
+    moved = box(thing, 4).clamp(max=0.02) / 0.02
+    return Views(views[order, scenes], scene, well[order, scenes], zeros, zeros, moved, otherwise)
+
+
+def _compressed(values: Tensor) -> Tensor:
+    """Bends what is bright towards white, so that nothing is clipped."""
+    over = (values - SHOULDER).clamp(min=0)
+    bent = SHOULDER + (1 - SHOULDER) * (1 - (-over / (1 - SHOULDER)).exp())
+    return torch.where(values > SHOULDER, bent, values)
+
+
+def _well_exposed(views: Tensor) -> Tensor:
+    """Returns masks that are one where a view is neither clipped nor black, or the least so."""
+    badness = (views.mean(2, keepdim=True) - 0.5).abs()
+    well = (badness < 0.42) & (views.amax(2, keepdim=True) < 0.98)
+    best = torch.zeros_like(badness).scatter_(0, badness.argmin(0, keepdim=True), 1.0)
+    return torch.maximum(best, well.float())

@@ -1,0 +1,110 @@
+"""Views of a scene that are in focus in different places, and hardly line up."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor
+
+from defusion.pretext.depth import STILL_SHOWN, WINDOW_PX, layers
+from defusion.pretext.distortions import blur
+from defusion.pretext.edges import edge_masks, field
+from defusion.pretext.views import Views, at_rest, as_camera, chance, one_of, uniform
+
+#: How far a place may be out of focus, as a radius in pixels.
+RADIUS_PX = (0.7, 5.0)
+
+#: How far frames may be off, at most: shift in pixels, and breathing of the lens as a share of the size.
+SHIFT_PX = 1.2
+BREATHING = 0.008
+
+GAMMA = 2.2
+
+
+def focus(photos: Tensor, sources: int, generator: Generator) -> Views:
+    """Makes views of scenes [N, 3, H, W], each in focus where the others are not.
+
+    Focus changes at the borders of things: of one photograph cut along its edges, of a thing in front of another
+    photograph whose blurred border spreads over what is behind it, or of layers. In some it changes gradually.
+    """
+    n = len(photos)
+    kind = float(torch.rand(1, generator=generator, device=generator.device))
+    if kind < 0.3:
+        views, masks, scene = layers(photos, sources, generator)
+    elif kind < 0.55 and sources == 2:
+        views, scene = _thing_in_front(photos, generator)
+        masks = shown(views, scene)
+    else:
+        scene = photos
+        if kind < 0.85:
+            in_focus = edge_masks(photos, sources, generator)
+        else:
+            in_focus = _gradual(photos, sources, generator)
+        views = torch.stack([sharp * scene + (1 - sharp) * _out_of_focus(scene, generator) for sharp in in_focus])
+        masks = shown(views, scene)
+    views = _hardly_lined_up(views, generator)
+    noise = one_of((0.0, 0.0, 0.004, 0.01, 0.02), generator) * uniform(n, 0, 1, generator)
+    ones = torch.ones(n, device=photos.device)
+    return at_rest(as_camera(views, noise, generator), scene, masks, ones, 0 * ones)
+
+
+def shown(views: Tensor, scene: Tensor) -> Tensor:
+    """Returns masks that are one where a view shows the scene as well as any, or nearly as it is."""
+    off = (views - scene).abs().mean(2)
+    off = F.avg_pool2d(off, WINDOW_PX, 1, WINDOW_PX // 2, count_include_pad=False)[:, :, None]
+    return (off <= off.amin(0).clamp(min=STILL_SHOWN)).float()
+
+
+def _out_of_focus(planes: Tensor, generator: Generator) -> Tensor:
+    """Blurs planes; every other scene as a lens does, in linear light."""
+    n = len(planes)
+    radius_px = (RADIUS_PX[0] + (RADIUS_PX[1] - RADIUS_PX[0]) * uniform(n, 0, 1, generator) ** 1.5).flatten()
+    soft = chance(n, 0.6, generator).flatten()
+    gamma = torch.where(chance(n, 0.5, generator), GAMMA, 1.0)
+    return blur(planes.clamp(1e-4, 1) ** gamma, radius_px, soft).clamp(1e-6, 1) ** (1 / gamma)
+
+
+def _thing_in_front(photos: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
+    """Puts a thing from another photograph in front; one view has it in focus, the other what is behind it."""
+    n = len(photos)
+    near, far = photos.roll(1, 0), photos
+    matte = edge_masks(near, 2, generator)[0]
+    matte = blur(matte, torch.full((n,), 0.9, device=photos.device), torch.ones(n, dtype=torch.bool))
+    gamma = torch.where(chance(n, 0.5, generator), GAMMA, 1.0)
+    near, far = near.clamp(1e-4, 1) ** gamma, far.clamp(1e-4, 1) ** gamma
+    radii = RADIUS_PX[0] + (RADIUS_PX[1] - RADIUS_PX[0]) * uniform(2 * n, 0, 1, generator).flatten() ** 1.5
+    soft = chance(n, 0.6, generator).flatten()
+    far_off = blur(far, radii[:n], soft)
+    near_off = blur(torch.cat([near * matte, matte], 1), radii[n:], soft)
+    scene = matte * near + (1 - matte) * far
+    on_near = matte * near + (1 - matte) * far_off
+    on_far = near_off[:, :3] + (1 - near_off[:, 3:]) * far
+    views = torch.stack([on_near, on_far]).clamp(1e-6, 1) ** (1 / gamma)
+    return views, scene.clamp(1e-6, 1) ** (1 / gamma)
+
+
+def _gradual(photos: Tensor, sources: int, generator: Generator) -> Tensor:
+    """Makes focus that changes gradually over a surface: shares of the sharp picture, [S, N, 1, H, W]."""
+    n, _, height, width = photos.shape
+    depth = field((n, height, width), 50.0, generator)
+    at = torch.linspace(-1.2, 1.2, sources, device=photos.device)
+    away = torch.stack([(depth - each).abs() for each in at])
+    return (1.5 - 1.5 * (away - away.amin(0))).clamp(0, 1)
+
+
+def _hardly_lined_up(views: Tensor, generator: Generator) -> Tensor:
+    """Moves and scales the views of every fifth scene a little; the first stays where it is."""
+    sources, n = views.shape[:2]
+    if float(torch.rand(1, generator=generator, device=generator.device)) > 0.2:
+        return views
+    moved = [views[0]]
+    height, width = views.shape[3:]
+    for view in views[1:]:
+        scale = 1 + BREATHING * uniform(n, -1, 1, generator).view(n)
+        shift = SHIFT_PX * torch.stack([uniform(n, -1, 1, generator).view(n) * 2 / side for side in (width, height)], 1)
+        theta = torch.zeros(n, 2, 3, device=views.device)
+        theta[:, 0, 0] = theta[:, 1, 1] = scale
+        theta[:, :, 2] = shift
+        grid = F.affine_grid(theta, list(view.shape), align_corners=False)
+        moved.append(F.grid_sample(view, grid, "bicubic", "border", align_corners=False).clamp(0, 1))
+    return torch.stack(moved)

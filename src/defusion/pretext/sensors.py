@@ -1,0 +1,110 @@
+"""Views of a scene by sensors of two kinds, as thermal and visible light.
+
+They agree about where things are, and not about their tones: contrast may be reversed, each sees things that the
+other does not, and each loses places: the eye in the dark, in glare and in fog, the thermal sensor where all is as
+warm.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Generator, Tensor
+
+from defusion.pretext.distortions import blur
+from defusion.pretext.edges import box, edge_field, field, guided
+from defusion.pretext.views import Views, at_rest, as_camera, chance, one_of, uniform
+
+
+def sensors(photos: Tensor, sources: int, generator: Generator) -> Views:
+    """Makes a thermal view and visible ones of each scene [N, 3, H, W], without colour, in random order.
+
+    What is asked for is the scene as the eye sees it; the thermal view where the eye has lost it; and things that
+    are hot or cold as the thermal view has them, whole.
+    """
+    n, _, height, width = photos.shape
+    seen = photos.mean(1, keepdim=True)
+    thermal = _tones(seen, photos, generator)
+    # Things that are warmer or colder than all about them, and only little seen by the eye.
+    z = field((n, height, width), 14 + 22 * _drawn(generator), generator)
+    for _ in range(2):
+        z = guided(z, seen, 4, 1e-3)
+    rare = torch.quantile(z.flatten(1), 0.84 + 0.13 * _drawn(generator), dim=1).view(n, 1, 1, 1)
+    hot = _soft((z > rare).float() * chance(n, 0.8, generator), 0.8)
+    own = seen - box(seen, 6)
+    warm = torch.where(chance(n, 0.85, generator), uniform(n, 0.7, 1.0, generator), uniform(n, 0.0, 0.2, generator))
+    thermal = (1 - hot) * thermal + hot * (warm + uniform(n, 0.1, 0.4, generator) * own)
+    # In some scenes the eye hardly sees those things: they are as dark as what is behind them.
+    hidden = torch.where(chance(n, 0.5, generator), uniform(n, 0.3, 1.0, generator), 0.0)
+    seen = seen * (1 - hidden * hot) + hidden * hot * box(seen, 6)
+    visible, lost = _lost_places(seen, photos, generator)
+    visible = as_camera(visible, uniform(n, 0.0, 0.02, generator), generator)
+    thermal = as_camera(thermal, uniform(n, 0.0, 0.012, generator), generator)
+    # Detail that the thermal view alone has, where the eye sees nothing.
+    flat = ((visible - box(visible, 6)).abs() < 0.02).float()
+    warm_detail = _soft(thermal, 0.6) - box(_soft(thermal, 0.6), 6)
+    scene = (1 - lost) * (visible + 0.6 * flat * warm_detail) + lost * thermal
+    scene = (1 - hot) * scene + hot * (0.2 * visible + 0.8 * thermal)
+    views = torch.stack([thermal, *[visible] * (sources - 1)])
+    if sources > 2:
+        views[2:] = as_camera(views[2:], uniform(n, 0.005, 0.02, generator), generator)
+    of_thermal = torch.maximum(hot, lost)
+    masks = torch.stack([of_thermal, *[1 - of_thermal] * (sources - 1)])
+    order = torch.rand(sources, n, generator=generator, device=photos.device).argsort(0)
+    scenes = torch.arange(n, device=photos.device)
+    views, masks = views[order, scenes], masks[order, scenes]
+    zeros = torch.zeros(n, device=photos.device)
+    grey = (sources, n, 3, height, width)
+    return at_rest(views.expand(grey), scene.clamp(0, 1).expand(grey[1:]), masks, zeros, zeros)
+
+
+def _drawn(generator: Generator) -> float:
+    return float(torch.rand(1, generator=generator, device=generator.device))
+
+
+def _soft(x: Tensor, spread_px: float) -> Tensor:
+    n = len(x)
+    return blur(x, torch.full((n,), spread_px / 0.6, device=x.device), torch.ones(n, dtype=torch.bool))
+
+
+def _tones(seen: Tensor, photos: Tensor, generator: Generator) -> Tensor:
+    """Shows a scene as another sensor does: two random tone curves, soft, at low contrast, with detail of its own."""
+    n = len(seen)
+    mask = (edge_field(photos, generator) > 0.5 * uniform(n, -1, 1, generator)).float()
+    thermal = torch.where(mask > 0.5, _curve(seen, generator), _curve(seen, generator))
+    thermal = guided(thermal, thermal, int(one_of((2, 3, 5), generator)), 10 ** (-3 + 1.2 * _drawn(generator)))
+    thermal = _soft(thermal, 0.6 + 0.9 * _drawn(generator))
+    middle = thermal.mean((2, 3), keepdim=True)
+    thermal = middle + uniform(n, 0.25, 0.9, generator) * (thermal - middle)
+    other = photos.roll(1, 0).mean(1, keepdim=True)
+    where = _soft((edge_field(photos.roll(2, 0), generator) > 0).float(), 1.0)
+    return thermal + 0.7 * torch.where(chance(n, 0.4, generator), where, 0.0) * (other - box(other, 8))
+
+
+def _curve(light: Tensor, generator: Generator) -> Tensor:
+    """A random tone curve a scene, of six points; four in ten fall where others rise."""
+    n = len(light)
+    points = torch.rand(n, 6, generator=generator, device=light.device).sort(1).values
+    points = torch.where(chance(n, 0.4, generator).view(n, 1), points.flip(1), points)
+    place = light.clamp(0, 1) * 4.999
+    left = place.floor().long()
+    low, high = (points.gather(1, (left + step).flatten(1)).view_as(light) for step in (0, 1))
+    return torch.lerp(low, high, place - left)
+
+
+def _lost_places(seen: Tensor, photos: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
+    """Hides parts of scenes from the eye; returns what it sees, and how far each place is lost."""
+    n, _, height, width = seen.shape
+    where = _soft((edge_field(photos, generator) > 0.4).float(), one_of((0.8, 2.0, 4.0), generator))
+    stops = 1 + 4 * uniform(n, 0, 1, generator)
+    dark = (seen.clamp(min=1e-4) ** 2.2 * 2 ** (-stops * where)) ** (1 / 2.2)
+    glare = (field((n, height, width), 30.0, generator) - 1.2).clamp(min=0)
+    glared = (seen + 1.5 * glare).clamp(max=1)
+    level = uniform(n, 0.3, 0.9, generator)
+    fogged = seen * (1 - 0.85 * where) + 0.85 * where * level
+    drawn = uniform(n, 0, 1, generator)
+    in_dark, in_glare, in_fog = drawn < 0.4, (drawn >= 0.4) & (drawn < 0.55), (drawn >= 0.55) & (drawn < 0.7)
+    night = (drawn > 0.9) * (1 - uniform(n, 0.15, 0.7, generator))
+    visible = torch.where(in_dark, dark, torch.where(in_glare, glared, torch.where(in_fog, fogged, seen * (1 - night))))
+    share = where * (stops / 4).clamp(max=0.9)
+    lost = torch.where(in_dark, share, torch.where(in_glare, (2 * glare).clamp(0, 1), torch.where(in_fog, 0.7 * where, 0 * where)))
+    return visible, lost

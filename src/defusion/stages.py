@@ -1,0 +1,418 @@
+"""Scenes of any size and any number of sources, from coarse to fine, in memory that does not grow with either.
+
+The pyramid network decides from the coarsest level to the finest, and a level takes from the next coarser one a state
+of each source and the picture so far. So a large scene is decided at a quarter of its size first, and that at a
+quarter of its own, until all of it fits; then each stage is worked through in tiles that know what the coarser stage
+has decided. Tiles have a halo as wide as their levels see, so that they show no seam.
+
+Of many sources few matter in a tile: those of no weight on the coarser stage are left out of it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from defusion.model.pyramid import levels_of
+from defusion.runtime import Engine, Planes
+from defusion.runtime.engine import Decided
+from defusion.tiling import Band, Progress, Report, Size, View
+
+#: How much smaller a stage is than the next, and how many levels that takes.
+STEP = 4
+LEVELS = 3  # those of STEP, and the coarser stage's finest, which has no state of its own
+
+#: How many of the finest levels of a large scene have no state of their own: a third of the time, and what they lack
+#: is how details lie together, which the coarser levels see.
+STATELESS = 2
+
+#: How far those levels and the close look see, in pixels, and what tiles begin at a multiple of.
+REACH_PX = 56
+MULTIPLE = 1 << LEVELS
+
+#: Pixels of all sources that are worked on at once. A float32 pixel takes about 300 bytes at the peak.
+AT_ONCE_PX = 1_200_000
+
+#: Sources of a tile, at most.
+MOST_SOURCES = 8
+
+#: A source of less weight than this all over a tile is left out of it, if two are left.
+LEAST_WEIGHT = 0.02
+
+#: Where the mask decides less than this, and places are trusted more than that, nobody looks closely.
+MASK_COUNTS = 0.05
+TRUSTED = 0.6
+
+#: Samples of a stack's frames that are held at once, in bytes.
+HELD_BYTES = 400_000_000
+
+
+class Source(NamedTuple):
+    """A source, of which parts are looked at."""
+
+    pixels: View
+    """[1, 3, h, w] in [0, 1]"""
+    confidence: View
+    """[1, 1, h, w] in [0, 1]; or [1, 1, 0, 0] where all of it counts."""
+
+
+#: Opens the sources, one after the other.
+Sources = Callable[[], Iterable[Source]]
+
+
+@dataclass
+class Known:
+    """What a stage has decided, for the next finer one."""
+
+    state: Planes
+    """Of each source, [S, C, h/2, w/2]; float16."""
+    before: tuple[Planes, ...]
+    """The picture, or its parts, without the finest level, at half the size."""
+    weight: Planes
+    """Of each source, [S, 1, h, w]; float16."""
+    closely: Planes
+    """Whether a close look is worth it, [1, 1, h, w], zeros and ones."""
+
+
+class Tile(NamedTuple):
+    """A part of a stage: rows and columns that it makes, and those that it sees."""
+
+    rows: slice
+    columns: slice
+    seen_rows: slice
+    seen_columns: slice
+
+
+def scales_of(size: Size, sources: int) -> list[int]:
+    """Returns how many pixels of the scene are one of each stage, from the coarsest stage to the scene itself."""
+    scales = [1]
+    while sources * math.prod(reduced_size(size, scales[0])) > AT_ONCE_PX and min(reduced_size(size, scales[0])) > 64:
+        scales.insert(0, scales[0] * STEP)
+    return scales
+
+
+def reduced_size(size: Size, scale: int) -> Size:
+    """Returns the size of a stage."""
+    return Size(*(-(-side // scale) for side in size))
+
+
+def fuse(
+    engine: Engine, sources: Sources, count: int, size: Size, report: Report | None = None, *, parts: bool = False
+) -> Iterator[Band]:
+    """Fuses the sources of a scene, band by band.
+
+    Args:
+        engine: Runs the pyramid network.
+        sources: Opens them, in any order; two are opened once.
+        count: How many there are.
+        size: Of all of them.
+        report: Is told how far the work has come.
+        parts: Make the common and the unique parts of two sources, in place of the fused picture.
+
+    Yields:
+        Bands of one plane, [1, 3, h, W]; or of two, the second [S, 3, h, W].
+    """
+    scales = scales_of(size, count)
+    kept = list(sources()) if count == 2 else None
+    opened = sources if kept is None else lambda: kept
+    if len(scales) == 1:
+        pixels, confidence = _whole(opened(), size)
+        decided = _decide_whole(engine, pixels, confidence, parts)
+        yield Band(slice(0, size.height), [plane[..., : size.height, : size.width] for plane in decided.made])
+        return
+    tell = _Told(report, count, size)
+    pixels, confidence = _reduced(opened(), size, tell)
+    known = _known(engine, pixels, confidence, parts)
+    del pixels, confidence
+    for rows, seen, held in _slabs(opened, count, size, kept, tell):
+        cut = list(_tiles(Size(rows.stop, size.width), rows.start, count, Size(size.height, size.width)))
+        made: list[Planes] = []
+        for tile, decided in _refined(
+            engine, held, cut, size, known, parts, first=seen.start, stateless=STATELESS
+        ):
+            for number, plane in enumerate(decided.made):
+                if len(made) == number:
+                    made.append(np.empty((*plane.shape[:2], rows.stop - rows.start, size.width), np.float32))
+                inner = _inner(tile)
+                down = slice(tile.rows.start - rows.start, tile.rows.stop - rows.start)
+                made[number][:, :, down, tile.columns] = plane[(..., *inner)]
+            tell.tiles(tile, size)
+        yield Band(rows, made)
+
+
+def _decide_whole(engine: Engine, pixels: Planes, confidence: Planes | None, parts: bool) -> Decided:
+    count = levels_of(*pixels.shape[2:])
+    padded, trusted = _padded(pixels, 1 << count), None if confidence is None else _padded(confidence, 1 << count)
+    return engine.decide(padded, trusted, count, parts=parts)
+
+
+def _known(engine: Engine, pixels: Planes, confidence: Planes | None, parts: bool) -> Known:
+    """Decides on a stage whose sources are in memory, [S, 3, h, w]."""
+    size, count = Size(*pixels.shape[2:]), len(pixels)
+    if len(scales_of(size, count)) == 1:
+        return _kept(_decide_whole(engine, pixels, confidence, parts), size)
+    known = _known(engine, *_smaller(pixels, confidence), parts)
+    views = [_views(each, None if confidence is None else confidence[i : i + 1]) for i, each in enumerate(pixels)]
+    made: Known | None = None
+    for tile, decided in _refined(engine, views, _tiles(size, 0, count, size), size, known, parts):
+        if made is None:
+            half = reduced_size(size, 2)
+            made = Known(
+                np.zeros((count, decided.state.shape[1], *half), np.float16),
+                tuple(np.zeros((*plane.shape[:2], *half), np.float32) for plane in decided.before),
+                np.zeros((count, 1, *size), np.float16),
+                np.zeros((1, 1, *size), np.float16),
+            )
+        part = _kept(decided, Size(*decided.weight.shape[2:]))
+        inner, place = _inner(tile), (..., tile.rows, tile.columns)
+        of_half, half_place = (tuple(_scaled(each, 2) for each in two) for two in (inner, place[1:]))
+        made.state[(..., *half_place)] = part.state[(..., *of_half)]
+        for whole, each in zip(made.before, part.before, strict=True):
+            whole[(..., *half_place)] = each[(..., *of_half)]
+        made.weight[place], made.closely[place] = part.weight[(..., *inner)], part.closely[(..., *inner)]
+    assert made is not None
+    return made
+
+
+def _refined(
+    engine: Engine,
+    sources: Sequence[Source],
+    tiles: Iterable[Tile],
+    size: Size,
+    known: Known,
+    parts: bool,
+    *,
+    first: int = 0,
+    stateless: int = 1,
+) -> Iterator[tuple[Tile, Decided]]:
+    """Decides on tiles of a stage by what the coarser one knows; see `fuse`.
+
+    Args:
+        engine: Runs the network.
+        sources: Of the stage.
+        tiles: Of it.
+        size: Of it.
+        known: By the coarser stage.
+        parts: As `fuse` takes it.
+        first: The first row that the sources hold.
+        stateless: How many of the finest levels have no state of their own.
+    """
+    for tile in tiles:
+        place = (_scaled(tile.seen_rows, STEP), _scaled(tile.seen_columns, STEP))
+        chosen = _chosen(known.weight[(..., *place)])
+        closely = bool(known.closely[(..., *place)].any())
+        seen = (slice(tile.seen_rows.start - first, tile.seen_rows.stop - first), tile.seen_columns)
+        pixels, confidence = _looked(([sources[number] for number in chosen]), seen)
+        half = tuple(_scaled(each, 2 * STEP) for each in (tile.seen_rows, tile.seen_columns))
+        sides = tuple(side >> LEVELS for side in pixels.shape[2:])
+        state = _fitted(known.state[chosen][(..., *half)].astype(np.float32), sides)
+        before = tuple(_fitted(plane[(..., *half)], sides) for plane in known.before)
+        decided = engine.decide(
+            pixels, confidence, LEVELS, coarser=(state, before), closely=closely, parts=parts, stateless=stateless
+        )
+        if len(chosen) < len(sources):
+            decided = decided._replace(
+                state=_among(decided.state, chosen, len(sources)),
+                weight=_among(decided.weight, chosen, len(sources)),
+                trusted=None if decided.trusted is None else _among(decided.trusted, chosen, len(sources), 1.0),
+            )
+        yield tile, decided
+
+
+def _looked(sources: Sequence[Source], seen: tuple[slice, slice]) -> tuple[Planes, Planes | None]:
+    """Looks at a part of sources, padded as the network takes it."""
+    pixels = _padded(np.concatenate([each.pixels(*seen) for each in sources]), MULTIPLE)
+    confidences = [each.confidence(*seen) for each in sources]
+    if not any(each.size for each in confidences):
+        return pixels, None
+    shape = (1, 1, seen[0].stop - seen[0].start, seen[1].stop - seen[1].start)
+    filled = [each if each.size else np.ones(shape, np.float32) for each in confidences]
+    return pixels, _padded(np.concatenate(filled), MULTIPLE)
+
+
+def _chosen(weight: Planes) -> list[int]:
+    """Chooses the sources that matter in a tile, two at least."""
+    most = weight.max((1, 2, 3)).astype(np.float32)
+    if len(most) <= 2:
+        return list(range(len(most)))
+    ranked = np.argsort(-most, kind="stable")
+    count = int(np.clip((most >= LEAST_WEIGHT).sum(), 2, MOST_SOURCES))
+    return sorted(ranked[:count].tolist())
+
+
+def _kept(decided: Decided, size: Size) -> Known:
+    """Keeps of a stage what the next one needs."""
+    half = reduced_size(size, 2)
+    closely = np.zeros((1, 1, *size), np.float16)
+    if decided.by_mask is not None and decided.trusted is not None:
+        trusted = decided.trusted.min(0, keepdims=True)
+        closely = ((decided.by_mask > MASK_COUNTS) | (trusted < TRUSTED)).astype(np.float16)
+    return Known(
+        decided.state[..., : half.height, : half.width].astype(np.float16),
+        tuple(plane[..., : half.height, : half.width] for plane in decided.before),
+        decided.weight[..., : size.height, : size.width].astype(np.float16),
+        closely[..., : size.height, : size.width],
+    )
+
+
+def _tiles(size: Size, top: int, count: int, scene: Size) -> Iterator[Tile]:
+    """Cuts rows from `top` on into tiles that begin at multiples; a halo ends where the scene does."""
+    side = tile_px(count)
+    for row in range(top, size.height, side):
+        rows = slice(row, min(row + side, size.height))
+        for column in range(0, size.width, side):
+            columns = slice(column, min(column + side, size.width))
+            yield Tile(rows, columns, _seen(rows, scene.height), _seen(columns, scene.width))
+
+
+def tile_px(count: int) -> int:
+    """Returns the side of a tile of so many sources, without its halo."""
+    seen = math.sqrt(AT_ONCE_PX / min(count, MOST_SOURCES))
+    return max(int(seen - 2 * REACH_PX) // 64, 1) * 64
+
+
+def _seen(core: slice, length: int) -> slice:
+    return slice(max(core.start - REACH_PX, 0), min(core.stop + REACH_PX, length))
+
+
+def _inner(tile: Tile) -> tuple[slice, slice]:
+    """Where in a tile's planes is what it makes."""
+    return (
+        slice(tile.rows.start - tile.seen_rows.start, tile.rows.stop - tile.seen_rows.start),
+        slice(tile.columns.start - tile.seen_columns.start, tile.columns.stop - tile.seen_columns.start),
+    )
+
+
+def _scaled(extent: slice, scale: int) -> slice:
+    return slice(extent.start // scale, -(-extent.stop // scale))
+
+
+def _among(planes: Planes, chosen: Sequence[int], count: int, others: float = 0.0) -> Planes:
+    """Puts planes of some sources in their places among all."""
+    whole = np.full((count, *planes.shape[1:]), others, planes.dtype)
+    whole[list(chosen)] = planes
+    return whole
+
+
+def _padded(planes: Planes, multiple: int) -> Planes:
+    """Repeats the right and bottom edge up to a multiple of a size."""
+    height, width = planes.shape[2:]
+    return _fitted(planes, (height + -height % multiple, width + -width % multiple))
+
+
+def _fitted(planes: Planes, sides: Sequence[int]) -> Planes:
+    """Repeats the right and bottom edge up to a size."""
+    bottom, right = (side - now for side, now in zip(sides, planes.shape[2:], strict=True))
+    if bottom or right:
+        planes = np.pad(planes, ((0, 0), (0, 0), (0, bottom), (0, right)), mode="edge")
+    return np.ascontiguousarray(planes)
+
+
+def _whole(sources: Iterable[Source], size: Size) -> tuple[Planes, Planes | None]:
+    everything = (slice(0, size.height), slice(0, size.width))
+    pixels, confidences = [], []
+    for source in sources:
+        pixels.append(source.pixels(*everything))
+        confidences.append(source.confidence(*everything))
+    return np.concatenate(pixels), _joined(confidences, size)
+
+
+def _joined(confidences: Sequence[Planes], size: Size) -> Planes | None:
+    """Confidences of all sources, [S, 1, h, w]; None where all places of all count."""
+    if not any(each.size for each in confidences):
+        return None
+    ones = np.ones((1, 1, *size), np.float32)
+    return np.concatenate([each if each.size else ones for each in confidences])
+
+
+def _views(pixels: Planes, confidence: Planes | None) -> Source:
+    """Makes a source of planes in memory, [3, h, w] and [1, 1, h, w]."""
+    none = np.zeros((1, 1, 0, 0), np.float32)
+    return Source(
+        lambda rows, columns: pixels[None, :, rows, columns],
+        lambda rows, columns: none if confidence is None else confidence[:, :, rows, columns],
+    )
+
+
+def _reduced(sources: Iterable[Source], size: Size, tell: _Told) -> tuple[Planes, Planes | None]:
+    """Makes the sources of the next coarser stage, each looked at once, some rows at a time."""
+    small = reduced_size(size, STEP)
+    pixels, confidences = [], []
+    step = max(STEP, (AT_ONCE_PX // size.width) // STEP * STEP)
+    for source in sources:
+        parts, trusts = [], []
+        for top in range(0, size.height, step):
+            part = (slice(top, min(top + step, size.height)), slice(0, size.width))
+            each, trust = _smaller(source.pixels(*part), _or_none(source.confidence(*part)))
+            parts.append(each)
+            trusts.append(np.ones((1, 1, *each.shape[2:]), np.float32) if trust is None else trust)
+        pixels.append(np.concatenate(parts, 2))
+        whole = np.concatenate(trusts, 2)
+        confidences.append(np.zeros((1, 1, 0, 0), np.float32) if (whole == 1).all() else whole)
+        tell.frame()
+    return np.concatenate(pixels), _joined(confidences, small)
+
+
+def _or_none(confidence: Planes) -> Planes | None:
+    return confidence if confidence.size else None
+
+
+def _smaller(pixels: Planes, confidence: Planes | None) -> tuple[Planes, Planes | None]:
+    """Makes planes a quarter of their size; pixels are means, weighed by confidence."""
+    if confidence is None:
+        return _means(pixels), None
+    small = _means(confidence)
+    return _means(pixels * confidence) / np.maximum(small, np.float32(1e-6)), small
+
+
+def _means(planes: Planes) -> Planes:
+    planes = _padded(planes, STEP)
+    count, channels, height, width = planes.shape
+    of_rows = planes.reshape(count, channels, height // STEP, STEP, width).mean(3)
+    means: Planes = of_rows.reshape(count, channels, height // STEP, width // STEP, STEP).mean(4)
+    return means
+
+
+def _slabs(
+    opened: Sources, count: int, size: Size, kept: Sequence[Source] | None, tell: _Told
+) -> Iterator[tuple[slice, slice, Sequence[Source]]]:
+    """Gives rows of tiles, what they see, and the sources of that; frames of a stack are held a slab at a time."""
+    side = tile_px(count)
+    if kept is not None:
+        for top in range(0, size.height, side):
+            yield slice(top, min(top + side, size.height)), slice(0, size.height), kept
+        return
+    held_rows = HELD_BYTES // (12 * count * size.width)
+    height = max((held_rows - 2 * REACH_PX) // side, 1) * side
+    for top in range(0, size.height, height):
+        slab = slice(top, min(top + height, size.height))
+        seen = _seen(slab, size.height)
+        held = []
+        for source in opened():
+            part = (seen, slice(0, size.width))
+            held.append(_views(source.pixels(*part)[0], _or_none(source.confidence(*part))))
+            tell.frame()
+        for start in range(slab.start, slab.stop, side):
+            yield slice(start, min(start + side, slab.stop)), seen, held
+
+
+class _Told:
+    """Reports how far the work on a scene has come."""
+
+    def __init__(self, report: Report | None, count: int, size: Size) -> None:
+        self._report, self._count, self._size, self._frame = report, count, size, 0
+
+    def frame(self) -> None:
+        """Says that a frame was looked at."""
+        self._frame = min(self._frame + 1, self._count)
+        if self._report is not None:
+            self._report(Progress(0, self._size.height, self._frame, self._count))
+
+    def tiles(self, tile: Tile, size: Size) -> None:
+        """Says that a tile is done."""
+        if self._report is not None and tile.columns.stop == size.width:
+            self._report(Progress(tile.rows.stop, size.height, self._count, self._count))
