@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from defusion.model.pyramid import levels_of
 from defusion.runtime import Engine, Planes
@@ -34,8 +35,9 @@ STATELESS = 2
 REACH_PX = 56
 MULTIPLE = 1 << LEVELS
 
-#: Pixels of all sources that are worked on at once. A float32 pixel takes about 300 bytes at the peak.
+#: Pixels of all sources that are worked on at once, and the memory that each takes.
 AT_ONCE_PX = 1_200_000
+PIXEL_BYTES = 300
 
 #: Sources of a tile, at most.
 MOST_SOURCES = 8
@@ -68,14 +70,14 @@ Sources = Callable[[], Iterable[Source]]
 class Known:
     """What a stage has decided, for the next finer one."""
 
-    state: Planes
-    """Of each source, [S, C, h/2, w/2]; float16."""
+    state: NDArray[np.float16]
+    """Of each source, [S, C, h/2, w/2]."""
     before: tuple[Planes, ...]
     """The picture, or its parts, without the finest level, at half the size."""
-    weight: Planes
-    """Of each source, [S, 1, h, w]; float16."""
-    closely: Planes
-    """Whether a close look is worth it, [1, 1, h, w], zeros and ones."""
+    weight: NDArray[np.float16]
+    """Of each source, [S, 1, h, w]."""
+    closely: NDArray[np.bool_]
+    """Whether a close look is worth it, [1, 1, h, w]."""
 
 
 class Tile(NamedTuple):
@@ -131,17 +133,23 @@ def fuse(
     for rows, seen, held in _slabs(opened, count, size, kept, tell):
         cut = list(_tiles(Size(rows.stop, size.width), rows.start, count, Size(size.height, size.width)))
         made: list[Planes] = []
-        for tile, decided in _refined(
-            engine, held, cut, size, known, parts, first=seen.start, stateless=STATELESS
-        ):
+        for tile, decided in _refined(engine, held, cut, size, known, parts, first=seen.start, stateless=STATELESS):
             for number, plane in enumerate(decided.made):
                 if len(made) == number:
                     made.append(np.empty((*plane.shape[:2], rows.stop - rows.start, size.width), np.float32))
                 inner = _inner(tile)
                 down = slice(tile.rows.start - rows.start, tile.rows.stop - rows.start)
-                made[number][:, :, down, tile.columns] = plane[(..., *inner)]
+                made[number][:, :, down, tile.columns] = plane[..., inner[0], inner[1]]
             tell.tiles(tile, size)
         yield Band(rows, made)
+
+
+def needed_bytes(size: Size, count: int) -> int:
+    """Returns about how much memory fusing so many sources takes at once, beside the sources themselves."""
+    small = reduced_size(size, STEP)
+    coarser = count * math.prod(small) * (12 + 12) if len(scales_of(size, count)) > 1 else 0
+    held = min(HELD_BYTES, 12 * count * math.prod(size)) if count > 2 else 0
+    return PIXEL_BYTES * min(AT_ONCE_PX, count * math.prod(size)) + coarser + held
 
 
 def _decide_whole(engine: Engine, pixels: Planes, confidence: Planes | None, parts: bool) -> Decided:
@@ -160,20 +168,22 @@ def _known(engine: Engine, pixels: Planes, confidence: Planes | None, parts: boo
     made: Known | None = None
     for tile, decided in _refined(engine, views, _tiles(size, 0, count, size), size, known, parts):
         if made is None:
-            half = reduced_size(size, 2)
+            small = reduced_size(size, 2)
             made = Known(
-                np.zeros((count, decided.state.shape[1], *half), np.float16),
-                tuple(np.zeros((*plane.shape[:2], *half), np.float32) for plane in decided.before),
+                np.zeros((count, decided.state.shape[1], *small), np.float16),
+                tuple(np.zeros((*plane.shape[:2], *small), np.float32) for plane in decided.before),
                 np.zeros((count, 1, *size), np.float16),
-                np.zeros((1, 1, *size), np.float16),
+                np.zeros((1, 1, *size), np.bool_),
             )
         part = _kept(decided, Size(*decided.weight.shape[2:]))
-        inner, place = _inner(tile), (..., tile.rows, tile.columns)
-        of_half, half_place = (tuple(_scaled(each, 2) for each in two) for two in (inner, place[1:]))
-        made.state[(..., *half_place)] = part.state[(..., *of_half)]
+        inner = _inner(tile)
+        of_half = [_scaled(each, 2) for each in inner]
+        half = [_scaled(each, 2) for each in (tile.rows, tile.columns)]
+        made.state[..., half[0], half[1]] = part.state[..., of_half[0], of_half[1]]
         for whole, each in zip(made.before, part.before, strict=True):
-            whole[(..., *half_place)] = each[(..., *of_half)]
-        made.weight[place], made.closely[place] = part.weight[(..., *inner)], part.closely[(..., *inner)]
+            whole[..., half[0], half[1]] = each[..., of_half[0], of_half[1]]
+        made.weight[..., tile.rows, tile.columns] = part.weight[..., inner[0], inner[1]]
+        made.closely[..., tile.rows, tile.columns] = part.closely[..., inner[0], inner[1]]
     assert made is not None
     return made
 
@@ -202,15 +212,15 @@ def _refined(
         stateless: How many of the finest levels have no state of their own.
     """
     for tile in tiles:
-        place = (_scaled(tile.seen_rows, STEP), _scaled(tile.seen_columns, STEP))
-        chosen = _chosen(known.weight[(..., *place)])
-        closely = bool(known.closely[(..., *place)].any())
+        rows, columns = _scaled(tile.seen_rows, STEP), _scaled(tile.seen_columns, STEP)
+        chosen = _chosen(known.weight[..., rows, columns])
+        closely = bool(known.closely[..., rows, columns].any())
         seen = (slice(tile.seen_rows.start - first, tile.seen_rows.stop - first), tile.seen_columns)
         pixels, confidence = _looked(([sources[number] for number in chosen]), seen)
-        half = tuple(_scaled(each, 2 * STEP) for each in (tile.seen_rows, tile.seen_columns))
+        rows, columns = _scaled(tile.seen_rows, 2 * STEP), _scaled(tile.seen_columns, 2 * STEP)
         sides = tuple(side >> LEVELS for side in pixels.shape[2:])
-        state = _fitted(known.state[chosen][(..., *half)].astype(np.float32), sides)
-        before = tuple(_fitted(plane[(..., *half)], sides) for plane in known.before)
+        state = _fitted(known.state[chosen][..., rows, columns].astype(np.float32), sides)
+        before = tuple(_fitted(plane[..., rows, columns], sides) for plane in known.before)
         decided = engine.decide(
             pixels, confidence, LEVELS, coarser=(state, before), closely=closely, parts=parts, stateless=stateless
         )
@@ -234,7 +244,7 @@ def _looked(sources: Sequence[Source], seen: tuple[slice, slice]) -> tuple[Plane
     return pixels, _padded(np.concatenate(filled), MULTIPLE)
 
 
-def _chosen(weight: Planes) -> list[int]:
+def _chosen(weight: NDArray[np.float16]) -> list[int]:
     """Chooses the sources that matter in a tile, two at least."""
     most = weight.max((1, 2, 3)).astype(np.float32)
     if len(most) <= 2:
@@ -247,10 +257,10 @@ def _chosen(weight: Planes) -> list[int]:
 def _kept(decided: Decided, size: Size) -> Known:
     """Keeps of a stage what the next one needs."""
     half = reduced_size(size, 2)
-    closely = np.zeros((1, 1, *size), np.float16)
+    closely = np.zeros((1, 1, *size), np.bool_)
     if decided.by_mask is not None and decided.trusted is not None:
         trusted = decided.trusted.min(0, keepdims=True)
-        closely = ((decided.by_mask > MASK_COUNTS) | (trusted < TRUSTED)).astype(np.float16)
+        closely = (decided.by_mask > MASK_COUNTS) | (trusted < TRUSTED)
     return Known(
         decided.state[..., : half.height, : half.width].astype(np.float16),
         tuple(plane[..., : half.height, : half.width] for plane in decided.before),
@@ -366,15 +376,16 @@ def _smaller(pixels: Planes, confidence: Planes | None) -> tuple[Planes, Planes 
     if confidence is None:
         return _means(pixels), None
     small = _means(confidence)
-    return _means(pixels * confidence) / np.maximum(small, np.float32(1e-6)), small
+    sums = _means(pixels * confidence)
+    return np.divide(sums, np.maximum(small, np.float32(1e-6)), dtype=np.float32), small
 
 
 def _means(planes: Planes) -> Planes:
     planes = _padded(planes, STEP)
     count, channels, height, width = planes.shape
     of_rows = planes.reshape(count, channels, height // STEP, STEP, width).mean(3)
-    means: Planes = of_rows.reshape(count, channels, height // STEP, width // STEP, STEP).mean(4)
-    return means
+    whole: Planes = of_rows.reshape(count, channels, height // STEP, width // STEP, STEP).mean(4)
+    return whole
 
 
 def _slabs(

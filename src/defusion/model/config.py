@@ -1,128 +1,21 @@
-"""The shapes of the network and the figures of its heads, as frozen data. Nothing here imports torch."""
+"""The shapes of the networks, as frozen data. Nothing here imports torch."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, NamedTuple, get_args
-
-import numpy as np
-from numpy.typing import NDArray
 
 from defusion.errors import WeightsError
 
 #: The encoder halves the plane three times, so planes are padded to this multiple.
 SIZE_MULTIPLE = 8
 
-#: The local energy of an octave's detail is taken over a Gaussian window of so many of its pixels.
-WINDOW_PX = 2.0
-
-#: Energy well below the floor, the square of half a level of 255, is rounding and decides nothing.
-ENERGY_FLOOR = 4e-6
-
-#: Odds are e to the power of (log odds - middle), log odds being kept within the most of the middle. That factor all
-#: sources have alike; so a hundred frames' odds sum to a float32, and none is zero.
-MIDDLE_ODDS = 40.0
-MOST_ODDS = 80.0
-
-#: In a stack detail counts so many times as much as in a pair.
-STACK_SHARPNESS = 3.0
-
-#: Light that is given contrast back is set no nearer to white than so, for the detail that comes on top: what one
-#: source shows in the glare of the other.
-CONTRAST_ROOM = 0.1
-
-#: How well a frame of a bracket is exposed falls off from the middle of the range like a Gaussian of this spread, as
-#: in exposure fusion (Mertens, Kautz and Van Reeth, 2007).
-EXPOSED_SPREAD = 0.2
-
-#: From this level on, of one, a channel counts as clipped, the more the nearer it is to one.
-CLIPPED_FROM = 0.9
-
-#: Whether details of two sources oppose each other is told over a Gaussian window of so many of an octave's pixels.
-OPPOSITION_PX = 3.0
-
-#: Octaves of a picture end where its shorter side is about so many pixels.
-COARSEST_PX = 8
-
-#: Head `detail` asks no network: fine detail is what a Gaussian of the first spread smooths away, its energy is taken
-#: over a window of the second, and a source's odds are that energy above a floor to a power. On focus pairs of known
-#: truth, powers of 1, 2, 4 and 8 stood at 45.6, 50.3, 53.2 and 53.9 dB with a floor of 1e-6, at which flat places
-#: come out in patches; with the present one 4 stands at 50.1 dB.
-DETAIL_PX = 2.0
-DETAIL_WINDOW_PX = 3.0
-DETAIL_FLOOR = 4e-5
-DETAIL_TRUST = 4.0
-DETAIL_REACH_PX = round(3 * DETAIL_PX) + round(3 * DETAIL_WINDOW_PX)
-
-#: Is added to what is divided by and may be zero.
-TINY = 1e-6
-
 #: Split attention weighs this many branches against each other (ResNeSt's radix).
 RADIX = 2
 
 ProjectionName = Literal["common", "unique"]
-HeadName = Literal["pyramid", "paper", "detail"]
+HeadName = Literal["pyramid", "paper"]
 TaskName = Literal["exposure", "focus", "infrared", "generic"]
-JudgeName = Literal["network", "opposition"]
-
-
-class Blending(NamedTuple):
-    """What counts for a source, octave by octave, in head `pyramid`; see `defusion.model.network.octaves`."""
-
-    detail: float = 1.0
-    """Its detail in the octave itself."""
-    finest: float = 0.0
-    """Its detail in the finest octave."""
-    tone: float = 0.0
-    """How bright the surroundings of that detail are."""
-    rest: float = 0.0
-    """How bright it is, for what is coarser than the last octave."""
-    rest_detail: float = 0.0
-    """Its detail in the last octave, for what is coarser: a place that is clipped white shows none."""
-    exposed: float = 0.0
-    """Of a stack: how well its light is exposed, in all colours. Of a place that is clipped, or hardly lit, a frame
-    tells neither light nor colour."""
-    contrast: float = 1.0
-    """Of a pair: by how much the mixture of the sources' coarse light, which is paler than they are, is spread about
-    its mean; nowhere darker or brighter than both, nor near to white."""
-    stretch: float = 1.0
-    """Of a pair: by how much at most the coarse light of the paler source is spread about its mean, up to the spread
-    of the other's."""
-    colour: float = 0.0
-    """Of a pair: how much of its colour a place takes from the source that holds it, where the other is clipped."""
-    verdict: float = 1.0
-    """What is thought of it."""
-    judge: JudgeName = "network"
-    """Who thinks so: the network, or, of a pair, `defusion.model.network.opposition`."""
-    octaves: int | None = None
-    """The most octaves that are blended apart; 0 weighs pixel by pixel, by the detail of the finest octave."""
-
-    @property
-    def by_pixel(self) -> bool:
-        """Whether there are no octaves."""
-        return self.octaves == 0
-
-    @property
-    def asks_network(self) -> bool:
-        """Whether the network's verdict counts."""
-        return self.verdict != 0 and self.judge == "network"
-
-    @property
-    def asks_opposition(self) -> bool:
-        """Whether it counts where details of a pair oppose each other."""
-        return self.verdict != 0 and self.judge == "opposition"
-
-
-#: How head `pyramid` blends each kind of scene. The network learns its verdict through `generic`.
-BLENDINGS: dict[TaskName, Blending] = {
-    "exposure": Blending(rest=0.6, rest_detail=0.1, exposed=0.5, colour=0.6, verdict=0.0),
-    "focus": Blending(detail=2.0, finest=1.6, verdict=0.0),
-    "infrared": Blending(
-        detail=0.38, tone=2.5, rest=0.8, contrast=1.65, stretch=1.25, verdict=6.0, judge="opposition"
-    ),
-    "generic": Blending(octaves=0),
-}
 
 
 class Stage(NamedTuple):
@@ -130,49 +23,6 @@ class Stage(NamedTuple):
 
     width: int
     blocks: int
-
-
-def in_stack(blending: Blending) -> Blending:
-    """Returns what counts for a frame of a stack, where a pair is blended so.
-
-    Detail counts more, so that 99 frames that are plainly behind do not outweigh the one that is sharp. Tone counts
-    nothing: two exposures lack the one between them, longer brackets have it, and go by what is well exposed. Nor
-    do contrast, stretch, colour and opposition, which need to see all sources at once.
-    """
-    return blending._replace(
-        detail=STACK_SHARPNESS * blending.detail,
-        finest=STACK_SHARPNESS * blending.finest,
-        tone=0.0,
-        rest=0.0,
-        rest_detail=0.0,
-        contrast=1.0,
-        stretch=1.0,
-        colour=0.0,
-        verdict=0.0 if blending.asks_opposition else blending.verdict,
-    )
-
-
-def octaves_of(height: int, width: int, blending: Blending) -> int:
-    """Returns how many octaves a picture is taken apart into."""
-    most = max(1, round(math.log2(min(height, width) / COARSEST_PX)))
-    return most if blending.octaves is None else min(most, blending.octaves)
-
-
-#: How far the detail of the finest octave sees: the window over it, and the doubling of what is coarser.
-FINEST_REACH_PX = 16
-
-
-def octaves_reach_px(count: int) -> int:
-    """Returns how far the finest octaves see: the windows over detail, and the doubling of what is coarser."""
-    return 8 << count
-
-
-def gaussian(sigma_px: float) -> NDArray[np.float32]:
-    """Returns a Gaussian's values at whole pixels up to three spreads away; their sum is one."""
-    reach = round(3 * sigma_px)
-    values = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma_px) ** 2)
-    kernel: NDArray[np.float32] = (values / values.sum()).astype(np.float32)
-    return kernel
 
 
 def attention_width(channels: int) -> int:
@@ -196,8 +46,6 @@ class NetworkConfig:
     unique_decoder: tuple[Stage, Stage, Stage, Stage]
     common_projection: ProjectionName = "common"
     """Head that projects f_c: P_c as the paper trains it, or P_u as the authors' test network does."""
-    judges: bool = False
-    """The unique decoder also gives a verdict on its source, which head `pyramid` goes by."""
 
     def __post_init__(self) -> None:
         if self.common_decoder[-1].width != self.unique_decoder[-1].width:
@@ -214,8 +62,8 @@ class NetworkConfig:
 
     @property
     def heads(self) -> tuple[HeadName, ...]:
-        """Reconstruction heads that the weights serve; the first is the default."""
-        return ("pyramid", "paper", "detail") if self.judges else ("paper", "detail")
+        """Reconstruction heads that the weights serve."""
+        return ("paper",)
 
     @property
     def embedding(self) -> int:
@@ -312,6 +160,5 @@ CONFIGS: dict[str, NetworkConfig] = {
         ensembler=Stage(384, 2),
         common_decoder=(Stage(128, 2), Stage(64, 2), Stage(24, 1), Stage(16, 1)),
         unique_decoder=(Stage(192, 2), Stage(96, 2), Stage(32, 2), Stage(16, 2)),
-        judges=True,
     ),
 }

@@ -154,7 +154,8 @@ class PyramidNet(Generic[P]):
             before = made
             band = self.band(vote, level, of_mask, parts)
             made = band if made is None else tuple(ops.double(m) + b for m, b in zip(made, band, strict=True))
-        assert made is not None and before is not None
+        assert made is not None
+        assert before is not None
         return Made(made, Coarser(state, before), near, votes)
 
     def look_closely(self, sources: P, confidence: P | None) -> Closely:
@@ -270,14 +271,15 @@ class PyramidNet(Generic[P]):
             embedding = embedding + ops.conv(coarser, "carry")
         common, unique = self.common_and_unique(ops.relu(embedding), confidence)
         state = ops.relu(ops.conv(unique, "unique") + ops.each_source(ops.conv(common, "common")))
-        return state + ops.relu(ops.conv(state, "state"))
+        deeper: P = state + ops.relu(ops.conv(state, "state"))
+        return deeper
 
     def vote(
         self, name: str, state: P, energy: P, finest: P, confidence: P | None, doublings: int | None = None
     ) -> Votes:
         """Reads off the state what is decided on a level.
 
-        Energy counts by itself, as in blends that ask no network; the state changes by how much, and what else counts.
+        Energy counts by itself, as in blends that ask no network; the state says by how much, and what else counts.
 
         Args:
             name: Whose weights read it.
@@ -331,7 +333,8 @@ class PyramidNet(Generic[P]):
         ops = self.ops
         if confidence is None:
             return ops.mean_over_sources(x)
-        return ops.over_sources(x * confidence) / (ops.over_sources(confidence) + TINY)
+        mean: P = ops.over_sources(x * confidence) / (ops.over_sources(confidence) + TINY)
+        return mean
 
     def weights(self, logits: P, confidence: P | None) -> P:
         """Returns the softmax over the sources; a place of no confidence has no weight where another has any."""
@@ -339,10 +342,11 @@ class PyramidNet(Generic[P]):
         odds = ops.exp(logits - ops.each_source(ops.most_of_sources(logits)))
         if confidence is not None:
             odds = odds * (confidence + TINY)
-        return odds / (ops.each_source(ops.over_sources(odds)) + TINY * TINY)
+        weights: P = odds / (ops.each_source(ops.over_sources(odds)) + TINY * TINY)
+        return weights
 
     def local_energy(self, light: P) -> P:
-        """Returns the energy of detail about each place above the floor, on a log scale from zero, at half the size."""
+        """Returns the energy of detail about each place, on a log scale from zero up, at half the size."""
         ops = self.ops
         return ops.log(ops.blur(ops.halve(light * light)) * (1.0 / ENERGY_FLOOR) + 1.0)
 
@@ -351,7 +355,8 @@ class PyramidNet(Generic[P]):
         ops = self.ops
         of_all = ops.each_source(self.mean_of_sources(light, confidence))
         both, own, all_ = (ops.blur(ops.halve(x)) for x in (light * of_all, light * light, of_all * of_all))
-        return both / (ops.sqrt(own * all_) + ENERGY_FLOOR)
+        likeness: P = both / (ops.sqrt(own * all_) + ENERGY_FLOOR)
+        return likeness
 
     def marks(self, plane: P) -> P:
         """Returns how far each place is clipped white and black, and how colourful it is."""

@@ -78,13 +78,13 @@ class TorchOps:
         return F.pixel_shuffle(x, 2)
 
     def over_sources(self, x: Tensor) -> Tensor:
-        return x.unflatten(0, (self._sources, -1)).sum(0)
+        return x.view(self._sources, -1, *x.shape[1:]).sum(0)
 
     def mean_over_sources(self, x: Tensor) -> Tensor:
-        return x.unflatten(0, (self._sources, -1)).mean(0)
+        return x.view(self._sources, -1, *x.shape[1:]).mean(0)
 
     def most_of_sources(self, x: Tensor) -> Tensor:
-        return x.unflatten(0, (self._sources, -1)).amax(0)
+        return x.view(self._sources, -1, *x.shape[1:]).amax(0)
 
     def each_source(self, x: Tensor) -> Tensor:
         return x.repeat(self._sources, 1, 1, 1)

@@ -1,4 +1,4 @@
-"""The paper's own pretext (section 3.2): each source keeps a part of the scene, the rest of it is noise or nothing."""
+"""The paper's own pretext (section 3.2): each source keeps a part of the scene, the rest is noise or nothing."""
 
 from __future__ import annotations
 

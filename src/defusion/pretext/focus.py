@@ -9,7 +9,7 @@ from torch import Generator, Tensor
 from defusion.pretext.depth import STILL_SHOWN, WINDOW_PX, layers
 from defusion.pretext.distortions import blur
 from defusion.pretext.edges import edge_masks, field
-from defusion.pretext.views import Views, at_rest, as_camera, chance, one_of, uniform
+from defusion.pretext.views import Views, as_camera, at_rest, chance, one_of, uniform
 
 #: How far a place may be out of focus, as a radius in pixels.
 RADIUS_PX = (0.7, 5.0)
@@ -36,10 +36,8 @@ def focus(photos: Tensor, sources: int, generator: Generator) -> Views:
         masks = shown(views, scene)
     else:
         scene = photos
-        if kind < 0.85:
-            in_focus = edge_masks(photos, sources, generator)
-        else:
-            in_focus = _gradual(photos, sources, generator)
+        divide = edge_masks if kind < 0.85 else _gradual
+        in_focus = divide(photos, sources, generator)
         views = torch.stack([sharp * scene + (1 - sharp) * _out_of_focus(scene, generator) for sharp in in_focus])
         masks = shown(views, scene)
     views = _hardly_lined_up(views, generator)
@@ -94,14 +92,16 @@ def _gradual(photos: Tensor, sources: int, generator: Generator) -> Tensor:
 
 def _hardly_lined_up(views: Tensor, generator: Generator) -> Tensor:
     """Moves and scales the views of every fifth scene a little; the first stays where it is."""
-    sources, n = views.shape[:2]
+    n = views.shape[1]
     if float(torch.rand(1, generator=generator, device=generator.device)) > 0.2:
         return views
     moved = [views[0]]
     height, width = views.shape[3:]
     for view in views[1:]:
         scale = 1 + BREATHING * uniform(n, -1, 1, generator).view(n)
-        shift = SHIFT_PX * torch.stack([uniform(n, -1, 1, generator).view(n) * 2 / side for side in (width, height)], 1)
+        shift = SHIFT_PX * torch.stack(
+            [uniform(n, -1, 1, generator).view(n) * 2 / side for side in (width, height)], 1
+        )
         theta = torch.zeros(n, 2, 3, device=views.device)
         theta[:, 0, 0] = theta[:, 1, 1] = scale
         theta[:, :, 2] = shift

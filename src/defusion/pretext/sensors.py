@@ -12,7 +12,7 @@ from torch import Generator, Tensor
 
 from defusion.pretext.distortions import blur
 from defusion.pretext.edges import box, edge_field, field, guided
-from defusion.pretext.views import Views, at_rest, as_camera, chance, one_of, uniform
+from defusion.pretext.views import Views, as_camera, at_rest, chance, one_of, uniform
 
 
 def sensors(photos: Tensor, sources: int, generator: Generator) -> Views:
@@ -104,7 +104,11 @@ def _lost_places(seen: Tensor, photos: Tensor, generator: Generator) -> tuple[Te
     drawn = uniform(n, 0, 1, generator)
     in_dark, in_glare, in_fog = drawn < 0.4, (drawn >= 0.4) & (drawn < 0.55), (drawn >= 0.55) & (drawn < 0.7)
     night = (drawn > 0.9) * (1 - uniform(n, 0.15, 0.7, generator))
-    visible = torch.where(in_dark, dark, torch.where(in_glare, glared, torch.where(in_fog, fogged, seen * (1 - night))))
+    visible = torch.where(
+        in_dark, dark, torch.where(in_glare, glared, torch.where(in_fog, fogged, seen * (1 - night)))
+    )
     share = where * (stops / 4).clamp(max=0.9)
-    lost = torch.where(in_dark, share, torch.where(in_glare, (2 * glare).clamp(0, 1), torch.where(in_fog, 0.7 * where, 0 * where)))
+    lost = torch.where(
+        in_dark, share, torch.where(in_glare, (2 * glare).clamp(0, 1), torch.where(in_fog, 0.7 * where, 0 * where))
+    )
     return visible, lost

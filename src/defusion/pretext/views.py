@@ -34,9 +34,7 @@ def at_rest(sources: Tensor, scene: Tensor, masks: Tensor, one_light: Tensor, ab
 
 def joined(views: list[Views]) -> Views:
     """Joins batches of as many sources."""
-    return Views(
-        *(torch.cat(each, 1 if each[0].ndim == 5 else 0) for each in zip(*views, strict=True))  # type: ignore[arg-type]
-    )
+    return Views(*(torch.cat(each, 1 if each[0].ndim == 5 else 0) for each in zip(*views, strict=True)))
 
 
 def uniform(n: int, low: float, high: float, generator: Generator) -> Tensor:

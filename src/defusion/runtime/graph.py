@@ -13,8 +13,7 @@ It computes what `defusion.model.network` computes, with identities that save wo
 - A 3x3 convolution to three channels leaves most of a vector empty: it is run as one of 4x4 to the twelve values of
   four pixels.
 
-Sources travel as one batch [2, 3, H, W], so that encoder and unique decoder run once. The
-verdict on them ends at H/2; `blending.py` makes the picture of it.
+Sources travel as one batch [2, 3, H, W], so that encoder and unique decoder run once.
 
 What opens the encoder, its stages at full size, can stand in a graph of its own, which stays in float32 where the
 rest is of a low precision: rounding the sources themselves shows more in a picture than all rounding that follows.
@@ -40,11 +39,11 @@ if TYPE_CHECKING:
 _FEW = 16
 
 
-#: `judged`: what the verdict on the sources is read off. `paper`: the picture of head `paper`.
+#: `paper`: the picture of head `paper`.
 #: `parts`: the common and unique pictures. `embeddings`: what those are projected from. `attention`: the weights of
 #: every split attention on the way to the others. `opened`: what the encoder's stages at full size hand on, which
 #: only the graph that opens the encoder makes.
-Output = Literal["judged", "paper", "parts", "embeddings", "attention", "opened"]
+Output = Literal["paper", "parts", "embeddings", "attention", "opened"]
 
 
 class Part(NamedTuple):
@@ -73,11 +72,10 @@ def build(
         opened_given: Take as input what the output `opened` of another graph gave, instead of the sources.
 
     Returns:
-        A model with the input `sources`, [2, 3, H, W], or `opened`, [2, C, H/2, W/2]. Its outputs are `judged`,
-        [2, 2, H/2, W/2] (score and trust); `paper`, [1, 3, H, W]; `common`, [1, 3, H, W], and `uniques`,
-        [2, 3, H, W], for the parts; `f_c`, [1, C, H, W], and `f_u`, [2, C, H, W], for the embeddings; or `opened`
-        alone. Weights of split attention, as outputs or inputs, have the names of their layers, which end in
-        `.attention`.
+        A model with the input `sources`, [2, 3, H, W], or `opened`, [2, C, H/2, W/2]. Its outputs are `paper`,
+        [1, 3, H, W]; `common`, [1, 3, H, W], and `uniques`, [2, 3, H, W], for the parts; `f_c`, [1, C, H, W], and
+        `f_u`, [2, C, H, W], for the embeddings; or `opened` alone. Weights of split attention, as outputs or inputs,
+        have the names of their layers, which end in `.attention`.
     """
     return _Builder(config, tensors, attention_given).model(outputs, opened_given)
 
@@ -114,8 +112,6 @@ class _Builder:
         ensembled = Part(self.layer("ensembler", [side_by_side], config.ensembler), config.ensembler.width)
         at_half = self.decoder("unique_decoder", ensembled, features, config.unique_decoder)
         results: dict[str, Node] = {}
-        if "judged" in outputs:
-            results["judged"] = self.three("judge.conv", at_half)
         if {"paper", "parts", "embeddings"} & set(outputs):
             f_u = self.finish("unique_decoder", at_half, config.unique_decoder)
             common_at_half = self.decoder("common_decoder", ensembled, of_both, config.common_decoder)

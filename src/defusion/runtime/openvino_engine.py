@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from defusion.cache import cache_folder
 from defusion.errors import EngineError
-from defusion.model.config import SIZE_MULTIPLE, HeadName, TaskName
+from defusion.model.config import SIZE_MULTIPLE, NetworkConfig
 from defusion.runtime.engine import Attention, Decided, Embeddings, EngineName, Pictures, Planes, Precision
 from defusion.runtime.precision import CAPABILITIES, capabilities
 from defusion.weights import WeightsFile
@@ -25,10 +25,10 @@ _OPENVINO_TYPES: dict[Precision, str] = {"float32": "f32", "bfloat16": "bf16", "
 
 
 class Graph(NamedTuple):
-    """Which graph: the network's with some outputs, or one of `blending.py` with its arguments."""
+    """Which graph: of the paper's network with some outputs, or of the pyramid network with its arguments."""
 
     name: str
-    arguments: tuple[TaskName | int | bool, ...] = ()
+    arguments: tuple[int, ...] = ()
     outputs: tuple[Output, ...] = ()
     attention_given: bool = False
     opened_given: bool = False
@@ -84,10 +84,8 @@ class OpenVinoEngine:
             made.get("trusted"),
         )
 
-    def fuse(self, a: Planes, b: Planes, head: HeadName, attention: Attention | None = None) -> Planes:
-        """Returns the fused picture of head "paper" or "detail"."""
-        if head == "detail":
-            return np.concatenate([self._by_detail(pair) for pair in _pairs(a, b)])
+    def fuse(self, a: Planes, b: Planes, attention: Attention | None = None) -> Planes:
+        """Returns the picture of head `paper`."""
         height, width = a.shape[2:]
         made = [self._network(pair, ("paper",), attention)["paper"] for pair in _pairs(a, b)]
         return np.concatenate(made)[..., :height, :width]
@@ -119,70 +117,6 @@ class OpenVinoEngine:
             self._forget(graph)
         return {name: weights for name, weights in made.items() if name.endswith(".attention")}
 
-    def judge(self, a: Planes, b: Planes, attention: Attention | None = None) -> Planes:
-        """Returns what the verdict on a pair is read off."""
-        (pair,) = _pairs(a, b)
-        return self._network(pair, ("judged",), attention)["judged"]
-
-    def oppose(self, a: Planes, b: Planes, count: int) -> Planes:
-        """Returns the verdict that is read off where the sources oppose each other."""
-        (pair,) = _pairs(a, b)
-        return self._blending("opposition", count, sources=pair)["judged"]
-
-    def finest(self, frame: Planes) -> Planes:
-        """Returns how much detail the finest octave of a source has at each place."""
-        return self._blending("finest", source=frame)["active"]
-
-    def blend(
-        self,
-        a: Planes,
-        b: Planes,
-        judged: Planes,
-        task: TaskName,
-        count: int,
-        scale: int,
-        *,
-        rest: Planes | None = None,
-        finest: Planes | None = None,
-        with_colour: bool = True,
-    ) -> Planes:
-        """Returns the fused picture of a pair, octave by octave."""
-        (pair,) = _pairs(a, b)
-        given = _given(rest=rest, finest=finest)
-        options = task, count, scale, rest is not None, finest is not None, with_colour
-        return self._blending("blend", *options, sources=pair, judged=judged, **given)["fused"]
-
-    def octaves(
-        self,
-        frame: Planes,
-        judged: Planes,
-        task: TaskName,
-        count: int,
-        scale: int,
-        *,
-        with_rest: bool,
-        finest: Planes | None = None,
-    ) -> list[Planes]:
-        """Takes a frame of a stack apart into weighed octaves."""
-        options = task, count, scale, with_rest, finest is not None
-        made = self._blending("octaves", *options, source=frame, judged=judged, **_given(finest=finest))
-        return [made[f"octave{number}"] for number in range(len(made))]
-
-    def collapse(self, parts: Sequence[Planes], rest: Planes | None = None) -> Planes:
-        """Makes the picture of the sums of octaves."""
-        sums = {f"octave{number}": part for number, part in enumerate(parts)}
-        return self._blending("collapse", len(parts), rest is not None, **sums, **_given(rest=rest))["fused"]
-
-    def detail(self, frame: Planes) -> Planes:
-        """Returns a frame's odds by its fine detail alone."""
-        return self._blending("detail", sources=frame)["odds"]
-
-    def _by_detail(self, pair: Planes) -> Planes:
-        """Makes the picture [1, 3, H, W] of a pair [2, 3, H, W] without a network."""
-        odds = self.detail(pair)
-        mean: Planes = (odds * pair).sum(0, keepdims=True) / odds.sum(0, keepdims=True)
-        return mean
-
     def _network(self, pair: Planes, outputs: tuple[Output, ...], attention: Attention | None) -> Planesets:
         """Runs the network, in the engine's precision, on a pair [2, 3, H, W] of any size."""
         height, width = pair.shape[2:]
@@ -192,8 +126,6 @@ class OpenVinoEngine:
         made: dict[str, Planes] = {}
         for graph in self._graphs(outputs, attention_given=attention is not None):
             made |= _run(self._request(graph), {**(attention or {}), **made, "sources": pair})
-        if "judged" in made:
-            made["judged"] = made["judged"][..., : (height + 1) // 2, : (width + 1) // 2]
         return made
 
     def _graphs(self, outputs: tuple[Output, ...], *, attention_given: bool) -> tuple[Graph, ...]:
@@ -203,10 +135,6 @@ class OpenVinoEngine:
             return (whole,)
         opening: tuple[Output, ...] = ("opened", "attention") if "attention" in outputs else ("opened",)
         return whole._replace(outputs=opening), whole._replace(opened_given=True)
-
-    def _blending(self, name: str, *arguments: TaskName | int | bool, **inputs: Planes) -> Planesets:
-        """Runs one of the graphs of `blending.py`, in float32."""
-        return _run(self._request(Graph(name, arguments)), inputs)
 
     def _request(self, graph: Graph) -> Any:
         """Returns this thread's own request for a graph, compiled at its first use."""
@@ -225,16 +153,13 @@ class OpenVinoEngine:
             self._compiled.pop(graph, None)
 
     def _compile(self, graph: Graph) -> Any:
-        from defusion.runtime import blending
         from defusion.runtime import pyramid_graph
         from defusion.runtime.graph import build
 
-        of_network = graph.name == "network"
-        low = of_network and "opened" not in graph.outputs
-        if of_network:
+        if isinstance(self.config, NetworkConfig):
             given = {"attention_given": graph.attention_given, "opened_given": graph.opened_given}
             model = build(self.config, self._weights.tensors(), graph.outputs, **given)
-        elif graph.name == "pyramid":
+        else:
             count, with_confidence, goes_on, closely, parts, stateless = graph.arguments
             model = pyramid_graph.build(
                 self._weights.tensors(),
@@ -245,8 +170,8 @@ class OpenVinoEngine:
                 parts=bool(parts),
                 stateless=int(stateless),
             )
-        else:
-            model = getattr(blending, graph.name)(*graph.arguments)
+        # Pixels are float32 in any precision, and so is what looks at them first.
+        low = graph.name == "network" and "opened" not in graph.outputs
         options = {
             # OpenVINO's own default would be bf16.
             "INFERENCE_PRECISION_HINT": _OPENVINO_TYPES[self.precision if low else "float32"],

@@ -18,8 +18,9 @@ from defusion.runtime.vino import Model, Node, PartialShape, op
 
 Tensors = Mapping[str, NDArray[np.float32]]
 
+
 class Plane:
-    """A node that `+`, `-`, `*` and `/` work on, with nodes and with numbers, which OpenVINO would take for float64."""
+    """A node that `+`, `-`, `*` and `/` work on, also with numbers, which OpenVINO would take for float64."""
 
     def __init__(self, node: Node) -> None:
         self.node = node

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import wraps
 from typing import ParamSpec, TypeVar
 
 import numpy as np
 
 from defusion.errors import EngineError
-from defusion.model.config import BLENDINGS, HeadName, PyramidConfig, TaskName, in_stack
+from defusion.model.config import PyramidConfig
 from defusion.runtime.engine import Attention, Decided, Embeddings, EngineName, Pictures, Planes, Precision
 from defusion.weights import WeightsFile
 
@@ -21,19 +21,7 @@ except ModuleNotFoundError as error:
 except (ImportError, OSError) as error:
     raise EngineError(f"torch is installed, but cannot be loaded ({error}); install it anew") from error
 
-from defusion.model.network import (
-    Decomposition,
-    DeFusion,
-    activity_of_finest,
-    blend,
-    by_detail,
-    collapse,
-    detail_odds,
-    give_attention,
-    keep_attention,
-    octaves,
-    opposition,
-)
+from defusion.model.network import Decomposition, DeFusion, give_attention, keep_attention
 from defusion.model.pyramid import Coarser
 from defusion.model.torch_ops import TorchPyramid
 
@@ -119,10 +107,8 @@ class TorchEngine:
         )
 
     @_on_device
-    def fuse(self, a: Planes, b: Planes, head: HeadName, attention: Attention | None = None) -> Planes:
-        """Returns the fused picture of head "paper" or "detail"."""
-        if head == "detail":
-            return _planes(by_detail(torch.stack([self._to_device(a), self._to_device(b)])))
+    def fuse(self, a: Planes, b: Planes, attention: Attention | None = None) -> Planes:
+        """Returns the picture of head `paper`."""
         return _planes(self._run(self._to_device(a), self._to_device(b), attention).fused)
 
     @_on_device
@@ -144,80 +130,6 @@ class TorchEngine:
             self._run(self._to_device(a), self._to_device(b), None)
         return {str(layer): _planes(weights) for layer, weights in enumerate(kept)}
 
-    @_on_device
-    def judge(self, a: Planes, b: Planes, attention: Attention | None = None) -> Planes:
-        """Returns what the verdict on a pair is read off."""
-        judged = self._run(self._to_device(a), self._to_device(b), attention).judged
-        assert judged is not None
-        return _planes(judged[:, 0])
-
-    @_on_device
-    def oppose(self, a: Planes, b: Planes, count: int) -> Planes:
-        """Returns the verdict that is read off where the sources oppose each other."""
-        return _planes(opposition(torch.stack([self._to_device(a), self._to_device(b)]), count)[:, 0])
-
-    @_on_device
-    def finest(self, frame: Planes) -> Planes:
-        """Returns how much detail the finest octave of a source has at each place."""
-        return _planes(activity_of_finest(self._to_device(frame)))
-
-    @_on_device
-    def blend(
-        self,
-        a: Planes,
-        b: Planes,
-        judged: Planes,
-        task: TaskName,
-        count: int,
-        scale: int,
-        *,
-        rest: Planes | None = None,
-        finest: Planes | None = None,
-        with_colour: bool = True,
-    ) -> Planes:
-        """Returns the fused picture of a pair, octave by octave."""
-        fused = blend(
-            torch.stack([self._to_device(a), self._to_device(b)]),
-            self._to_device(judged)[:, None],
-            BLENDINGS[task],
-            count=count,
-            scale=scale,
-            finest=None if finest is None else self._to_device(finest)[:, None],
-            rest=None if rest is None else self._to_device(rest),
-            with_colour=with_colour,
-        )
-        return _planes(fused)
-
-    @_on_device
-    def octaves(
-        self,
-        frame: Planes,
-        judged: Planes,
-        task: TaskName,
-        count: int,
-        scale: int,
-        *,
-        with_rest: bool,
-        finest: Planes | None = None,
-    ) -> list[Planes]:
-        """Takes a frame of a stack apart into weighed octaves."""
-        source, verdict = self._to_device(frame), self._to_device(judged)
-        active = None if finest is None else self._to_device(finest)
-        blending = in_stack(BLENDINGS[task])
-        parts = octaves(source, verdict, count, blending, scale=scale, finest=active, with_rest=with_rest)
-        return [_planes(part) for part in parts]
-
-    @_on_device
-    def collapse(self, parts: Sequence[Planes], rest: Planes | None = None) -> Planes:
-        """Makes the picture of the sums of octaves."""
-        given = None if rest is None else self._to_device(rest)
-        return _planes(collapse([self._to_device(part) for part in parts], given))
-
-    @_on_device
-    def detail(self, frame: Planes) -> Planes:
-        """Returns a frame's odds by its fine detail alone."""
-        return _planes(detail_odds(self._to_device(frame)[None])[0])
-
     def _run(self, a: torch.Tensor, b: torch.Tensor, attention: Attention | None) -> Decomposition:
         with contextlib.ExitStack() as stack:
             if self.precision != "float32":
@@ -225,7 +137,7 @@ class TorchEngine:
             if attention is not None:
                 given = (torch.from_numpy(weights).to(self._device) for weights in attention.values())
                 stack.enter_context(give_attention(given))
-            made: Decomposition = self._network(a, b, head="paper", embeddings=True)
+            made: Decomposition = self._network(a, b, embeddings=True)
         return made
 
     def _to_device(self, planes: Planes) -> torch.Tensor:

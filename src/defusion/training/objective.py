@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from defusion.errors import TrainingError
 from defusion.model import CONFIGS, DeFusion
-from defusion.model.network import Bottleneck, Judge, Projection
+from defusion.model.network import Bottleneck, Projection
 from defusion.pretext import CudBatch
 from defusion.training.recipe import Recipe
 from defusion.weights import WeightsFile
@@ -38,10 +38,6 @@ class CudObjective(nn.Module):
         made = self.network(*batch.sources, embeddings=True)
         of_scenes = (made.fused - batch.scene).abs().mean((1, 2, 3))
         errors = {"fused": of_scenes.mean()}
-        if made.judged is not None:
-            painted = self.network.project_fused(made.f_c + made.f_u1 + made.f_u2)
-            errors["fused_paper"] = (painted - batch.scene).abs().mean()
-            errors["fused_log"] = LOG_WEIGHT * (of_scenes + LOG_FLOOR).log().mean()
         mask_a, mask_b = batch.masks
         parts = {
             "common": (made.common, batch.common, mask_a * mask_b),
@@ -90,6 +86,3 @@ def _start_small(network: DeFusion, scale: float) -> None:
             with torch.no_grad():
                 module.conv.weight.mul_(0.1)
                 module.conv.bias.fill_(HEAD_START)  # type: ignore[union-attr]
-        elif isinstance(module, Judge):
-            with torch.no_grad():
-                module.conv.weight.mul_(0.1)

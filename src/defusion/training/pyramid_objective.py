@@ -104,12 +104,13 @@ def structure_error(fused: Tensor, sources: Tensor, moved: Tensor) -> Tensor:
             for a, mean_a in zip(views, means, strict=True)
         ]
         contrasts = torch.stack([of_sources[k][k].clamp(min=1e-9).sqrt() + 1e-5 for k in range(len(views))])
-        whole = sum(each for row in of_sources for each in row)
+        whole = torch.stack([each for row in of_sources for each in row]).sum(0)
         alike = whole.clamp(min=0).sqrt() / contrasts.sum(0)
         power = torch.tan(torch.pi / 2 * alike.clamp(0, 1 - 1e-3)).clamp(max=10)
         odds = (contrasts / contrasts.amax(0)) ** power
         weights = odds / odds.sum(0) / contrasts
-        norm = sum(weights[a] * weights[b] * of_sources[a][b] for a in range(len(views)) for b in range(len(views)))
+        pairs = [weights[a] * weights[b] * of_sources[a][b] for a in range(len(views)) for b in range(len(views))]
+        norm = torch.stack(pairs).sum(0)
         weights = (weights * contrasts.amax(0) / norm.clamp(min=1e-6).sqrt()).detach()
         both = sum(
             weight * (window(view * made) - of_view * mean)

@@ -96,7 +96,10 @@ class WeightsFile:
 
 
 def save(
-    path: str | Path, tensors: Mapping[str, NDArray[Any]], config: NetworkConfig | PyramidConfig, about: Mapping[str, Any]
+    path: str | Path,
+    tensors: Mapping[str, NDArray[Any]],
+    config: NetworkConfig | PyramidConfig,
+    about: Mapping[str, Any],
 ) -> WeightsFile:
     """Writes a weights file; a failed or killed run leaves none behind.
 
