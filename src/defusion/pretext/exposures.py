@@ -14,8 +14,10 @@ from defusion.pretext.distortions import blur
 from defusion.pretext.edges import box, edge_field, edge_masks, field
 from defusion.pretext.views import Views, as_camera, chance, normal, one_of, uniform
 
-#: How much of the scene's added range is left in what is asked for, in stops a stop.
-KEPT_RANGE = 0.5
+#: How much of the scene's added range is left in what is asked for, in stops a stop, and how much of it what is lit
+#: least is darkened by: people look for the picture in which the dark is seen, not for the darkest.
+KEPT_RANGE = 0.4
+DARKENED = 0.1
 
 #: Share of scenes in which something moves.
 MOVING = 0.25
@@ -46,7 +48,7 @@ def exposures(photos: Tensor, sources: int, generator: Generator) -> Views:
     span = torch.quantile(added.flatten(1), 0.97, dim=1) - torch.quantile(added.flatten(1), 0.03, dim=1)
     span, low = span.view(n, 1, 1, 1), torch.quantile(added.flatten(1), 0.03, dim=1).view(n, 1, 1, 1)
     added = added - low
-    compressed = 2 ** (KEPT_RANGE * (added - span / 2))
+    compressed = 2 ** (KEPT_RANGE * added - DARKENED * span)
     scene = _compressed((light * compressed) ** (1 / gamma))
     # In some scenes a thing is there in one of the views alone, whole.
     moving = chance(n, MOVING, generator).float()

@@ -15,11 +15,15 @@ from defusion.pretext.edges import box, edge_field, field, guided
 from defusion.pretext.views import Views, as_camera, at_rest, chance, one_of, uniform
 
 
+#: How fast the brighter sensor takes over, a unit of its lead.
+BRIGHTER = 10.0
+
+
 def sensors(photos: Tensor, sources: int, generator: Generator) -> Views:
     """Makes a thermal view and visible ones of each scene [N, 3, H, W], without colour, in random order.
 
-    What is asked for is the scene as the eye sees it; the thermal view where the eye has lost it; and things that
-    are hot or cold as the thermal view has them, whole.
+    What is asked for has the detail of the scene as the eye sees it; of the thermal view where the eye has lost it;
+    and of things that are hot or cold as the thermal view has them, whole. It has the light of the brighter view.
     """
     n, _, height, width = photos.shape
     seen = photos.mean(1, keepdim=True)
@@ -44,11 +48,15 @@ def sensors(photos: Tensor, sources: int, generator: Generator) -> Views:
     warm_detail = _soft(thermal, 0.6) - box(_soft(thermal, 0.6), 6)
     scene = (1 - lost) * (visible + 0.6 * flat * warm_detail) + lost * thermal
     scene = (1 - hot) * scene + hot * (0.2 * visible + 0.8 * thermal)
+    # Light: each place is as bright as the sensor that receives more from it, as darkness is what a sensor misses.
+    of_visible, of_thermal = (guided(box(each, 4), seen, 8, 1e-2) for each in (visible, thermal))
+    brighter = (BRIGHTER * (of_thermal - of_visible)).sigmoid()
+    scene = scene - guided(box(scene, 4), seen, 8, 1e-2) + brighter * of_thermal + (1 - brighter) * of_visible
     views = torch.stack([thermal, *[visible] * (sources - 1)])
     if sources > 2:
         views[2:] = as_camera(views[2:], uniform(n, 0.005, 0.02, generator), generator)
-    of_thermal = torch.maximum(hot, lost)
-    masks = torch.stack([of_thermal, *[1 - of_thermal] * (sources - 1)])
+    shows = torch.maximum(hot, lost)
+    masks = torch.stack([shows, *[1 - shows] * (sources - 1)])
     order = torch.rand(sources, n, generator=generator, device=photos.device).argsort(0)
     scenes = torch.arange(n, device=photos.device)
     views, masks = views[order, scenes], masks[order, scenes]
