@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import warnings
 from importlib import import_module
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -53,7 +54,8 @@ _FROM = {
 def __getattr__(name: str) -> Any:
     """Imports the API when it is first used: numpy and the engines take time to load."""
     if name in _FROM:
-        return getattr(import_module(_FROM[name]), name)
+        with warnings.catch_warnings():  # numpy adds filters of its own, and this is the caller's process
+            return getattr(import_module(_FROM[name]), name)
     if name == "batch":
         return import_module("defusion.batch")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,13 +17,13 @@ from defusion.alignment.record import Alignment
 from defusion.errors import EngineError, ImageError, WeightsError
 from defusion.imaging import PALETTES, Picture, check_output, from_array, open_output, read, to_array
 from defusion.imaging.picture import quantised
-from defusion.machine import free_bytes
+from defusion.machine import free_bytes, give_memory_back
 from defusion.model.config import BLENDINGS, HeadName, TaskName
 from defusion.runtime import Engine, load_engine
 from defusion.scene import Form, Frame, Pixels, Scene
 from defusion.task import TASKS, Glance, recognise
 from defusion.tiling import Band, NetworkSees, Progress, Report, Size
-from defusion.weights import WeightsFile, resolve
+from defusion.weights import WeightsFile, bundled, resolve
 
 Array = NDArray[Any]
 Source = Array | str | os.PathLike[str]
@@ -102,6 +102,9 @@ class FusedFile(NamedTuple):
 class Fuser:
     """A loaded network, ready for any number of scenes, from several threads at once.
 
+    It can be pickled: whoever unpickles it loads the weights, which have to be where they were, on a machine that has
+    the engine, device and precision. On Linux it has the C library give large blocks back when they are freed.
+
     Args:
         weights: Name of shipped weights or path of a weights file; None for the default.
         engine: "openvino" or "torch"; None for openvino, or torch where the device is not the CPU.
@@ -133,6 +136,7 @@ class Fuser:
         infrared_palette: str = "auto",
         align: str = "auto",
     ) -> None:
+        give_memory_back()
         path = resolve(None if weights is None else os.fspath(weights))
         self.weights: WeightsFile = WeightsFile.open(path)
         heads = self.weights.config.heads
@@ -150,6 +154,20 @@ class Fuser:
         self._head = next((each for each in heads if each == head), None)
         self._task = next((each for each in TASKS if each == task), None)
         self.engine: Engine = load_engine(self.weights, engine=engine, device=device, precision=precision)
+        self._options: dict[str, Any] = {
+            "weights": path.stem if path == bundled().get(path.stem) else path.absolute(),
+            "engine": engine,
+            "device": device,
+            "precision": precision,
+            "task": task,
+            "head": head,
+            "infrared_palette": infrared_palette,
+            "align": align,
+        }
+
+    def __reduce__(self) -> tuple[Callable[[], Fuser], tuple[()]]:
+        """Travels to another process as its options: there the network is loaded anew."""
+        return partial(Fuser, **self._options), ()
 
     def fuse(self, sources: Iterable[Source]) -> Array:
         """Fuses sources into one array; see `fuse`."""

@@ -50,12 +50,10 @@ def fuse(
     """Fuse pictures of one scene into one: exposures, a focus stack, infrared and visible."""
     from defusion.api import fuse_files
     from defusion.imaging import check_output
-    from defusion.machine import give_memory_back
     from defusion.progress import fusing_bar
 
     check_output(output)  # before the network is loaded
     known = known_alignment(align, alignment, save_alignment)
-    give_memory_back()
     fuser = fuser_of(weights, engine, device, precision, task, head, infrared_palette, align)
     with fusing_bar(wanted=not as_json) as report:
         made = fuse_files(sources, output, fuser=fuser, report=report, alignment=known)
