@@ -17,8 +17,8 @@ from tifffile import imwrite
 
 import defusion
 from defusion import EngineError, Fuser, ImageError, WeightsError, tiling
-from defusion.api import frames_of
 from defusion.imaging import from_array, luminance, tiff, write
+from defusion.sources import frames_of
 from defusion.task import TASKS
 from defusion.weights import bundled
 

@@ -14,13 +14,22 @@ from importlib import import_module
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from defusion.errors import BatchError, DefusionError, EngineError, ImageError, TrainingError, WeightsError
+from defusion.errors import (
+    BatchError,
+    DefusionError,
+    EngineError,
+    FusionWarning,
+    ImageError,
+    TrainingError,
+    WeightsError,
+)
 
 if TYPE_CHECKING:
     from defusion.aligning import Aligned, align
     from defusion.alignment.record import Alignment
     from defusion.api import FusedFile, Fuser, Parts, decompose, fuse, fuse_files
     from defusion.batch.run import batch
+    from defusion.sources import Reading
 
 __version__ = version("defusion")
 
@@ -32,8 +41,10 @@ __all__ = [
     "EngineError",
     "FusedFile",
     "Fuser",
+    "FusionWarning",
     "ImageError",
     "Parts",
+    "Reading",
     "TrainingError",
     "WeightsError",
     "__version__",
@@ -48,6 +59,7 @@ _FROM = {
     **dict.fromkeys(("FusedFile", "Fuser", "Parts", "decompose", "fuse", "fuse_files"), "defusion.api"),
     **dict.fromkeys(("Aligned", "align"), "defusion.aligning"),
     "Alignment": "defusion.alignment.record",
+    "Reading": "defusion.sources",
 }
 
 
