@@ -120,7 +120,7 @@ def test_a_generator_is_a_list(fuser: Fuser, scene: NDArray[np.uint8]) -> None:
 @pytest.mark.parametrize(
     ("source", "said"),
     [
-        *((b"a.png", "of type bytes; expected an array or a path"), (None, "of type NoneType")),
+        *((b"a.png", "of type bytes; expected a path, an array"), (None, "of type NoneType")),
         *(("a\0.png", "cannot be opened"), ("a" * 5000, "cannot be opened"), ([1], "of type list")),
     ],
 )

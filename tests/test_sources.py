@@ -26,11 +26,11 @@ PLANES = np.stack([NEAR[..., 1], FAR[..., 1], SCENE[..., 1] // 2])
 
 @pytest.fixture(scope="module")
 def fuser() -> Fuser:
-    return Fuser(precision="float32")
+    return Fuser(precision="float32", align="off")
 
 
 def fuse_by_command(monkeypatch, *words: object) -> None:
-    monkeypatch.setattr("sys.argv", ["defusion", "fuse", *map(str, words)])
+    monkeypatch.setattr("sys.argv", ["defusion", "fuse", "--align", "off", *map(str, words)])
     with pytest.raises(SystemExit) as ended:
         main()
     assert not ended.value.code, ended.value.code
@@ -43,13 +43,13 @@ def test_notes_are_warnings_of_the_callers_line_and_stand_on_the_result(fuser):
     clear = np.dstack([NEAR, np.full(NEAR.shape[:2], 255, np.uint8)])
     clear[0, 0, 3] = 0
     note = "source 1: places of alpha 0 count for nothing"
-    for fuse in (fuser.fuse, lambda sources: defusion.fuse(sources, precision="float32")):
+    for fuse in (fuser.fuse, lambda sources: defusion.fuse(sources, precision="float32", align="off")):
         with pytest.warns(FusionWarning, match=note) as told:
             fused = fuse([clear, FAR])
         assert {each.filename for each in told if each.category is FusionWarning} == {__file__}
         assert note in fused.notes and isinstance(fused, np.ndarray)
     with pytest.warns(FusionWarning, match=note):
-        parts = defusion.decompose(clear, FAR, precision="float32")
+        parts = defusion.decompose(clear, FAR, precision="float32", align="off")
     assert all(note in part.notes for part in parts)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
