@@ -78,7 +78,7 @@ def test_large_blocks_come_back_to_the_system() -> None:
         for _ in range(10):
             blocks.append(libc.malloc(20 * 2**20))
             ctypes.memset(blocks[-1], 1, 20 * 2**20)
-            libc.malloc(1000)  # in the way of giving back what lies below
+            libc.malloc(2**20)  # in the way of giving back what lies below
         for block in blocks:
             libc.free(block)
         print((resident().rss - before) // 2**20)
