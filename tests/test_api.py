@@ -17,8 +17,8 @@ from tifffile import imwrite
 
 import defusion
 from defusion import EngineError, Fuser, ImageError, WeightsError, tiling
-from defusion.api import frames_of
 from defusion.imaging import from_array, luminance, tiff, write
+from defusion.sources import frames_of
 from defusion.task import TASKS
 from defusion.weights import bundled
 
@@ -120,7 +120,7 @@ def test_a_generator_is_a_list(fuser: Fuser, scene: NDArray[np.uint8]) -> None:
 @pytest.mark.parametrize(
     ("source", "said"),
     [
-        *((b"a.png", "of type bytes; expected an array or a path"), (None, "of type NoneType")),
+        *((b"a.png", "of type bytes; expected a path, an array"), (None, "of type NoneType")),
         *(("a\0.png", "cannot be opened"), ("a" * 5000, "cannot be opened"), ([1], "of type list")),
     ],
 )

@@ -40,7 +40,7 @@ def test_sources_are_brought_to_the_profile_of_the_first() -> None:
         seen = scene(first, second)
         assert seen.form.icc == first.icc
         assert any("1.tif: colours brought to" in note for note in seen.notes)
-        fused = Fuser().fuse_pictures([first, second])
+        fused = Fuser(align="off").fuse_pictures([first, second])
         assert fused.icc == first.icc
         assert np.abs(fused.pixels - first.pixels).mean() < 0.01
 
@@ -137,7 +137,7 @@ def test_few_bits_in_sixteen_are_fused_as_the_whole_range_is(bits: int) -> None:
     seen = scene(*few)
     assert any(f"use values from 0 to {2**bits - 1}" in note for note in seen.notes)
     assert seen.ranges == dict.fromkeys(("0.tif", "1.tif", "2.tif"), (0, 2**bits - 1))
-    fuser = Fuser(precision="float32")
+    fuser = Fuser(precision="float32", align="off")
     fused, expected = fuser.fuse_pictures(few), fuser.fuse_pictures(whole)
     assert fused.samples.max() <= 2**bits - 1
     np.testing.assert_allclose(fused.pixels, expected.pixels, atol=6 / 2**bits)
@@ -169,7 +169,7 @@ def test_a_narrow_range_beside_a_wide_one_is_stretched(kind: str) -> None:
         "12 bits": ((counts - counts.min()) * 8).astype(np.uint16),
     }[kind]
     dark = from_array(PHOTO // 4 + 40)
-    fuser = Fuser(precision="float32")
+    fuser = Fuser(precision="float32", align="off")
     for first in (True, False):
         pictures = [from_array(narrow), dark] if first else [dark, from_array(narrow)]
         seen = scene(*pictures)
@@ -193,7 +193,7 @@ def test_frames_of_one_narrow_range_give_values_of_that_range(offset: float) -> 
     for samples in (counts, degrees):
         blurred = samples.copy()
         blurred[:80] = (blurred[:80].astype(np.float64) // 20 * 20).astype(samples.dtype)
-        fused = Fuser().fuse_pictures([from_array(samples), from_array(blurred)])
+        fused = Fuser(align="off").fuse_pictures([from_array(samples), from_array(blurred)])
         assert fused.depth == samples.dtype
         assert np.abs(fused.samples[..., 0].astype(float) - samples).mean() < 0.05 * np.ptp(samples)
 
@@ -209,7 +209,7 @@ def test_floats_of_whole_numbers_are_eight_or_sixteen_bits() -> None:
     for scale, top in ((1, 255), (257, 65535)):
         seen = scene(from_array(PHOTO.astype(np.float32) * scale), from_array(PHOTO.astype(np.float32) * scale // 2))
         assert seen.form.levels == Levels(0, top)
-        fused = Fuser().fuse([PHOTO.astype(np.float32) * scale] * 2)
+        fused = Fuser(align="off").fuse([PHOTO.astype(np.float32) * scale] * 2)
         np.testing.assert_allclose(fused, PHOTO.astype(np.float32) * scale, atol=0.01 * top)
 
 
@@ -238,7 +238,7 @@ def test_light_is_fused_as_the_eye_sees_it_and_given_back_as_light(kind: str) ->
 
     bracket = [np.clip(light(PHOTO) * gain, 0, 1) for gain in (0.1, 0.5, 3)]
     eyes = [np.where(each <= 0.0031308, each * 12.92, 1.055 * each ** (1 / 2.4) - 0.055) for each in bracket]
-    fuser = Fuser(precision="float32")
+    fuser = Fuser(precision="float32", align="off")
     fused = fuser.fuse_pictures([of(each) for each in bracket])
     expected = fuser.fuse_pictures([from_array(each.astype(np.float32)) for each in eyes])
     assert fused.icc == linear
@@ -252,7 +252,7 @@ def test_light_above_white_keeps_its_values() -> None:
     seen = scene(*bracket)
     assert seen.form.levels == Levels(0, scene_light.max(), 1.0)
     assert is_linear(seen.form.icc)
-    fused = Fuser(precision="float32").fuse_pictures([bracket[0], bracket[0]])
+    fused = Fuser(precision="float32", align="off").fuse_pictures([bracket[0], bracket[0]])
     np.testing.assert_allclose(fused.samples, scene_light, rtol=0.01, atol=1e-4)
 
 
@@ -260,7 +260,7 @@ def test_faint_colour_of_deep_shade_is_kept() -> None:
     shade = np.full((64, 64, 3), 20000, np.uint16)
     shade[..., 1] += np.uint16(150)
     shade[:, :, 0] += np.arange(64, dtype=np.uint16)
-    fused = Fuser().fuse_pictures([from_array(shade), from_array(shade + np.uint16(100))])
+    fused = Fuser(align="off").fuse_pictures([from_array(shade), from_array(shade + np.uint16(100))])
     assert (fused.samples[..., 1].astype(int) - fused.samples[..., 2]).min() > 100
 
 

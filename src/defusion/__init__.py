@@ -9,17 +9,27 @@
 
 from __future__ import annotations
 
+import warnings
 from importlib import import_module
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from defusion.errors import BatchError, DefusionError, EngineError, ImageError, TrainingError, WeightsError
+from defusion.errors import (
+    BatchError,
+    DefusionError,
+    EngineError,
+    FusionWarning,
+    ImageError,
+    TrainingError,
+    WeightsError,
+)
 
 if TYPE_CHECKING:
     from defusion.aligning import Aligned, align
     from defusion.alignment.record import Alignment
     from defusion.api import FusedFile, Fuser, Parts, decompose, fuse, fuse_files
     from defusion.batch.run import batch
+    from defusion.sources import Reading
 
 __version__ = version("defusion")
 
@@ -31,8 +41,10 @@ __all__ = [
     "EngineError",
     "FusedFile",
     "Fuser",
+    "FusionWarning",
     "ImageError",
     "Parts",
+    "Reading",
     "TrainingError",
     "WeightsError",
     "__version__",
@@ -47,13 +59,15 @@ _FROM = {
     **dict.fromkeys(("FusedFile", "Fuser", "Parts", "decompose", "fuse", "fuse_files"), "defusion.api"),
     **dict.fromkeys(("Aligned", "align"), "defusion.aligning"),
     "Alignment": "defusion.alignment.record",
+    "Reading": "defusion.sources",
 }
 
 
 def __getattr__(name: str) -> Any:
     """Imports the API when it is first used: numpy and the engines take time to load."""
     if name in _FROM:
-        return getattr(import_module(_FROM[name]), name)
+        with warnings.catch_warnings():  # numpy adds filters of its own, and this is the caller's process
+            return getattr(import_module(_FROM[name]), name)
     if name == "batch":
         return import_module("defusion.batch")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -14,11 +14,11 @@ from defusion.alignment.frames import ALIGNS, Look, Wanted, aligned, resized_lik
 from defusion.alignment.geometry import Shape
 from defusion.alignment.record import Alignment
 from defusion.alignment.warp import warped_picture
-from defusion.api import Source, frames_of
 from defusion.errors import ImageError
 from defusion.imaging import Picture, make_folder, open_output, to_array
 from defusion.imaging.picture import bands
 from defusion.scene import Frame
+from defusion.sources import Source, frames_of
 
 Array = NDArray[Any]
 

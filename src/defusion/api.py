@@ -3,30 +3,28 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from defusion import stages, tiling
 from defusion.alignment.frames import ALIGNS, Wanted
 from defusion.alignment.record import Alignment
 from defusion.errors import EngineError, ImageError, WeightsError
-from defusion.imaging import PALETTES, Picture, check_output, from_array, open_output, read, to_array
+from defusion.imaging import PALETTES, Picture, check_output, open_output
 from defusion.imaging.picture import quantised
-from defusion.machine import free_bytes
+from defusion.machine import free_bytes, give_memory_back
 from defusion.model.config import HeadName, PyramidConfig, TaskName
 from defusion.runtime import Engine, load_engine
 from defusion.scene import Form, Frame, Pixels, Scene
+from defusion.sources import AS_USUAL, Array, Reading, Source, frames_of, given_back, listed, warn
 from defusion.task import TASKS, Glance, recognise
 from defusion.tiling import Band, Progress, Report, Size
-from defusion.weights import WeightsFile, resolve
-
-Array = NDArray[Any]
-Source = Array | str | os.PathLike[str]
+from defusion.weights import WeightsFile, bundled, resolve
 
 
 class Parts(NamedTuple):
@@ -74,7 +72,7 @@ class Fused(NamedTuple):
 
     def picture(self) -> Picture:
         """Makes the whole picture in memory."""
-        return self.form.picture(self.bands)
+        return replace(self.form.picture(self.bands), notes=self.notes)
 
 
 class Decomposed(NamedTuple):
@@ -101,6 +99,9 @@ class FusedFile(NamedTuple):
 
 class Fuser:
     """A loaded network, ready for any number of scenes, from several threads at once.
+
+    It can be pickled: whoever unpickles it loads the weights, which have to be where they were, on a machine that has
+    the engine, device and precision. On Linux it has the C library give large blocks back when they are freed.
 
     Args:
         weights: Name of shipped weights or path of a weights file; None for the default.
@@ -133,6 +134,7 @@ class Fuser:
         infrared_palette: str = "auto",
         align: str = "auto",
     ) -> None:
+        give_memory_back()
         path = resolve(None if weights is None else os.fspath(weights))
         self.weights: WeightsFile = WeightsFile.open(path)
         heads = self.weights.config.heads
@@ -150,16 +152,34 @@ class Fuser:
         self._head = next((each for each in heads if each == head), None)
         self._task = next((each for each in TASKS if each == task), None)
         self.engine: Engine = load_engine(self.weights, engine=engine, device=device, precision=precision)
+        self._options: dict[str, Any] = {
+            "weights": path.stem if path == bundled().get(path.stem) else path.absolute(),
+            "engine": engine,
+            "device": device,
+            "precision": precision,
+            "task": task,
+            "head": head,
+            "infrared_palette": infrared_palette,
+            "align": align,
+        }
 
-    def fuse(self, sources: Iterable[Source]) -> Array:
-        """Fuses sources into one array; see `fuse`."""
-        given = _listed(sources)
-        return _like(self.fusing(frames_of(given)).picture(), given)
+    def __reduce__(self) -> tuple[Callable[[], Fuser], tuple[()]]:
+        """Travels to another process as its options: there the network is loaded anew."""
+        return partial(Fuser, **self._options), ()
 
-    def decompose(self, a: Source, b: Source) -> Parts:
+    def fuse(self, sources: Iterable[Source], reading: Reading = AS_USUAL) -> Any:
+        """Fuses sources into one picture of their kind; see `fuse`."""
+        given = listed(sources)
+        fused = self.fusing(frames_of(given, reading))
+        picture = fused.picture()
+        warn(fused.notes)
+        return given_back(picture, given, fused.notes, reading)
+
+    def decompose(self, a: Source, b: Source, reading: Reading = AS_USUAL) -> Parts:
         """Decomposes two sources; see `decompose`."""
-        parts = self.decomposing([frame.kept() for frame in frames_of([a, b])]).parts
-        return Parts(*(_like(part, [a, b]) for part in parts))
+        made = self.decomposing([frame.kept() for frame in frames_of([a, b], reading)])
+        warn(made.notes)
+        return Parts(*(given_back(part, [a, b], made.notes, reading) for part in made.parts))
 
     def fuse_pictures(self, pictures: Sequence[Picture]) -> Picture:
         """Fuses pictures of one scene; the result has the profile and EXIF of the first.
@@ -239,7 +259,8 @@ class Fuser:
         for band in tiling.paint(self.engine, a, b, size):
             for rows, pixels in scene.painted(band, band.planes[0], keep_chroma=True):
                 parts[-1][rows] = quantised(pixels, form.depth, form.levels)
-        pictures = PartPictures(*(Picture(part, form.icc, form.exif, levels=form.levels) for part in parts))
+        like = replace(form.picture([]), notes=scene.notes)
+        pictures = PartPictures(*(replace(like, samples=part) for part in parts))
         return Decomposed(plan, form, pictures, scene.notes, scene.alignment)
 
     def _divided(self, scene: Scene) -> PartPictures:
@@ -261,7 +282,8 @@ class Fuser:
                 sums.append(quantised(pixels, form.depth, form.levels))
                 parts[0][rows], parts[3][rows] = sums[0], sums[2]
                 parts[1][rows], parts[2][rows] = sums[1] - sums[0], sums[2] - sums[1]
-        return PartPictures(*(Picture(part, form.icc, form.exif, levels=form.levels) for part in parts))
+        like = replace(form.picture([]), notes=scene.notes)
+        return PartPictures(*(replace(like, samples=part) for part in parts))
 
     def _check_memory(self, size: Size, count: int) -> None:
         if isinstance(self.weights.config, PyramidConfig):
@@ -298,15 +320,17 @@ def fuse(
     head: str | None = None,
     infrared_palette: str = "auto",
     align: str = "auto",
-) -> Array:
+    reading: Reading = AS_USUAL,
+) -> Any:
     """Fuses pictures of one scene into one.
 
     Where one source is grey and the other in colour, as with infrared and visible light, the luminances are fused
     and the colour is kept.
 
     Args:
-        sources: Two or more arrays or paths of one scene, in any order; those that do not line up are aligned.
-            Arrays are HxW, HxWx1 or HxWx3 (RGB), of uint8, uint16, or float in [0, 1].
+        sources: Two or more pictures of one scene, in any order; those that do not line up are aligned. Paths;
+            arrays HxW, HxWx1, HxWx3 (RGB) or HxWx4 of uint8, uint16 or float; PIL images; torch tensors on the CPU.
+            Or one file of several pages, or one stack of them: ZxHxW, NxHxWxC or NxCxHxW.
         weights: As for `Fuser`; the network stays loaded for the next call.
         engine: As for `Fuser`.
         device: As for `Fuser`.
@@ -315,18 +339,24 @@ def fuse(
         head: As for `Fuser`.
         infrared_palette: As for `Fuser`.
         align: As for `Fuser`.
+        reading: Which pages are taken, and what is not as files and arrays mostly have it: see `Reading`.
 
     Returns:
         An array of the same height and width, or of what all sources show where they had to be aligned. It is as
         deep as the deepest source (its dtype and range), with three channels if a source has three, else one as the
-        deepest array has it; HxW where all are files.
+        deepest array has it; HxW where all are files. Where all sources are PIL images, or torch tensors, such a
+        one. The notes of an array say what was changed on the way in; they are given as warnings, too.
+
+    Warns:
+        FusionWarning: Something was changed on the way in.
 
     Raises:
         ImageError: Fewer than two sources, a file that cannot be read, NaNs, or sources of different size that cannot
             be aligned.
         WeightsError, EngineError: As for `Fuser`.
     """
-    return _loaded(*_state(weights), engine, device, precision, task, head, infrared_palette, align).fuse(sources)
+    fuser = _loaded(*_state(weights), engine, device, precision, task, head, infrared_palette, align)
+    return fuser.fuse(sources, reading)
 
 
 def fuse_files(
@@ -336,15 +366,19 @@ def fuse_files(
     fuser: Fuser,
     report: Report | None = None,
     alignment: Alignment | None = None,
+    reading: Reading = AS_USUAL,
+    jpeg_quality: int = 95,
 ) -> FusedFile:
     """Fuses files into a file, which is written while it is made and keeps the first source's profile and EXIF.
 
     Args:
-        sources: Two or more picture files of one scene.
+        sources: Two or more picture files of one scene, or one of several pages.
         output: File to write, whole or not at all; its suffix names the format. One that is there is replaced.
         fuser: The network.
         report: Is told how far the work has come, as `Fuser.fusing` does.
         alignment: As `Fuser.fusing` takes it.
+        reading: Which pages are taken, and what is not as files mostly have it.
+        jpeg_quality: Of a JPEG, from 1 to 100.
 
     Raises:
         ImageError: A source cannot be read, they cannot be fused, or the output cannot be written.
@@ -352,7 +386,8 @@ def fuse_files(
         EngineError: There is too little memory.
     """
     check_output(output)
-    fused = fuser.fusing(frames_of(sources), report, alignment)
+    frames = frames_of(sources, reading)
+    fused = fuser.fusing(frames, report, alignment)
     form = fused.form
     with open_output(
         output,
@@ -363,13 +398,15 @@ def fuse_files(
         icc=form.icc,
         exif=form.exif,
         levels=form.levels,
+        xmp=form.xmp,
+        jpeg_quality=jpeg_quality,
     ) as out:
         for band in fused.bands:
             out.append(band)
     notes = (*fused.notes, *out.notes)
     made = facts_of(fuser, fused.plan, fused.form, fused.alignment)
     ranges = {name: list(each) for name, each in fused.ranges.items()}
-    facts = {"output": os.fspath(output), "sources": len(sources), **made, "ranges": ranges, "notes": list(notes)}
+    facts = {"output": os.fspath(output), "sources": len(frames), **made, "ranges": ranges, "notes": list(notes)}
     return FusedFile(Path(output), facts, notes, fused.alignment)
 
 
@@ -409,15 +446,17 @@ def decompose(
     head: str | None = None,
     infrared_palette: str = "auto",
     align: str = "auto",
+    reading: Reading = AS_USUAL,
 ) -> Parts:
     """Decomposes two pictures of one scene into what they share and what each has alone (paper, eq. 2).
 
-    Args, raises: as `fuse`.
+    Args, raises, warns: as `fuse`.
 
     Returns:
         Four arrays like the result of `fuse`: common, unique_a, unique_b and fused.
     """
-    return _loaded(*_state(weights), engine, device, precision, task, head, infrared_palette, align).decompose(a, b)
+    fuser = _loaded(*_state(weights), engine, device, precision, task, head, infrared_palette, align)
+    return fuser.decompose(a, b, reading)
 
 
 def _state(weights: str | os.PathLike[str] | None) -> tuple[Path, int]:
@@ -458,35 +497,3 @@ def _reported(bands: Iterator[Band], size: Size, report: Report | None) -> Itera
         yield band
         if report is not None:
             report(Progress(band.rows.stop, size.height))
-
-
-def frames_of(sources: Iterable[Source]) -> list[Frame]:
-    """Returns sources as frames: files are opened when they are needed."""
-    frames = []
-    for number, source in enumerate(_listed(sources), 1):
-        if isinstance(source, np.ndarray):
-            name = f"source {number}"
-            frames.append(Frame.of(name, from_array(source, name)))
-        elif isinstance(source, str | os.PathLike):
-            frames.append(Frame(os.fspath(source), partial(read, Path(source))))
-        else:
-            raise ImageError(f"source {number} is of type {type(source).__name__}; expected an array or a path")
-    return frames
-
-
-def _listed(sources: Iterable[Source]) -> list[Source]:
-    if isinstance(sources, str | bytes | os.PathLike) or (isinstance(sources, np.ndarray) and sources.ndim < 4):
-        raise ImageError("one source came; expected a list of two or more arrays or paths")
-    return list(sources)
-
-
-def _like(picture: Picture, sources: Sequence[Source]) -> Array:
-    """Gives a picture as an array of the deepest source's dtype, or of its own depth where a file may be as deep."""
-    arrays = [source for source in sources if isinstance(source, np.ndarray)]
-    deepest = [each for each in arrays if from_array(each[:1, :1]).depth == picture.depth]
-    dtypes = [each.dtype for each in deepest]
-    if len(deepest) < len(sources):
-        dtypes.append(np.dtype(picture.depth))
-    dtype = max(dtypes, key=lambda each: (each.itemsize, each != np.bool_))
-    shape = (1, 1) if picture.grey and all(each.ndim == 2 for each in deepest) else (1, 1, picture.samples.shape[2])
-    return to_array(picture, np.empty(shape, dtype))

@@ -22,6 +22,10 @@ class ImageError(DefusionError, ValueError):
     """A source image or a result that cannot be read, fused or written."""
 
 
+class FusionWarning(UserWarning):
+    """What was changed on the way in, or cannot be kept on the way out, in one sentence."""
+
+
 class WeightsError(DefusionError, ValueError):
     """A weights file that is missing, is not ours, or does not fit its config."""
 

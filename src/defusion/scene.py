@@ -36,6 +36,8 @@ from defusion.tiling import Band, Progress, Report, Size, View
 
 Pixels = NDArray[np.float32]
 
+_TURNED = "EXIF turns the sources differently, as they are taken; --orientation ignore takes them as they are stored"
+
 #: Sources of one kind of light rise and fall together: the ranks of their tones correlate by more than this.
 _ALIKE = 0.8
 
@@ -87,6 +89,7 @@ class Form(NamedTuple):
     depth: Depth
     icc: bytes | None
     exif: bytes | None
+    xmp: bytes | None = None
     levels: Levels | None = None
     """Which of its values are black and white; None for the range of its depth."""
 
@@ -102,7 +105,7 @@ class Form(NamedTuple):
         for band in bands:
             samples[top : top + len(band)] = quantised(band, self.depth, self.levels)
             top += len(band)
-        return Picture(samples, self.icc, self.exif, levels=self.levels)
+        return Picture(samples, self.icc, self.exif, levels=self.levels, xmp=self.xmp)
 
 
 class _Seen(NamedTuple):
@@ -141,10 +144,12 @@ class Scene:
     ) -> None:
         self.frames = list(frames)
         seen, uses, meanings, looks = [], [], [], []
+        turned: list[int] = []
         for number, frame in enumerate(frames):
             if report is not None:
                 report(Progress(0, 0, number + 1, len(frames)))
             picture = frame.open()
+            turned.append(picture.turned)
             uses.append(used(picture))
             meanings.append(_meaning(frame, uses[-1].levels, uses[-1], is_light=uses[-1].kind == "light"))
             picture = meanings[-1].of(picture)
@@ -173,14 +178,17 @@ class Scene:
             seen = [self._see(frame, frame.open(), "none") for frame in self.frames]
             size = Size(*self.alignment.shape)
         self.glances = [each.glance for each in seen]
-        self.notes = (*(note for each in seen for note in each.notes), *chosen.notes)
+        if len(set(turned)) > 1:
+            chosen = chosen._replace(notes=(*chosen.notes, _TURNED))
+        # The pages of a file tell the same.
+        self.notes = tuple(dict.fromkeys(note for each in seen for note in each.notes)) + chosen.notes
         self.notes += () if self.alignment is None else self.alignment.notes
         if not painted and palette not in ("auto", "none"):
             self.notes += (f"no source has colour, so none was led back from palette {palette}",)
         self._grey = all(each.grey for each in uses)
         channels = 1 if all(each.grey for each in seen) else 3
         deepest = max((each.depth for each in seen), key=DEPTHS.index)
-        self.form = Form(size, channels, deepest, self._first.icc, self._first.exif, chosen.result)
+        self.form = Form(size, channels, deepest, self._first.icc, self._first.exif, self._first.xmp, chosen.result)
         if self.form.tone.linear:
             self.notes += ("values are proportional to light: fused as the eye sees them, and given back as light",)
         self.ranges = {
@@ -294,7 +302,8 @@ class Scene:
         if (picture.height, picture.width) != size:
             raise ImageError(
                 f"{frame.name} is {picture.size_text} pixels, {self.frames[0].name} is {size.width}x{size.height}; "
-                "sources need the same width and height: let them be aligned, or crop or resize them first."
+                "sources need the same width and height: let them be aligned, or crop or resize them first"
+                + (", or --orientation ignore if EXIF turns one wrongly." if picture.turned > 1 else ".")
             )
 
     def _aligned(self, looks: Sequence[Look], glances: Sequence[Glance], align: Wanted | Alignment) -> Alignment:

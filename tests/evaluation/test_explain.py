@@ -290,7 +290,8 @@ def test_explaining_imports_no_torch() -> None:
     code = """
         import sys
         import numpy as np
-        from defusion.api import Fuser, frames_of
+        from defusion.api import Fuser
+        from defusion.sources import frames_of
         from defusion.evaluation import explain, explain_figures
         pair = explain.pair(Fuser(), frames_of([np.zeros((16, 16, 3), np.uint8)] * 2))
         explain_figures.pair_figure(pair)

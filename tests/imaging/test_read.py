@@ -437,7 +437,7 @@ def test_what_cannot_be_opened_is_named(tmp_path):
         read(tmp_path)
     with pytest.raises(ImageError, match=r"is empty \(0 bytes\)"):
         read(damaged(tmp_path, "a.png", b""))
-    for content in (b"x", b"hello, world, this is text", b"GIF89a" + bytes(40)):
+    for content in (b"x", b"hello, world, this is text"):
         with pytest.raises(ImageError, match="not a picture of a known format"):
             read(damaged(tmp_path, "a.png", content))
 

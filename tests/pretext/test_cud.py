@@ -11,6 +11,7 @@ from torch import Generator, Tensor
 from defusion.errors import TrainingError
 from defusion.pretext import DISTORTIONS, Pretext, cud_targets
 from defusion.pretext.distortions import GRAIN
+from defusion.pretext.masks import even_grid_masks
 
 SEEDS = st.integers(0, 2**32 - 1)
 SOURCES = st.integers(2, 5)
@@ -235,3 +236,25 @@ def test_chances_that_cannot_be_drawn_from_are_refused(chances: dict[str, float]
 def test_what_is_no_share_is_refused(name: str, share: float) -> None:
     with pytest.raises(TrainingError, match=rf"{name} is .*; expected a share in \[0, 1\]"):
         Pretext(**{name: share})  # type: ignore[arg-type]
+
+
+def test_jitter_changes_sources_and_parts_alike() -> None:
+    scene = torch.rand(4, 3, 32, 32, generator=Generator().manual_seed(0))
+    batch = Pretext(jitter=(0.1, 1.0))(scene, generator=Generator().manual_seed(0))
+    assert (batch.scene.mean((1, 2, 3)) < scene.mean((1, 2, 3))).all()
+    torch.testing.assert_close(batch.common + batch.uniques.sum(0), batch.scene)
+    torch.testing.assert_close(batch.masks * batch.sources, batch.masks * batch.scene)
+
+
+@pytest.mark.parametrize("bounds", [(0.5, 0.1), (-0.1, 1.0), (0.1, 1.1), (0.1,)])
+def test_jitter_out_of_bounds_is_refused(bounds: tuple[float, float]) -> None:
+    with pytest.raises(TrainingError, match="jitter is"):
+        Pretext(jitter=bounds)
+
+
+def test_even_grids_are_used_where_they_are_asked_for() -> None:
+    scene = torch.rand(2, 3, 64, 64, generator=Generator().manual_seed(0))
+    even = Pretext(even=True)(scene, generator=Generator().manual_seed(0)).masks
+    generator = Generator().manual_seed(0)
+    torch.rand(2, 2, generator=generator)  # which scenes are crossed and grey is drawn before
+    assert torch.equal(even, even_grid_masks((2, 64, 64), generator=generator))

@@ -18,6 +18,7 @@ from defusion.pretext.distortions import (
     defocus,
     fog,
     grain,
+    jitter,
     noise,
     overexpose,
     underexpose,
@@ -196,3 +197,24 @@ def test_grain_of_white_and_black_stays_in_range() -> None:
     for level in (0.0, 1.0):
         views = grain(torch.full((8, 3, 16, 16), level), 2, seeded(0))
         assert 0 <= views.min() < views.max() <= 1
+
+
+@given(seed=st.integers(0, 2**32 - 1), low=st.floats(0, 1))
+def test_jitter_lowers_light_contrast_and_colour_within_bounds(seed: int, low: float) -> None:
+    scenes = torch.rand(3, 3, 8, 9, generator=Generator().manual_seed(seed))
+    made = jitter(scenes, (low, 1.0), Generator().manual_seed(seed))
+    assert (made >= 0).all()
+    for one, other in zip(made, scenes, strict=True):
+        light = one.mean() / other.mean()
+        assert low - 1e-4 <= light <= 1 + 1e-4
+        grey, was_grey = one.mean(0), other.mean(0)
+        assert low**2 * was_grey.std() - 1e-4 <= grey.std() <= was_grey.std() + 1e-4
+        colour = (one - grey).abs().mean() / (other - was_grey).abs().mean()
+        assert low**3 - 1e-4 <= colour <= 1 + 1e-4
+
+
+def test_jitter_by_one_leaves_scenes_as_they_are() -> None:
+    scenes = torch.rand(2, 3, 8, 8, generator=Generator().manual_seed(0))
+    torch.testing.assert_close(jitter(scenes, (1.0, 1.0), Generator().manual_seed(1)), scenes)
+    grey = jitter(scenes, (0.0, 0.0), Generator().manual_seed(1))
+    assert (grey == 0).all()

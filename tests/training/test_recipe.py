@@ -64,6 +64,35 @@ def test_absent_places_count_in_full_from_the_start_where_nothing_is_faded_in() 
     assert replace(RECIPES["paper"], fade_steps=0).absent_weight(0) == 1
 
 
+def test_absent_places_hardly_ever_count_in_the_authors_recipe() -> None:
+    authors = RECIPES["authors"]
+    weights = [authors.absent_weight(step) for step in range(0, 2 * authors.fade_steps, 50)]
+    assert (weights[0], weights[-1]) == (0, 0.015)
+    assert weights == sorted(weights)
+
+
+def test_the_fused_picture_fades_in_late_in_the_authors_recipe_and_counts_at_once_in_the_others() -> None:
+    authors = RECIPES["authors"]
+    weights = [authors.fused_weight(step, 1000) for step in range(1000)]
+    assert weights == sorted(weights)
+    assert (weights[500], weights[550], weights[600]) == pytest.approx((0, 0.5, 1))
+    assert {RECIPES[name].fused_weight(0, 1000) for name in ("paper", "quick")} == {1}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"absent": (0.1,)}, "absent is"),
+        ({"absent": (0.0, 1.5)}, "absent is"),
+        ({"fused_from": 1.0}, "fused_from is 1.0"),
+        ({"fused_from": -0.5}, "fused_from is -0.5"),
+    ],
+)
+def test_shares_out_of_bounds_are_refused(changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(TrainingError, match=said):
+        replace(Recipe(), **changes)
+
+
 @pytest.mark.parametrize("name", RECIPES)
 def test_recipes_survive_json_and_are_named_as_they_are_looked_up(name: str) -> None:
     recipe = load_recipe(name)
@@ -100,7 +129,7 @@ def test_a_files_distortions_take_the_place_of_the_bases(tmp_path: Path) -> None
     ("text", "message"),
     [
         ("epochs = ", "not a TOML file"),
-        ('base = "slow"', "base is 'slow'; expected paper, quick"),
+        ('base = "slow"', "base is 'slow'; expected paper, authors, quick"),
         ("epoch = 3", "has no epoch; it has name, network"),
         ('epochs = "many"', "of the wrong kind"),
         ("epochs = 0", "above zero"),
@@ -133,7 +162,7 @@ def test_a_file_of_bytes_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["fast", "recipes/none.toml", "."])
 def test_an_unknown_name_is_refused_beside_those_that_exist(name: str) -> None:
-    with pytest.raises(TrainingError, match="expected paper, quick or a TOML file"):
+    with pytest.raises(TrainingError, match="expected paper, authors, quick or a TOML file"):
         load_recipe(name)
 
 

@@ -24,7 +24,8 @@ import torch
 
 from defusion.errors import TrainingError
 from defusion.model import DeFusion
-from defusion.training import Progress, Recipe, recipe_of, train
+from defusion.training import RECIPES, Progress, Recipe, recipe_of, train
+from defusion.training.objective import start_network
 from defusion.training.run import to_scene
 from defusion.weights import WeightsFile
 
@@ -336,6 +337,19 @@ def test_the_papers_recipe_trains_too(photographs: Path, tiny: Recipe, tmp_path:
     run_on(photographs, tmp_path / "run", recipe, report=told.append)
     assert len(told) == 2
     assert all(np.isfinite(list(progress.errors.values())).all() for progress in told)
+
+
+def test_the_head_of_the_fused_picture_learns_nothing_before_its_time(
+    photographs: Path, tiny: Recipe, tmp_path: Path
+) -> None:
+    authors = replace(RECIPES["authors"], network="small", crop_px=32, batch=2, epochs=8 * 2 / 3)
+    for fused_from, changed in ((0.9, False), (0.0, True)):
+        run = tmp_path / str(fused_from)
+        recipe = replace(authors, fused_from=fused_from)
+        run_on(photographs, run, recipe, checkpoint_every=4)
+        start = start_network(recipe).project_fused.conv.weight
+        trained = checkpoint(run, 4)["network"]["project_fused.conv.weight"]
+        assert torch.equal(trained, start) is not changed
 
 
 def test_two_processes_train_one_network(photographs: Path, tmp_path: Path) -> None:

@@ -22,7 +22,6 @@ from defusion.batch.scenes import Options
 from defusion.errors import DefusionError, EngineError
 from defusion.imaging import read
 from defusion.imaging.picture import converted
-from defusion.machine import give_memory_back
 from defusion.weights import WeightsFile, resolve
 
 #: Longest side of a thumbnail, and its quality.
@@ -153,7 +152,6 @@ def loaded(options: Options) -> Fuser:
     """
     with _lock:
         if options not in _fusers:
-            give_memory_back()
             if len(_fusers) == _NETWORKS:
                 _fusers.pop(next(iter(_fusers)))
             _fusers[options] = Fuser(**dict(options))

@@ -187,10 +187,11 @@ def explain_pair(
 ) -> None:
     """Map where the common and the unique embeddings of two sources are activated, as in Fig. 8 of the paper."""
     need("matplotlib", extra="evaluate")
-    from defusion.api import frames_of, network_facts
+    from defusion.api import network_facts
     from defusion.evaluation.explain import pair
     from defusion.evaluation.explain_figures import pair_figure, save
     from defusion.imaging import make_folder
+    from defusion.sources import frames_of
 
     fuser = fuser_of(weights, engine, device, precision, Task.auto, None, "auto")
     frames = [frame.kept() for frame in frames_of([a, b])]

@@ -33,7 +33,7 @@ def train(
     run: Annotated[Path, typer.Option("-o", "--run", metavar="RUN", help="Folder for checkpoints, curves, weights.")],
     recipe: Annotated[
         str | None,
-        typer.Option("--recipe", help="paper, quick, or a TOML file; quick, or that of the run with --resume."),
+        typer.Option("--recipe", help="paper, authors, quick or a TOML file; quick, or the run's own with --resume."),
     ] = None,
     weights: Annotated[
         str | None, typer.Option("--weights", help="Begin from these: shipped weights by name, or a weights file.")

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from defusion.errors import ImageError
+
+_NUMBER = r"-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?"
 
 
 class Engine(StrEnum):
@@ -51,6 +57,13 @@ class Align(StrEnum):
     similarity = "similarity"
     affine = "affine"
     homography = "homography"
+
+
+class Orientation(StrEnum):
+    """Values of --orientation."""
+
+    apply = "apply"
+    ignore = "ignore"
 
 
 class Protocol(StrEnum):
@@ -143,6 +156,42 @@ SaveAlignmentOption = Annotated[
         rich_help_panel=ALIGN_PANEL,
     ),
 ]
+READING_PANEL = "What the files mean"
+PagesOption = Annotated[
+    str | None,
+    typer.Option(
+        "--pages",
+        help="Pages of the files that are sources: all; 2-5,8; c2 for channel 2. A single TIFF gives all.",
+        rich_help_panel=READING_PANEL,
+    ),
+]
+OrientationOption = Annotated[
+    Orientation,
+    typer.Option(
+        "--orientation",
+        help="Turn pictures as their EXIF says, or take them as stored.",
+        rich_help_panel=READING_PANEL,
+    ),
+]
+RangeOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--range",
+        metavar="A:LO-HI",
+        help="Black and white of a source, in its own values: 1:6800-7300. A is its number, letter or name.",
+        rich_help_panel=READING_PANEL,
+    ),
+]
+BlackHotOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--black-hot",
+        metavar="A",
+        help="A thermal source that shows what is warm dark, by its number, letter or name.",
+        rich_help_panel=READING_PANEL,
+    ),
+]
+JpegQualityOption = Annotated[int, typer.Option("--jpeg-quality", min=1, max=100, help="Of a JPEG.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
 
 
@@ -182,3 +231,37 @@ def known_alignment(align: Align, alignment: Path | None, save_alignment: Path |
         folder = save_alignment.resolve().parent
         raise DefusionError(f"{save_alignment} cannot be written, there is no folder {folder}; create it first")
     return None if alignment is None else Alignment.load(alignment)
+
+
+def reading_of(
+    sources: Sequence[Path],
+    pages: str | None,
+    orientation: Orientation,
+    ranges: Sequence[str] | None,
+    black_hot: Sequence[str] | None,
+) -> Any:
+    """Says how sources are to be read, as the options of a command ask for; `ImageError` if they mean nothing."""
+    from defusion.sources import Reading
+
+    named = {}
+    for text in ranges or ():
+        found = re.fullmatch(rf"(.+):({_NUMBER})-({_NUMBER})", text)
+        if not found:
+            raise ImageError(f"--range {text} is not understood; expected such as 1:6800-7300")
+        named[_number_of(found[1], sources)] = (float(found[2]), float(found[3]))
+    return Reading(
+        pages, orientation.value, ranges=named, black_hot={_number_of(each, sources) for each in black_hot or ()}
+    )
+
+
+def _number_of(source: str, sources: Sequence[Path]) -> int:
+    """The number of a source, from 1, that was named by number, letter or file."""
+    names = [str(path) for path in sources]
+    if source in names:
+        return names.index(source) + 1
+    number = int(source) if re.fullmatch(r"[0-9]{1,6}", source) else 0
+    if re.fullmatch(r"[A-Za-z]", source):
+        number = ord(source.upper()) - ord("A") + 1
+    if not 1 <= number <= len(sources):
+        raise ImageError(f"no source {source} came; expected a number from 1 to {len(sources)}, a letter or a name")
+    return number

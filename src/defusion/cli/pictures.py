@@ -12,18 +12,25 @@ from defusion.cli.options import (
     Align,
     AlignmentOption,
     AlignOption,
+    BlackHotOption,
     DeviceOption,
     EngineOption,
     HeadOption,
+    JpegQualityOption,
     JsonOption,
+    Orientation,
+    OrientationOption,
+    PagesOption,
     PaletteOption,
     PrecisionOption,
+    RangeOption,
     SaveAlignmentOption,
     Task,
     TaskOption,
     WeightsOption,
     fuser_of,
     known_alignment,
+    reading_of,
 )
 from defusion.cli.output import say, show_result, told
 from defusion.errors import DefusionError
@@ -31,15 +38,23 @@ from defusion.errors import DefusionError
 
 @app.command(rich_help_panel="Pictures")
 def fuse(
-    sources: Annotated[list[Path], typer.Argument(metavar="FRAME...", help="Two or more pictures of one scene.")],
+    sources: Annotated[
+        list[Path],
+        typer.Argument(metavar="FRAME...", help="Two or more pictures of one scene, or a file of several pages."),
+    ],
     output: Annotated[
-        Path, typer.Option("-o", "--output", help="Picture to write: .tif, .png, .webp, .jpg or .exr.")
+        Path, typer.Option("-o", "--output", help="Picture to write: .tif, .png, .webp, .jpg, .avif, .jxl or .exr.")
     ],
     task: TaskOption = Task.auto,
     infrared_palette: PaletteOption = "auto",
     align: AlignOption = Align.auto,
     alignment: AlignmentOption = None,
     save_alignment: SaveAlignmentOption = None,
+    pages: PagesOption = None,
+    orientation: OrientationOption = Orientation.apply,
+    ranges: RangeOption = None,
+    black_hot: BlackHotOption = None,
+    jpeg_quality: JpegQualityOption = 95,
     weights: WeightsOption = None,
     engine: EngineOption = None,
     device: DeviceOption = None,
@@ -50,15 +65,22 @@ def fuse(
     """Fuse pictures of one scene into one: exposures, a focus stack, infrared and visible."""
     from defusion.api import fuse_files
     from defusion.imaging import check_output
-    from defusion.machine import give_memory_back
     from defusion.progress import fusing_bar
 
     check_output(output)  # before the network is loaded
     known = known_alignment(align, alignment, save_alignment)
-    give_memory_back()
+    reading = reading_of(sources, pages, orientation, ranges, black_hot)
     fuser = fuser_of(weights, engine, device, precision, task, head, infrared_palette, align)
     with fusing_bar(wanted=not as_json) as report:
-        made = fuse_files(sources, output, fuser=fuser, report=report, alignment=known)
+        made = fuse_files(
+            sources,
+            output,
+            fuser=fuser,
+            report=report,
+            alignment=known,
+            reading=reading,
+            jpeg_quality=jpeg_quality,
+        )
     told(made.notes)
     if save_alignment is not None and made.alignment is not None:
         made.alignment.save(save_alignment)
@@ -85,9 +107,10 @@ def decompose(
     as_json: JsonOption = False,
 ) -> None:
     """Show what two pictures share, what each has alone, and what they fuse to."""
-    from defusion.api import facts_of, frames_of
+    from defusion.api import facts_of
     from defusion.imaging import make_folder, write
     from defusion.imaging.figure import labelled_panels
+    from defusion.sources import frames_of
 
     known = known_alignment(align, alignment, save_alignment)
     make_folder(output)

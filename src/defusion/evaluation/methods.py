@@ -22,13 +22,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 import defusion
-from defusion.api import Fuser, frames_of
+from defusion.api import Fuser
 from defusion.errors import EvaluationError
 from defusion.evaluation.baselines import BASELINES, Pixels
 from defusion.evaluation.datasets import SUFFIXES, DataSet
 from defusion.evaluation.results import Scene
 from defusion.imaging import Picture, read, write
 from defusion.imaging.picture import converted
+from defusion.sources import frames_of
 from defusion.task import TASKS
 from defusion.weights import WeightsFile, resolve
 

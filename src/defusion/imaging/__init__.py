@@ -5,7 +5,7 @@ from __future__ import annotations
 from defusion.imaging.colour import luminance, with_luminance
 from defusion.imaging.picture import Picture, from_array, to_array
 from defusion.imaging.profile import in_profile_of
-from defusion.imaging.read import read
+from defusion.imaging.read import from_pillow, read, stack_in
 from defusion.imaging.thermal import PALETTES, as_temperature, distance_from_palette, recognised_palette
 from defusion.imaging.write import PictureWriter, check_output, make_folder, open_output, write
 
@@ -17,12 +17,14 @@ __all__ = [
     "check_output",
     "distance_from_palette",
     "from_array",
+    "from_pillow",
     "in_profile_of",
     "luminance",
     "make_folder",
     "open_output",
     "read",
     "recognised_palette",
+    "stack_in",
     "to_array",
     "with_luminance",
     "write",

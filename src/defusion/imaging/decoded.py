@@ -14,6 +14,7 @@ from defusion.errors import ImageError
 from defusion.imaging import exif
 from defusion.imaging.colour_tags import adobe_rgb
 from defusion.imaging.picture import Picture, from_array
+from defusion.imaging.tone import Levels
 
 #: Most bytes of samples that are decoded at once: a few damaged bytes in a header must not take all memory.
 _MOST_BYTES = 2**32
@@ -80,8 +81,10 @@ def upright(
     fields: exif.Directory,
     notes: Sequence[str] = (),
     alpha: NDArray[Any] | None = None,
+    levels: Levels | None = None,
+    xmp: bytes | None = None,
 ) -> Picture:
-    """Makes a picture of decoded samples and the EXIF fields, profile and alpha [H, W, 1] found beside them."""
+    """Makes a picture of decoded samples and what was found beside them; alpha is [H, W, 1]."""
     turned = exif.orientation(fields)
     picture = from_array(exif.set_upright(samples, turned), name)
     if alpha is not None:
@@ -89,4 +92,12 @@ def upright(
     if not icc and not picture.grey and exif.is_adobe_rgb(fields):
         icc = adobe_rgb()
         notes = (*notes, f"{name}: colours are Adobe RGB by its EXIF, which is kept as an ICC profile")
-    return replace(picture, icc=icc or None, exif=exif.upright_block(fields), notes=(*notes, *picture.notes))
+    return replace(
+        picture,
+        icc=icc or None,
+        exif=exif.upright_block(fields),
+        notes=(*notes, *picture.notes),
+        levels=levels,
+        turned=turned,
+        xmp=exif.upright_xmp(xmp),
+    )

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from defusion.imaging import exif
 from defusion.imaging.colour_tags import cicp_of_profile
 from defusion.imaging.exr import write_exr
+from defusion.imaging.profile import to_srgb
 from defusion.machine import cores
 
 #: Size of a TIFF's strips before compression: small enough to be read in pieces, large enough to compress well.
@@ -35,6 +36,8 @@ class Layout(NamedTuple):
     dtype: np.dtype[Any]
     icc: bytes | None
     exif: bytes | None
+    xmp: bytes | None = None
+    jpeg_quality: int = 95
 
     @property
     def row_bytes(self) -> int:
@@ -91,7 +94,7 @@ class TiffEncoder:
                 self._at += self._file.write(strip)
 
     def _directory(self) -> exif.Directory:
-        height, width, channels, dtype, icc, _ = self._layout
+        height, width, channels, dtype, icc, *_ = self._layout
         floats = dtype.kind == "f"
         place = exif.LONG8 if self._big else exif.LONG
         directory: exif.Directory = {
@@ -113,6 +116,8 @@ class TiffEncoder:
         }
         if icc:
             directory[34675] = exif.Field(exif.UNDEFINED, len(icc), icc)
+        if xmp := self._layout.xmp:
+            directory[700] = exif.Field(exif.BYTE, len(xmp), xmp)
         return directory
 
 
@@ -141,6 +146,8 @@ class PngEncoder:
             self._chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(layout.icc))
         if layout.exif:
             self._chunk(b"eXIf", layout.exif)
+        if layout.xmp:
+            self._chunk(b"iTXt", b"XML:com.adobe.xmp" + bytes(5) + layout.xmp)
         if dots_per_inch := exif.resolution(layout.exif):
             across, down = (round(dots / 0.0254) for dots in dots_per_inch)
             self._chunk(b"pHYs", struct.pack(">IIB", across, down, 1))  # a metre
@@ -182,13 +189,21 @@ class _WholeEncoder:
 
 
 class JpegEncoder(_WholeEncoder):
-    """JPEG at quality 95 without chroma subsampling."""
+    """JPEG without chroma subsampling."""
 
     def finish(self) -> None:
         """Encodes the picture."""
         dots = exif.resolution(self._layout.exif)
-        options = {"dpi": (round(dots[0]), round(dots[1]))} if dots and max(dots) < 2**16 else {}
-        _save_by_pillow(self._file, "JPEG", self._samples, self._layout, quality=95, subsampling=0, **options)
+        options: dict[str, Any] = {"dpi": (round(dots[0]), round(dots[1]))} if dots and max(dots) < 2**16 else {}
+        _save_by_pillow(
+            self._file,
+            "JPEG",
+            self._samples,
+            self._layout,
+            quality=self._layout.jpeg_quality,
+            subsampling=0,
+            **options,
+        )
 
 
 class WebpEncoder(_WholeEncoder):
@@ -197,6 +212,26 @@ class WebpEncoder(_WholeEncoder):
     def finish(self) -> None:
         """Encodes the picture."""
         _save_by_pillow(self._file, "WebP", self._samples, self._layout, lossless=True, quality=0, method=0)
+
+
+class AvifEncoder(_WholeEncoder):
+    """AVIF at quality 95 without chroma subsampling."""
+
+    def finish(self) -> None:
+        """Encodes the picture."""
+        _save_by_pillow(self._file, "AVIF", self._samples, self._layout, quality=95, subsampling="4:4:4")
+
+
+class JpegXlEncoder(_WholeEncoder):
+    """JPEG XL without loss, of sRGB colours."""
+
+    def finish(self) -> None:
+        """Encodes the picture."""
+        import imagecodecs
+
+        grey = self._layout.channels == 1
+        samples = to_srgb(self._samples, self._layout.icc)
+        self._file.write(imagecodecs.jpegxl_encode(samples[..., 0] if grey else samples, lossless=True))
 
 
 class ExrEncoder(_WholeEncoder):
@@ -213,5 +248,6 @@ def _save_by_pillow(file: BinaryIO, name: str, samples: NDArray[Any], layout: La
     encoded = io.BytesIO()
     shot = exif.PREFIX + layout.exif if layout.exif else b""
     image = Image.fromarray(samples[..., 0] if layout.channels == 1 else samples)
-    image.save(encoded, name, icc_profile=layout.icc or b"", exif=shot, **options)
+    packet = {"xmp": layout.xmp} if layout.xmp else {}
+    image.save(encoded, name, icc_profile=layout.icc or b"", exif=shot, **packet, **options)
     file.write(encoded.getbuffer())

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import struct
 from fractions import Fraction
 from typing import Any, BinaryIO, NamedTuple, TypeAlias
@@ -30,7 +31,7 @@ class Field(NamedTuple):
 Directory: TypeAlias = "dict[int, Field | Directory]"
 
 # Field types
-SHORT, LONG, RATIONAL, UNDEFINED, LONG8 = 3, 4, 5, 7, 16
+BYTE, SHORT, LONG, RATIONAL, UNDEFINED, LONG8 = 1, 3, 4, 5, 7, 16
 
 PREFIX = b"Exif\0\0"
 _HEADER = b"II*\0\x08\0\0\0"
@@ -198,6 +199,11 @@ def descriptive(directory: Directory) -> Directory:
     return {tag: field for tag, field in directory.items() if tag in _DESCRIPTIVE}
 
 
+def upright_xmp(packet: bytes | None) -> bytes | None:
+    """Makes an XMP packet say that the picture has been set upright."""
+    return re.sub(rb"(tiff:Orientation(?:=[\"\']|>))[1-8]", rb"\g<1>1", packet) if packet else None
+
+
 def resolution(block: bytes | None) -> tuple[float, float] | None:
     """Reads dots per inch, across and down, off an EXIF block; None where it does not tell them."""
     try:
@@ -229,6 +235,11 @@ def _dots_per_inch(directory: Directory) -> tuple[float, float] | None:
 def _plausible(*dots_per_inch: float) -> bool:
     """Whether a pixel is from an inch down to 25 nanometres: what all formats can tell."""
     return all(1 <= dots <= 1e6 for dots in dots_per_inch)
+
+
+def without_orientation(directory: Directory) -> Directory:
+    """Leave out how the pixels are turned, where a decoder has turned them."""
+    return {tag: field for tag, field in directory.items() if tag != _ORIENTATION}
 
 
 def without_description(directory: Directory) -> Directory:

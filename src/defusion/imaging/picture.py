@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from defusion.errors import ImageError
+from defusion.imaging import exif
 from defusion.imaging.colour import luminance
 from defusion.imaging.tone import Levels, Tone, check_finite, check_range, is_linear
 
@@ -76,6 +77,21 @@ class Picture:
     """HxWx1, of any sample type: how much each place is part of the picture; None where all places are."""
     levels: Levels | None = None
     """Which values are black and white; None for 0 and the largest integer, or 1 for floats."""
+    xmp: bytes | None = None
+    """XMP packet, as it stood in the file but for its orientation."""
+    turned: int = 1
+    """The EXIF orientation by which the samples were set upright."""
+
+    def as_stored(self) -> Picture:
+        """Returns the picture as its file has it, not set upright."""
+        if self.turned == 1:
+            return self
+        back = {6: 8, 8: 6}.get(self.turned, self.turned)
+        samples, alpha = (
+            None if each is None else exif.set_upright(np.asarray(each), back) for each in (self.samples, self.alpha)
+        )
+        assert samples is not None
+        return replace(self, samples=samples, alpha=alpha, turned=1)
 
     def __post_init__(self) -> None:
         shape, dtype = self.samples.shape, self.samples.dtype

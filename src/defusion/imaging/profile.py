@@ -53,6 +53,14 @@ def in_profile_of(picture: Picture, first: Picture, name: str = "source") -> Pic
     return _noted(converted, note)
 
 
+def to_srgb(samples: NDArray[Any], icc: bytes | None) -> NDArray[Any]:
+    """Brings samples [H, W, C] of a profile to sRGB; a profile that cannot be used leaves them as they are."""
+    try:
+        return samples if icc is None else _transformed(samples, icc, None)
+    except (RuntimeError, ValueError):  # lcms: no profile, or not one for such samples
+        return samples
+
+
 def _noted(picture: Picture, note: str) -> Picture:
     return replace(picture, notes=(*picture.notes, note))
 

@@ -1,126 +1,216 @@
-"""Picture files in, known by their first bytes: PNG, JPEG, WebP, TIFF, BMP, camera RAW and EXR, upright."""
+"""Picture files in, known by their first bytes: one table of formats; pictures come upright."""
 
 from __future__ import annotations
 
 import os
+import stat
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from defusion.errors import ImageError
-from defusion.imaging import exif
+from defusion.imaging import codecs, exif, exr, heif, netpbm, raw
 from defusion.imaging.colour_tags import profile_of_png
 from defusion.imaging.decoded import check_bytes, telling_damage, upright
-from defusion.imaging.exr import START as EXR_START
-from defusion.imaging.exr import read_exr
 from defusion.imaging.picture import Picture, full_scale, split_alpha
 from defusion.imaging.profile import cmyk_to_srgb
-from defusion.imaging.raw import is_raw, read_raw
-from defusion.imaging.tiff import read_tiff
+from defusion.imaging.tiff import Stack, read_tiff, stack_in_tiff
 from defusion.imaging.tone import Levels
 
 if TYPE_CHECKING:
-    from PIL.ImageFile import ImageFile
+    from PIL.Image import Image
 
 
-def read(path: str | os.PathLike[str]) -> Picture:
-    """Read a PNG, JPEG, WebP, TIFF, BMP, camera RAW or EXR file.
+class _Format(NamedTuple):
+    name: str
+    begins: Callable[[BinaryIO, bytes], bool]
+    """Says whether a file is of the format, by its first bytes or more."""
+    decode: Callable[[BinaryIO, str, int | None], Picture]
+    """Reads a page of an open file, the first that is whole if none is named."""
+    stack: Callable[[BinaryIO], Stack] | None = None
+    """Says which pages an open file holds; None where there is always one."""
+
+
+def read(path: str | os.PathLike[str], page: int | None = None) -> Picture:
+    """Read a picture file: PNG, JPEG, WebP, TIFF, BMP, GIF, PPM, JPEG 2000, JPEG XL, AVIF, HEIC, camera RAW or EXR.
 
     The content decides about the format, not the suffix. Pictures come upright; palette, 1-bit and CMYK
-    pictures come as RGB or grey; alpha says which places count; further pages are left out. Notes tell what was
-    changed.
+    pictures come as RGB or grey; alpha says which places count. Notes tell what was changed.
 
     A large TIFF is read when its samples are asked for, so that damage in it may show as late as that; keep the
     file until then.
 
     Args:
         path: The file to read.
+        page: Which of its pages, from 0, as `stack_in` counts them; None for the first that is whole, with a note
+            where there are others.
 
     Returns:
-        A picture whose depth is the sample type of the file, with the file's ICC profile and EXIF. RAW is developed
-        to 16 bits; EXR keeps its linear values.
+        A picture whose depth is the sample type of the file, with the file's ICC profile, EXIF and XMP. RAW is
+        developed to 16 bits.
 
     Raises:
         ImageError: No such file, a folder, not a picture, truncated or damaged, samples that cannot be
-            fused (LAB, 16-bit CMYK, 32-bit integers, floats outside [0, 1]), or an extra that is not installed.
+            fused (LAB, 16-bit CMYK, 32-bit integers), or an extra that is not installed.
     """
     path = Path(path)
+    with _opened(path) as file, telling_damage(path):
+        form = _format(file, path)
+        return form.decode(file, path.name, page)
+
+
+def stack_in(path: str | os.PathLike[str]) -> Stack:
+    """Says which pages a picture file holds.
+
+    Raises:
+        ImageError: As `read`.
+    """
+    path = Path(path)
+    with _opened(path) as file, telling_damage(path):
+        form = _format(file, path)
+        return form.stack(file) if form.stack else Stack(1)
+
+
+def _opened(path: Path) -> BinaryIO:
     try:
         if path.is_dir():
             raise ImageError(f"{path} is a folder, expected a picture; name a file inside it.")
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise ImageError(f"{path} is a pipe or device, expected a file: it is read several times; save it first.")
         file = path.open("rb")
     except FileNotFoundError:
         raise ImageError(f"{path} was not found, expected a picture; check the spelling and the folder.") from None
     except (OSError, ValueError) as error:  # the second of a name that cannot be
         reason = getattr(error, "strerror", None) or error
         raise ImageError(f"{path!s:.200} cannot be opened ({reason}); make it readable first.") from error
-    with file, telling_damage(path):
-        start = file.read(16)
-        if not start:
-            raise ImageError(f"{path} is empty (0 bytes), expected a picture; export or copy it again.")
-        decode = _decoder(file, start)
-        if decode is None:
-            raise ImageError(
-                f"{path} is not a picture of a known format; expected PNG, JPEG, WebP, TIFF, BMP, RAW or EXR: "
-                "convert it."
-            )
-        file.seek(0)
-        return decode(file, path.name)
+    return file
 
 
-def _decoder(file: BinaryIO, start: bytes) -> Callable[[BinaryIO, str], Picture] | None:
-    if start.startswith(b"\x89PNG\r\n\x1a\n"):
-        return _png
-    if start.startswith(b"\xff\xd8\xff"):
-        return _jpeg
-    if start.startswith(b"RIFF") and start[8:12] == b"WEBP":
-        return _webp
-    if start.startswith(b"BM"):
-        return _bmp
-    if start.startswith(EXR_START):
-        return read_exr
-    if is_raw(file, start):
-        return read_raw
-    if start[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
-        return read_tiff
-    return None
+def _format(file: BinaryIO, path: Path) -> _Format:
+    start = file.read(16)
+    if not start:
+        raise ImageError(f"{path} is empty (0 bytes), expected a picture; export or copy it again.")
+    for form in _FORMATS:
+        if form.begins(file, start):
+            file.seek(0)
+            return form
+    names = ", ".join(dict.fromkeys(form.name for form in _FORMATS))
+    raise ImageError(f"{path} is not a picture of a known format; expected one of {names}: convert it.")
 
 
 # Pillow's plugins are called by name: PIL.Image.open refuses pictures of more than 179 megapixels.
 
 
-def _jpeg(file: BinaryIO, name: str) -> Picture:
+def _jpeg(file: BinaryIO) -> Image:
     from PIL.JpegImagePlugin import JpegImageFile
 
-    return _from_pillow(JpegImageFile(file), name)
+    return JpegImageFile(file)
 
 
-def _webp(file: BinaryIO, name: str) -> Picture:
+def _webp(file: BinaryIO) -> Image:
     from PIL.WebPImagePlugin import WebPImageFile
 
-    return _from_pillow(WebPImageFile(file), name)
+    return WebPImageFile(file)
 
 
-def _bmp(file: BinaryIO, name: str) -> Picture:
+def _bmp(file: BinaryIO) -> Image:
     from PIL.BmpImagePlugin import BmpImageFile
 
-    return _from_pillow(BmpImageFile(file), name)
+    return BmpImageFile(file)
 
 
-def _png(file: BinaryIO, name: str) -> Picture:
+def _gif(file: BinaryIO) -> Image:
+    from PIL.GifImagePlugin import GifImageFile
+
+    return GifImageFile(file)
+
+
+def _avif(file: BinaryIO) -> Image:
+    from PIL.AvifImagePlugin import AvifImageFile
+
+    return AvifImageFile(file)
+
+
+def _png(file: BinaryIO) -> Image:
     from PIL.PngImagePlugin import PngImageFile
 
+    return PngImageFile(file)
+
+
+def _read_avif(file: BinaryIO, name: str, page: int | None) -> Picture:
+    image = _avif(file)
+    picture = from_pillow(image, name, page)
+    file.seek(0)
+    return heif.deepened(picture, image, file.read(), page or 0)
+
+
+def _read_png(file: BinaryIO, name: str, page: int | None) -> Picture:
     chunks = _png_chunks(file)
     file.seek(0)
-    image = PngImageFile(file)
-    deep = chunks[0][1][8] == 16
-    picture = _deep_png(image, chunks, name) if deep else _from_pillow(image, name)
+    image = _png(file)
+    deep = chunks[0][1][8] == 16 and not page
+    picture = _deep_png(image, chunks, name) if deep else from_pillow(image, name, page)
     return _as_told(picture, {kind: data for kind, data, _ in chunks}, name)
+
+
+def _by_pillow(
+    name: str, plugin: Callable[[BinaryIO], Image], *starts: bytes, read: Any = None, begins: Any = None
+) -> _Format:
+    """A format that Pillow reads, and whose pages are frames of an animation."""
+
+    def decode(file: BinaryIO, of: str, page: int | None) -> Picture:
+        return from_pillow(plugin(file), of, page)
+
+    def stack(file: BinaryIO) -> Stack:
+        return Stack(getattr(plugin(file), "n_frames", 1), animated=True)
+
+    def is_of(_: BinaryIO, start: bytes) -> bool:
+        return start.startswith(starts)
+
+    return _Format(name, begins or is_of, read or decode, stack)
+
+
+def _single(
+    name: str, decode: Callable[[BinaryIO, str], Picture], begins: Callable[[BinaryIO, bytes], bool]
+) -> _Format:
+    """A format of one page."""
+    return _Format(name, begins, lambda file, of, _: decode(file, of))
+
+
+def _starts(*starts: bytes) -> Callable[[BinaryIO, bytes], bool]:
+    return lambda _, start: start.startswith(starts)
+
+
+def _is_webp(_: BinaryIO, start: bytes) -> bool:
+    return start.startswith(b"RIFF") and start[8:12] == b"WEBP"
+
+
+#: The formats, in the order in which they are tried: RAW files begin as TIFFs do.
+_FORMATS = [
+    _by_pillow("PNG", _png, b"\x89PNG\r\n\x1a\n", read=_read_png),
+    _by_pillow("JPEG", _jpeg, b"\xff\xd8\xff"),
+    _by_pillow("WebP", _webp, begins=_is_webp),
+    _by_pillow("BMP", _bmp, b"BM"),
+    _by_pillow("GIF", _gif, b"GIF8"),
+    _by_pillow("AVIF", _avif, begins=lambda _, start: heif.is_avif(start), read=_read_avif),
+    _single("PPM", netpbm.read_netpbm, lambda _, start: netpbm.is_netpbm(start)),
+    _single("JPEG XL", codecs.read_jpeg_xl, _starts(*codecs.JPEG_XL_STARTS)),
+    _single("JPEG 2000", codecs.read_jpeg_2000, _starts(*codecs.JPEG_2000_STARTS)),
+    _single("EXR", exr.read_exr, _starts(exr.START)),
+    _single("RAW", raw.read_raw, raw.is_raw),
+    _Format("TIFF", _starts(b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), read_tiff, stack_in_tiff),
+    _Format(
+        "HEIC",
+        lambda _, start: heif.is_heic(start),
+        lambda file, name, page: heif.read_heic(file, name, page or 0),
+        lambda file: Stack(heif.frames_in_heic(file), animated=True),
+    ),
+]
 
 
 def _as_told(picture: Picture, chunks: dict[bytes, bytes], name: str) -> Picture:
@@ -137,7 +227,7 @@ def _as_told(picture: Picture, chunks: dict[bytes, bytes], name: str) -> Picture
     return replace(picture, icc=icc, levels=levels, notes=notes)
 
 
-def _deep_png(image: ImageFile, chunks: Sequence[tuple[bytes, bytes, bytes]], name: str) -> Picture:
+def _deep_png(image: Image, chunks: Sequence[tuple[bytes, bytes, bytes]], name: str) -> Picture:
     """Decodes a PNG of 16 bits."""
     check_bytes(name, *image.size, 8)  # two bytes in each of four channels at most
 
@@ -161,7 +251,9 @@ def _deep_png(image: ImageFile, chunks: Sequence[tuple[bytes, bytes, bytes]], na
     if samples.ndim == 3 and samples.shape[2] == 2:
         samples, alpha, told = split_alpha(samples, 1, name)
     block = blocks[0] if blocks else None
-    return _joined(name, samples, image.info.get("icc_profile"), block, image.info.get("dpi"), told, alpha)
+    xmp = image.info.get("XML:com.adobe.xmp")
+    packet = xmp.encode() if isinstance(xmp, str) else xmp
+    return _joined(name, samples, image.info.get("icc_profile"), block, image.info.get("dpi"), told, alpha, packet)
 
 
 def _png_chunks(file: BinaryIO) -> list[tuple[bytes, bytes, bytes]]:
@@ -176,12 +268,23 @@ def _png_chunks(file: BinaryIO) -> list[tuple[bytes, bytes, bytes]]:
     raise ValueError("the file ends before its last chunk")
 
 
-def _from_pillow(image: ImageFile, name: str) -> Picture:
-    """Decode an 8-bit PNG, JPEG, WebP or BMP."""
+def from_pillow(image: Image, name: str, frame: int | None = None) -> Picture:
+    """Make a picture of one that Pillow has opened: grey, RGB, CMYK or palette of 8 bits, grey of 16 or float.
+
+    Args:
+        image: The image; what stands in its `info` is kept.
+        name: What errors and notes call it.
+        frame: Which frame of an animation; None for the first, with a note.
+
+    Raises:
+        ImageError: Samples that cannot be fused.
+    """
     check_bytes(name, *image.size, len(image.getbands()))
     notes: list[str] = []
-    if (frames := getattr(image, "n_frames", 1)) > 1:
+    if (frames := getattr(image, "n_frames", 1)) > 1 and frame is None:
         notes.append(f"{name}: first of {frames} frames used")
+    if frame:
+        image.seek(frame)
     image.load()
     icc = image.info.get("icc_profile")
     clear = "transparency" in image.info
@@ -202,15 +305,31 @@ def _from_pillow(image: ImageFile, name: str) -> Picture:
     elif image.mode == "LA":
         samples, alpha, told = split_alpha(samples, 1, name)
         notes += told
-    elif image.mode not in ("L", "RGB", "RGBA"):
+    elif image.mode == "I" and samples.min() >= 0 and samples.max() < 2**16:
+        samples = samples.astype(np.uint16)
+    elif image.mode not in ("L", "RGB", "RGBA", "F", "I;16", "I;16B"):
         raise ImageError(f"{name} holds {image.mode} samples; expected grey, RGB or CMYK: convert it first.")
-    dots_per_inch = image.info.get("dpi")
+    if "photoshop" in image.info:
+        notes.append(f"{name}: IPTC is not kept")
+    xmp = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp")
+    return _joined(
+        name,
+        samples,
+        icc,
+        image.info.get("exif"),
+        _dots_per_inch(image),
+        notes,
+        alpha,
+        xmp.encode() if isinstance(xmp, str) else xmp,
+    )
+
+
+def _dots_per_inch(image: Image) -> tuple[float, float] | None:
     if "jfif_unit" in image.info:  # Pillow makes 72 up where JPEG tells none
         unit = {1: 1.0, 2: 2.54}.get(image.info["jfif_unit"], 0.0)
-        dots_per_inch = tuple(unit * dots for dots in image.info["jfif_density"])
-    elif image.format == "JPEG":
-        dots_per_inch = None
-    return _joined(name, samples, icc, image.info.get("exif"), dots_per_inch, notes, alpha)
+        across, down = image.info["jfif_density"]
+        return unit * across, unit * down
+    return None if image.format == "JPEG" else image.info.get("dpi")
 
 
 def _joined(
@@ -221,6 +340,7 @@ def _joined(
     dots_per_inch: tuple[float, float] | None,
     notes: Sequence[str] = (),
     alpha: NDArray[Any] | None = None,
+    xmp: bytes | None = None,
 ) -> Picture:
     """Join decoded samples with the profile, the EXIF block and the resolution found beside them."""
     fields: exif.Directory = {}
@@ -229,4 +349,4 @@ def _joined(
             fields = exif.parse(block)
         except ValueError as error:
             notes = (*notes, f"{name}: EXIF cannot be read and was dropped, {error}")
-    return upright(name, samples, icc, exif.with_resolution(fields, dots_per_inch), notes, alpha)
+    return upright(name, samples, icc, exif.with_resolution(fields, dots_per_inch), notes, alpha, xmp=xmp)

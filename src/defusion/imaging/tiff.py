@@ -5,14 +5,16 @@ from __future__ import annotations
 import logging
 import math
 import operator
+import re
 import threading
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from itertools import product
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,12 +43,47 @@ _THREADS = min(8, cores())
 _NOT_WHOLE = 1 | 4
 
 # TIFF tags
-_ICC_PROFILE, _CURVES, _WHITE, _PRIMARIES = 34675, 301, 318, 319
+_ICC_PROFILE, _CURVES, _WHITE, _PRIMARIES, _UNIT, _XMP, _IPTC = 34675, 301, 318, 319, 296, 700, 33723
+
+#: Units in which microscopes' programs tell the size of a pixel.
+_MICROMETRES = {
+    **dict.fromkeys(("µm", "μm", "um", "micron", "microns", "micrometer"), 1.0),
+    **{"nm": 1e-3, "mm": 1e3, "cm": 1e4, "inch": 25400.0},
+}
+_INCH_UM = 25400.0
 _SILENCE = logging.NullHandler()
 
 
-def read_tiff(file: BinaryIO, name: str) -> Picture:
-    """Reads the first page of a TIFF that is open at a path, by strips or tiles if it is large.
+class Stack(NamedTuple):
+    """Which pages a file holds."""
+
+    pages: int
+    animated: bool = False
+    """They are frames of an animation."""
+    channels: int = 1
+    """The pages are of so many channels, each of which is a stack of its own."""
+    of_channel: tuple[tuple[int, ...], ...] = ()
+    """The pages of each channel, where there are several."""
+
+
+def stack_in_tiff(file: BinaryIO) -> Stack:
+    """Says which pages a TIFF holds: planes of a microscope's stack, whole pages, or colours and a fourth channel."""
+    with _parsed(file) as tif:
+        planes = _Planes(tif)
+        if planes.channel_of is None:
+            return Stack(planes.count)
+        channels = range(max(planes.channel_of) + 1)
+        pages = tuple(tuple(np.flatnonzero(np.array(planes.channel_of) == each).tolist()) for each in channels)
+        return Stack(planes.count, channels=len(channels), of_channel=pages)
+
+
+def read_tiff(file: BinaryIO, name: str, number: int | None = None) -> Picture:
+    """Reads a page of a TIFF that is open at a path, by strips or tiles if it is large.
+
+    Args:
+        file: The file.
+        name: What notes call it.
+        number: Which page, as `stack_in_tiff` counts them; None for the first that is whole.
 
     Raises:
         ImageError: The samples cannot be fused.
@@ -54,25 +91,118 @@ def read_tiff(file: BinaryIO, name: str) -> Picture:
     """
     import tifffile
 
-    # Its remarks about odd tags would reach stderr by way of logging's last resort.
-    logging.getLogger("tifffile").addHandler(_SILENCE)
-    with tifffile.TiffFile(file) as tif:
+    with _parsed(file) as tif:
+        planes = _Planes(tif)
         page, which = _whole_page(tif)
+        if number is not None:
+            page, which = planes.page(number), ""
+        elif planes.count > 1 and planes.count > len(tif.pages):
+            which = f"first of {planes.count} planes"
         check_pixels(name, page.imagewidth, page.imagelength)
         if max(map(operator.add, page.dataoffsets, page.databytecounts)) > tif.filehandle.size:
             raise ValueError("the file ends before its last pixels")
         notes = [f"{name}: {which} used"] if which else []
         icc, told = (None, None) if page.photometric == tifffile.PHOTOMETRIC.SEPARATED else _profile(page)
         notes += [f"{name}: colours are what its tags say, which is kept as an ICC profile"] if told else []
+        notes += [f"{name}: IPTC is not kept"] if _IPTC in page.tags else []
         fields = exif.read_directory(file) | exif.read_directory(file, page.offset)
         if page.is_imagej or page.is_ome or page.is_shaped:
             fields = exif.without_description(fields)
+        fields, told_of_size = _with_pixel_size(tif, fields)
+        notes += [f"{name}: {told_of_size}"] if told_of_size else []
+        xmp = page.tags.valueof(_XMP)
+        if planes.stored_apart and number:
+            check_bytes(name, page.imagewidth, page.imagelength, page.dtype.itemsize)
+            return upright(name, planes.stored(number), icc, fields, notes, xmp=xmp)
         if exif.orientation(fields) == 1 and _by_segments(page):
             samples = TiffSamples(Path(file.name), page)
-            return Picture(samples, icc or None, exif.upright_block(fields), tuple(notes))
+            return Picture(samples, icc or None, exif.upright_block(fields), tuple(notes), xmp=xmp)
         check_bytes(name, page.imagewidth, page.imagelength, page.samplesperpixel * max(1, page.bitspersample // 8))
+        if planes.fourth_apart and number is not None:
+            colours, fourth = np.split(page.asarray(), [3], axis=2)
+            return upright(name, fourth if number else colours, None if number else icc, fields, notes)
         decoded, alpha, changes = _decoded(page, name)
-        return upright(name, decoded, icc, fields, [*changes, *notes], alpha)
+        return upright(name, decoded, icc, fields, [*changes, *notes], alpha, xmp=xmp)
+
+
+@contextmanager
+def _parsed(file: BinaryIO) -> Iterator[Any]:
+    import tifffile
+
+    # Its remarks about odd tags would reach stderr by way of logging's last resort.
+    logging.getLogger("tifffile").addHandler(_SILENCE)
+    with tifffile.TiffFile(file) as tif:
+        yield tif
+
+
+class _Planes:
+    """The planes of a TIFF that belong together: those of its first series, or pages like the first whole one."""
+
+    def __init__(self, tif: Any) -> None:
+        self._tif = tif
+        first, _ = _whole_page(tif)
+        self.channel_of: list[int] | None = None
+        """Which channel each plane is of, where there are several channels of several planes."""
+        self.stored_apart = False
+        """The planes follow each other, without a directory for each."""
+        self.fourth_apart = False
+        """The planes are the colours of one page, and a fourth channel that is no alpha."""
+        pages = [page.aspage() for page in tif.pages]
+        alike = [page for page in pages if page.shape == first.shape and not page.subfiletype & _NOT_WHOLE]
+        self._pages = alike if first.offset in {page.offset for page in alike} else [first]
+        self.count = len(self._pages)
+        if self.count == 1 and _is_rgb(first) and first.axes == "YXS" and tuple(first.extrasamples) == (0,):
+            self.fourth_apart, self.count, self._pages = True, 2, [first, first]
+        elif tif.is_imagej or tif.is_ome or tif.is_shaped:
+            self._of_series(tif.series[0])
+
+    def _of_series(self, series: Any) -> None:
+        others = [(axis, length) for axis, length in zip(series.axes, series.shape, strict=True) if axis not in "YXS"]
+        count = math.prod(length for _, length in others)
+        if not series.axes.replace("S", "").endswith("YX") or count <= 1:
+            return
+        lengths = [length for axis, length in others if axis == "C"]
+        if lengths and 1 < lengths[0] < count:
+            at = np.indices([length for _, length in others])[[axis for axis, _ in others].index("C")]
+            self.channel_of = at.ravel().tolist()
+        self.stored_apart = len(self._tif.pages) < count
+        self._pages = [self._tif.pages[0]] * count if self.stored_apart else [page.aspage() for page in series.pages]
+        self.count = count
+
+    def page(self, number: int) -> Any:
+        """The directory of a plane."""
+        return self._pages[number]
+
+    def stored(self, number: int) -> NDArray[Any]:
+        """The samples [H, W, C] of a plane that has no directory."""
+        page = self._pages[0]
+        file, dtype = self._tif.filehandle, np.dtype(page.dtype).newbyteorder(self._tif.byteorder)
+        shape = (page.imagelength, page.imagewidth, page.samplesperpixel)
+        size = math.prod(shape) * dtype.itemsize
+        file.seek(page.dataoffsets[0] + number * size)
+        samples = np.frombuffer(file.read(size), dtype).reshape(shape)
+        return samples.astype(page.dtype, copy=False)
+
+
+def _with_pixel_size(tif: Any, fields: exif.Directory) -> tuple[exif.Directory, str]:
+    """Adds how large a pixel is, where a microscope's program has told it in words of its own; and says so."""
+    across = unit = None
+    if tif.is_ome and (told := re.search(r'PhysicalSizeX="([0-9.eE+-]+)"', tif.ome_metadata)):
+        of = re.search(r'PhysicalSizeXUnit="([^"]+)"', tif.ome_metadata)
+        across, unit = float(told[1]), of[1] if of else "µm"
+    elif tif.is_imagej and (numbers := tif.pages[0].tags.valueof(282)) and numbers[0]:
+        across, unit = (
+            numbers[1] / numbers[0],
+            str((tif.imagej_metadata or {}).get("unit", "")).replace("\\u00B5", "µ"),
+        )
+    if not across or unit not in _MICROMETRES:
+        return fields, ""
+    dots = _INCH_UM / (across * _MICROMETRES[unit])
+    kept = exif.with_resolution({tag: each for tag, each in fields.items() if tag != _UNIT}, (dots, dots))
+    size = f"pixel size of {across:.4g} {unit}"
+    if exif.resolution(exif.upright_block(kept)) is None:
+        return fields, f"{size} is not kept, it is finer than dots per inch tell"
+    return kept, f"{size} is kept as dots per inch"
 
 
 def _whole_page(tif: Any) -> tuple[Any, str]:
@@ -80,7 +210,7 @@ def _whole_page(tif: Any) -> tuple[Any, str]:
 
     A page inside another (SubIFD) is taken where it is the larger: cameras put a thumbnail first.
     """
-    pages = list(tif.pages)
+    pages = [page.aspage() for page in tif.pages]
     whole = [page for page in pages if not page.subfiletype & _NOT_WHOLE]
     first = (whole or pages)[0]
     insides = [inside for page in pages[:1] for inside in page.pages or ()]

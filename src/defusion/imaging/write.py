@@ -42,16 +42,19 @@ _PNG = _Format("PNG", encode.PngEncoder, ("uint8", "uint16"), by_bands=True)
 _JPEG = _Format("JPEG", encode.JpegEncoder, ("uint8",), 65_500)
 _WEBP = _Format("WebP", encode.WebpEncoder, ("uint8",), 16_383, grey=False)
 _TIFF = _Format("TIFF", encode.TiffEncoder, DEPTHS, by_bands=True)
+_AVIF = _Format("AVIF", encode.AvifEncoder, ("uint8",), 65_536, grey=False)
+_JPEG_XL = _Format("JPEG XL", encode.JpegXlEncoder, DEPTHS, profile_and_exif=False)
 _EXR = _Format("EXR", encode.ExrEncoder, ("float32",), profile_and_exif=False)
 _FORMATS = {
     **{".png": _PNG, ".jpg": _JPEG, ".jpeg": _JPEG, ".webp": _WEBP},
-    **{".tif": _TIFF, ".tiff": _TIFF, ".exr": _EXR},
+    **{".tif": _TIFF, ".tiff": _TIFF, ".exr": _EXR, ".avif": _AVIF, ".jxl": _JPEG_XL},
 }
 
 _BITS = {"uint8": "8-bit", "uint16": "16-bit", "float32": "float"}
 
 # What one APP1 segment of a JPEG holds beside its own length and the prefix.
 _JPEG_EXIF_LIMIT = 65_533 - len(PREFIX)
+_JPEG_XMP_LIMIT = 65_533 - len(b"http://ns.adobe.com/xap/1.0/\0")
 
 
 def check_output(path: str | os.PathLike[str]) -> None:
@@ -104,6 +107,8 @@ def open_output(
     icc: bytes | None = None,
     exif: bytes | None = None,
     levels: Levels | None = None,
+    xmp: bytes | None = None,
+    jpeg_quality: int = 95,
 ) -> Iterator[PictureWriter]:
     """Opens a picture file that is written band by band, in the format of the path's suffix.
 
@@ -121,6 +126,8 @@ def open_output(
         exif: EXIF block to embed.
         levels: Which values stand for the 0 and 1 of what is appended, where the format holds the depth; else, and
             with None, the range of the sample type. What is brighter than white is then clipped, with a note.
+        xmp: XMP packet to embed.
+        jpeg_quality: Of a JPEG, from 1 to 100.
 
     Yields:
         The writer. Its notes tell what the format cannot hold.
@@ -167,7 +174,9 @@ def open_output(
         notes.append(f"{name}: ICC profile dropped, it is not for {'grey' if stored_channels == 1 else 'RGB'}")
     if form is _EXR and icc == linear_profile():
         icc = None  # it says what an EXR means anyway
-    if icc and not form.profile_and_exif:
+    if icc and form is _JPEG_XL:
+        notes.append(f"{name}: colours brought to sRGB, no profile is written into JPEG XL")
+    elif icc and not form.profile_and_exif:
         icc = None
         notes.append(f"{name}: ICC profile dropped, {form.name} holds none")
     if block and not form.profile_and_exif:
@@ -176,7 +185,13 @@ def open_output(
     if block and form is _JPEG and len(block) > _JPEG_EXIF_LIMIT:
         block = None
         notes.append(f"{name}: EXIF dropped, it is too long for JPEG")
-    layout = Layout(height, width, stored_channels, np.dtype(held), icc, block)
+    if xmp and not form.profile_and_exif:
+        xmp = None
+        notes.append(f"{name}: XMP dropped, {form.name} gets none")
+    if xmp and form is _JPEG and len(xmp) > _JPEG_XMP_LIMIT:
+        xmp = None
+        notes.append(f"{name}: XMP dropped, it is too long for JPEG")
+    layout = Layout(height, width, stored_channels, np.dtype(held), icc, block, xmp, jpeg_quality)
     _check_room(path, target.parent, form, layout)
     with _moved_into_place(path, target) as file:
         with _telling_failure(path):
@@ -270,6 +285,7 @@ def write(path: str | os.PathLike[str], picture: Picture) -> tuple[str, ...]:
         depth=picture.depth,
         icc=picture.icc,
         exif=picture.exif,
+        xmp=picture.xmp,
     ) as out:
         for rows in bands(picture.height, picture.width):
             out.append(converted(picture.samples[rows, :], out.dtype, picture.levels))

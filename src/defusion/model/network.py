@@ -5,7 +5,8 @@
     b ─ encoder ─┴──────────────┴── unique decoder ── f_u2 ── P_u ── unique_b
                                           f_c, f_u1, f_u2 ── P_r ── fused
 
-The encoder and the unique decoder are one module each, shared by both sources. Blocks are ResNeSt
+The encoder and the unique decoder are one module each, shared by both sources. The common decoder reads both encoders
+beside the ensembler, as in the authors' code; in the paper f_c takes the ensembler alone. Blocks are ResNeSt
 bottlenecks (Zhang et al., 2020) without normalisation. Widths and block counts: `config.py`.
 """
 

@@ -16,8 +16,8 @@ from torch import Generator, Tensor
 
 from defusion.errors import TrainingError
 from defusion.pretext.depth import layers
-from defusion.pretext.distortions import DISTORTIONS, bracket, cross_sensors, grain
-from defusion.pretext.masks import freeform_masks, grid_masks
+from defusion.pretext.distortions import DISTORTIONS, bracket, cross_sensors, grain, jitter
+from defusion.pretext.masks import even_grid_masks, freeform_masks, grid_masks
 
 
 class CudBatch(NamedTuple):
@@ -65,6 +65,11 @@ class Pretext:
 
     distortions: Mapping[str, float] = field(default_factory=lambda: {"noise": 1.0})
     """Chance of each distortion, by its name in `DISTORTIONS`; need not sum to one."""
+    even: bool = False
+    """Grids have cells of two sizes that never change, in place of sizes drawn for each scene."""
+    jitter: tuple[float, float] | None = None
+    """Bounds of the factors by which brightness, contrast and saturation of a scene are lowered before all else, in
+    its sources and parts alike; None leaves scenes as they are."""
     freeform: float = 0.0
     """Share of scenes whose masks are smooth regions; the rest have the paper's grids."""
     bracketed: float = 0.0
@@ -89,6 +94,8 @@ class Pretext:
         for name in ("freeform", "bracketed", "crossed", "grainy", "layered", "grey"):
             if not 0 <= getattr(self, name) <= 1:
                 raise TrainingError(f"{name} is {getattr(self, name)}; expected a share in [0, 1]")
+        if self.jitter is not None and not (len(self.jitter) == 2 and 0 <= self.jitter[0] <= self.jitter[1] <= 1):
+            raise TrainingError(f"jitter is {self.jitter}; expected 0 <= low <= high <= 1")
 
     def __call__(self, scene: Tensor, sources: int = 2, *, generator: Generator) -> CudBatch:
         """Makes sources and targets from a batch of scenes.
@@ -99,13 +106,16 @@ class Pretext:
             generator: Source of all randomness: the same state gives the same batch.
         """
         n, _, height, width = scene.shape
+        if self.jitter is not None:
+            scene = jitter(scene, self.jitter, generator)
         crossed = self._chosen(n, self.crossed, generator)
         colourless = crossed | self._chosen(n, self.grey, generator)
         scene = torch.where(colourless, scene.mean(1, keepdim=True), scene)
         views = scene.expand(sources, *scene.shape)
         if self.crossed > 0:
             views = torch.where(crossed, cross_sensors(scene, sources, generator), views)
-        masks = grid_masks((n, height, width), sources, generator=generator)
+        make_masks = even_grid_masks if self.even else grid_masks
+        masks = make_masks((n, height, width), sources, generator=generator)
         if self.freeform > 0:
             smooth = freeform_masks((n, height, width), sources, generator=generator)
             masks = torch.where(self._chosen(n, self.freeform, generator), smooth, masks)

@@ -127,6 +127,21 @@ def bracket(scenes: Tensor, sources: int, generator: Generator) -> tuple[Tensor,
     return views, torch.maximum(best, well_exposed.float())
 
 
+def jitter(scenes: Tensor, bounds: tuple[float, float], generator: Generator) -> Tensor:
+    """Dims scenes, takes contrast from them and then colour, each by a factor of its own for each scene.
+
+    Args:
+        scenes: [N, 3, H, W] in [0, 1].
+        bounds: Of the factors, in [0, 1]; with a factor of one a scene stays as it is.
+        generator: Source of all randomness.
+    """
+    low, high = bounds
+    bright, contrast, colour = low + (high - low) * _rand((3, len(scenes), 1, 1, 1), generator)
+    scenes = bright * scenes
+    scenes = torch.lerp(scenes.mean((1, 2, 3), keepdim=True), scenes, contrast)
+    return torch.lerp(scenes.mean(1, keepdim=True), scenes, colour)
+
+
 def uneven_light(shape: tuple[int, int, int], generator: Generator) -> Tensor:
     """Makes light of up to `LIGHT_STOPS` stronger or weaker, [N, 1, H, W]; its borders are soft or hard."""
     n, height, width = shape

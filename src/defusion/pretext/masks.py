@@ -18,6 +18,11 @@ FINE_PX = (6.0, 14.0)
 #: Chance that a cell keeps the scene, drawn for each scene.
 KEEP = (0.35, 0.95)
 
+#: Cells that `even_grid_masks` divides `EVEN_PX` pixels into, and the bounds of the chance that a cell is kept.
+EVEN_CELLS = (13, 26)
+EVEN_PX = 256
+EVEN_KEEP = (0.1, 0.99)
+
 #: Side in pixels of the bumps that free-form regions are cut from.
 FREEFORM_PX = (12.0, 64.0)
 
@@ -48,6 +53,24 @@ def grid_masks(shape: tuple[int, int, int], sources: int = 2, *, generator: Gene
         ]
     )
     return give_orphans(masks, _cells(coarse_px, size, generator))
+
+
+def even_grid_masks(shape: tuple[int, int, int], sources: int = 2, *, generator: Generator) -> Tensor:
+    """Makes masks of two grids whose cells are always as large: 13 and 26 of them along 256 pixels.
+
+    Each grid of each source draws its own chance that a cell keeps the scene, between .1 and .99.
+
+    Args and returns: as `grid_masks`.
+    """
+    scenes, height, width = shape
+    coarse_px, fine_px = (torch.full((scenes,), EVEN_PX / cells, device=generator.device) for cells in EVEN_CELLS)
+
+    def kept(cell_px: Tensor) -> Tensor:
+        keep = _uniform((scenes, 1, 1, 1), EVEN_KEEP, generator)
+        return (_cells(cell_px, (height, width), generator) < keep).float()
+
+    masks = torch.stack([kept(coarse_px) * kept(fine_px) for _ in range(sources)])
+    return give_orphans(masks, _cells(coarse_px, (height, width), generator))
 
 
 def freeform_masks(shape: tuple[int, int, int], sources: int = 2, *, generator: Generator) -> Tensor:

@@ -14,7 +14,6 @@ from defusion.pretext.distortions import blur
 from defusion.pretext.edges import box, edge_field, field, guided
 from defusion.pretext.views import Views, as_camera, at_rest, chance, one_of, uniform
 
-
 #: How fast the brighter sensor takes over, a unit of its lead.
 BRIGHTER = 10.0
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+import threading
+import warnings
+from collections.abc import Callable, Iterator
 from functools import wraps
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
@@ -15,7 +17,8 @@ from defusion.runtime.engine import Attention, Decided, Embeddings, EngineName, 
 from defusion.weights import WeightsFile
 
 try:
-    import torch
+    with warnings.catch_warnings():  # torch adds filters of its own, and this is the caller's process
+        import torch
 except ModuleNotFoundError as error:
     raise EngineError('the torch engine needs torch: pip install "defusion[torch]"') from error
 except (ImportError, OSError) as error:
@@ -29,14 +32,48 @@ Given = ParamSpec("Given")
 Made = TypeVar("Made")
 
 
+class _Float32:
+    """Has CUDA compute float32 as such while any thread is within, and as the caller's process had it afterwards.
+
+    Torch's default rounds what a convolution reads to the 10 bits of TensorFloat-32.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._within = 0
+        self._before: list[str] = []
+
+    @contextlib.contextmanager
+    def __call__(self) -> Iterator[None]:
+        settings: tuple[Any, Any] = (torch.backends.cudnn.conv, torch.backends.cuda.matmul)  # type: ignore[attr-defined]
+        with self._lock:
+            if self._within == 0:
+                self._before = [setting.fp32_precision for setting in settings]
+                for setting in settings:
+                    setting.fp32_precision = "ieee"
+            self._within += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._within -= 1
+                if self._within == 0:
+                    for setting, before in zip(settings, self._before, strict=True):
+                        setting.fp32_precision = before
+
+
+_float32 = _Float32()
+
+
 def _on_device(method: Callable[Given, Made]) -> Callable[Given, Made]:
-    """Runs a method without gradients; where the device has too little memory, that is said."""
+    """Runs a method without gradients, float32 as such; where the device has too little memory, that is said."""
 
     @wraps(method)
     @torch.inference_mode()
     def run(*args: Given.args, **options: Given.kwargs) -> Made:
         try:
-            return method(*args, **options)
+            with _float32():
+                return method(*args, **options)
         except RuntimeError as error:
             if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
                 raise

@@ -76,8 +76,9 @@ def _fuse(task: dict[str, Any], arguments: dict[str, str | None], tell: Tell) ->
 
 
 def _decompose(task: dict[str, Any], arguments: dict[str, str | None], tell: Tell) -> dict[str, Any]:
-    from defusion.api import facts_of, frames_of
+    from defusion.api import facts_of
     from defusion.imaging import write
+    from defusion.sources import frames_of
 
     fuser = _fuser(**{**arguments, **task["arguments"]})
     decomposed = fuser.decomposing([frame.kept() for frame in frames_of(task["sources"])])

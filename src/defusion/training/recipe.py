@@ -40,8 +40,12 @@ class Recipe:
     cooldown: float = 0.3
     """Share of the steps over which `cooldown` brings the rate to zero."""
     fade_steps: int = 1500
-    """Until this step, places where a part of the scene is absent count little in that part's error, so that
-    the unique heads do not collapse to zero; 0 counts all places alike from the start."""
+    """Steps over which what places count changes where a part of the scene is absent, so that the unique heads do not
+    collapse to zero; 0 has them count as they do later from the start."""
+    absent: tuple[float, float] = (0.05, 1.0)
+    """How much such a place counts in that part's error, at first and later."""
+    fused_from: float = 0.0
+    """Share of the steps before the error of the fused picture counts; it fades in over a tenth of the steps."""
     clip_norm: float | None = None
     """Largest norm of the gradient; None does not clip."""
     ema_decay: float = 0.999
@@ -68,6 +72,10 @@ class Recipe:
             raise TrainingError(f"recipe {self.name!r}: epochs, batch and learning_rate must be above zero")
         if len(self.crop_area) != 2 or not 0 < self.crop_area[0] <= self.crop_area[1] <= 1:
             raise TrainingError(f"recipe {self.name!r}: crop_area is {self.crop_area}; expected 0 < low <= high <= 1")
+        if len(self.absent) != 2 or not 0 <= min(self.absent) <= max(self.absent) <= 1:
+            raise TrainingError(f"recipe {self.name!r}: absent is {self.absent}; expected two numbers in [0, 1]")
+        if not 0 <= self.fused_from < 1:
+            raise TrainingError(f"recipe {self.name!r}: fused_from is {self.fused_from}; expected a share below one")
 
     def learning_rate_at(self, step: int, steps: int, steps_per_epoch: float) -> float:
         """Returns the learning rate of a step, counted from zero, of `steps` in all."""
@@ -78,10 +86,17 @@ class Recipe:
         return self.learning_rate * min(warm, 1.0, left)
 
     def absent_weight(self, step: int) -> float:
-        """Returns how much a place counts where a part is absent: rises from 0.05 to 1 over `fade_steps`."""
+        """Returns how much a place counts where a part is absent: goes from one of `absent` to the other."""
+        first, later = self.absent
         if step >= self.fade_steps:
+            return later
+        return first + (later - first) * (1 - math.cos(math.pi * step / self.fade_steps)) / 2
+
+    def fused_weight(self, step: int, steps: int) -> float:
+        """Returns how much the error of the fused picture counts in a step of `steps` in all."""
+        if self.fused_from == 0:
             return 1.0
-        return 0.05 + 0.95 * (1 - math.cos(math.pi * step / self.fade_steps)) / 2
+        return min(max(10 * (step / steps - self.fused_from), 0.0), 1.0)
 
     def to_dict(self) -> dict[str, Any]:
         """Returns plain data for JSON; `from_dict` takes it back."""
@@ -102,17 +117,28 @@ class Recipe:
                 key: tuple(value) if isinstance(value, list) else value for key, value in data.items()
             }
             if "pretext" in changes:
-                changes["pretext"] = Pretext(**changes["pretext"])
+                given = dict(changes["pretext"])
+                if isinstance(given.get("jitter"), list):
+                    given["jitter"] = tuple(given["jitter"])
+                changes["pretext"] = Pretext(**given)
             return cls(**changes)
         except TypeError as error:
             raise TrainingError(f"a recipe's value is of the wrong kind: {error}") from error
 
 
-#: `paper` is the paper's, with the start that `Recipe` tells of. `quick` trains the small network with a wider
-#: pretext: damage that real sources have beside the paper's noise; the card of the weights that the package ships
-#: says how it was used.
+#: `paper` is the paper's, with the start that `Recipe` tells of. `authors` has what the authors' training does beyond
+#: the text: dimmed scenes, cells of two sizes, absent places that hardly count, a fused picture that is learned late.
+#: `quick` trains the small network with a wider pretext: damage that real sources have beside the paper's noise; the
+#: card of the weights that the package ships says how it was used.
 RECIPES: dict[str, Recipe] = {
     "paper": Recipe(),
+    "authors": Recipe(
+        name="authors",
+        network="deep",
+        pretext=Pretext(even=True, jitter=(0.1, 1.0)),
+        absent=(0.0, 0.015),
+        fused_from=0.5,
+    ),
     "quick": Recipe(
         name="quick",
         network="small",

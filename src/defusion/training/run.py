@@ -152,7 +152,9 @@ def train(
             group["lr"] = recipe.learning_rate_at(step, steps, steps_per_epoch)
         batch = recipe.pretext(to_scene(next(batches), fabric.device), generator=_generator(recipe, step, fabric))
         errors = objective(batch, recipe.absent_weight(step))
-        loss = torch.stack(list(errors.values())).sum()
+        of_fused = recipe.fused_weight(step, steps)
+        counted = [of_fused * error if name.startswith("fused") else error for name, error in errors.items()]
+        loss = torch.stack(counted).sum()
         optimizer.zero_grad(set_to_none=True)
         fabric.backward(loss)
         if recipe.clip_norm is not None:

@@ -1,0 +1,69 @@
+"""JPEG XL and JPEG 2000 in, by imagecodecs, which tells of their samples alone."""
+
+from __future__ import annotations
+
+import struct
+from typing import BinaryIO
+
+import numpy as np
+
+from defusion.imaging import exif
+from defusion.imaging.decoded import check_bytes, upright
+from defusion.imaging.picture import Picture, split_alpha
+from defusion.imaging.tone import Levels
+
+JPEG_XL_STARTS = (b"\xff\x0a", b"\0\0\0\x0cJXL \r\n\x87\n")
+JPEG_2000_STARTS = (b"\0\0\0\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51")
+
+
+def read_jpeg_xl(file: BinaryIO, name: str) -> Picture:
+    """Reads the first frame of a JPEG XL; its colours count as sRGB, and its EXIF is kept where it is not compressed.
+
+    Raises:
+        Exception: The file is damaged.
+    """
+    import imagecodecs
+
+    data = file.read()
+    samples = np.asarray(imagecodecs.jpegxl_decode(data, index=0))
+    samples = samples if samples.ndim == 3 else samples[..., np.newaxis]
+    samples, alpha, told = split_alpha(samples, 1 if samples.shape[2] < 3 else 3, name)
+    notes = [f"{name}: a profile in it is not read, its colours count as sRGB", *told]
+    fields = exif.parse(block) if (block := _exif_box(data)) else {}
+    # The decoder has turned the picture.
+    return upright(name, samples, None, exif.without_orientation(fields), notes, alpha)
+
+
+def read_jpeg_2000(file: BinaryIO, name: str) -> Picture:
+    """Reads a JPEG 2000; its colours count as sRGB.
+
+    Raises:
+        Exception: The file is damaged.
+    """
+    import imagecodecs
+
+    data = file.read()
+    at = data.find(b"\xff\x4f\xff\x51")
+    width, height, left, top = struct.unpack_from(">4I", data, at + 8)
+    (channels,) = struct.unpack_from(">H", data, at + 40)
+    bits = (data[at + 42] & 0x7F) + 1
+    check_bytes(name, width - left, height - top, channels * (2 if bits > 8 else 1))
+    samples = np.asarray(imagecodecs.jpeg2k_decode(data))
+    samples = samples if samples.ndim == 3 else samples[..., np.newaxis]
+    samples, alpha, told = split_alpha(samples, 1 if channels < 3 else 3, name)
+    levels = None if bits in (8, 16) else Levels(0, 2**bits - 1)
+    notes = [f"{name}: a profile in it is not read, its colours count as sRGB", *told]
+    return upright(name, samples, None, {}, notes, alpha, levels)
+
+
+def _exif_box(data: bytes) -> bytes | None:
+    """The EXIF block of a JPEG XL in its container."""
+    at = len(JPEG_XL_STARTS[1])
+    while data.startswith(JPEG_XL_STARTS[1]) and at + 16 <= len(data):
+        size, kind = struct.unpack_from(">I4s", data, at)
+        if kind == b"Exif":
+            return data[at + 12 : at + size]  # behind the offset of the block's header
+        if size < 8:  # it reaches to the end, or has a longer size: samples
+            return None
+        at += size
+    return None

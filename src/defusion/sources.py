@@ -1,0 +1,261 @@
+"""What users give to be fused, as frames; and results of the kind that was given."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import sys
+import warnings
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from defusion.errors import FusionWarning, ImageError
+from defusion.imaging import Picture, from_array, from_pillow, read, stack_in, to_array
+from defusion.imaging.tone import Levels
+from defusion.scene import Frame
+
+Array: TypeAlias = NDArray[Any]
+
+#: A path, an array, a PIL image, a torch tensor on the CPU, or anything else with `__array__`.
+Source: TypeAlias = Any
+
+_CHANNELS = (1, 3, 4)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How sources are read where they leave it open.
+
+    Raises:
+        ImageError: A value that means nothing.
+    """
+
+    pages: str | None = None
+    """Which pages of the files are sources: "all", numbers from 1 such as "2-5,8", "c2" or "c2:2-5,8" for those of
+    the second channel; None for all pages of a single file, and for the first of several."""
+    orientation: Literal["apply", "ignore"] = "apply"
+    """Whether pictures are set upright as their EXIF says, or taken as they are stored."""
+    bgr: bool = False
+    """Arrays have blue first, as OpenCV has them; results do, too."""
+    ranges: Mapping[int, tuple[float, float]] = field(default_factory=dict)
+    """Black and white of sources by number, from 1, in the values that they hold: counts, kelvin, degrees."""
+    black_hot: Collection[int] = ()
+    """Numbers, from 1, of thermal sources that show what is warm dark."""
+
+    def __post_init__(self) -> None:
+        if self.orientation not in ("apply", "ignore"):
+            raise ImageError(f"orientation {self.orientation!r} is not known; expected apply or ignore")
+        for number, (low, high) in self.ranges.items():
+            if not (math.isfinite(low) and math.isfinite(high)) or low == high:
+                raise ImageError(
+                    f"the range of source {number} is {low:g} to {high:g}; expected two different numbers"
+                )
+
+
+#: Files and arrays as they mostly are.
+AS_USUAL = Reading()
+
+
+class FusedArray(np.ndarray[Any, np.dtype[Any]]):
+    """An array that knows what was changed on its way; what is computed with it is not told."""
+
+    notes: tuple[str, ...] = ()
+    """What was changed, one short sentence each."""
+
+
+def listed(sources: Any) -> list[Source]:
+    """Returns sources as a list: of a stack [Z, H, W], [N, H, W, C] or [N, C, H, W] its pictures.
+
+    Raises:
+        ImageError: One picture came.
+    """
+    if isinstance(sources, str | os.PathLike):
+        return [sources]
+    if isinstance(sources, bytes):
+        raise ImageError("bytes came; expected paths or arrays: decode them first")
+    if _is_image(sources):
+        raise ImageError("one image came; expected a list of two or more pictures")
+    shape = getattr(sources, "shape", None)
+    if shape is None or not hasattr(sources, "__array__"):
+        return list(sources)
+    if len(shape) < 3 or (
+        len(shape) == 3 and (shape[-1] in _CHANNELS or (_is_tensor(sources) and shape[0] in (1, 3)))
+    ):
+        raise ImageError(
+            f"one source of shape {tuple(shape)} came; expected a list of two or more pictures, or one stack"
+        )
+    return list(sources)
+
+
+def frames_of(sources: Iterable[Source], reading: Reading = AS_USUAL) -> list[Frame]:
+    """Returns sources as frames: files are opened when they are needed.
+
+    Raises:
+        ImageError: A source of another kind, or pages that are not there.
+    """
+    given = listed(sources)
+    frames: list[Frame] = []
+    for number, source in enumerate(given, 1):
+        if isinstance(source, str | os.PathLike):
+            made = _frames_of_file(source, reading, alone=len(given) == 1)
+        else:
+            name = f"source {number}"
+            made = [Frame.of(name, _picture(source, name, reading))]
+        frames += [_as_read(frame, number, reading) for frame in made]
+    return frames
+
+
+def given_back(picture: Picture, sources: Sequence[Source], notes: Sequence[str], reading: Reading) -> Any:
+    """Gives a picture in the kind of the sources: PIL images or torch tensors where all are, else an array.
+
+    Arrays have the deepest source's dtype, or the picture's depth where a file may be as deep.
+    """
+    if all(map(_is_image, sources)):
+        return _as_image(picture, notes)
+    arrays = [_as_array(each) for each in sources if not (isinstance(each, str | os.PathLike) or _is_image(each))]
+    deepest = [each for each in arrays if from_array(each[:1, :1]).depth == picture.depth]
+    dtypes = [each.dtype for each in deepest]
+    if len(deepest) < len(sources):
+        dtypes.append(np.dtype(picture.depth))
+    dtype = max(dtypes, key=lambda each: (each.itemsize, each != np.bool_))
+    flat = picture.grey and all(each.ndim == 2 for each in deepest)
+    array = to_array(picture, np.empty((1, 1) if flat else (1, 1, picture.samples.shape[2]), dtype))
+    if reading.bgr and not picture.grey:
+        array = array[..., ::-1].copy()
+    if all(map(_is_tensor, sources)):
+        import torch
+
+        planes_first = array.ndim == 3 and all(_planes_first(each) for each in sources if each.ndim == 3)
+        tensor = torch.from_numpy(np.moveaxis(array, 2, 0).copy() if planes_first else array)
+        floats = [each.dtype for each in sources if each.is_floating_point()]
+        return tensor.to(max(floats, key=lambda of: int(of.itemsize))) if tensor.is_floating_point() else tensor
+    fused = array.view(FusedArray)
+    fused.notes = tuple(notes)
+    return fused
+
+
+def warn(notes: Iterable[str]) -> None:
+    """Tells notes as warnings of the line that called this package."""
+    level, frame = 1, sys._getframe()
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("defusion."):
+        level, frame = level + 1, frame.f_back
+    for note in notes:
+        warnings.warn(note, FusionWarning, stacklevel=level)
+
+
+def _as_read(frame: Frame, number: int, reading: Reading) -> Frame:
+    """A frame as the reading says."""
+    if reading.orientation == "apply" and number not in reading.ranges:
+        return frame._replace(black_hot=number in reading.black_hot)
+    levels = Levels(*reading.ranges[number]) if number in reading.ranges else None
+
+    def opened() -> Picture:
+        picture = frame.open()
+        picture = picture.as_stored() if reading.orientation == "ignore" else picture
+        return replace(picture, levels=levels or picture.levels)
+
+    return frame._replace(open=opened, black_hot=number in reading.black_hot)
+
+
+def _frames_of_file(path: str | os.PathLike[str], reading: Reading, *, alone: bool) -> list[Frame]:
+    name = os.fspath(path)
+    if reading.pages is None and not alone:
+        return [Frame(name, partial(read, Path(path)))]
+    pages = _pages(name, reading.pages)
+    return [Frame(f"{name} page {page + 1}", partial(read, Path(path), page)) for page in pages]
+
+
+def _pages(name: str, wanted: str | None) -> list[int]:
+    """Which pages of a file are sources."""
+    stack = stack_in(name)
+    if stack.pages == 1:
+        raise ImageError(f"1 source came, {name} holds one picture; fusion needs at least two of one scene.")
+    if wanted is None and stack.animated:
+        raise ImageError(f"{name} holds {stack.pages} frames of an animation; --pages all fuses them.")
+    channel, numbers = "", wanted or "all"
+    if numbers.startswith("c"):
+        channel, _, numbers = numbers.partition(":")
+    if stack.channels > 1 and not channel:
+        raise ImageError(
+            f"{name} holds {stack.channels} channels of {len(stack.of_channel[0])} planes each, which are not mixed; "
+            "choose one: --pages c1."
+        )
+    inside: Sequence[int] = range(stack.pages)
+    if channel:
+        if not re.fullmatch(r"c[0-9]{1,4}", channel) or not 1 <= int(channel[1:]) <= len(stack.of_channel):
+            raise ImageError(f"{name} has no channel {channel}; expected c1 to c{max(1, len(stack.of_channel))}.")
+        inside = stack.of_channel[int(channel[1:]) - 1]
+    if not numbers or numbers == "all":
+        return list(inside)
+    chosen = []
+    for part in numbers.split(","):
+        span = re.fullmatch(r"\s*(\d{1,6})(?:\s*-\s*(\d{1,6}))?\s*", part)
+        first, last = (int(span[1]), int(span[2] or span[1])) if span else (0, 0)
+        if not 1 <= first <= last <= len(inside):
+            raise ImageError(
+                f"{name} has the pages 1 to {len(inside)}, {part!r} came; expected such as 2-5,8 or all."
+            )
+        chosen += [inside[number - 1] for number in range(first, last + 1)]
+    return chosen
+
+
+def _picture(source: Source, name: str, reading: Reading) -> Picture:
+    if _is_image(source):
+        return from_pillow(source, name)
+    if not (isinstance(source, np.ndarray) or hasattr(source, "__array__")):
+        raise ImageError(
+            f"{name} is of type {type(source).__name__}; expected a path, an array, a PIL image or a tensor"
+        )
+    if _is_tensor(source) and source.device.type != "cpu":
+        raise ImageError(f"{name} is a tensor on {source.device}; expected one on the CPU: call .cpu() first")
+    array = _as_array(source)
+    if reading.bgr and array.ndim == 3 and array.shape[2] in (3, 4):
+        array = array[..., [2, 1, 0, 3][: array.shape[2]]]
+    return from_array(array, name)
+
+
+def _as_array(source: Source) -> Array:
+    """An array [H, W] or [H, W, C] of what is no file."""
+    if _is_tensor(source):
+        source = source.detach()
+        source = source.float() if str(source.dtype) == "torch.bfloat16" else source
+        array = source.numpy()
+        return np.moveaxis(array, 0, 2) if _planes_first(source) else array
+    array = np.asarray(source)
+    if array.ndim == 3 and array.shape[2] not in _CHANNELS and array.shape[0] in _CHANNELS:
+        array = np.moveaxis(array, 0, 2)
+    return array
+
+
+def _planes_first(tensor: Any) -> bool:
+    """Says whether a tensor is [C, H, W], as torch has pictures."""
+    return tensor.ndim == 3 and tensor.shape[0] in _CHANNELS
+
+
+def _is_tensor(source: Source) -> bool:
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(source, torch.Tensor)
+
+
+def _is_image(source: Source) -> bool:
+    pil = sys.modules.get("PIL.Image")
+    return pil is not None and isinstance(source, pil.Image)
+
+
+def _as_image(picture: Picture, notes: Sequence[str]) -> Any:
+    """A picture as PIL has it: of 8 bits, or grey of 16 bits or float."""
+    from PIL import Image
+
+    depth = picture.depth if picture.grey else "uint8"
+    samples = to_array(picture, np.empty((1, 1) if picture.grey else (1, 1, 3), depth))
+    image = Image.fromarray(samples)
+    kept = {"icc_profile": picture.icc, "exif": picture.exif, "xmp": picture.xmp, "notes": tuple(notes)}
+    image.info.update({key: value for key, value in kept.items() if value})
+    return image

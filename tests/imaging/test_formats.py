@@ -1,0 +1,224 @@
+"""AVIF, HEIC, JPEG XL, JPEG 2000, PPM and GIF in, AVIF and JPEG XL out; XMP and IPTC."""
+
+from __future__ import annotations
+
+import base64
+import io
+import struct
+from dataclasses import replace
+
+import imagecodecs
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image, ImageCms
+from skimage import data
+
+from defusion.errors import ImageError
+from defusion.imaging import from_array, in_profile_of, read, write
+from defusion.imaging.colour_tags import Cicp, profile_of_cicp
+from defusion.imaging.tone import Levels
+
+COLOUR = np.ascontiguousarray(data.astronaut()[40:140, 100:250])
+DEEP = COLOUR.astype(np.uint16) * 257
+TEN = (DEEP >> 6).astype(np.uint16)
+ALPHA = np.full(COLOUR.shape[:2], 255, np.uint8)
+ALPHA[:9] = 0
+SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf tiff:Orientation="6" dc:title="A title"/></x:xmpmeta>'
+
+
+def turned_exif() -> Image.Exif:
+    exif = Image.Exif()
+    exif.update({0x0110: "Model 7", 0x112: 6})
+    return exif
+
+
+def near(found: np.ndarray, expected: np.ndarray, most: float) -> bool:
+    return bool(np.abs(np.asarray(found).astype(float) - expected).mean() < most)
+
+
+# ---------------------------------------------------------------------- in
+
+
+def test_avif_of_eight_bits(tmp_path):
+    image = Image.fromarray(np.dstack([COLOUR, ALPHA]))
+    image.save(tmp_path / "a.avif", quality=98, icc_profile=SRGB, exif=turned_exif(), xmp=XMP)
+    picture = read(tmp_path / "a.avif")
+    assert (picture.depth, picture.icc, picture.turned) == ("uint8", SRGB, 6)
+    assert near(picture.samples[:, :-9], np.rot90(COLOUR, -1)[:, :-9], 3)
+    assert not picture.confidence(slice(None), slice(-8, None)).any()
+    assert b"Model 7" in picture.exif and b"A title" in picture.xmp
+
+
+@pytest.mark.parametrize("samples", [TEN, TEN[..., 1]], ids=["colour", "grey"])
+def test_avif_of_ten_bits(tmp_path, samples):
+    (tmp_path / "a.avif").write_bytes(
+        imagecodecs.avif_encode(np.ascontiguousarray(samples), level=100, bitspersample=10, primaries=9, transfer=16)
+    )
+    picture = read(tmp_path / "a.avif")
+    assert (picture.depth, picture.levels) == ("uint16", Levels(0, 1023))
+    assert near(picture.samples[..., :3], samples.reshape(100, 150, -1), 2)
+    assert picture.icc == (profile_of_cicp(Cicp(9, 16)) if samples.ndim == 3 else None)
+
+
+#: Red to blue from left to right, and green from top to bottom, of 64x48 pixels; written by pillow-heif.
+HEIC = {
+    8: (
+        "AAAAHGZ0eXBoZWljAAAAAG1pZjFoZWljbWlhZgAAAX1tZXRhAAAAAAAAACFoZGxyAAAAAAAAAABwaWN0AAAAAAAAAAAAAAAAAAAAACJp"
+        "bG9jAAAAAERAAAEAAQAAAAABoQABAAAAAAAAAJwAAAAjaWluZgAAAAAAAQAAABVpbmZlAgAAAAABAABodmMxAAAAAA5waXRtAAAAAAAB"
+        "AAAA/WlwcnAAAADdaXBjbwAAAHZodmNDAQNwAAAAkAAAAAAAHvAA/P34+AAADwNgAAEAGEABDAH//wNwAAADAJAAAAMAAAMAHroCQGEA"
+        "AQAqQgEBA3AAAAMAkAAAAwAAAwAeoCCBBZbq5Ka5uAhoMCAAAAMDIAAAAwAhYgABAAZEAcFzwIkAAAATY29scm5jbHgAAQANAAaAAAAA"
+        "FGlzcGUAAAAAAAAAQAAAAEAAAAAoY2xhcAAAAEAAAAABAAAAMAAAAAEAAAAAAAAAAv////AAAAACAAAAEHBpeGkAAAAAAwgICAAAABhp"
+        "cG1hAAAAAAAAAAEAAQWBAgMFhAAAAKRtZGF0AAAAmCgBrwngPg6bnk23JU9rf2N1ADX+1kAB/DujopvG96ilMEV8zOhvP4M4431BlB8t"
+        "hYStwt5cOOK7kuRid/qj282gFn/Sfgz+gCUvti9Bmqjkld2lEedDLW3v6z37cDC7JWLnIlKufNKTXmy1MrkLhLA1uwXKW242e668asAs"
+        "TJwpoZ4/Oh2W58ebsx6xg4r6inMOR+tVvo5M"
+    ),
+    10: (
+        "AAAAHGZ0eXBoZWl4AAAAAG1pZjFoZWl4bWlhZgAAAXxtZXRhAAAAAAAAACFoZGxyAAAAAAAAAABwaWN0AAAAAAAAAAAAAAAAAAAAACJp"
+        "bG9jAAAAAERAAAEAAQAAAAABoAABAAAAAAAAAJQAAAAjaWluZgAAAAAAAQAAABVpbmZlAgAAAAABAABodmMxAAAAAA5waXRtAAAAAAAB"
+        "AAAA/GlwcnAAAADcaXBjbwAAAHVodmNDAQQIAAAAnbgAAAAAHvAA/P36+gAADwNgAAEAF0ABDAH//wQIAAADAJ24AAADAAAeugJAYQAB"
+        "ACpCAQEECAAAAwCduAAAAwAAHqAggQTZbq5Ka5uAhoMCAAADADIAAAMAAhBiAAEABkQBwXPAiQAAABNjb2xybmNseAABAA0ABoAAAAAU"
+        "aXNwZQAAAAAAAABAAAAAQAAAAChjbGFwAAAAQAAAAAEAAAAwAAAAAQAAAAAAAAAC////8AAAAAIAAAAQcGl4aQAAAAADCgoKAAAAGGlw"
+        "bWEAAAAAAAAAAQABBYECAwWEAAAAnG1kYXQAAACQKAGvCeA+DpueThB0sMYtPsF+gHOdrIPT2fdHRTeN71FKYIr5mdDefwZxuRfqGtw5"
+        "Aq+HMBZKFJyoNju2/qj282gFn/SfgjGw6FllWM0wDIcx2DyuvTxA2J0DVkoStkrNM5Esg0unYOXVmSSkwz0nhnvLpXKdocf0PffBAOaG"
+        "r4Oxt8dz7bfZm4s3e+Nx+wHw"
+    ),
+}
+
+
+@pytest.mark.parametrize("bits", HEIC)
+def test_heic(tmp_path, bits):
+    pytest.importorskip("pi_heif", reason='HEIC is an extra: pip install "defusion[heic]"')
+    (tmp_path / "a.heic").write_bytes(base64.b64decode(HEIC[bits]))
+    picture = read(tmp_path / "a.heic")
+    down, across = np.mgrid[:48, :64] / np.array([47, 63])[:, None, None]
+    assert picture.depth == ("uint8" if bits == 8 else "uint16")
+    assert near(picture.pixels, np.stack([across, down, 1 - across], 2), 0.03)
+
+
+def test_heic_without_its_extra_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "pi_heif", None)
+    (tmp_path / "a.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(40))
+    with pytest.raises(ImageError, match=r'pi-heif reads: pip install "defusion\[heic\]"'):
+        read(tmp_path / "a.heic")
+
+
+@pytest.mark.parametrize("samples", [COLOUR, DEEP, COLOUR[..., 1], (DEEP / 65535).astype(np.float32)])
+def test_jpeg_xl(tmp_path, samples):
+    (tmp_path / "a.jxl").write_bytes(imagecodecs.jpegxl_encode(np.ascontiguousarray(samples), lossless=True))
+    picture = read(tmp_path / "a.jxl")
+    assert picture.depth == samples.dtype.name
+    np.testing.assert_array_equal(picture.samples, samples.reshape(100, 150, -1))
+    assert picture.notes == ("a.jxl: a profile in it is not read, its colours count as sRGB",)
+
+
+def test_the_exif_of_a_jpeg_xl(tmp_path):
+    block = bytes(4) + b"II*\0\x08\0\0\0" + struct.pack("<HHHI4sI", 1, 0x0112, 3, 1, b"\6\0\0\0", 0)
+    content = imagecodecs.jpegxl_encode(COLOUR, lossless=True, usecontainer=True)
+    with io.BytesIO() as made:
+        made.write(content[:12] + content[12:32])  # signature and file type
+        made.write(struct.pack(">I4s", 8 + len(block), b"Exif") + block + content[32:])
+        (tmp_path / "a.jxl").write_bytes(made.getvalue())
+    picture = read(tmp_path / "a.jxl")
+    np.testing.assert_array_equal(picture.samples, COLOUR)  # what the EXIF says of turning is the decoder's to do
+
+
+@pytest.mark.parametrize("bits", [8, 10, 16])
+def test_jpeg_2000(tmp_path, bits):
+    samples = {8: COLOUR, 10: TEN, 16: DEEP}[bits]
+    (tmp_path / "a.jp2").write_bytes(imagecodecs.jpeg2k_encode(samples, level=0, bitspersample=bits))
+    picture = read(tmp_path / "a.jp2")
+    np.testing.assert_array_equal(picture.samples, samples)
+    assert picture.levels == (Levels(0, 1023) if bits == 10 else None)
+    assert near(picture.pixels * 255, COLOUR, 1)
+
+
+@pytest.mark.parametrize("most", [1, 100, 255, 4095, 65535])
+@pytest.mark.parametrize("magic", ["P2", "P3", "P5", "P6"])
+def test_ppm_and_pgm(tmp_path, magic, most):
+    samples = np.rint(DEEP / 65535 * most).astype(int)
+    samples = samples if magic in ("P3", "P6") else samples[..., 1]
+    header = f"{magic}\n# a remark\n150 100\n{most}\n".encode()
+    if magic in ("P5", "P6"):
+        body = samples.astype("u1" if most < 256 else ">u2").tobytes()
+    else:
+        body = " ".join(map(str, samples.ravel())).encode()
+    (tmp_path / "a.ppm").write_bytes(header + body)
+    picture = read(tmp_path / "a.ppm")
+    np.testing.assert_array_equal(picture.samples, samples.reshape(100, 150, -1))
+    assert picture.pixels.max() == pytest.approx(samples.max() / most)
+    (tmp_path / "a.ppm").write_bytes(header + body[: len(body) // 2])
+    with pytest.raises(ImageError, match=r"a\.ppm is truncated or damaged"):
+        read(tmp_path / "a.ppm")
+
+
+def test_gif(tmp_path):
+    image = Image.fromarray(COLOUR).quantize(64)
+    image.save(tmp_path / "a.gif")
+    np.testing.assert_array_equal(read(tmp_path / "a.gif").samples, np.asarray(image.convert("RGB")))
+
+
+# ---------------------------------------------------------------------- out
+
+
+@pytest.mark.parametrize("samples", [COLOUR, COLOUR[..., 1], DEEP])
+def test_avif_out(tmp_path, samples):
+    notes = write(tmp_path / "a.avif", replace(from_array(samples), icc=SRGB if samples.ndim == 3 else None, xmp=XMP))
+    assert notes == (() if samples.dtype == np.uint8 else ("a.avif: AVIF holds 8 bits, 16-bit result rounded to 8",))
+    again = read(tmp_path / "a.avif")
+    assert near(again.samples, (samples if samples.dtype == np.uint8 else COLOUR).reshape(100, 150, -1), 3)
+    assert again.icc == (SRGB if samples.ndim == 3 else None) and b"A title" in again.xmp
+
+
+@pytest.mark.parametrize("samples", [COLOUR, COLOUR[..., 1], DEEP, (DEEP / 65535).astype(np.float32)])
+def test_jpeg_xl_out(tmp_path, samples):
+    assert write(tmp_path / "a.jxl", from_array(samples)) == ()
+    again = read(tmp_path / "a.jxl")
+    assert again.depth == samples.dtype.name
+    np.testing.assert_array_equal(again.samples, samples.reshape(100, 150, -1))
+
+
+def test_jpeg_xl_of_other_colours_is_brought_to_srgb(tmp_path):
+    p3 = replace(from_array(DEEP), icc=profile_of_cicp(Cicp(12, 13)))
+    assert write(tmp_path / "a.jxl", p3) == ("a.jxl: colours brought to sRGB, no profile is written into JPEG XL",)
+    expected = in_profile_of(p3, from_array(DEEP))
+    np.testing.assert_array_equal(read(tmp_path / "a.jxl").samples, np.asarray(expected.samples))
+
+
+# ---------------------------------------------------------------------- XMP and IPTC
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tif", ".avif"])
+def test_xmp_is_kept_and_upright(tmp_path, suffix):
+    write(tmp_path / f"a{suffix}", replace(from_array(COLOUR), xmp=XMP.replace(b'"6"', b'"1"')))
+    again = read(tmp_path / f"a{suffix}")
+    assert b"A title" in again.xmp and b'tiff:Orientation="1"' in again.xmp
+    assert again.notes == ()
+
+
+def test_xmp_of_a_turned_picture_says_upright(tmp_path):
+    Image.fromarray(COLOUR).save(tmp_path / "a.jpg", exif=turned_exif(), xmp=XMP)
+    assert b'tiff:Orientation="1" dc:title="A title"' in read(tmp_path / "a.jpg").xmp
+
+
+@pytest.mark.parametrize("suffix", [".exr", ".jxl"])
+def test_xmp_that_cannot_be_kept_is_told(tmp_path, suffix):
+    if suffix == ".exr":
+        pytest.importorskip("OpenEXR")
+    notes = write(tmp_path / f"a{suffix}", replace(from_array(DEEP), xmp=XMP))
+    assert any(note.startswith(f"a{suffix}: XMP dropped") for note in notes)
+
+
+def test_iptc_is_told(tmp_path):
+    tifffile.imwrite(
+        tmp_path / "a.tif", COLOUR, photometric="rgb", extratags=[(33723, 7, 8, b"\x1c\x02\x05\0\0\0\0\0", True)]
+    )
+    assert read(tmp_path / "a.tif").notes == ("a.tif: IPTC is not kept",)
+    plain = io.BytesIO()
+    Image.fromarray(COLOUR).save(plain, "JPEG")
+    content = plain.getvalue()
+    block = b"Photoshop 3.0\x008BIM\x04\x04\0\0\0\0\0\x05\x1c\x02\x05\0\0\0"
+    marker = b"\xff\xed" + struct.pack(">H", len(block) + 2) + block
+    (tmp_path / "a.jpg").write_bytes(content[:2] + marker + content[2:])
+    assert read(tmp_path / "a.jpg").notes == ("a.jpg: IPTC is not kept",)
