@@ -33,7 +33,9 @@ def train(
     run: Annotated[Path, typer.Option("-o", "--run", metavar="RUN", help="Folder for checkpoints, curves, weights.")],
     recipe: Annotated[
         str | None,
-        typer.Option("--recipe", help="paper, authors, quick or a TOML file; quick, or the run's own with --resume."),
+        typer.Option(
+            "--recipe", help="pyramid, paper, authors, quick or a TOML file; pyramid, or the run's own with --resume."
+        ),
     ] = None,
     weights: Annotated[
         str | None, typer.Option("--weights", help="Begin from these: shipped weights by name, or a weights file.")
@@ -53,7 +55,7 @@ def train(
     from defusion.training.progress import progress_bar
     from defusion.weights import WeightsFile
 
-    chosen = recipe_of(run) if resume and recipe is None else load_recipe(recipe or "quick")
+    chosen = recipe_of(run) if resume and recipe is None else load_recipe(recipe or "pyramid")
     with progress_bar() as report:
         trained = run_training(
             list(photos),

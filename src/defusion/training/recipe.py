@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from defusion.errors import TrainingError
-from defusion.model.config import CONFIGS, SIZE_MULTIPLE
+from defusion.model.config import CONFIGS, SIZE_MULTIPLE, PyramidConfig
 from defusion.pretext import Pretext
 
 
@@ -24,7 +24,7 @@ class Recipe:
 
     name: str = "paper"
     network: str = "released"
-    """Layout, by its name in `defusion.model.CONFIGS`."""
+    """`pyramid`, or a layout of the paper's network by its name in `defusion.model.CONFIGS`."""
     pretext: Pretext = field(default_factory=Pretext)
     epochs: float = 50
     """Passes over the photographs."""
@@ -55,8 +55,9 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.network not in CONFIGS:
-            raise TrainingError(f"recipe {self.name!r}: no network {self.network!r}; expected {', '.join(CONFIGS)}")
+        networks = (PyramidConfig().name, *CONFIGS)
+        if self.network not in networks:
+            raise TrainingError(f"recipe {self.name!r}: no network {self.network!r}; expected {', '.join(networks)}")
         for name in ("batch", "crop_px", "warmup_steps", "fade_steps", "seed"):
             if not isinstance(getattr(self, name), int):
                 raise TrainingError(
@@ -126,11 +127,25 @@ class Recipe:
             raise TrainingError(f"a recipe's value is of the wrong kind: {error}") from error
 
 
+#: `pyramid` trains the network that makes every picture, on `defusion.pretext.mixed`; its `pretext` says nothing.
 #: `paper` is the paper's, with the start that `Recipe` tells of. `authors` has what the authors' training does beyond
 #: the text: dimmed scenes, cells of two sizes, absent places that hardly count, a fused picture that is learned late.
-#: `quick` trains the small network with a wider pretext: damage that real sources have beside the paper's noise; the
-#: card of the weights that the package ships says how it was used.
+#: `quick` trains the paper's network, made small, with a wider pretext: damage that real sources have beside noise.
 RECIPES: dict[str, Recipe] = {
+    "pyramid": Recipe(
+        name="pyramid",
+        network="pyramid",
+        epochs=20,
+        batch=10,
+        crop_px=128,
+        crop_area=(0.12, 0.95),
+        learning_rate=3e-3,
+        schedule="cooldown",
+        warmup_steps=100,
+        cooldown=0.4,
+        clip_norm=1.0,
+        ema_decay=0.998,
+    ),
     "paper": Recipe(),
     "authors": Recipe(
         name="authors",

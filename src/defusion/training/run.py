@@ -17,19 +17,18 @@ import torch
 from lightning.fabric import Fabric
 from lightning.fabric.loggers.tensorboard import TensorBoardLogger
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 import defusion.weights as weights
 from defusion.errors import TrainingError
 from defusion.files import beside
 from defusion.machine import cores
-from defusion.model import DeFusion
-from defusion.pretext import CudBatch
+from defusion.model.config import NetworkConfig, PyramidConfig
 from defusion.spreadsheet import write_rows
-from defusion.training.objective import CudObjective, start_network
 from defusion.training.photos import Crops, Photos, crop_batches, describe, find_photos, split
 from defusion.training.recipe import Recipe
+from defusion.training.task import Task, Tensors, task_of
 from defusion.weights import WeightsFile
 
 #: Steps from one look at the errors to the next: to read them, the device has to be waited for.
@@ -40,7 +39,7 @@ WEIGHTS = "weights.safetensors"
 ABOUT = "run.json"
 
 
-Tensors = tuple[Tensor, ...] | list[Tensor]
+Averaged = tuple[Tensor, ...] | list[Tensor]
 
 
 class Progress(NamedTuple):
@@ -104,24 +103,25 @@ def train(
     began_from = None if start is None else WeightsFile.open(weights.resolve(start))
 
     files = find_photos(places)
-    fabric = _launch(run, accelerator, devices, nodes)
+    mixed = recipe.network != PyramidConfig().name  # that network has a low precision of its own
+    fabric = _launch(run, accelerator, devices, nodes, mixed=mixed)
     photos = _decode_once(fabric, files, recipe)
     train_on, held_back = split(photos)
     crops = Crops(photos, train_on, recipe)
     steps_per_epoch = len(train_on) / (recipe.batch * fabric.world_size)
     steps = max(1, round(recipe.epochs * steps_per_epoch))
 
-    network = start_network(recipe, began_from).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    task = task_of(recipe, began_from, bfloat16=_has_bf16(fabric.device.type == "cuda"))
+    network = task.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.Adam(network.parameters(), lr=recipe.learning_rate)
     average = AveragedModel(network, multi_avg_fn=_ema(recipe.ema_decay), use_buffers=False)
-    objective, optimizer = fabric.setup(CudObjective(network), optimizer)
+    objective, optimizer = fabric.setup(task.objective, optimizer)
     average = average.to(fabric.device)
     first = 0
     if newest is not None:
         _check_same_run(newest, photos, fabric)
         first = _restore(newest, recipe, network, average, optimizer)
-    averaged = cast(DeFusion, average.module)
-    held = _held_back_batch(photos, held_back, recipe, fabric)
+    held = _held_back_scenes(photos, held_back, recipe, fabric)
     about = {
         "recipe": recipe.to_dict(),
         "data": describe(photos),
@@ -150,11 +150,9 @@ def train(
     for step in range(first, steps):
         for group in optimizer.param_groups:
             group["lr"] = recipe.learning_rate_at(step, steps, steps_per_epoch)
-        batch = recipe.pretext(to_scene(next(batches), fabric.device), generator=_generator(recipe, step, fabric))
-        errors = objective(batch, recipe.absent_weight(step))
-        of_fused = recipe.fused_weight(step, steps)
-        counted = [of_fused * error if name.startswith("fused") else error for name, error in errors.items()]
-        loss = torch.stack(counted).sum()
+        scenes, randomness = to_scene(next(batches), fabric.device), _generator(recipe, step, fabric)
+        errors = task.errors(objective, scenes, step, steps, randomness)
+        loss = torch.stack(list(errors.values())).sum()
         optimizer.zero_grad(set_to_none=True)
         fabric.backward(loss)
         if recipe.clip_norm is not None:
@@ -175,7 +173,9 @@ def train(
         if report and fabric.is_global_zero:
             report(Progress(done, steps, rate, read))
         if saves:
-            measured = fabric.broadcast(measure(averaged, held) if fabric.is_global_zero else {})
+            measured = fabric.broadcast(
+                _measured(task, average.module, held, recipe) if fabric.is_global_zero else {}
+            )
             _check_numbers(run, done, *measured.values())
             if fabric.is_global_zero:
                 state = {
@@ -189,8 +189,11 @@ def train(
                     "of_steps": steps,
                     "samples": done * recipe.batch * fabric.world_size,
                 }
-                _log(fabric, run, done, rate, measured, averaged, held)
-                _save(run, done, state, averaged, {**about, **progress, "held_back_error": measured})
+                with torch.no_grad():
+                    sheet = task.sheet(average.module, held, _of_held_back(held, recipe))
+                _log(fabric, run, done, rate, measured, sheet)
+                stored = task.stored(average.module)
+                _save(run, done, state, *stored, {**about, **progress, "held_back_error": measured})
             fabric.barrier()
     return run / WEIGHTS
 
@@ -223,26 +226,16 @@ def to_scene(crops: Tensor, device: torch.device) -> Tensor:
 
 
 @torch.no_grad()
-def measure(network: DeFusion, batch: CudBatch) -> dict[str, float]:
-    """Returns the mean absolute error of each projection on a batch, eight scenes at a time."""
-    objective = CudObjective(network).eval()
-    totals: dict[str, float] = {}
-    count = len(batch.scene)
-    for start in range(0, count, 8):
-        part = slice(start, start + 8)
-        piece = CudBatch(
-            batch.sources[:, part],
-            batch.masks[:, part],
-            batch.common[part],
-            batch.uniques[:, part],
-            batch.scene[part],
-        )
-        for name, value in objective(piece).items():
-            totals[name] = totals.get(name, 0.0) + value.item() * len(piece.scene) / count
-    return totals
+def _measured(task: Task, network: nn.Module, scenes: Tensor, recipe: Recipe) -> dict[str, float]:
+    return task.measured(network, scenes, _of_held_back(scenes, recipe))
 
 
-def _launch(run: Path, accelerator: str, devices: int | str, nodes: int) -> Fabric:
+def _of_held_back(scenes: Tensor, recipe: Recipe) -> torch.Generator:
+    """Randomness of what is measured: the same each time."""
+    return torch.Generator(scenes.device).manual_seed(recipe.seed)
+
+
+def _launch(run: Path, accelerator: str, devices: int | str, nodes: int, *, mixed: bool) -> Fabric:
     on_cuda = accelerator in ("cuda", "gpu") or (accelerator == "auto" and torch.cuda.is_available())
     if devices == "auto" and not on_cuda:
         devices = 1
@@ -253,7 +246,7 @@ def _launch(run: Path, accelerator: str, devices: int | str, nodes: int) -> Fabr
             devices=devices,
             num_nodes=nodes,
             strategy="ddp" if several else "auto",
-            precision="bf16-mixed" if _has_bf16(on_cuda) else "32-true",
+            precision="bf16-mixed" if mixed and _has_bf16(on_cuda) else "32-true",
             loggers=TensorBoardLogger(run, name="curves", version=""),
         )
     except (AssertionError, MisconfigurationException, RuntimeError, TypeError, ValueError) as error:
@@ -276,12 +269,10 @@ def _decode_once(fabric: Fabric, files: list[Path], recipe: Recipe) -> Photos:
         return Photos(files, recipe.crop_px)
 
 
-def _held_back_batch(photos: Photos, numbers: list[int], recipe: Recipe, fabric: Fabric) -> CudBatch:
-    """One fixed CUD batch with the paper's own noise, from photographs that training does not see."""
+def _held_back_scenes(photos: Photos, numbers: list[int], recipe: Recipe, fabric: Fabric) -> Tensor:
+    """Crops of photographs that training does not see."""
     crops = Crops(photos, numbers, recipe)
-    scenes = to_scene(torch.stack([crops[k] for k in range(len(numbers))]), fabric.device)
-    generator = torch.Generator(fabric.device).manual_seed(recipe.seed)
-    return type(recipe.pretext)()(scenes, generator=generator)
+    return to_scene(torch.stack([crops[k] for k in range(len(numbers))]), fabric.device)
 
 
 def _generator(recipe: Recipe, step: int, fabric: Fabric) -> torch.Generator:
@@ -290,11 +281,11 @@ def _generator(recipe: Recipe, step: int, fabric: Fabric) -> torch.Generator:
     return torch.Generator(fabric.device).manual_seed(int(seed))
 
 
-def _ema(decay: float) -> Callable[[Tensors, Tensors, Tensor | int], None]:
+def _ema(decay: float) -> Callable[[Averaged, Averaged, Tensor | int], None]:
     """Exponential moving average whose decay warms up, so that the first weights do not linger."""
 
     @torch.no_grad()
-    def update(averaged: Tensors, current: Tensors, count: Tensor | int) -> None:
+    def update(averaged: Averaged, current: Averaged, count: Tensor | int) -> None:
         n = float(count)
         torch._foreach_lerp_(averaged, current, 1 - min(decay, (1 + n) / (10 + n)))
 
@@ -341,7 +332,7 @@ def _check_same_run(checkpoint: Path, photos: Photos, fabric: Fabric) -> None:
 def _restore(
     checkpoint: Path,
     recipe: Recipe,
-    network: DeFusion,
+    network: nn.Module,
     average: AveragedModel,
     optimizer: torch.optim.Optimizer,
 ) -> int:
@@ -359,14 +350,20 @@ def _restore(
     return int(state["step"])
 
 
-def _save(run: Path, step: int, state: dict[str, Any], network: DeFusion, about: dict[str, Any]) -> None:
+def _save(
+    run: Path,
+    step: int,
+    state: dict[str, Any],
+    tensors: Tensors,
+    config: NetworkConfig | PyramidConfig,
+    about: dict[str, Any],
+) -> None:
     """Writes a checkpoint, its weights and what made them; keeps the last two."""
     folder = run / f"step-{step:08d}"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / ABOUT).write_text(json.dumps(about, indent=2) + "\n")
-    tensors = {key: value.detach().cpu().half().numpy() for key, value in network.state_dict().items()}
     for target in (folder / WEIGHTS, run / WEIGHTS):
-        weights.save(target, tensors, network.config, {**about, "date": date.today().isoformat()})
+        weights.save(target, tensors, config, {**about, "date": date.today().isoformat()})
     with beside(folder / CHECKPOINT) as part:
         torch.save(state, part)
     for old in sorted(run.glob("step-*"))[:-2]:
@@ -375,15 +372,8 @@ def _save(run: Path, step: int, state: dict[str, Any], network: DeFusion, about:
         old.rmdir()
 
 
-@torch.no_grad()
 def _log(
-    fabric: Fabric,
-    run: Path,
-    step: int,
-    rate: float,
-    measured: dict[str, float],
-    network: DeFusion,
-    held: CudBatch,
+    fabric: Fabric, run: Path, step: int, rate: float, measured: dict[str, float], sheet: tuple[str, Tensor]
 ) -> None:
     """Adds held-back errors and a picture of four scenes to the curves, and a line to `curve.csv`."""
     fabric.log_dict({**{f"held_back/{name}": value for name, value in measured.items()}, "samples_per_s": rate}, step)
@@ -393,13 +383,7 @@ def _log(
         if new:
             write_rows(file, [["step", *measured, "samples_per_s"]])
         write_rows(file, [[step, *(f"{value:.5f}" for value in measured.values()), f"{rate:.1f}"]])
-    a, b = held.sources[:, :4]
-    made = network(a, b)
-    columns = [a, b, made.common, made.unique_a, made.unique_b, made.fused]
-    sheet = torch.cat([torch.cat(list(column.clamp(0, 1)), 1) for column in columns], 2)
-    cast(TensorBoardLogger, fabric.logger).experiment.add_image(
-        "a, b, common, unique a, unique b, fused", sheet, step
-    )
+    cast(TensorBoardLogger, fabric.logger).experiment.add_image(*sheet, step)
 
 
 def _hardware(fabric: Fabric) -> str:
