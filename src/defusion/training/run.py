@@ -112,7 +112,7 @@ def train(
     steps = max(1, round(recipe.epochs * steps_per_epoch))
 
     task = task_of(recipe, began_from, bfloat16=_has_bf16(fabric.device.type == "cuda"))
-    network = task.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = task.network
     optimizer = torch.optim.Adam(network.parameters(), lr=recipe.learning_rate)
     average = AveragedModel(network, multi_avg_fn=_ema(recipe.ema_decay), use_buffers=False)
     objective, optimizer = fabric.setup(task.objective, optimizer)
