@@ -65,3 +65,17 @@ def other_small_weights(tmp_path_factory: pytest.TempPathFactory) -> WeightsFile
 @pytest.fixture(scope="session")
 def released_weights(tmp_path_factory: pytest.TempPathFactory) -> WeightsFile:
     return random_weights(tmp_path_factory.mktemp("weights") / "released.safetensors", "released", seed=3)
+
+
+@pytest.fixture(scope="session")
+def pyramid_weights(tmp_path_factory: pytest.TempPathFactory) -> WeightsFile:
+    """A pyramid network of random numbers: what holds of it holds of any."""
+    from defusion.model.config import PyramidConfig
+    from defusion.model.pyramid import shapes
+
+    rng, tensors = np.random.default_rng(4), {}
+    for name, shape in shapes().items():
+        spread = np.sqrt(1.0 / np.prod(shape[1:])) if len(shape) > 1 else 0.2
+        tensors[name] = (rng.standard_normal(shape) * spread).astype(np.float32)
+    path = tmp_path_factory.mktemp("weights") / "random.safetensors"
+    return weights.save(path, tensors, PyramidConfig(), {"origin": "random numbers"})

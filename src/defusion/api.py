@@ -104,20 +104,20 @@ class Fuser:
     the engine, device and precision. On Linux it has the C library give large blocks back when they are freed.
 
     Args:
-        weights: Name of shipped weights or path of a weights file; None for the default.
+        weights: Name of shipped weights or path of a weights file; None for "pyramid". "paper" makes the paper's P_r
+            of two sources.
         engine: "openvino" or "torch"; None for openvino, or torch where the device is not the CPU.
         device: "cpu", or a torch device such as "cuda"; None for the CPU.
         precision: "float32", "bfloat16" or "float16"; None for the fastest that is good enough on this machine.
-        task: "exposure", "focus", "infrared" or "generic"; None or "auto" to recognise it from the sources.
-        head: "pyramid" (the sources' own pixels, octave by octave, as suits the task), "paper" (its P_r) or "detail"
-            (no network: the source with more fine detail); None for the first that the weights serve.
+        task: What the result says that the scene is: "exposure", "focus", "infrared" or "generic"; None or "auto" to
+            recognise it from the sources. The picture does not depend on it.
         infrared_palette: The false colour that one source is in, such as "iron": it is led back to temperature
             first. "auto" recognises it, "none" takes all colours as they are.
         align: Sources that do not line up are laid upon each other: "auto" as well as can be told, "translation",
             "similarity", "affine" or "homography" no more freely than that; "off" takes them as they are.
 
     Raises:
-        WeightsError: No such weights, or no such head in them.
+        WeightsError: No such weights.
         EngineError: The engine, device or precision is not there; none is replaced by another.
         ImageError: No such task, palette or way to align.
     """
@@ -130,16 +130,12 @@ class Fuser:
         device: str | None = None,
         precision: str | None = None,
         task: str | None = None,
-        head: str | None = None,
         infrared_palette: str = "auto",
         align: str = "auto",
     ) -> None:
         give_memory_back()
         path = resolve(None if weights is None else os.fspath(weights))
         self.weights: WeightsFile = WeightsFile.open(path)
-        heads = self.weights.config.heads
-        if head is not None and head not in heads:
-            raise WeightsError(f"{path.name} has no head {head!r}; expected {' or '.join(heads)}")
         if task not in (None, "auto", *TASKS):
             raise ImageError(f"no task {task!r}; expected auto, {', '.join(TASKS)}")
         if infrared_palette not in ("auto", "none", *PALETTES):
@@ -149,7 +145,6 @@ class Fuser:
             raise ImageError(f"no way to align is called {align!r}; expected {', '.join(ALIGNS)}")
         self._palette = infrared_palette
         self._align = Wanted(align)
-        self._head = next((each for each in heads if each == head), None)
         self._task = next((each for each in TASKS if each == task), None)
         self.engine: Engine = load_engine(self.weights, engine=engine, device=device, precision=precision)
         self._options: dict[str, Any] = {
@@ -158,7 +153,6 @@ class Fuser:
             "device": device,
             "precision": precision,
             "task": task,
-            "head": head,
             "infrared_palette": infrared_palette,
             "align": align,
         }
@@ -298,13 +292,13 @@ class Fuser:
             )
 
     def _plan(self, glances: Sequence[Glance]) -> Plan:
-        """Decides how sources are fused: as was asked for, or as suits what they are."""
-        heads = self.weights.config.heads
+        """Says what sources are, and how they are fused."""
+        (head,) = self.weights.config.heads
         task, why = recognise(glances) if self._task is None else (self._task, "it was asked for")
-        head = self._head or heads[0]
         if len(glances) > 2 and head == "paper":
             raise WeightsError(
-                f"{len(glances)} sources came, but head 'paper' fuses two; give two, or another head or weights"
+                f"{len(glances)} sources came, but weights {self.weights.path.stem!r} fuse two; give two, "
+                "or weights that fuse any number"
             )
         return Plan(task, why, head)
 
@@ -317,7 +311,6 @@ def fuse(
     device: str | None = None,
     precision: str | None = None,
     task: str | None = None,
-    head: str | None = None,
     infrared_palette: str = "auto",
     align: str = "auto",
     reading: Reading = AS_USUAL,
@@ -336,7 +329,6 @@ def fuse(
         device: As for `Fuser`.
         precision: As for `Fuser`.
         task: As for `Fuser`.
-        head: As for `Fuser`.
         infrared_palette: As for `Fuser`.
         align: As for `Fuser`.
         reading: Which pages are taken, and what is not as files and arrays mostly have it: see `Reading`.
@@ -355,7 +347,7 @@ def fuse(
             be aligned.
         WeightsError, EngineError: As for `Fuser`.
     """
-    fuser = _loaded(*_state(weights), engine, device, precision, task, head, infrared_palette, align)
+    fuser = _loaded(*_state(weights), engine, device, precision, task, infrared_palette, align)
     return fuser.fuse(sources, reading)
 
 
@@ -382,7 +374,7 @@ def fuse_files(
 
     Raises:
         ImageError: A source cannot be read, they cannot be fused, or the output cannot be written.
-        WeightsError: The head that was asked for does not fuse so many sources.
+        WeightsError: The weights do not fuse so many sources.
         EngineError: There is too little memory.
     """
     check_output(output)
@@ -443,7 +435,6 @@ def decompose(
     device: str | None = None,
     precision: str | None = None,
     task: str | None = None,
-    head: str | None = None,
     infrared_palette: str = "auto",
     align: str = "auto",
     reading: Reading = AS_USUAL,
@@ -455,7 +446,7 @@ def decompose(
     Returns:
         Four arrays like the result of `fuse`: common, unique_a, unique_b and fused.
     """
-    fuser = _loaded(*_state(weights), engine, device, precision, task, head, infrared_palette, align)
+    fuser = _loaded(*_state(weights), engine, device, precision, task, infrared_palette, align)
     return fuser.decompose(a, b, reading)
 
 
@@ -473,7 +464,6 @@ def _loaded(
     device: str | None,
     precision: str | None,
     task: str | None,
-    head: str | None,
     infrared_palette: str,
     align: str,
 ) -> Fuser:
@@ -483,7 +473,6 @@ def _loaded(
         device=device,
         precision=precision,
         task=task,
-        head=head,
         infrared_palette=infrared_palette,
         align=align,
     )

@@ -3,17 +3,17 @@
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from skimage import data
+from skimage.data import astronaut
 from skimage.filters import gaussian
 
-from defusion.evaluation.baselines import BASELINES, guided, laplacian, maximum, mertens
+from defusion.evaluation.baselines import BASELINES, detail, guided, laplacian, maximum, mertens
 
 Pixels = NDArray[np.float32]
 
 
 @pytest.fixture(scope="module")
 def scene() -> Pixels:
-    pixels: Pixels = data.astronaut()[60:187, 150:250].astype(np.float32) / 255
+    pixels: Pixels = astronaut()[60:187, 150:250].astype(np.float32) / 255
     return pixels
 
 
@@ -42,7 +42,7 @@ def test_the_order_of_sources_does_not_matter(name: str, focus_pair: tuple[Pixel
     assert np.mean(apart > 1 / 255) < 0.02  # ties may go either way
 
 
-@pytest.mark.parametrize("method", [laplacian, guided])
+@pytest.mark.parametrize("method", [laplacian, guided, detail])
 def test_what_is_sharp_in_one_source_is_sharp_in_the_picture(
     method: object, focus_pair: tuple[Pixels, Pixels], scene: Pixels
 ) -> None:

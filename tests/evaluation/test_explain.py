@@ -24,7 +24,6 @@ from defusion.evaluation.explain import Maps, Pair, Pixels, Toy
 from defusion.evaluation.explain_figures import pair_figure, save, toy_figure
 from defusion.imaging import Picture
 from defusion.scene import Frame
-from defusion.weights import WeightsFile
 
 CASES = ["grid_noise", "freeform_noise", "grid_zeros", "two_noises", "one_noise"]
 
@@ -47,13 +46,18 @@ def scene() -> Pixels:
 
 
 @pytest.fixture(scope="module")
-def fuser() -> Fuser:
-    return Fuser(precision="float32")
+def paper() -> Fuser:
+    return Fuser(weights="paper", precision="float32")
 
 
 @pytest.fixture(scope="module")
-def toy(fuser: Fuser, scene: Pixels) -> Toy:
-    return explain.toy(fuser, scene)
+def pyramid() -> Fuser:
+    return Fuser(align="off")
+
+
+@pytest.fixture(scope="module")
+def toy(paper: Fuser, pyramid: Fuser, scene: Pixels) -> Toy:
+    return explain.toy(paper, pyramid, scene)
 
 
 @pytest.fixture(scope="module")
@@ -66,8 +70,8 @@ def focus_pair() -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
 
 
 @pytest.fixture(scope="module")
-def pair(fuser: Fuser, focus_pair: tuple[NDArray[np.uint8], NDArray[np.uint8]]) -> Pair:
-    return explain.pair(fuser, frames(*focus_pair))
+def pair(paper: Fuser, focus_pair: tuple[NDArray[np.uint8], NDArray[np.uint8]]) -> Pair:
+    return explain.pair(paper, frames(*focus_pair))
 
 
 def test_grid_masks_keep_every_place_and_share_some() -> None:
@@ -147,17 +151,22 @@ def test_statistics_are_those_of_the_pictures(toy: Toy, scene: Pixels) -> None:
     for row in toy.rows:
         found, case = row.statistics, row.case
         both, alone_a = case.kept_a & case.kept_b, case.kept_a & ~case.kept_b
-        of_head = found.fused[toy.head]
-        assert found.psnr_common == pytest.approx(decibels(row.common, scene * both[..., None]), abs=1e-3)
-        assert found.psnr_common_to_scene == pytest.approx(decibels(row.common, scene), abs=1e-3)
-        if alone_a.any():
-            assert found.psnr_unique_a == pytest.approx(decibels(row.unique_a, scene * alone_a[..., None]), abs=1e-3)
-        assert found.level_unique_b == pytest.approx(255 * row.unique_b.mean(), abs=1e-2)
         assert found.source_noise_all == pytest.approx(255 * (case.a - scene).std(), abs=1e-2)
-        assert of_head.psnr == pytest.approx(decibels(row.fused, scene), abs=1e-3)
-        assert of_head.noise_all == pytest.approx(255 * (row.fused - scene).std(), abs=1e-2)
         assert found.activation_common > 0
-        assert (of_head.psnr_kept > of_head.psnr + 1) == (case.name == "freeform_noise")
+        assert list(found.networks) == list(row.made) == ["paper", "pyramid"]
+        for network, made in row.made.items():
+            of = found.networks[network]
+            assert of.psnr_common == pytest.approx(decibels(made.common, scene * both[..., None]), abs=1e-3)
+            assert of.psnr_common_to_scene == pytest.approx(decibels(made.common, scene), abs=1e-3)
+            if alone_a.any():
+                assert of.psnr_unique_a == pytest.approx(
+                    decibels(made.unique_a, scene * alone_a[..., None]), abs=1e-3
+                )
+            assert of.level_unique_b == pytest.approx(255 * made.unique_b.mean(), abs=1e-2)
+            assert of.psnr == pytest.approx(decibels(made.fused, scene), abs=1e-3)
+            assert of.noise_all == pytest.approx(255 * (made.fused - scene).std(), abs=1e-2)
+            if case.name == "freeform_noise":  # it alone has places that no source keeps
+                assert of.psnr_kept > of.psnr + 1
     assert toy.rows[1].statistics.kept_by_none > 0.05
     assert [row.statistics.kept_by_none for row in toy.rows[2:]] == [0, 0, 0]
 
@@ -165,30 +174,35 @@ def test_statistics_are_those_of_the_pictures(toy: Toy, scene: Pixels) -> None:
 def test_noise_is_measured_where_the_scene_is_flat(toy: Toy) -> None:
     for row in toy.rows[3:]:
         assert row.statistics.source_noise_flat == pytest.approx(10, rel=0.05)
-    # Head `pyramid` passes pixels: of one noise twice all of it, of two the mean has less.
-    two, one = (row.statistics for row in toy.rows[3:])
-    assert (two.suited_head, one.suited_head) == ("pyramid", "pyramid")
-    assert one.fused["pyramid"].noise_flat == pytest.approx(10, rel=0.05)
-    assert 6.5 < (two.fused["pyramid"].noise_flat or 0) < 9
-    assert (two.fused["paper"].noise_flat or 99) < 9
+        for found in row.statistics.networks.values():
+            assert 0 < (found.noise_flat or 99) < 10.5
 
 
-def test_the_shipped_network_tells_common_from_unique(toy: Toy) -> None:
+def test_the_shipped_paper_network_tells_common_from_unique(toy: Toy) -> None:
     grids, *_, one_noise = toy.rows
-    assert grids.statistics.psnr_common > 18
-    assert min(grids.statistics.psnr_unique_a, grids.statistics.psnr_unique_b) > 16
-    assert grids.statistics.fused["paper"].psnr > decibels((grids.case.a + grids.case.b) / 2, toy.scene) + 5
-    assert one_noise.statistics.level_unique_a < 1
-    assert one_noise.statistics.level_common == pytest.approx(255 * toy.scene.mean(), rel=0.05)
+    of_grids, of_noise = (row.statistics.networks["paper"] for row in (grids, one_noise))
+    assert of_grids.psnr_common > 18
+    assert min(of_grids.psnr_unique_a, of_grids.psnr_unique_b) > 16
+    assert of_grids.psnr > decibels((grids.case.a + grids.case.b) / 2, toy.scene) + 5
+    assert of_noise.level_unique_a < 1
+    assert of_noise.level_common == pytest.approx(255 * toy.scene.mean(), rel=0.05)
 
 
-def test_a_head_that_the_weights_lack_is_refused(released_weights: WeightsFile) -> None:
-    with pytest.raises(EvaluationError, match="no head 'pyramid'; expected paper or detail"):
-        explain.toy(Fuser(weights=released_weights.path), grey(16, 16), head="pyramid")
+def test_parts_of_the_pyramid_network_add_up_to_its_picture(toy: Toy) -> None:
+    for row in toy.rows:
+        common, unique_a, unique_b, fused = row.made["pyramid"]
+        assert np.abs(common + unique_a + unique_b - fused).max() < 1e-5
 
 
-def test_a_scene_without_flat_midtones_has_no_noise_figure_there(fuser: Fuser) -> None:
-    toy = explain.toy(fuser, np.zeros((24, 32, 1), np.float32))
+def test_weights_without_embeddings_are_refused(pyramid: Fuser) -> None:
+    with pytest.raises(EvaluationError, match="has no embeddings; expected weights of the paper's network"):
+        explain.toy(pyramid, pyramid, grey(16, 16))
+    with pytest.raises(EvaluationError, match="has no embeddings"):
+        explain.pair(pyramid, frames(*[np.zeros((16, 16, 3), np.uint8)] * 2))
+
+
+def test_a_scene_without_flat_midtones_has_no_noise_figure_there(paper: Fuser, pyramid: Fuser) -> None:
+    toy = explain.toy(paper, pyramid, np.zeros((24, 32, 1), np.float32))
     assert toy.scene.shape == (24, 32, 3)
     facts = [asdict(row.statistics) for row in toy.rows]
     assert json.loads(json.dumps(facts, allow_nan=False)) == facts
@@ -197,7 +211,7 @@ def test_a_scene_without_flat_midtones_has_no_noise_figure_there(fuser: Fuser) -
 
 def test_engines_explain_alike(pair: Pair, focus_pair: tuple[NDArray[np.uint8], NDArray[np.uint8]]) -> None:
     pytest.importorskip("torch", reason="it is the other engine")
-    other = explain.pair(Fuser(engine="torch"), frames(*focus_pair))
+    other = explain.pair(Fuser(weights="paper", engine="torch"), frames(*focus_pair))
     for made, expected in zip(pair.activation, other.activation, strict=True):
         assert np.abs(made - expected).max() < 1e-4 * expected.max()
     for kind in ("embeddings", "pictures"):
@@ -207,13 +221,12 @@ def test_engines_explain_alike(pair: Pair, focus_pair: tuple[NDArray[np.uint8], 
         assert made.focus_a.unique == pytest.approx(expected.focus_a.unique, rel=1e-3, abs=1e-3)
 
 
-def test_focus_is_found_and_its_unique_picture_is_above_the_common_one(pair: Pair) -> None:
-    for found in (pair.statistics.pictures.focus_a, pair.statistics.pictures.focus_b):
+def test_focus_is_found_and_the_embeddings_are_measured_there(pair: Pair) -> None:
+    for found in (pair.statistics.embeddings.focus_a, pair.statistics.embeddings.focus_b):
         assert 0.2 < found.part <= 0.55
-        assert found.unique is not None and found.unique_of_other is not None and found.common is not None
-        assert found.unique > found.unique_of_other
-        assert found.unique > found.common
-        assert found.unique_above_common is not None and found.unique_above_common > 0.7
+        assert found.unique is not None and found.unique > 0
+        assert found.common is not None and found.common > 0
+        assert found.unique_over_common == pytest.approx(found.unique / found.common)
     assert len(pair.statistics.lines()) == 2
 
 
@@ -235,10 +248,10 @@ def test_black_maps_stay_black() -> None:
     assert not np.stack(Maps(black, black, black).normalised()).any()
 
 
-def test_sources_of_different_size_are_refused(fuser: Fuser) -> None:
+def test_sources_of_different_size_are_refused(paper: Fuser) -> None:
     sources = (np.zeros((8, 9, 3), np.uint8), np.zeros((8, 8, 3), np.uint8))
     with pytest.raises(ImageError, match="source 2 is 8x8 pixels, source 1 is 9x8"):
-        explain.pair(fuser, frames(*sources))
+        explain.pair(paper, frames(*sources))
 
 
 def test_large_pictures_are_scaled_down_and_small_ones_left_alone() -> None:
@@ -293,25 +306,28 @@ def test_explaining_imports_no_torch() -> None:
         from defusion.api import Fuser
         from defusion.sources import frames_of
         from defusion.evaluation import explain, explain_figures
-        pair = explain.pair(Fuser(), frames_of([np.zeros((16, 16, 3), np.uint8)] * 2))
+        pair = explain.pair(Fuser(weights="paper"), frames_of([np.zeros((16, 16, 3), np.uint8)] * 2))
         explain_figures.pair_figure(pair)
-        print([name for name in ("torch", "lightning", "scipy", "cv2") if name in sys.modules])
+        print([name for name in ("torch", "lightning", "scipy") if name in sys.modules])
     """
     ran = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=False)
     assert (ran.returncode, ran.stdout.strip()) == (0, "[]"), ran.stderr
 
 
 def test_the_command_prints_the_numbers_of_its_figure(
-    fuser: Fuser, toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    paper: Fuser, pyramid: Fuser, toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: dict[str, object] = {}
-    monkeypatch.setattr("defusion.api.Fuser", lambda **options: asked.update(options) or fuser)
+    asked: list[dict[str, object]] = []
+    monkeypatch.setattr(
+        "defusion.api.Fuser", lambda **options: asked.append(options) or (paper if options["weights"] else pyramid)
+    )
     picture = tmp_path / "scene.png"
     Image.fromarray(np.rint(255 * toy.scene).astype(np.uint8)).save(picture)
     ran = CliRunner().invoke(app, ["explain", "toy", str(picture), "-o", str(tmp_path / "out"), "--json"])
-    assert asked["precision"] == "float32"  # whatever the processor has
+    assert [each["weights"] for each in asked] == ["paper", None]
+    assert {each["precision"] for each in asked} == {"float32"}  # whatever the processor has
     facts = json.loads(ran.stdout)
-    assert (facts["width"], facts["height"], facts["seed"], facts["head"]) == (128, 96, 0, "paper")
+    assert (facts["width"], facts["height"], facts["seed"], facts["weights"]) == (128, 96, 0, "paper")
     assert facts["cases"] == [asdict(row.statistics) for row in toy.rows]
     assert (tmp_path / "out" / "toy.pdf").read_bytes().startswith(b"%PDF")
     assert sorted(facts["outputs"].values()) == [str(tmp_path / "out" / f"toy.{suffix}") for suffix in ("pdf", "png")]

@@ -24,17 +24,16 @@ def scene(tmp_path: Path) -> Scene:
 
 def test_methods_are_read_as_users_write_them(tmp_path: Path) -> None:
     (tmp_path / "theirs").mkdir()
-    given = ["defusion,defusion:paper@small", "detail", f"CBF={tmp_path / 'theirs'}", "x=tool -w 1,2 {a} {b} {out}"]
-    ours, paper, detail, folder, command = parse_methods([*given[:1], "detail", *given[2:]])
-    assert isinstance(ours, Network) and (ours.name, ours.head) == ("defusion", None)
-    assert isinstance(paper, Network) and (paper.name, paper.head) == ("defusion:paper@small", "paper")
-    assert isinstance(detail, Network) and (detail.name, detail.head) == ("detail", "detail")
+    given = ["defusion,defusion@paper", "detail", f"CBF={tmp_path / 'theirs'}", "x=tool -w 1,2 {a} {b} {out}"]
+    ours, paper, detail, folder, command = parse_methods(given)
+    assert isinstance(ours, Network) and (ours.name, ours.weights.path.stem) == ("defusion", "pyramid")
+    assert isinstance(paper, Network) and (paper.name, paper.weights.path.stem) == ("defusion@paper", "paper")
+    assert detail == Baseline("detail", "detail")
     assert folder == Pictures("CBF", tmp_path / "theirs")
     assert command == Command("x", "tool -w 1,2 {a} {b} {out}")
     assert parse_methods(["mean=average"]) == [Baseline("mean", "average")]
-    renamed, generic = parse_methods(["ours=defusion:pyramid", "defusion:generic"])
-    assert isinstance(renamed, Network) and (renamed.name, renamed.head) == ("ours", "pyramid")
-    assert isinstance(generic, Network) and (generic.head, generic.task) == (None, "generic")
+    (renamed,) = parse_methods(["ours=defusion@pyramid"])
+    assert isinstance(renamed, Network) and renamed.name == "ours"
 
 
 @pytest.mark.parametrize(
@@ -43,7 +42,7 @@ def test_methods_are_read_as_users_write_them(tmp_path: Path) -> None:
         (["averge"], "there is no method 'averge'; expected defusion,"),
         (["x=/no/such/folder"], "expected a folder of pictures, or a command line"),
         (["average", "average"], "2 methods are called 'average'"),
-        (["defusion:mean"], "has no such head, and no task is called so; expected pyramid"),
+        (["defusion:paper"], "there is no method 'defusion:paper'; expected defusion, defusion@WEIGHTS, average"),
     ],
 )
 def test_what_is_no_method_is_told(given: list[str], why: str) -> None:
@@ -52,7 +51,7 @@ def test_what_is_no_method_is_told(given: list[str], why: str) -> None:
 
 
 def test_names_of_files_stay_apart_and_inside() -> None:
-    names = ["defusion:paper", "defusion-paper", "a/b", "a b", "..", "s1"]
+    names = ["defusion@paper", "defusion-paper", "a/b", "a b", "..", "s1"]
     files = [file_name(name) for name in names]
     assert len(set(files)) == len(names)
     assert not [file for file in files if "/" in file or file.startswith(".")]
@@ -67,7 +66,7 @@ def test_weights_that_are_not_there_are_told() -> None:
 def test_the_network_writes_eight_bits_whatever_its_sources(tmp_path: Path) -> None:
     deep = texture(2).astype(np.uint16) * 257
     scene = Scene("set", "deep", (save(tmp_path / "a.png", deep), save(tmp_path / "b.png", deep)))
-    (method,) = parse_methods(["detail"])
+    (method,) = parse_methods(["defusion"])
     assert isinstance(method, Network)
     method.load()(scene, tmp_path / "out.png")
     fused = read(tmp_path / "out.png")

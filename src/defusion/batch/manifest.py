@@ -17,13 +17,13 @@ SUFFIXES = (".csv", ".jsonl", ".ndjson")
 _COLUMNS = ("scene", "sources", "options")
 
 #: What a scene may have of its own.
-OPTION_NAMES = ("task", "head", "infrared_palette", "weights", "precision")
+OPTION_NAMES = ("task", "infrared_palette", "weights", "precision")
 
 
 def of_manifest(file: str) -> list[BatchScene]:
     """Returns the scenes of a manifest.
 
-    A CSV file has the columns `scene`, `sources` (parted by `;`) and, maybe `options` (`task=focus;head=detail`).
+    A CSV file has the columns `scene`, `sources` (parted by `;`) and, maybe `options` (`task=focus;weights=paper`).
     Each of JSON lines has the same names: a text, a list of texts, an object. Sources are sought from the manifest's
     folder on.
 

@@ -98,7 +98,6 @@ def batch(
     device: str | None = None,
     precision: str | None = None,
     task: str | None = None,
-    head: str | None = None,
     infrared_palette: str | None = None,
 ) -> Iterator[SceneResult]:
     """Fuses many scenes, and gives what became of each as it comes.
@@ -126,7 +125,6 @@ def batch(
         device: As for `Fuser`.
         precision: As for `Fuser`.
         task: As for `Fuser`.
-        head: As for `Fuser`.
         infrared_palette: As for `Fuser`.
 
     Returns:
@@ -137,7 +135,7 @@ def batch(
         WeightsError, EngineError, ImageError: As for `Fuser`; or an unknown format.
     """
     options = options_of(
-        weights=weights, device=device, precision=precision, task=task, head=head, infrared_palette=infrared_palette
+        weights=weights, device=device, precision=precision, task=task, infrared_palette=infrared_palette
     )
     kept_in = None if journal is None else Path(journal)
     settings = Settings(os.fspath(output), suffix_of(format), options, retry_failed, kept_in)

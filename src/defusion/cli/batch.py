@@ -16,7 +16,6 @@ import typer
 from defusion.cli.app import app
 from defusion.cli.options import (
     DeviceOption,
-    HeadOption,
     PaletteOption,
     PrecisionOption,
     Task,
@@ -94,7 +93,6 @@ def batch(
     weights: WeightsOption = None,
     device: DeviceOption = None,
     precision: PrecisionOption = None,
-    head: HeadOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print a line of JSON a scene, as it comes.")] = False,
 ) -> None:
     """Fuse many scenes, each once, and go on where an interrupted batch was."""
@@ -103,7 +101,7 @@ def batch(
     from defusion.batch.run import JSON_FIELDS, REPORT, Settings, crew_of, options_of, run, suffix_of
 
     options = options_of(
-        weights=weights, device=device, precision=precision, task=task, head=head, infrared_palette=infrared_palette
+        weights=weights, device=device, precision=precision, task=task, infrared_palette=infrared_palette
     )
     settings = Settings(output, suffix_of(format), options, retry_failed, journal)
     finder = Finder(sources, output, settings.suffix, group=group)

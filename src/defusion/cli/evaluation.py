@@ -10,17 +10,16 @@ import typer
 
 from defusion.cli.app import app, explain_app
 from defusion.cli.options import (
-    MODEL_PANEL,
+    Align,
     DeviceOption,
     EngineOption,
     ExplainPrecisionOption,
-    Head,
+    ExplainWeightsOption,
     JsonOption,
     Precision,
     Protocol,
     Published,
     Task,
-    WeightsOption,
     fuser_of,
 )
 from defusion.cli.output import fail, need, show_result, told
@@ -37,7 +36,7 @@ def evaluate(
         list[str] | None,
         typer.Option(
             "--methods",
-            help="Parted by commas, or given again: defusion, defusion:HEAD@WEIGHTS, average, maximum, mertens, "
+            help="Parted by commas, or given again: defusion, defusion@WEIGHTS, average, maximum, mertens, "
             "laplacian, guided, detail; NAME=FOLDER of pictures; NAME='COMMAND {a} {b} {out}'. "
             "Unless given: defusion, average, mertens, laplacian, detail.",
             show_default=False,
@@ -136,36 +135,32 @@ def explain_toy(
     output: Annotated[
         Path, typer.Option("-o", "--output", metavar="DIR", help="Folder to write to; made if need be.")
     ],
-    head: Annotated[
-        Head,
-        typer.Option(
-            "--head", help="Whose fused picture is shown; figures are of others too.", rich_help_panel=MODEL_PANEL
-        ),
-    ] = Head.paper,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of masks and noise.")] = 0,
-    weights: WeightsOption = None,
+    weights: ExplainWeightsOption = "paper",
     engine: EngineOption = None,
     device: DeviceOption = None,
     precision: ExplainPrecisionOption = Precision.float32,
     as_json: JsonOption = False,
 ) -> None:
     """Have five pairs of sources made from one picture taken apart and fused, as in Fig. 7 of the paper."""
-    need("matplotlib", extra="evaluate")
+    need("cv2", "matplotlib", extra="evaluate")
     from defusion.api import network_facts
     from defusion.evaluation.explain import toy
     from defusion.evaluation.explain_figures import save, toy_figure
     from defusion.imaging import make_folder, read
 
-    fuser = fuser_of(weights, engine, device, precision, Task.auto, None, "none")
+    paper, pyramid = (
+        fuser_of(each, engine, device, precision, Task.auto, "none", Align.off) for each in (weights, None)
+    )
     scene = read(picture)
     make_folder(output)
-    made = toy(fuser, scene.pixels, head=head, seed=seed)
+    made = toy(paper, pyramid, scene.pixels, seed=seed)
     files = save(toy_figure(made), output, "toy")
     height, width, _ = made.scene.shape
     facts = {
         "outputs": {suffix: str(file) for suffix, file in files.items()},
-        **{"width": width, "height": height, "seed": seed, "head": made.head},
-        **network_facts(fuser),
+        **{"width": width, "height": height, "seed": seed},
+        **network_facts(paper),
         "cases": [asdict(row.statistics) for row in made.rows],
         "notes": told((*scene.notes, *made.notes)),
     }
@@ -179,30 +174,30 @@ def explain_pair(
     output: Annotated[
         Path, typer.Option("-o", "--output", metavar="DIR", help="Folder to write to; made if need be.")
     ],
-    weights: WeightsOption = None,
+    weights: ExplainWeightsOption = "paper",
     engine: EngineOption = None,
     device: DeviceOption = None,
     precision: ExplainPrecisionOption = Precision.float32,
     as_json: JsonOption = False,
 ) -> None:
     """Map where the common and the unique embeddings of two sources are activated, as in Fig. 8 of the paper."""
-    need("matplotlib", extra="evaluate")
+    need("cv2", "matplotlib", extra="evaluate")
     from defusion.api import network_facts
     from defusion.evaluation.explain import pair
     from defusion.evaluation.explain_figures import pair_figure, save
     from defusion.imaging import make_folder
     from defusion.sources import frames_of
 
-    fuser = fuser_of(weights, engine, device, precision, Task.auto, None, "auto")
+    paper = fuser_of(weights, engine, device, precision, Task.auto, "auto")
     frames = [frame.kept() for frame in frames_of([a, b])]
     make_folder(output)
-    made = pair(fuser, frames)
+    made = pair(paper, frames)
     files = save(pair_figure(made), output, "pair")
     height, width, _ = made.a.shape
     facts = {
         "outputs": {suffix: str(file) for suffix, file in files.items()},
         **{"width": width, "height": height},
-        **network_facts(fuser),
+        **network_facts(paper),
         **asdict(made.statistics),
         "notes": told(made.notes),
     }

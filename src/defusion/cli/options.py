@@ -40,14 +40,6 @@ class Task(StrEnum):
     generic = "generic"
 
 
-class Head(StrEnum):
-    """Values of --head."""
-
-    pyramid = "pyramid"
-    paper = "paper"
-    detail = "detail"
-
-
 class Align(StrEnum):
     """Values of --align."""
 
@@ -91,7 +83,11 @@ class Projection(StrEnum):
 MODEL_PANEL = "Model"
 WeightsOption = Annotated[
     str | None,
-    typer.Option("--weights", help="Shipped weights by name, or a weights file.", rich_help_panel=MODEL_PANEL),
+    typer.Option(
+        "--weights",
+        help="Shipped weights by name, or a weights file. pyramid, unless given; paper makes the paper's P_r.",
+        rich_help_panel=MODEL_PANEL,
+    ),
 ]
 EngineOption = Annotated[
     Engine | None,
@@ -113,15 +109,17 @@ PrecisionOption = Annotated[
 ExplainPrecisionOption = Annotated[
     Precision, typer.Option("--precision", help="What the network computes in.", rich_help_panel=MODEL_PANEL)
 ]
-HeadOption = Annotated[
-    Head | None,
+#: Of commands that show embeddings, which the pyramid network has none of.
+ExplainWeightsOption = Annotated[
+    str,
     typer.Option(
-        "--head",
-        help="How the picture is made: pyramid, of the sources' own pixels; paper, by its P_r; detail, no network.",
-        rich_help_panel=MODEL_PANEL,
+        "--weights", help="Of the paper's network: shipped ones by name, or a file.", rich_help_panel=MODEL_PANEL
     ),
 ]
-TaskOption = Annotated[Task, typer.Option("--task", help="What kind of scene it is; auto sees by itself.")]
+TaskOption = Annotated[
+    Task,
+    typer.Option("--task", help="What the report calls the scene; auto sees by itself. The picture is the same."),
+]
 PaletteOption = Annotated[
     str,
     typer.Option(
@@ -201,7 +199,6 @@ def fuser_of(
     device: str | None,
     precision: Precision | None,
     task: Task,
-    head: Head | None,
     infrared_palette: str,
     align: str = "auto",
 ) -> Any:
@@ -214,7 +211,6 @@ def fuser_of(
         device=device,
         precision=precision,
         task=task,
-        head=head,
         infrared_palette=infrared_palette,
         align=align,
     )

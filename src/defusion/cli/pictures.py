@@ -15,7 +15,6 @@ from defusion.cli.options import (
     BlackHotOption,
     DeviceOption,
     EngineOption,
-    HeadOption,
     JpegQualityOption,
     JsonOption,
     Orientation,
@@ -59,7 +58,6 @@ def fuse(
     engine: EngineOption = None,
     device: DeviceOption = None,
     precision: PrecisionOption = None,
-    head: HeadOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Fuse pictures of one scene into one: exposures, a focus stack, infrared and visible."""
@@ -70,7 +68,7 @@ def fuse(
     check_output(output)  # before the network is loaded
     known = known_alignment(align, alignment, save_alignment)
     reading = reading_of(sources, pages, orientation, ranges, black_hot)
-    fuser = fuser_of(weights, engine, device, precision, task, head, infrared_palette, align)
+    fuser = fuser_of(weights, engine, device, precision, task, infrared_palette, align)
     with fusing_bar(wanted=not as_json) as report:
         made = fuse_files(
             sources,
@@ -103,7 +101,6 @@ def decompose(
     engine: EngineOption = None,
     device: DeviceOption = None,
     precision: PrecisionOption = None,
-    head: HeadOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show what two pictures share, what each has alone, and what they fuse to."""
@@ -114,7 +111,7 @@ def decompose(
 
     known = known_alignment(align, alignment, save_alignment)
     make_folder(output)
-    fuser = fuser_of(weights, engine, device, precision, task, head, infrared_palette, align)
+    fuser = fuser_of(weights, engine, device, precision, task, infrared_palette, align)
     frames = [frame.kept() for frame in frames_of([a, b])]
     decomposed = fuser.decomposing(frames, known)
     parts = decomposed.parts

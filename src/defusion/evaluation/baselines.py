@@ -25,6 +25,13 @@ _SALIENCY_SIGMA = 5.0
 _BASE_GUIDED = (45, 0.3)
 _DETAIL_GUIDED = (7, 1e-6)
 
+#: `detail`: sigma of the Gaussian that parts detail from the rest, and of the window that its energy is taken over;
+#: energy that is rounding or noise and decides nothing; the power that odds are of the rest.
+_DETAIL_SIGMA = 2.0
+_WINDOW_SIGMA = 3.0
+DETAIL_FLOOR = np.float32(4e-5)
+_DETAIL_POWER = 4
+
 
 def average(a: Pixels, b: Pixels) -> Pixels:
     """Returns the mean of both sources."""
@@ -75,8 +82,20 @@ def guided(a: Pixels, b: Pixels) -> Pixels:
     return fused
 
 
+def detail(a: Pixels, b: Pixels) -> Pixels:
+    """Weighs each pixel by the local energy of fine detail, above a floor, to a power."""
+    odds_a, odds_b = ((detail_energy(each) / DETAIL_FLOOR + 1)[..., None] ** _DETAIL_POWER for each in (a, b))
+    return np.asarray((odds_a * a + odds_b * b) / (odds_a + odds_b), np.float32)
+
+
+def detail_energy(pixels: Pixels) -> Pixels:
+    """Returns the local energy of a picture's fine detail, [H, W]."""
+    grey: Pixels = pixels.mean(2, dtype=np.float32)
+    return _blurred((grey - _blurred(grey, _DETAIL_SIGMA)) ** 2, _WINDOW_SIGMA)
+
+
 BASELINES: dict[str, Callable[[Pixels, Pixels], Pixels]] = {
-    each.__name__: each for each in (average, maximum, mertens, laplacian, guided)
+    each.__name__: each for each in (average, maximum, mertens, laplacian, guided, detail)
 }
 
 
@@ -95,6 +114,12 @@ def _pyramid(pixels: Pixels) -> tuple[list[Pixels], Pixels]:
 def _enlarged(pixels: Pixels, like: Pixels) -> Pixels:
     height, width = like.shape[:2]
     return np.asarray(cv2.pyrUp(pixels, dstsize=(width, height)), np.float32).reshape(like.shape)
+
+
+def _blurred(plane: Pixels, sigma_px: float) -> Pixels:
+    side = 2 * round(3 * sigma_px) + 1
+    blurred = cv2.GaussianBlur(plane, (side, side), sigma_px, borderType=cv2.BORDER_REPLICATE)
+    return np.asarray(blurred, np.float32).reshape(plane.shape)
 
 
 def _salience(grey: Pixels) -> Pixels:

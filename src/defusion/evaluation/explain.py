@@ -1,29 +1,29 @@
-"""What the network sees in its sources, as the paper's section 4.2 shows it: toy cases (Fig. 7), embeddings (Fig. 8).
+"""What the networks see, as section 4.2 of the paper shows it: toy cases (Fig. 7), embeddings (Fig. 8).
 
-Arrays in, arrays and numbers out; `explain_figures.py` draws them. Masks are those of `defusion.pretext.masks`, which
-draws their sizes and shares anew for each scene; here they are fixed, and made without torch.
+Embeddings are those of the paper's network; toy cases are taken apart by that and by the pyramid network. Arrays in,
+arrays and numbers out; `explain_figures.py` draws them. Masks are those of `defusion.pretext.masks`, which draws
+their sizes and shares anew for each scene; here they are fixed, and made without torch.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from defusion import tiling
 from defusion.api import Fuser
 from defusion.errors import EvaluationError
+from defusion.evaluation.baselines import DETAIL_FLOOR, detail_energy
 from defusion.imaging import Picture
-from defusion.model.config import DETAIL_TRUST, HeadName
+from defusion.model.config import NetworkConfig
 from defusion.runtime import Planes
 from defusion.scene import Frame, Scene
-from defusion.tiling import Size, smaller
 
 Pixels = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -68,71 +68,75 @@ class Case:
     kept_b: Mask
 
 
-@dataclass(frozen=True)
-class FusedStatistics:
-    """How the fused picture of a head stands to the scene; deviations are standard ones, in units of 255."""
+class Parts(NamedTuple):
+    """What a network makes of two sources, each [H, W, 3] in [0, 1]."""
 
+    common: Pixels
+    unique_a: Pixels
+    unique_b: Pixels
+    fused: Pixels
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """How what a network made of a case stands to the scene and to the targets x_c, x_u^1 and x_u^2 (section 3.2).
+
+    Where noise is added to the whole scene, x_c is the scene and the others are black. PSNR is in dB, at most 100.
+    Levels are means and deviations standard ones, in units of 255.
+    """
+
+    psnr_common: float
+    psnr_unique_a: float
+    psnr_unique_b: float
+    psnr_common_to_scene: float
+    level_common: float
+    level_unique_a: float
+    level_unique_b: float
     psnr: float
-    """In dB, at most 100."""
+    """Of the fused picture against the scene, as all that follows."""
     psnr_kept: float
     """The same over the pixels that a source keeps."""
     noise_flat: float | None
     """Deviation of fused minus scene on flat pixels; None where the scene has none."""
     noise_all: float
-    """The same on all pixels, where fine detail that the head loses counts too."""
+    """The same on all pixels, where fine detail that the network loses counts too."""
     faults_left: float
-    """Deviation from what the head makes of the scene itself, given twice: what is left of the sources' faults."""
+    """Deviation from what it makes of the scene itself, given twice: what is left of the sources' faults."""
 
 
 @dataclass(frozen=True)
 class CaseStatistics:
-    """How what the network made of a case stands to its targets x_c, x_u^1 and x_u^2 (paper, section 3.2).
-
-    Where noise is added to the whole scene, x_c is the scene and the others are black.
-    """
+    """A case in numbers."""
 
     case: str
     kept_by_none: float
     """Share of the scene that both sources lack."""
     source_noise_flat: float | None
-    """Deviation of source a minus scene, as in `FusedStatistics`."""
+    """Deviation of source a minus scene, as in `Statistics`."""
     source_noise_all: float
-    psnr_common: float
-    """Of the picture of f_c against x_c."""
-    psnr_unique_a: float
-    psnr_unique_b: float
-    psnr_common_to_scene: float
-    level_common: float
-    """Mean of the picture of f_c, in units of 255."""
-    level_unique_a: float
-    level_unique_b: float
     activation_common: float
     """Mean of the absolute embedding f_c."""
     activation_unique_a: float
     activation_unique_b: float
-    suited_head: HeadName
-    """The head that suits the sources: the one of `defusion fuse` where none is asked for."""
-    fused: dict[HeadName, FusedStatistics]
-    """By head: the one that is shown, `paper` and the suited one."""
+    networks: dict[str, Statistics]
+    """By network: `paper` and `pyramid`."""
 
     def line(self) -> str:
         """Says the most telling of it in a line."""
-        fused = ", ".join(
-            f"by {head} {found.psnr:.1f} dB (faults left: {found.faults_left:.1f} of 255)"
-            for head, found in self.fused.items()
+        said = "; ".join(
+            f"{network}: common {found.psnr_common:.1f} dB, fused {found.psnr:.1f} dB, "
+            f"faults left {found.faults_left:.1f} of 255"
+            for network, found in self.networks.items()
         )
-        return f"{self.case}: common {self.psnr_common:.1f} dB; fused {fused}"
+        return f"{self.case}: {said}"
 
 
 @dataclass(frozen=True, eq=False)
 class Row:
-    """A row of Fig. 7: a case, and what the network made of it, each [H, W, 3] in [0, 1]."""
+    """A row of Fig. 7: a case, and what each network made of it."""
 
     case: Case
-    common: Pixels
-    unique_a: Pixels
-    unique_b: Pixels
-    fused: Pixels
+    made: dict[str, Parts]
     statistics: CaseStatistics
 
 
@@ -141,7 +145,6 @@ class Toy(NamedTuple):
 
     scene: Pixels
     """[H, W, 3] in [0, 1], scaled down if it was large."""
-    head: HeadName
     rows: tuple[Row, ...]
     notes: tuple[str, ...]
     """What was changed on the way in, one short sentence each."""
@@ -224,50 +227,48 @@ class Pair(NamedTuple):
     """What was changed on the way in, one short sentence each."""
 
 
-def toy(fuser: Fuser, scene: Pixels, *, head: str = "paper", seed: int = 0) -> Toy:
-    """Makes the five toy cases of a scene, and has the network take them apart and fuse them.
+def toy(paper: Fuser, pyramid: Fuser, scene: Pixels, *, seed: int = 0) -> Toy:
+    """Makes the five toy cases of a scene, and has both networks take them apart and fuse them.
 
     Args:
-        fuser: The network.
+        paper: The paper's network.
+        pyramid: The pyramid network.
         scene: [H, W, 1 or 3] in [0, 1].
-        head: The head whose picture is shown; the statistics also have `paper` and the one that suits the sources.
         seed: Of masks and noise.
 
     Raises:
-        EvaluationError: The weights have no such head.
+        EvaluationError: The first network has no embeddings.
     """
-    heads = fuser.weights.config.heads
-    shown = next((each for each in heads if each == head), None)
-    if shown is None:
-        raise EvaluationError(f"{fuser.weights.path.name} has no head {head!r}; expected {' or '.join(heads)}")
+    _check_embeddings(paper)
     given, scene = scene, shrunk(np.repeat(scene, 3, axis=2) if scene.shape[2] == 1 else scene)
-    flat = flat_pixels(fuser, scene)
+    flat = flat_pixels(scene)
+    networks = {"paper": partial(_by_paper, paper), "pyramid": partial(_by_pyramid, pyramid)}
+    remade = {name: network(scene, scene).fused for name, network in networks.items()}
+    rows = []
+    for case in toy_cases(scene, seed):
+        made = {name: network(case.a, case.b) for name, network in networks.items()}
+        maps = activation(paper, case.a, case.b)
+        rows.append(Row(case, made, _case_statistics(case, scene, flat, made, remade, maps)))
+    return Toy(scene, tuple(rows), _scaling(given.shape, scene.shape))
 
-    @cache
-    def remade(head: HeadName) -> Pixels:
-        return _fused(fuser, scene, scene, head)
 
-    rows = tuple(_row(fuser, case, scene, flat, shown, remade) for case in toy_cases(scene, seed))
-    return Toy(scene, shown, rows, _scaling(given.shape, scene.shape))
-
-
-def pair(fuser: Fuser, frames: Sequence[Frame]) -> Pair:
+def pair(paper: Fuser, frames: Sequence[Frame]) -> Pair:
     """Maps where the embeddings of two sources are activated, and what pictures they hold, and measures both.
 
     Where one source alone has colour its luminance is taken, as for fusing.
 
     Raises:
+        EvaluationError: The network has no embeddings.
         ImageError: A frame cannot be read, or they differ in size.
     """
+    _check_embeddings(paper)
     scene = Scene(frames)
     whole = slice(None)
     a, b = (shrunk(view(whole, whole)[0].transpose(1, 2, 0)) for view in scene.views())
-    detail_a, detail_b = (fuser.engine.detail(_planes(source))[0, 0] for source in (a, b))
-    # The odds of head `detail` are the energy to this power.
-    ahead = np.float32(AHEAD**DETAIL_TRUST)
-    focus = detail_a > ahead * detail_b, detail_b > ahead * detail_a
-    embeddings = activation(fuser, a, b)
-    parts = fuser.engine.decompose(_planes(a), _planes(b))
+    detail_a, detail_b = (detail_energy(source) + DETAIL_FLOOR for source in (a, b))
+    focus = detail_a > AHEAD * detail_b, detail_b > AHEAD * detail_a
+    embeddings = activation(paper, a, b)
+    parts = paper.engine.decompose(_planes(a), _planes(b))
     common, unique_a, unique_b = _pixels(parts.common), _pixels(parts.unique_a), _pixels(parts.unique_b)
     levels = Maps(*(255 * each.mean(2) for each in (common, unique_a, unique_b)))
     statistics = PairStatistics(
@@ -318,9 +319,9 @@ def freeform_masks(size: tuple[int, int], rng: np.random.Generator) -> tuple[Mas
     return first <= np.quantile(first, KEEP), second <= np.quantile(second, KEEP)
 
 
-def flat_pixels(fuser: Fuser, scene: Pixels) -> Mask:
+def flat_pixels(scene: Pixels) -> Mask:
     """Finds the pixels of a scene where noise can be measured: little detail, and three deviations from clipping."""
-    detail = fuser.engine.detail(_planes(scene))[0, 0]
+    detail = detail_energy(scene)
     midtones: Mask = np.all((scene > 3 * NOISE) & (scene < 1 - 3 * NOISE), axis=2)
     if not midtones.any():
         return midtones
@@ -328,9 +329,9 @@ def flat_pixels(fuser: Fuser, scene: Pixels) -> Mask:
     return flat
 
 
-def activation(fuser: Fuser, a: Pixels, b: Pixels) -> Maps:
+def activation(paper: Fuser, a: Pixels, b: Pixels) -> Maps:
     """Maps the mean absolute value of the embeddings of two sources [H, W, 3] over their channels."""
-    return Maps(*(np.abs(each[0]).mean(0) for each in fuser.engine.embed(_planes(a), _planes(b))))
+    return Maps(*(np.abs(each[0]).mean(0) for each in paper.engine.embed(_planes(a), _planes(b))))
 
 
 def map_statistics(maps: Maps, focus_a: Mask, focus_b: Mask) -> MapStatistics:
@@ -352,17 +353,6 @@ def psnr(found: Pixels, expected: Pixels) -> float:
     return min(EQUAL_PSNR, -10 * math.log10(max(error, np.finfo(np.float64).tiny)))
 
 
-def _fused(fuser: Fuser, a: Pixels, b: Pixels, head: HeadName) -> Pixels:
-    """Fuses two sources, in the order that they are given in."""
-    planes = _planes(a), _planes(b)
-    if head == "pyramid":
-        task = fuser.plan([Picture(a), Picture(b)]).task
-        view_a, view_b = (smaller(each, 1) for each in planes)
-        (band,) = tiling.fuse(fuser.engine, view_a, view_b, Size(*a.shape[:2]), task)
-        return _pixels(band.planes[0])
-    return _pixels(fuser.engine.fuse(*planes, head))
-
-
 def shrunk(pixels: Pixels) -> Pixels:
     """Scales a picture [H, W, 3] down to at most `LARGEST_PX` pixels; a smaller one stays as it is."""
     height, width = pixels.shape[:2]
@@ -378,45 +368,55 @@ def shrunk(pixels: Pixels) -> Pixels:
     return scaled
 
 
-def _row(
-    fuser: Fuser, case: Case, scene: Pixels, flat: Mask, head: HeadName, remade: Callable[[HeadName], Pixels]
-) -> Row:
-    """Takes a case apart; `remade` is what a head makes of the scene given twice."""
-    a, b = _planes(case.a), _planes(case.b)
-    common, unique_a, unique_b = (_pixels(each) for each in fuser.engine.decompose(a, b))
-    suited = fuser.plan([Picture(case.a), Picture(case.b)]).head
-    heads: list[HeadName] = list(dict.fromkeys((head, "paper", suited)))
-    fused = {each: _fused(fuser, case.a, case.b, each) for each in heads}
-    maps = activation(fuser, case.a, case.b)
+def _check_embeddings(paper: Fuser) -> None:
+    if not isinstance(paper.weights.config, NetworkConfig):
+        raise EvaluationError(
+            f"{paper.weights.path.name} came, which has no embeddings; expected weights of the paper's network, "
+            "such as 'paper'"
+        )
+
+
+def _by_paper(paper: Fuser, a: Pixels, b: Pixels) -> Parts:
+    """Takes two sources apart, in the order that they are given in."""
+    planes = _planes(a), _planes(b)
+    return Parts(*(_pixels(each) for each in (*paper.engine.decompose(*planes), paper.engine.fuse(*planes))))
+
+
+def _by_pyramid(pyramid: Fuser, a: Pixels, b: Pixels) -> Parts:
+    return Parts(*(part.pixels for part in pyramid.decompose_pictures(Picture(a), Picture(b))))
+
+
+def _case_statistics(
+    case: Case, scene: Pixels, flat: Mask, made: Mapping[str, Parts], remade: Mapping[str, Pixels], maps: Maps
+) -> CaseStatistics:
+    """Measures what networks made of a case; `remade` is what each makes of the scene given twice."""
     kept = case.kept_a | case.kept_b
-    statistics = CaseStatistics(
+    return CaseStatistics(
         case=case.name,
         kept_by_none=float(1 - kept.mean()),
         source_noise_flat=_deviation(case.a, scene, flat),
         source_noise_all=_spread(case.a - scene),
-        psnr_common=psnr(common, scene * (case.kept_a & case.kept_b)[..., None]),
-        psnr_unique_a=psnr(unique_a, scene * (case.kept_a & ~case.kept_b)[..., None]),
-        psnr_unique_b=psnr(unique_b, scene * (case.kept_b & ~case.kept_a)[..., None]),
-        psnr_common_to_scene=psnr(common, scene),
-        level_common=255 * float(common.mean()),
-        level_unique_a=255 * float(unique_a.mean()),
-        level_unique_b=255 * float(unique_b.mean()),
         activation_common=float(maps.common.mean()),
         activation_unique_a=float(maps.unique_a.mean()),
         activation_unique_b=float(maps.unique_b.mean()),
-        suited_head=suited,
-        fused={
-            each: FusedStatistics(
-                psnr=psnr(picture, scene),
-                psnr_kept=psnr(picture[kept], scene[kept]),
-                noise_flat=_deviation(picture, scene, flat),
-                noise_all=_spread(picture - scene),
-                faults_left=_spread(picture - remade(each)),
+        networks={
+            name: Statistics(
+                psnr_common=psnr(parts.common, scene * (case.kept_a & case.kept_b)[..., None]),
+                psnr_unique_a=psnr(parts.unique_a, scene * (case.kept_a & ~case.kept_b)[..., None]),
+                psnr_unique_b=psnr(parts.unique_b, scene * (case.kept_b & ~case.kept_a)[..., None]),
+                psnr_common_to_scene=psnr(parts.common, scene),
+                level_common=255 * float(parts.common.mean()),
+                level_unique_a=255 * float(parts.unique_a.mean()),
+                level_unique_b=255 * float(parts.unique_b.mean()),
+                psnr=psnr(parts.fused, scene),
+                psnr_kept=psnr(parts.fused[kept], scene[kept]),
+                noise_flat=_deviation(parts.fused, scene, flat),
+                noise_all=_spread(parts.fused - scene),
+                faults_left=_spread(parts.fused - remade[name]),
             )
-            for each, picture in fused.items()
+            for name, parts in made.items()
         },
     )
-    return Row(case, common, unique_a, unique_b, fused[head], statistics)
 
 
 def _focus_statistics(region: Mask, unique: Pixels, unique_of_other: Pixels, common: Pixels) -> FocusStatistics:

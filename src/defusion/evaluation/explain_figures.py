@@ -35,17 +35,20 @@ _LABELS = {
 
 
 def toy_figure(toy: Toy) -> Figure:
-    """Draws Fig. 7: a row for each case, with the PSNR of the common picture and of the fused one under them."""
-    titles = ("source a", "source b", "common", "unique a", "unique b", f"fused ({toy.head})")
-    rows = [(row.case.a, row.case.b, row.common, row.unique_a, row.unique_b, row.fused) for row in toy.rows]
+    """Draws Fig. 7: a row for each case, with the PSNR of the common picture and of the fused ones under them.
+
+    Parts are those of the paper's network.
+    """
+    titles = ("source a", "source b", "common", "unique a", "unique b", "fused (paper)", "fused (pyramid)")
+    rows = [(row.case.a, row.case.b, *row.made["paper"], row.made["pyramid"].fused) for row in toy.rows]
     sheet = _Sheet(toy.scene.shape[:2], titles, rows=len(rows), left_in=0.62, caption_in=_CAPTION_IN)
     for number, (row, pictures) in enumerate(zip(toy.rows, rows, strict=True)):
         sheet.label(number, _LABELS[row.case.name])
         for column, picture in enumerate(pictures):
             sheet.panel(number, column, picture)
-        found = row.statistics
-        sheet.caption(number, 2, f"{found.psnr_common:.1f} dB")
-        sheet.caption(number, 5, f"{found.fused[toy.head].psnr:.1f} dB")
+        paper, pyramid = (row.statistics.networks[name] for name in ("paper", "pyramid"))
+        for column, psnr in ((2, paper.psnr_common), (5, paper.psnr), (6, pyramid.psnr)):
+            sheet.caption(number, column, f"{psnr:.1f} dB")
     return sheet.figure
 
 

@@ -30,7 +30,6 @@ from defusion.evaluation.results import Scene
 from defusion.imaging import Picture, read, write
 from defusion.imaging.picture import converted
 from defusion.sources import frames_of
-from defusion.task import TASKS
 from defusion.weights import WeightsFile, resolve
 
 DEFAULT_METHODS = ("defusion", "average", "mertens", "laplacian", "detail")
@@ -46,7 +45,8 @@ _FUSING = (
     "api.py",
     "evaluation/methods.py",
     "scene.py",
-    "stack.py",
+    "sources.py",
+    "stages.py",
     "task.py",
     "tiling.py",
     "model/*.py",
@@ -61,23 +61,20 @@ Fuse = Callable[[Scene, Path], None]
 
 @dataclass(frozen=True)
 class Network:
-    """Our network, as users run it, with a head or task of their choice."""
+    """Our network, as users run it, with weights of their choice."""
 
     name: str
-    head: str | None
     weights: WeightsFile
-    task: str | None = None
 
     @property
     def fingerprint(self) -> str:
-        """The weights, the head, the task and the code."""
-        way = f"{self.head} {self.task} {_PRECISION}"
-        return f"network {self.weights.sha256} {way} {code_fingerprint(*_FUSING)}"
+        """The weights and the code."""
+        return f"network {self.weights.sha256} {_PRECISION} {code_fingerprint(*_FUSING)}"
 
     def load(self) -> Fuse:
         """Loads the network."""
         # Metrics compare with the sources as they are.
-        fuser = Fuser(weights=self.weights.path, head=self.head, task=self.task, precision=_PRECISION, align="off")
+        fuser = Fuser(weights=self.weights.path, precision=_PRECISION, align="off")
 
         def fuse(scene: Scene, out: Path) -> None:
             _write(out, fuser.fusing(frames_of(scene.sources)).picture())
@@ -206,9 +203,8 @@ def parse_methods(given: Sequence[str]) -> list[Method]:
     """Reads methods as users write them.
 
     Args:
-        given: `defusion`, `defusion:WAY`, `defusion@WEIGHTS`, `defusion:WAY@WEIGHTS`, where WAY is a head or a task;
-            `detail`, or a name of `BASELINES`; several parted by commas; `NAME=METHOD` to rename one of these,
-            `NAME=FOLDER` for pictures, `NAME=COMMAND` for a command line with {a}, {b} and {out}.
+        given: `defusion`, `defusion@WEIGHTS` or a name of `BASELINES`, several parted by commas; `NAME=METHOD` to
+            rename one of these; `NAME=FOLDER` for pictures; `NAME=COMMAND` for a command line with {a}, {b}, {out}.
 
     Raises:
         EvaluationError: No such method or folder, or two methods of one name.
@@ -231,10 +227,8 @@ def _method(word: str) -> Method:
         raise EvaluationError(
             f"{word}: a method written with = needs a --methods of its own, without others before it"
         )
-    if re.fullmatch(r"defusion(:\w+)?(@.+)?", what):
+    if re.fullmatch(r"defusion(@.+)?", what):
         return _network(name if equals else "", what)
-    if what == "detail":
-        return Network(name, "detail", WeightsFile.open(resolve(None)))
     if what in BASELINES:
         return Baseline(name, what)
     if equals and "{out}" in what:
@@ -245,23 +239,14 @@ def _method(word: str) -> Method:
         raise EvaluationError(
             f"{word}: expected a folder of pictures, or a command line with {{a}}, {{b}} and {{out}}"
         )
-    known = ", ".join(("defusion", "defusion:WAY", "defusion@WEIGHTS", "detail", *BASELINES))
+    known = ", ".join(("defusion", "defusion@WEIGHTS", *BASELINES))
     raise EvaluationError(f"there is no method {what!r}; expected {known}, NAME=FOLDER or NAME=COMMAND")
 
 
 def _network(name: str, what: str) -> Network:
-    way_part, at, weights = what.partition("@")
-    way = way_part.partition(":")[2] or None
+    ours, at, weights = what.partition("@")
     file = WeightsFile.open(resolve(weights if at else None))
-    name = name or way_part + (f"@{file.path.stem}" if at else "")
-    if way in TASKS:
-        return Network(name, None, file, task=way)
-    if way is not None and way not in file.config.heads:
-        raise EvaluationError(
-            f"{what}: {file.path.name} has no such head, and no task is called so; expected "
-            f"{', '.join((*file.config.heads, *TASKS))}"
-        )
-    return Network(name, way, file)
+    return Network(name or ours + (f"@{file.path.stem}" if at else ""), file)
 
 
 def _beside(stem: str, scene: str) -> str | None:
@@ -282,7 +267,7 @@ def _write(out: Path, picture: Picture) -> None:
 
 
 def file_name(name: str) -> str:
-    """Returns a name as files may have it, another for each: `defusion:paper` is `defusion%3Apaper`."""
+    """Returns a name as files may have it, another for each: `defusion@a/b` is `defusion%40a%2Fb`."""
     quoted = quote(name, safe=" +")
     return f"%2E{quoted[1:]}" if quoted.startswith(".") else quoted
 

@@ -30,6 +30,10 @@ ENERGY_FLOOR = 4e-6
 #: Is added to what is divided by, and may be zero.
 TINY = 1e-6
 
+#: A place of less confidence than the first does not count, if another does: its logits are lower by as much.
+NO_CONFIDENCE = 1e-4
+ABSENT_LOGITS = 1000.0
+
 #: Bring features to a size of about one: of detail, of energy on its log scale, of light.
 DETAIL_SCALE = 20.0
 ENERGY_SCALE = 0.3
@@ -339,6 +343,8 @@ class PyramidNet(Generic[P]):
     def weights(self, logits: P, confidence: P | None) -> P:
         """Returns the softmax over the sources; a place of no confidence has no weight where another has any."""
         ops = self.ops
+        if confidence is not None:  # no logit makes up for a place that is not there
+            logits = logits - ops.relu(confidence * (-1.0 / NO_CONFIDENCE) + 1.0) * ABSENT_LOGITS
         odds = ops.exp(logits - ops.each_source(ops.most_of_sources(logits)))
         if confidence is not None:
             odds = odds * (confidence + TINY)

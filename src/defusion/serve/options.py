@@ -36,12 +36,11 @@ def options() -> Mapping[str, Option]:
     from defusion.weights import bundled
 
     return {
-        "task": Option("task", "What kind of scene it is; auto sees by itself.", ("auto", *TASKS)),
+        "task": Option("task", "What the report calls the scene; the picture is the same.", ("auto", *TASKS)),
         "infrared-palette": Option(
             "infrared_palette", "False colour of a thermal source.", ("auto", "none", *PALETTES)
         ),
-        "head": Option("head", "How the picture is made.", ("pyramid", "paper", "detail")),
-        "weights": Option("weights", "Shipped weights, by name.", tuple(bundled())),
+        "weights": Option("weights", "Shipped weights, by name; paper makes the paper's P_r.", tuple(bundled())),
         "precision": Option("precision", "What the network computes in.", ("float32", "bfloat16", "float16")),
         "engine": Option("engine", "What the network runs in.", ("openvino", "torch")),
         "device": Option("device", "cpu, or a torch device such as cuda:0."),

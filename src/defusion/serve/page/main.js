@@ -8,7 +8,6 @@ import { Sources } from "./sources.js";
 const LABELS = {
   task: "Kind of scene",
   "infrared-palette": "Infrared palette",
-  head: "Made by",
   weights: "Weights",
   precision: "Precision",
 };

@@ -1,0 +1,198 @@
+"""Scenes of any size and number of sources: that stages, tiles and slabs leave no trace, and hardly a difference."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pytest
+from skimage import data
+from skimage.filters import gaussian
+
+from defusion import stages
+from defusion.runtime import Engine, Planes, load_engine
+from defusion.stages import Source
+from defusion.tiling import Progress, Size
+from defusion.weights import WeightsFile, resolve
+
+
+@pytest.fixture(scope="module")
+def shipped() -> Engine:
+    return load_engine(WeightsFile.open(resolve(None)))
+
+
+@pytest.fixture(scope="module")
+def random(pyramid_weights: WeightsFile) -> Engine:
+    return load_engine(pyramid_weights)
+
+
+def noise(count: int, height: int, width: int) -> Planes:
+    """Sources that change from place to place, and over the picture."""
+    planes = np.random.default_rng(3).random((count, 3, height, width), np.float32)
+    ramp = np.linspace(0, 1, width, dtype=np.float32)
+    return np.stack([plane * (ramp if number % 2 else 1 - ramp) for number, plane in enumerate(planes)])
+
+
+def photographs(count: int) -> Planes:
+    """One scene of 301x401, each source sharp in a part of its own."""
+    scene = data.astronaut()[:301, 90:491].astype(np.float32) / 255
+    soft = gaussian(scene, 3, channel_axis=2).astype(np.float32)
+    owner = np.arange(401) * count // 401
+    return np.stack([np.where((owner == k)[:, None], scene, soft) for k in range(count)]).transpose(0, 3, 1, 2)
+
+
+def fused(
+    engine: Engine, planes: Planes, confidence: Sequence[Planes | None] | None = None, *, parts: bool = False
+) -> list[Planes]:
+    """All of what the bands of a scene are parts of."""
+    nothing = np.zeros((1, 1, 0, 0), np.float32)
+
+    def opened() -> Iterator[Source]:
+        for number, plane in enumerate(planes):
+            trust = None if confidence is None else confidence[number]
+            yield Source(
+                lambda rows, columns, plane=plane: plane[None, :, rows, columns],
+                lambda rows, columns, trust=trust: nothing if trust is None else trust[None, :, rows, columns],
+            )
+
+    bands = list(stages.fuse(engine, opened, len(planes), Size(*planes.shape[2:]), parts=parts))
+    assert [band.rows.start for band in bands] == [0, *(band.rows.stop for band in bands[:-1])]
+    return [np.concatenate(each, 2) for each in zip(*(band.planes for band in bands), strict=True)]
+
+
+@pytest.fixture(params=["closely", "from afar"])
+def _looks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Has all tiles looked at closely, or none: one large tile is if any place of it is to be."""
+    closely = request.param == "closely"
+    monkeypatch.setattr(stages, "MASK_COUNTS", -1 if closely else 2)
+    monkeypatch.setattr(stages, "TRUSTED", 2 if closely else -1)
+
+
+@pytest.mark.parametrize("parts", [False, True])
+@pytest.mark.parametrize(("height", "width", "tile_px"), [(203, 331, 64), (203, 331, 128), (331, 75, 192)])
+@pytest.mark.usefixtures("_looks")
+def test_tiles_of_any_size_make_what_one_large_tile_makes(
+    random: Engine, height: int, width: int, tile_px: int, parts: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stages, "AT_ONCE_PX", 12_000)
+    planes, confidence = noise(2, height, width), [None, np.ones((1, height, width), np.float32)]
+    confidence[1][:, 40:90, 20:60] = 0
+    assert len(stages.scales_of(Size(height, width), 2)) == 2
+    monkeypatch.setattr(stages, "tile_px", lambda count: 10**6)
+    whole = fused(random, planes, confidence, parts=parts)
+    monkeypatch.setattr(stages, "tile_px", lambda count: tile_px)
+    tiles = fused(random, planes, confidence, parts=parts)
+    assert [each.shape for each in whole] == [(1, 3, height, width), (2, 3, height, width)][: 1 + parts]
+    for found, expected in zip(tiles, whole, strict=True):
+        assert np.abs(found - expected).max() < 1e-5
+
+
+def test_tiles_that_see_no_farther_than_themselves_would_show_seams(
+    random: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stages, "AT_ONCE_PX", 12_000)
+    (whole,) = fused(random, noise(2, 203, 331))
+    monkeypatch.setattr(stages, "REACH_PX", 0)
+    monkeypatch.setattr(stages, "tile_px", lambda count: 64)
+    (seams,) = fused(random, noise(2, 203, 331))
+    assert np.abs(seams - whole).max() > 1e-3
+
+
+@pytest.mark.parametrize(("at_once_px", "count"), [(150_000, 2), (8_000, 3)])
+def test_stages_make_nearly_what_the_whole_makes(
+    shipped: Engine, at_once_px: int, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planes = photographs(2)
+    (whole,) = fused(shipped, planes)
+    monkeypatch.setattr(stages, "AT_ONCE_PX", at_once_px)
+    assert len(stages.scales_of(Size(301, 401), 2)) == count
+    (staged,) = fused(shipped, planes)
+    assert staged.shape == whole.shape
+    assert np.abs(staged - whole).mean() < 0.02
+
+
+def test_three_stages_have_parts_that_add_up(random: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stages, "AT_ONCE_PX", 8_000)
+    planes = photographs(2)
+    (picture,) = fused(random, planes)
+    common, uniques = fused(random, planes, parts=True)
+    assert np.abs(common + uniques.sum(0, keepdims=True) - picture).max() < 1e-5
+
+
+def test_a_stack_in_slabs_is_the_stack_in_memory(shipped: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stages, "AT_ONCE_PX", 100_000)
+    planes = photographs(5)
+    (in_memory,) = fused(shipped, planes)
+    monkeypatch.setattr(stages, "HELD_BYTES", 1)
+    (in_slabs,) = fused(shipped, planes)
+    assert np.abs(in_slabs - in_memory).max() < 1e-6
+
+
+def test_of_many_sources_those_of_no_weight_may_be_left_out_of_a_tile(
+    shipped: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stages, "AT_ONCE_PX", 100_000)
+    planes = photographs(5)
+    (some,) = fused(shipped, planes)
+    monkeypatch.setattr(stages, "LEAST_WEIGHT", -1.0)
+    (every,) = fused(shipped, planes)
+    assert np.abs(some - every).mean() < 0.01
+
+
+@pytest.mark.parametrize("at_once_px", [10**6, 60_000])
+def test_a_place_that_a_source_lacks_never_shows(
+    shipped: Engine, at_once_px: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stages, "AT_ONCE_PX", at_once_px)
+    a, b = photographs(2)
+    confidence = np.ones((1, 301, 401), np.float32)
+    hole = (slice(40, 260), slice(220, 380))
+    confidence[:, *hole] = 0
+    made = []
+    for fill in (0.0, 1.0):
+        filled = a.copy()
+        filled[:, *hole] = fill
+        made.append(fused(shipped, np.stack([filled, b]), [confidence, None])[0])
+    inside = (..., slice(50, 250), slice(230, 370))
+    assert np.abs(made[0] - made[1])[inside].max() < 0.02
+    assert np.abs(made[0] - b)[inside].mean() < 0.02
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5])
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (3, 5), (17, 400)])
+@pytest.mark.parametrize("at_once_px", [10**6, 1000])
+def test_any_size_and_number_of_sources(
+    shipped: Engine, height: int, width: int, count: int, at_once_px: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stages, "AT_ONCE_PX", at_once_px)
+    planes = np.full((count, 3, height, width), 0.5, np.float32)
+    (picture,) = fused(shipped, planes)
+    assert picture.shape == (1, 3, height, width)
+    assert np.abs(picture - 0.5).max() < 0.02
+
+
+@pytest.mark.parametrize("count", [2, 4])
+def test_how_far_the_work_has_come_is_told(shipped: Engine, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stages, "AT_ONCE_PX", 60_000)
+    told: list[Progress] = []
+    planes = photographs(count)
+    sources = [
+        Source(
+            lambda rows, columns, plane=plane: plane[None, :, rows, columns],
+            lambda rows, columns: np.zeros((1, 1, 0, 0), np.float32),
+        )
+        for plane in planes
+    ]
+    for _ in stages.fuse(shipped, lambda: sources, count, Size(301, 401), told.append):
+        pass
+    assert told[-1] == Progress(301, 301, count, count)
+    assert [each.rows for each in told] == sorted(each.rows for each in told)
+
+
+def test_memory_needed_grows_with_neither_size_nor_sources_without_bound() -> None:
+    small, large, many = (
+        stages.needed_bytes(Size(*size), count)
+        for size, count in [((500, 500), 2), ((5000, 5000), 2), ((5000, 5000), 100)]
+    )
+    assert small < large < 2e9
+    assert many < 5e9
