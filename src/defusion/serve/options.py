@@ -18,14 +18,14 @@ class Option(NamedTuple):
     """What `Fuser` calls it."""
     says: str
     values: tuple[str, ...] = ()
-    """What it may be; any short name where there are none."""
+    """What it may be; for a device there are too many."""
 
 
 #: File formats of results, with the suffix that the command knows them by.
 SUFFIXES = {"png": ".png", "tiff": ".tif", "jpeg": ".jpg"}
 MEDIA_TYPES = {".png": "image/png", ".tif": "image/tiff", ".jpg": "image/jpeg"}
 
-_DEVICE = re.compile(r"[a-z]{1,8}(:\d{1,3})?")
+DEVICE = "(cpu|mps|(cuda|xpu)(:[0-9]{1,2})?)"
 
 
 @cache
@@ -73,7 +73,7 @@ def wanted(query: Mapping[str, str]) -> Wanted:
         elif (option := options().get(name)) is None:
             known = _either(("format", *options()))
             raise bad_request(f"the parameter {_shown(name)} is not known, expected {known}")
-        elif value not in option.values if option.values else not _DEVICE.fullmatch(value):
+        elif value not in option.values if option.values else not re.fullmatch(DEVICE, value):
             expected = _either(option.values) if option.values else "a name such as cpu or cuda:0"
             raise bad_request(f"{name} came as {_shown(value)}, expected {expected}")
         else:
