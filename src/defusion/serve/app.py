@@ -107,6 +107,7 @@ class Service:
             Route("/v1/session", self.session, methods=post),
             Route("/v1/fuse", self.fuse, methods=post),
             Route("/v1/decompose", self.decompose, methods=post),
+            Route("/v1/align", self.align, methods=post),
             Route("/v1/pictures", self.add_pictures, methods=post),
             Route("/v1/examples/{name}", self.add_example, methods=post),
             Route(picture, self.one_picture, methods=either),
@@ -186,10 +187,14 @@ class Service:
         """Takes two pictures apart."""
         return await self._work("decompose", request)
 
+    async def align(self, request: Request) -> Response:
+        """Lays pictures upon each other."""
+        return await self._work("align", request)
+
     async def _work(self, work: Work, request: Request) -> Response:
-        asked = wanted(query_of(request))
+        asked = wanted(query_of(request), work)
         later = "respond-async" in request.headers.get("prefer", "")
-        as_json = work == "decompose" or "application/json" in request.headers.get("accept", "")
+        as_json = work != "fuse" or "application/json" in request.headers.get("accept", "")
         sources, sent = await self._sources(request)
         try:
             job = self.jobs.begin(work, client_of(request), sources, asked)

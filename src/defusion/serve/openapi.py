@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from defusion import __version__
-from defusion.serve.options import DEVICE, SUFFIXES, options
+from defusion.serve.options import DEVICE, SUFFIXES, names, options
 from defusion.serve.problem import MEDIA_TYPE
 from defusion.serve.settings import Settings
 
@@ -50,9 +50,11 @@ def _paths() -> dict[str, Any]:
         },
     }
     parts = {**job, "description": "The job, with links to common, unique_a, unique_b and fused."}
+    aligned = {**job, "description": "The job: how each frame lies, with links to frame_1, frame_2 and so on."}
     return {
-        "/v1/fuse": {"post": _work("Fuse pictures of one scene into one", fused)},
-        "/v1/decompose": {"post": _work("Take two pictures apart", parts, most=2)},
+        "/v1/fuse": {"post": _work("fuse", "Fuse pictures of one scene into one", fused)},
+        "/v1/decompose": {"post": _work("decompose", "Take two pictures apart", parts, most=2)},
+        "/v1/align": {"post": _work("align", "Lay pictures of one scene upon each other", aligned)},
         "/v1/pictures": {
             "post": {
                 "summary": "Send pictures to look at, and to fuse by their ids",
@@ -110,17 +112,16 @@ def _paths() -> dict[str, Any]:
 _NOTHING = {"description": "Done."}
 
 
-def _work(summary: str, done: dict[str, Any], most: int | None = None) -> dict[str, Any]:
+def _work(work: str, summary: str, done: dict[str, Any], most: int | None = None) -> dict[str, Any]:
     ids = {"type": "array", "items": {"type": "string", "pattern": _ID}}
-    names = ["format", *options()]
     return {
         "summary": summary,
-        "parameters": [_ref("parameters", name) for name in (*names, "prefer")],
+        "parameters": [_ref("parameters", name) for name in (*names(work), "prefer")],
         "requestBody": {
             "required": True,
             "content": {
-                "multipart/form-data": _multipart(2, most),
-                "application/json": _sources(ids, 2, most),
+                "multipart/form-data": _multipart(most or 1, most),
+                "application/json": _sources(ids, most or 1, most),
             },
         },
         "responses": {
@@ -225,7 +226,7 @@ def _schemas() -> dict[str, Any]:
         "Job": _object(
             {
                 "id": text,
-                "work": {"type": "string", "enum": ["fuse", "decompose"]},
+                "work": {"type": "string", "enum": ["fuse", "decompose", "align"]},
                 "state": {"type": "string", "enum": ["waiting", "running", "done", "failed"]},
                 "progress": number,
                 "links": _ref("schemas", "Links"),

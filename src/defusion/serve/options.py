@@ -31,6 +31,7 @@ DEVICE = "(cpu|mps|(cuda|xpu)(:[0-9]{1,2})?)"
 @cache
 def options() -> Mapping[str, Option]:
     """Returns the options by their name in a query."""
+    from defusion.alignment.frames import ALIGNS
     from defusion.imaging import PALETTES
     from defusion.task import TASKS
     from defusion.weights import bundled
@@ -40,6 +41,7 @@ def options() -> Mapping[str, Option]:
         "infrared-palette": Option(
             "infrared_palette", "False colour of a thermal source.", ("auto", "none", *PALETTES)
         ),
+        "align": Option("align", "How sources that do not line up are laid upon each other.", ALIGNS),
         "head": Option("head", "How the picture is made.", ("pyramid", "paper", "detail")),
         "weights": Option("weights", "Shipped weights, by name.", tuple(bundled())),
         "precision": Option("precision", "What the network computes in.", ("float32", "bfloat16", "float16")),
@@ -57,8 +59,13 @@ class Wanted(NamedTuple):
     """Of the result; None for that of the first source."""
 
 
-def wanted(query: Mapping[str, str]) -> Wanted:
-    """Reads a query, of which each parameter is given once.
+def names(work: str) -> tuple[str, ...]:
+    """Returns the parameters that a kind of work has."""
+    return ("align",) if work == "align" else ("format", *options())
+
+
+def wanted(query: Mapping[str, str], work: str) -> Wanted:
+    """Reads the query of a kind of work, of which each parameter is given once.
 
     Raises:
         Problem: A parameter or a value that is not known.
@@ -66,18 +73,18 @@ def wanted(query: Mapping[str, str]) -> Wanted:
     arguments: dict[str, str] = {}
     suffix = None
     for name, value in query.items():
+        if name not in (known := names(work)):
+            raise bad_request(f"the parameter {_shown(name)} is not known, expected {_either(known)}")
         if name == "format":
             suffix = SUFFIXES.get(value)
             if suffix is None:
                 raise bad_request(f"format came as {_shown(value)}, expected {_either(SUFFIXES)}")
-        elif (option := options().get(name)) is None:
-            known = _either(("format", *options()))
-            raise bad_request(f"the parameter {_shown(name)} is not known, expected {known}")
-        elif value not in option.values if option.values else not re.fullmatch(DEVICE, value):
+            continue
+        option = options()[name]
+        if value not in option.values if option.values else not re.fullmatch(DEVICE, value):
             expected = _either(option.values) if option.values else "a name such as cpu or cuda:0"
             raise bad_request(f"{name} came as {_shown(value)}, expected {expected}")
-        else:
-            arguments[option.argument] = value
+        arguments[option.argument] = value
     return Wanted(arguments, suffix)
 
 

@@ -8,6 +8,7 @@ import { Sources } from "./sources.js";
 const LABELS = {
   task: "Kind of scene",
   "infrared-palette": "Infrared palette",
+  align: "Alignment",
   head: "Made by",
   weights: "Weights",
   precision: "Precision",
