@@ -355,7 +355,8 @@ def fuse_files(
 
     Args:
         sources: Two or more picture files of one scene, or one of several pages.
-        output: File to write, whole or not at all; its suffix names the format. One that is there is replaced.
+        output: File to write, whole or not at all; its suffix names the format. One that is there is replaced, but
+            never a source, nor what is no regular file.
         fuser: The network.
         report: Is told how far the work has come, as `Fuser.fusing` does.
         alignment: As `Fuser.fusing` takes it.
@@ -367,7 +368,7 @@ def fuse_files(
         WeightsError: The head that was asked for does not fuse so many sources.
         EngineError: There is too little memory.
     """
-    check_output(output)
+    check_output(output, [*sources, fuser.weights.path])
     frames = frames_of(sources, reading)
     fused = fuser.fusing(frames, report, alignment)
     form = fused.form

@@ -216,6 +216,7 @@ def run(
         shelf = shelf_of(settings.output)
         shelf.prepare()
         with Journal(_journal_file(settings)) as journal:
+            shelf.sweep()
             if not watch:
                 journal.forget_failed({scene.name for scene in found.scenes})
             work = _Work(journal, shelf, settings, crew)

@@ -23,7 +23,7 @@ from defusion.cli.options import (
     TaskOption,
     WeightsOption,
 )
-from defusion.cli.output import fail, print_line, say
+from defusion.cli.output import fail, print_line, printable, say
 
 if TYPE_CHECKING:
     from defusion.batch.finding import Found
@@ -131,7 +131,7 @@ def batch(
                 print_line(json.dumps({name: getattr(result, name) for name in JSON_FIELDS}))
     said = ", ".join(f"{count} {status}" for status, count in counts.items())
     if not as_json:
-        print_line(f"{said}; look at {output.rstrip('/')}/{REPORT}")
+        print_line(printable(f"{said}; look at {output.rstrip('/')}/{REPORT}"))
     for scene, reason in list(failures.items())[:_TOLD]:
         say(f"failed: {scene}: {reason}")
     if failures:
@@ -169,4 +169,4 @@ def _show(found: Found, as_json: bool) -> None:
         return
     from defusion.batch.progress import scene_table
 
-    print_line(scene_table(rows))
+    print_line("\n".join(map(printable, scene_table(rows).split("\n"))))

@@ -195,6 +195,11 @@ JpegQualityOption = Annotated[int, typer.Option("--jpeg-quality", min=1, max=100
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
 
 
+def files_read(sources: Sequence[Path], weights: str | None) -> list[Path]:
+    """Returns all files that a command reads, so that it writes over none of them."""
+    return [*sources, *([Path(weights)] if weights is not None else [])]
+
+
 def fuser_of(
     weights: str | None,
     engine: Engine | None,
@@ -220,13 +225,18 @@ def fuser_of(
     )
 
 
-def known_alignment(align: Align, alignment: Path | None, save_alignment: Path | None) -> Any:
+def known_alignment(
+    align: Align, alignment: Path | None, save_alignment: Path | None, sources: Sequence[Path]
+) -> Any:
     """Reads --alignment, None without it; the options that go with it must not contradict --align."""
     from defusion.alignment.record import Alignment
     from defusion.errors import DefusionError
+    from defusion.files import unfit
 
     if align == Align.off and (alignment or save_alignment):
         raise DefusionError("--align off leaves nothing to apply or to save; leave it away, or the other option")
+    if save_alignment is not None and (reason := unfit(save_alignment, sources)):
+        raise DefusionError(f"{save_alignment} {reason}")
     if save_alignment is not None and not save_alignment.resolve().parent.is_dir():
         folder = save_alignment.resolve().parent
         raise DefusionError(f"{save_alignment} cannot be written, there is no folder {folder}; create it first")

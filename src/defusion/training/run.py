@@ -22,7 +22,7 @@ from torch.optim.swa_utils import AveragedModel
 
 import defusion.weights as weights
 from defusion.errors import TrainingError
-from defusion.files import beside
+from defusion.files import beside, unfit
 from defusion.machine import cores
 from defusion.model import DeFusion
 from defusion.pretext import CudBatch
@@ -87,8 +87,8 @@ def train(
 
     Raises:
         TrainingError: No usable photographs, `run` holds another run, there is nothing to resume, it was trained in
-            another number of processes, `start` came with `resume` or is of another network, or an error is no number
-            any more; the checkpoints of before are kept.
+            another number of processes, `start` came with `resume`, is of another network or would be written over,
+            or an error is no number any more; the checkpoints of before are kept.
         WeightsError: No such weights as `start`.
     """
     run = Path(run)
@@ -102,6 +102,8 @@ def train(
     if start is not None and resume:
         raise TrainingError(f"{run}: a run that goes on has its own weights; give either --weights or --resume")
     began_from = None if start is None else WeightsFile.open(weights.resolve(start))
+    if began_from and (reason := unfit(run / WEIGHTS, [began_from.path])):
+        raise TrainingError(f"{run / WEIGHTS} {reason}")
 
     files = find_photos(places)
     fabric = _launch(run, accelerator, devices, nodes)
