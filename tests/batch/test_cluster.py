@@ -1,9 +1,11 @@
 """Batches on a Dask cluster of two workers on this machine."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +22,8 @@ distributed = pytest.importorskip("distributed", reason="engine dask needs the e
 
 # Dask leaves sockets to the collector when a worker is killed.
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+
+STAYS = "what was done stays done"
 
 
 @pytest.fixture
@@ -68,3 +72,29 @@ def test_a_scheduler_that_is_not_there_is_one_sentence(root: Path, tmp_path: Pat
     assert not (tmp_path / "out").exists()
     with pytest.raises(BatchError, match="a number of workers came with engine dask"):
         defusion.batch(root, tmp_path / "out", engine="dask", workers=2)
+
+
+def test_a_scheduler_that_goes_ends_the_batch_with_one_sentence(tmp_path: Path) -> None:
+    """What was done stays done, and the rest is not called failed."""
+    made_scenes(tmp_path / "more", 12)
+    schedule = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--port", "0", "--no-dashboard"]
+    file = tmp_path / "scheduler.json"
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen([*schedule, "--host", "127.0.0.1", "--scheduler-file", str(file)], **quiet) as scheduler:
+        work = [sys.executable, "-m", "distributed.cli.dask_worker", "--scheduler-file", str(file), "--no-dashboard"]
+        with subprocess.Popen([*work, "--nthreads", "1", "--no-nanny"], **quiet) as worker:
+            while not file.exists():
+                time.sleep(0.1)
+            address = json.loads(file.read_text())["address"]
+            arguments = ["batch", str(tmp_path / "more"), "-o", str(tmp_path / "out"), "--json"]
+            command = [sys.executable, "-m", "defusion", *arguments, "--engine", "dask", "--scheduler", address]
+            with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as batch:
+                assert batch.stdout is not None
+                first = json.loads(batch.stdout.readline())
+                scheduler.kill()
+                printed, said = batch.communicate()
+            worker.kill()
+    assert batch.returncode == 2, said
+    told = [line for line in said.splitlines() if not line.startswith("note:")]
+    assert told == [f"defusion: the Dask scheduler at {address} is gone; start it, and the batch again: {STAYS}"]
+    assert {first["status"], *(json.loads(line)["status"] for line in printed.splitlines())} == {"done"}

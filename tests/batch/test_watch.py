@@ -52,7 +52,7 @@ def test_scenes_that_appear_are_fused_until_it_is_told_to_stop(tmp_path: Path) -
             line = json.loads(process.stdout.readline())
             assert (line["scene"], line["status"]) == (scene, "done")
         process.send_signal(signal.SIGTERM)
-        printed, said = process.communicate(timeout=30)
+        printed, said = process.communicate(timeout=120)
     assert (process.returncode, printed, said) == (0, "", "")
     assert sorted(file.name for file in out.glob("*.png")) == ["scene000.png", "scene001.png"]
     assert "2 done, 0 failed" in (out / "report.html").read_text()

@@ -100,6 +100,7 @@ def batch(
     task: str | None = None,
     head: str | None = None,
     infrared_palette: str | None = None,
+    align: str | None = None,
 ) -> Iterator[SceneResult]:
     """Fuses many scenes, and gives what became of each as it comes.
 
@@ -128,6 +129,7 @@ def batch(
         task: As for `Fuser`.
         head: As for `Fuser`.
         infrared_palette: As for `Fuser`.
+        align: As for `Fuser`.
 
     Returns:
         An iterator. A script that uses it with engine local does so below `if __name__ == "__main__":`.
@@ -137,7 +139,8 @@ def batch(
         WeightsError, EngineError, ImageError: As for `Fuser`; or an unknown format.
     """
     options = options_of(
-        weights=weights, device=device, precision=precision, task=task, head=head, infrared_palette=infrared_palette
+        **{"weights": weights, "device": device, "precision": precision, "task": task, "head": head},
+        **{"infrared_palette": infrared_palette, "align": align},
     )
     kept_in = None if journal is None else Path(journal)
     settings = Settings(os.fspath(output), suffix_of(format), options, retry_failed, kept_in)

@@ -15,6 +15,8 @@ import typer
 
 from defusion.cli.app import app
 from defusion.cli.options import (
+    Align,
+    AlignOption,
     DeviceOption,
     HeadOption,
     PaletteOption,
@@ -91,6 +93,7 @@ def batch(
     ] = None,
     task: TaskOption = Task.auto,
     infrared_palette: PaletteOption = "auto",
+    align: AlignOption = Align.auto,
     weights: WeightsOption = None,
     device: DeviceOption = None,
     precision: PrecisionOption = None,
@@ -103,7 +106,8 @@ def batch(
     from defusion.batch.run import JSON_FIELDS, REPORT, Settings, crew_of, options_of, run, suffix_of
 
     options = options_of(
-        weights=weights, device=device, precision=precision, task=task, head=head, infrared_palette=infrared_palette
+        **{"weights": weights, "device": device, "precision": precision, "task": task, "head": head},
+        **{"infrared_palette": infrared_palette, "align": align},
     )
     settings = Settings(output, suffix_of(format), options, retry_failed, journal)
     finder = Finder(sources, output, settings.suffix, group=group)
