@@ -37,11 +37,14 @@ def cluster() -> Iterator[Any]:
 def test_a_lost_worker_loses_no_scene(cluster: Any, tmp_path: Path) -> None:
     made_scenes(tmp_path / "root", 12)
     out = tmp_path / "out"
-    assert all(each.status == "done" for each in defusion.batch(tmp_path / "root", tmp_path / "plain", workers=1))
+    assert all(
+        each.status == "done"
+        for each in defusion.batch(tmp_path / "root", tmp_path / "plain", workers=1, align="off")
+    )
     (tmp_path / "root" / "scene004" / "over.png").write_bytes(b"no picture")
     worker = cluster.run(os.getpid)
     done: Counter[str] = Counter()
-    for result in defusion.batch(tmp_path / "root", out, engine="dask", scheduler=cluster):
+    for result in defusion.batch(tmp_path / "root", out, align="off", engine="dask", scheduler=cluster):
         done[result.scene, result.status] += 1
         if sum(done.values()) == 2:
             os.kill(next(iter(worker.values())), signal.SIGKILL)
@@ -50,7 +53,9 @@ def test_a_lost_worker_loses_no_scene(cluster: Any, tmp_path: Path) -> None:
     plain = pictures(tmp_path / "plain")
     del plain["scene004.png"]
     assert pictures(out) == plain
-    again = list(defusion.batch(tmp_path / "root", out, engine="dask", scheduler=cluster.scheduler.address))
+    again = list(
+        defusion.batch(tmp_path / "root", out, align="off", engine="dask", scheduler=cluster.scheduler.address)
+    )
     assert Counter(each.status for each in again) == {"skipped": 11, "failed": 1}
 
 
@@ -86,7 +91,7 @@ def test_a_scheduler_that_goes_ends_the_batch_with_one_sentence(tmp_path: Path) 
             while not file.exists():
                 time.sleep(0.1)
             address = json.loads(file.read_text())["address"]
-            arguments = ["batch", str(tmp_path / "more"), "-o", str(tmp_path / "out"), "--json"]
+            arguments = ["batch", str(tmp_path / "more"), "-o", str(tmp_path / "out"), "--json", "--align", "off"]
             command = [sys.executable, "-m", "defusion", *arguments, "--engine", "dask", "--scheduler", address]
             with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as batch:
                 assert batch.stdout is not None
