@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import math
 import platform
+import subprocess
 import time
 from collections.abc import Callable
 from datetime import date
@@ -194,6 +196,7 @@ def train(
                 _log(fabric, run, done, rate, measured, averaged, held)
                 _save(run, done, state, averaged, {**about, **progress, "held_back_error": measured})
             fabric.barrier()
+    _started(fabric).clear()  # they end by themselves
     return run / WEIGHTS
 
 
@@ -264,7 +267,21 @@ def _launch(run: Path, accelerator: str, devices: int | str, nodes: int) -> Fabr
             "says what there is"
         ) from error
     fabric.launch()
+    atexit.register(_end, _started(fabric))
     return fabric
+
+
+def _started(fabric: Fabric) -> list[subprocess.Popen[bytes]]:
+    """The processes that this one started, one for each other device of the machine."""
+    return getattr(fabric.strategy.launcher, "procs", [])
+
+
+def _end(started: list[subprocess.Popen[bytes]]) -> None:
+    """Ends processes that would wait for this one, and then complain that it left."""
+    processes = started.copy()
+    started.clear()  # or Fabric, which watches them, would kill this process in turn
+    for process in processes:
+        process.kill()
 
 
 def _has_bf16(on_cuda: bool) -> bool:
