@@ -13,9 +13,10 @@ import numpy as np
 
 from defusion import stack, tiling
 from defusion.alignment.frames import ALIGNS, Wanted
+from defusion.alignment.motion import DEGHOSTS
 from defusion.alignment.record import Alignment
 from defusion.errors import EngineError, ImageError, WeightsError
-from defusion.imaging import PALETTES, Picture, check_output, open_output
+from defusion.imaging import PALETTES, Picture, check_output, make_folder, open_output, write
 from defusion.imaging.picture import quantised
 from defusion.machine import free_bytes, give_memory_back
 from defusion.model.config import BLENDINGS, HeadName, TaskName
@@ -69,6 +70,8 @@ class Fused(NamedTuple):
     """Black and white of the sources that do not use all of their range, by name."""
     alignment: Alignment | None
     """How the sources lie in the result; None where alignment is off."""
+    ghosts: dict[str, NDArray[np.uint8]]
+    """Where something moved, 255 in a small picture [h, w], by the source's name."""
 
     def picture(self) -> Picture:
         """Makes the whole picture in memory."""
@@ -115,11 +118,13 @@ class Fuser:
             first. "auto" recognises it, "none" takes all colours as they are.
         align: Sources that do not line up are laid upon each other: "auto" as well as can be told, "translation",
             "similarity", "affine" or "homography" no more freely than that; "off" takes them as they are.
+        deghost: What moves between exposures is shown as the best exposed of them shows it: "low" where they
+            contradict each other strongly, "high" where they do at all, "auto" that in three and more, "off" nowhere.
 
     Raises:
         WeightsError: No such weights, or no such head in them.
         EngineError: The engine, device or precision is not there; none is replaced by another.
-        ImageError: No such task, palette or way to align.
+        ImageError: No such task, palette, way to align or to deghost.
     """
 
     def __init__(
@@ -133,6 +138,7 @@ class Fuser:
         head: str | None = None,
         infrared_palette: str = "auto",
         align: str = "auto",
+        deghost: str = "auto",
     ) -> None:
         give_memory_back()
         path = resolve(None if weights is None else os.fspath(weights))
@@ -147,7 +153,10 @@ class Fuser:
             raise ImageError(f"no palette {infrared_palette!r} is known; expected {expected}")
         if align not in ALIGNS:
             raise ImageError(f"no way to align is called {align!r}; expected {', '.join(ALIGNS)}")
+        if deghost not in DEGHOSTS:
+            raise ImageError(f"no way to deghost is called {deghost!r}; expected {', '.join(DEGHOSTS)}")
         self._palette = infrared_palette
+        self._deghost = deghost
         self._align = Wanted(align)
         self._head = next((each for each in heads if each == head), None)
         self._task = next((each for each in TASKS if each == task), None)
@@ -220,6 +229,8 @@ class Fuser:
         scene.leave_out_blank()
         plan = self._plan(scene.glances)
         size, count = scene.form.size, len(scene.frames)
+        if plan.task == "exposure" and self._deghost != "off" and (count > 2 or self._deghost != "auto"):
+            scene.hold_still("low" if self._deghost == "low" else "high")
         self._check_memory(size, plan, 0 if count == 2 else stack.sums_bytes(size))
         if count == 2:
             made = _reported(self._pair(scene, plan), size, report)
@@ -228,7 +239,7 @@ class Fuser:
         else:
             made = stack.fuse(self.engine, scene.views, count, size, plan.task, report)
         painted = (rows for band in made for _, rows in scene.painted(band, band.planes[0], keep_chroma=True))
-        return Fused(plan, scene.form, painted, scene.notes, scene.ranges, scene.alignment)
+        return Fused(plan, scene.form, painted, scene.notes, scene.ranges, scene.alignment, scene.ghosts)
 
     def decompose_pictures(self, a: Picture, b: Picture) -> PartPictures:
         """Decomposes two pictures of one scene; all parts have the profile and EXIF of the first."""
@@ -302,6 +313,7 @@ def fuse(
     head: str | None = None,
     infrared_palette: str = "auto",
     align: str = "auto",
+    deghost: str = "auto",
     reading: Reading = AS_USUAL,
 ) -> Any:
     """Fuses pictures of one scene into one.
@@ -321,6 +333,7 @@ def fuse(
         head: As for `Fuser`.
         infrared_palette: As for `Fuser`.
         align: As for `Fuser`.
+        deghost: As for `Fuser`.
         reading: Which pages are taken, and what is not as files and arrays mostly have it: see `Reading`.
 
     Returns:
@@ -337,7 +350,7 @@ def fuse(
             be aligned.
         WeightsError, EngineError: As for `Fuser`.
     """
-    fuser = _loaded(*_state(weights), engine, device, precision, task, head, infrared_palette, align)
+    fuser = _loaded(*_state(weights), engine, device, precision, task, head, infrared_palette, align, deghost)
     return fuser.fuse(sources, reading)
 
 
@@ -350,6 +363,7 @@ def fuse_files(
     alignment: Alignment | None = None,
     reading: Reading = AS_USUAL,
     jpeg_quality: int = 95,
+    maps: str | os.PathLike[str] | None = None,
 ) -> FusedFile:
     """Fuses files into a file, which is written while it is made and keeps the first source's profile and EXIF.
 
@@ -362,6 +376,7 @@ def fuse_files(
         alignment: As `Fuser.fusing` takes it.
         reading: Which pages are taken, and what is not as files mostly have it.
         jpeg_quality: Of a JPEG, from 1 to 100.
+        maps: Folder for masks of what moved, a PNG for each source in which something did; made if need be.
 
     Raises:
         ImageError: A source cannot be read, they cannot be fused, or the output cannot be written.
@@ -386,11 +401,26 @@ def fuse_files(
     ) as out:
         for band in fused.bands:
             out.append(band)
+    masks = {} if maps is None else write_masks(fused.ghosts, maps)
     notes = (*fused.notes, *out.notes)
     made = facts_of(fuser, fused.plan, fused.form, fused.alignment)
     ranges = {name: list(each) for name, each in fused.ranges.items()}
-    facts = {"output": os.fspath(output), "sources": len(frames), **made, "ranges": ranges, "notes": list(notes)}
+    facts = {"output": os.fspath(output), "sources": len(frames), **made, "ranges": ranges}
+    facts |= {"ghosts": {name: str(mask) for name, mask in masks.items()}, "notes": list(notes)}
     return FusedFile(Path(output), facts, notes, fused.alignment)
+
+
+def write_masks(ghosts: dict[str, NDArray[np.uint8]], folder: str | os.PathLike[str]) -> dict[str, Path]:
+    """Writes masks of what moved as PNG; gives their files by the source's name.
+
+    Raises:
+        ImageError: The folder cannot be written to.
+    """
+    make_folder(folder)
+    files = {name: Path(folder) / f"{number}-{Path(name).stem}.ghosts.png" for number, name in enumerate(ghosts, 1)}
+    for name, file in files.items():
+        write(file, Picture(ghosts[name][..., None]))
+    return files
 
 
 def facts_of(fuser: Fuser, plan: Plan, form: Form, alignment: Alignment | None) -> dict[str, Any]:
@@ -438,7 +468,7 @@ def decompose(
     Returns:
         Four arrays like the result of `fuse`: common, unique_a, unique_b and fused.
     """
-    fuser = _loaded(*_state(weights), engine, device, precision, task, head, infrared_palette, align)
+    fuser = _loaded(*_state(weights), engine, device, precision, task, head, infrared_palette, align, "off")
     return fuser.decompose(a, b, reading)
 
 
@@ -459,6 +489,7 @@ def _loaded(
     head: str | None,
     infrared_palette: str,
     align: str,
+    deghost: str,
 ) -> Fuser:
     return Fuser(
         weights=weights,
@@ -469,6 +500,7 @@ def _loaded(
         head=head,
         infrared_palette=infrared_palette,
         align=align,
+        deghost=deghost,
     )
 
 

@@ -11,8 +11,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from defusion.alignment.frames import Look, Wanted, aligned
+from defusion.alignment.frames import Look, Wanted, aligned, shrink_to, shrunk
 from defusion.alignment.geometry import Matrix
+from defusion.alignment.motion import Strength, repaired, repairs
 from defusion.alignment.record import Alignment
 from defusion.alignment.warp import warped_picture
 from defusion.errors import ImageError
@@ -43,6 +44,10 @@ _TURNED = "EXIF turns the sources differently, as they are taken; --orientation 
 
 #: Sources of one kind of light rise and fall together: the ranks of their tones correlate by more than this.
 _ALIKE = 0.8
+
+
+#: What moves is looked for in pictures of so many pixels.
+_MOVERS_PX = 1e6
 
 
 class Frame(NamedTuple):
@@ -177,6 +182,8 @@ class Scene:
             self.frames[index] = frames[index].as_temperature(seen[index].palette or palette)
             seen[index] = self._see(self.frames[index], self.frames[index].open(), "none")
             uses[index] = uses[index]._replace(grey=True)
+        self.ghosts: dict[str, NDArray[np.uint8]] = {}
+        """Where something moved, [h, w] of a small picture, 255 there, by the frame's name."""
         self.alignment = self._aligned(looks, [each.glance for each in seen], align) if looks else None
         if self.alignment is not None and self.alignment.moves:
             self.frames = self._warped(self.alignment)
@@ -216,6 +223,31 @@ class Scene:
         kept *= 2 if len(kept) == 1 else 1  # fused with itself a frame stays what it is
         self.frames = [self.frames[index] for index in kept]
         self.glances = [self.glances[index] for index in kept]
+
+    def hold_still(self, strength: Strength) -> None:
+        """Has every frame of a bracket show one and the same of what moves, with a note.
+
+        Args:
+            strength: How much frames have to contradict each other for that.
+        """
+        if len({frame.open().grey for frame in self.frames}) > 1:
+            return
+        small = [shrunk(self._opened(frame), shrink_to(frame.open(), _MOVERS_PX)) for frame in self.frames]
+        found = repairs(small, strength)
+        aligned = list(self.frames)
+
+        def open_repaired(index: int) -> Picture:
+            return repaired(lambda number: self._opened(aligned[number]), index, found)
+
+        for index, each in enumerate(found):
+            if each.mask is not None:
+                name = self.frames[index].name
+                self.frames[index] = Frame(name, partial(open_repaired, index))
+                self.ghosts[name] = each.mask
+                part = (each.mask > 0).mean()
+                self.notes += (
+                    f"{name}: something moved in {part:.1%} of it, which shows what the best exposed frame shows",
+                )
 
     @cached_property
     def _coloured(self) -> list[Frame]:

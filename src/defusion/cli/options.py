@@ -66,6 +66,15 @@ class Orientation(StrEnum):
     ignore = "ignore"
 
 
+class Deghost(StrEnum):
+    """Values of --deghost."""
+
+    auto = "auto"
+    off = "off"
+    low = "low"
+    high = "high"
+
+
 class Protocol(StrEnum):
     """Values of --protocol."""
 
@@ -129,7 +138,21 @@ PaletteOption = Annotated[
         help="False colour of a thermal source, such as iron; auto recognises it, none leaves it.",
     ),
 ]
-ALIGN_PANEL = "Alignment"
+ALIGN_PANEL = "Alignment and motion"
+DeghostOption = Annotated[
+    Deghost,
+    typer.Option(
+        "--deghost",
+        help="Exposures: show what moves as the best exposed frame does; auto in three and more, low less of it.",
+        rich_help_panel=ALIGN_PANEL,
+    ),
+]
+MapsOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--maps", metavar="FOLDER", help="Write masks of what moved, one a frame.", rich_help_panel=ALIGN_PANEL
+    ),
+]
 AlignOption = Annotated[
     Align,
     typer.Option(
@@ -209,6 +232,7 @@ def fuser_of(
     head: Head | None,
     infrared_palette: str,
     align: str = "auto",
+    deghost: str = "auto",
 ) -> Any:
     """Loads a network as the options of a command ask for."""
     from defusion.api import Fuser
@@ -222,6 +246,7 @@ def fuser_of(
         head=head,
         infrared_palette=infrared_palette,
         align=align,
+        deghost=deghost,
     )
 
 

@@ -13,11 +13,14 @@ from defusion.cli.options import (
     AlignmentOption,
     AlignOption,
     BlackHotOption,
+    Deghost,
+    DeghostOption,
     DeviceOption,
     EngineOption,
     HeadOption,
     JpegQualityOption,
     JsonOption,
+    MapsOption,
     Orientation,
     OrientationOption,
     PagesOption,
@@ -55,6 +58,8 @@ def fuse(
     ranges: RangeOption = None,
     black_hot: BlackHotOption = None,
     jpeg_quality: JpegQualityOption = 95,
+    deghost: DeghostOption = Deghost.auto,
+    maps: MapsOption = None,
     weights: WeightsOption = None,
     engine: EngineOption = None,
     device: DeviceOption = None,
@@ -70,7 +75,7 @@ def fuse(
     check_output(output, files_read(sources, weights))  # before the network is loaded
     known = known_alignment(align, alignment, save_alignment, [*sources, output])
     reading = reading_of(sources, pages, orientation, ranges, black_hot)
-    fuser = fuser_of(weights, engine, device, precision, task, head, infrared_palette, align)
+    fuser = fuser_of(weights, engine, device, precision, task, head, infrared_palette, align, deghost)
     with fusing_bar(wanted=not as_json) as report:
         made = fuse_files(
             sources,
@@ -80,6 +85,7 @@ def fuse(
             alignment=known,
             reading=reading,
             jpeg_quality=jpeg_quality,
+            maps=maps,
         )
     told(made.notes)
     if save_alignment is not None and made.alignment is not None:
