@@ -203,6 +203,8 @@ class Fuser:
         frames = [Frame.of(f"source {number}", each) for number, each in enumerate(pictures, 1)]
         scene = Scene(frames, self._palette, align=self._align)
         scene.leave_out_blank()
+        if self._task in (None, "focus"):
+            scene.level()
         return self._plan(scene.glances)
 
     def fusing(
@@ -227,6 +229,8 @@ class Fuser:
             frames = [frame.kept() for frame in frames]
         scene = Scene(frames, self._palette, report if len(frames) > 2 else None, alignment or self._align)
         scene.leave_out_blank()
+        if self._task in (None, "focus"):
+            scene.level()
         plan = self._plan(scene.glances)
         size, count = scene.form.size, len(scene.frames)
         if plan.task == "exposure" and self._deghost != "off" and (count > 2 or self._deghost != "auto"):

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from defusion.alignment.frames import Look, Wanted, aligned, shrink_to, shrunk
 from defusion.alignment.geometry import Matrix
+from defusion.alignment.levelling import Tones, levelled, odd_ones, tones_between
 from defusion.alignment.motion import Strength, repaired, repairs
 from defusion.alignment.record import Alignment
 from defusion.alignment.warp import warped_picture
@@ -48,6 +49,9 @@ _ALIKE = 0.8
 
 #: What moves is looked for in pictures of so many pixels.
 _MOVERS_PX = 1e6
+
+#: Tones are compared in pictures of so many pixels, in which focus hardly shows.
+_TONES_PX = 4e4
 
 
 class Frame(NamedTuple):
@@ -224,6 +228,25 @@ class Scene:
         self.frames = [self.frames[index] for index in kept]
         self.glances = [self.glances[index] for index in kept]
 
+    def level(self) -> None:
+        """Brings frames of a focus stack that are exposed otherwise than most to the tones of one of those."""
+        like, odd = odd_ones([float(each.tones.mean()) for each in self.glances])
+        if not odd or len({frame.open().grey for frame in self.frames}) > 1:
+            return
+
+        def small(frame: Frame) -> Pixels:
+            picture = self._opened(frame)
+            return shrunk(picture, shrink_to(picture, _TONES_PX))
+
+        of_like = small(self.frames[like])
+        for index in odd:
+            frame = self.frames[index]
+            tones = tones_between(small(frame), of_like)
+            if tones is not None:
+                self.frames[index] = Frame(frame.name, partial(_levelled, self._opened, frame, tones))
+                self.glances[index] = glance(self.frames[index].open())
+                self.notes += (f"{frame.name}: brightness and colour brought to those of {self.frames[like].name}",)
+
     def hold_still(self, strength: Strength) -> None:
         """Has every frame of a bracket show one and the same of what moves, with a note.
 
@@ -354,6 +377,10 @@ class Scene:
 
     def _matched(self, picture: Picture, frame: Frame) -> Picture:
         return in_profile_of(picture, self._first, frame.name)
+
+
+def _levelled(open_frame: Callable[[Frame], Picture], frame: Frame, tones: Tones) -> Picture:
+    return levelled(open_frame(frame), tones)
 
 
 def _planes(picture: Picture, as_luminance: bool, rows: slice, columns: slice) -> Planes:
