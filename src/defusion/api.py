@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from defusion import stack, tiling
 from defusion.alignment.frames import ALIGNS, Wanted
-from defusion.alignment.motion import DEGHOSTS
+from defusion.alignment.motion import DEGHOSTS, write_masks
 from defusion.alignment.record import Alignment
 from defusion.errors import EngineError, ImageError, WeightsError
-from defusion.imaging import PALETTES, Picture, check_output, make_folder, open_output, write
+from defusion.imaging import PALETTES, Picture, check_output, open_output
 from defusion.imaging.picture import quantised
 from defusion.machine import free_bytes, give_memory_back
 from defusion.model.config import BLENDINGS, HeadName, TaskName
@@ -412,19 +413,6 @@ def fuse_files(
     facts = {"output": os.fspath(output), "sources": len(frames), **made, "ranges": ranges}
     facts |= {"ghosts": {name: str(mask) for name, mask in masks.items()}, "notes": list(notes)}
     return FusedFile(Path(output), facts, notes, fused.alignment)
-
-
-def write_masks(ghosts: dict[str, NDArray[np.uint8]], folder: str | os.PathLike[str]) -> dict[str, Path]:
-    """Writes masks of what moved as PNG; gives their files by the source's name.
-
-    Raises:
-        ImageError: The folder cannot be written to.
-    """
-    make_folder(folder)
-    files = {name: Path(folder) / f"{number}-{Path(name).stem}.ghosts.png" for number, name in enumerate(ghosts, 1)}
-    for name, file in files.items():
-        write(file, Picture(ghosts[name][..., None]))
-    return files
 
 
 def facts_of(fuser: Fuser, plan: Plan, form: Form, alignment: Alignment | None) -> dict[str, Any]:

@@ -10,13 +10,16 @@ Curves and masks are found on small pictures; pixels are repaired where they are
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from defusion.imaging import make_folder, write
 from defusion.imaging.picture import LazySamples, Picture, quantised
 
 Pixels = NDArray[np.float32]
@@ -148,6 +151,19 @@ class _Repaired(LazySamples):
         pixels += (told - pixels) * mask[..., None]
         made = quantised(self._picture.tone.shares(pixels), self.dtype, self._picture.levels)
         return np.where(mask[..., None] > 0, made, samples)  # others stay as they are, to the last bit
+
+
+def write_masks(ghosts: dict[str, NDArray[np.uint8]], folder: str | os.PathLike[str]) -> dict[str, Path]:
+    """Writes masks of what moved as PNG; gives their files by the source's name.
+
+    Raises:
+        ImageError: The folder cannot be written to.
+    """
+    make_folder(folder)
+    files = {name: Path(folder) / f"{number}-{Path(name).stem}.ghosts.png" for number, name in enumerate(ghosts, 1)}
+    for name, file in files.items():
+        write(file, Picture(ghosts[name][..., None]))
+    return files
 
 
 def _contradiction(near: Pixels, frame: Pixels, strength: Strength) -> tuple[Curve, NDArray[np.uint8]]:
