@@ -207,7 +207,8 @@ def test_sigterm_ends_all_processes_of_a_run(photographs: Path, tmp_path: Path) 
         *choices,
     ]
     with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as running:
-        while not list(tmp_path.glob("run/step-*/checkpoint.pt")) and running.poll() is None:
+        until = time.monotonic() + 200
+        while not list(tmp_path.glob("run/step-*/checkpoint.pt")) and time.monotonic() < until:
             time.sleep(0.1)
         running.terminate()
         _, said = running.communicate(timeout=60)
