@@ -141,6 +141,7 @@ class Fuser:
         align: str = "auto",
         deghost: str = "auto",
     ) -> None:
+        options: dict[str, Any] = {name: value for name, value in locals().items() if name != "self"}
         give_memory_back()
         path = resolve(None if weights is None else os.fspath(weights))
         self.weights: WeightsFile = WeightsFile.open(path)
@@ -162,16 +163,9 @@ class Fuser:
         self._head = next((each for each in heads if each == head), None)
         self._task = next((each for each in TASKS if each == task), None)
         self.engine: Engine = load_engine(self.weights, engine=engine, device=device, precision=precision)
-        self._options: dict[str, Any] = {
-            "weights": path.stem if path == bundled().get(path.stem) else path.absolute(),
-            "engine": engine,
-            "device": device,
-            "precision": precision,
-            "task": task,
-            "head": head,
-            "infrared_palette": infrared_palette,
-            "align": align,
-        }
+        # Weights that are shipped lie elsewhere on another machine.
+        options["weights"] = path.stem if path == bundled().get(path.stem) else path.absolute()
+        self._options = options
 
     def __reduce__(self) -> tuple[Callable[[], Fuser], tuple[()]]:
         """Travels to another process as its options: there the network is loaded anew."""
