@@ -16,6 +16,7 @@ from defusion import stack, tiling
 from defusion.alignment.frames import ALIGNS, Wanted
 from defusion.alignment.motion import DEGHOSTS, write_masks
 from defusion.alignment.record import Alignment
+from defusion.cache import faults
 from defusion.errors import EngineError, ImageError, WeightsError
 from defusion.imaging import PALETTES, Picture, check_output, open_output
 from defusion.imaging.picture import quantised
@@ -176,13 +177,14 @@ class Fuser:
         given = listed(sources)
         fused = self.fusing(frames_of(given, reading))
         picture = fused.picture()
-        warn(fused.notes)
-        return given_back(picture, given, fused.notes, reading)
+        notes = (*fused.notes, *faults())
+        warn(notes)
+        return given_back(picture, given, notes, reading)
 
     def decompose(self, a: Source, b: Source, reading: Reading = AS_USUAL) -> Parts:
         """Decomposes two sources; see `decompose`."""
         made = self.decomposing([frame.kept() for frame in frames_of([a, b], reading)])
-        warn(made.notes)
+        warn((*made.notes, *faults()))
         return Parts(*(given_back(part, [a, b], made.notes, reading) for part in made.parts))
 
     def fuse_pictures(self, pictures: Sequence[Picture]) -> Picture:
@@ -401,7 +403,7 @@ def fuse_files(
         for band in fused.bands:
             out.append(band)
     masks = {} if maps is None else write_masks(fused.ghosts, maps)
-    notes = (*fused.notes, *out.notes)
+    notes = (*fused.notes, *out.notes, *faults())
     made = facts_of(fuser, fused.plan, fused.form, fused.alignment)
     ranges = {name: list(each) for name, each in fused.ranges.items()}
     facts = {"output": os.fspath(output), "sources": len(frames), **made, "ranges": ranges}

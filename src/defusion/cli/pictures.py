@@ -114,6 +114,7 @@ def decompose(
 ) -> None:
     """Show what two pictures share, what each has alone, and what they fuse to."""
     from defusion.api import PartPictures, facts_of
+    from defusion.cache import faults
     from defusion.imaging import check_folder, write_together
     from defusion.imaging.figure import labelled_panels
     from defusion.sources import frames_of
@@ -125,7 +126,7 @@ def decompose(
     frames = [frame.kept() for frame in frames_of([a, b])]
     decomposed = fuser.decomposing(frames, known)
     parts = decomposed.parts._asdict()
-    notes = told(decomposed.notes)
+    notes = told((*decomposed.notes, *faults()))
     suffix = ".tif" if decomposed.parts.fused.depth == "float32" else ".png"
     panels = {"source a": frames[0].open(), "source b": frames[1].open(), **parts}
     files = {name: f"{name}{suffix}" for name in parts} | {"figure": "figure.png"}
