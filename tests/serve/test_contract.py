@@ -30,6 +30,7 @@ def test_made_up_requests_meet_what_is_described() -> None:
         run = subprocess.run([*command, *options, "--no-color"], capture_output=True, text=True)
     assert run.returncode == 0, run.stdout[-6000:] + run.stderr[-2000:]
     generated = re.search(r"([\d,]+) generated", run.stdout)
+    print(generated and generated[0])
     assert generated is not None and int(generated[1].replace(",", "")) >= 8 * EXAMPLES
 
 
