@@ -32,6 +32,7 @@ DEVICE = "(cpu|mps|(cuda|xpu)(:[0-9]{1,2})?)"
 def options() -> Mapping[str, Option]:
     """Returns the options by their name in a query."""
     from defusion.alignment.frames import ALIGNS
+    from defusion.alignment.motion import DEGHOSTS
     from defusion.imaging import PALETTES
     from defusion.task import TASKS
     from defusion.weights import bundled
@@ -42,6 +43,7 @@ def options() -> Mapping[str, Option]:
             "infrared_palette", "False colour of a thermal source.", ("auto", "none", *PALETTES)
         ),
         "align": Option("align", "How sources that do not line up are laid upon each other.", ALIGNS),
+        "deghost": Option("deghost", "How what moves between exposures is held still.", DEGHOSTS),
         "head": Option("head", "How the picture is made.", ("pyramid", "paper", "detail")),
         "weights": Option("weights", "Shipped weights, by name.", tuple(bundled())),
         "precision": Option("precision", "What the network computes in.", ("float32", "bfloat16", "float16")),

@@ -9,6 +9,7 @@ const LABELS = {
   task: "Kind of scene",
   "infrared-palette": "Infrared palette",
   align: "Alignment",
+  deghost: "Movement",
   head: "Made by",
   weights: "Weights",
   precision: "Precision",
