@@ -36,6 +36,12 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield folder
 
 
+@pytest.fixture(autouse=True)
+def sound_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forgets what another test found wrong with the cache."""
+    monkeypatch.setattr("defusion.cache._faults", {})
+
+
 def random_weights(path: Path, layout: str, seed: int) -> WeightsFile:
     """Writes a network whose pictures are neither flat nor huge, as default starts would make them."""
     torch = pytest.importorskip("torch", reason="the network is defined in torch")

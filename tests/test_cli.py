@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -14,10 +15,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from skimage import data
 
-from defusion import EngineError, Fuser
+from defusion import EngineError, Fuser, ImageError, fuse_files
 from defusion.cli import main
 from defusion.doctor import lines_of
-from defusion.imaging import Picture, from_array, read, write
+from defusion.imaging import Picture, from_array, open_output, read, write
 
 
 def run(
@@ -112,7 +113,7 @@ def test_decompose_leaves_its_sources_alone(pair: tuple[Path, Path], tmp_path: P
     source = pair[0].rename(tmp_path / "parts" / "unique_a.png")
     before = source.read_bytes()
     line = refused(run("decompose", source, pair[1], "-o", tmp_path / "parts"))
-    assert "has the name of a part; choose another folder" in line
+    assert "unique_a.png would be written over the source" in line
     assert source.read_bytes() == before
 
 
@@ -223,6 +224,17 @@ def test_false_colour_is_led_back_to_temperature(scene: NDArray[np.uint8], tmp_p
     assert "no palette 'mud' is known; expected auto, none, iron" in line
 
 
+def has_begun(process: subprocess.Popen[str], folder: Path) -> bool:
+    """Says whether a process writes its output, which has no name yet, or one that ends in `.part`."""
+    if sys.platform != "linux":
+        return any(folder.glob("*.part"))
+    try:
+        opened = [str(link.readlink()) for link in Path(f"/proc/{process.pid}/fd").iterdir()]
+    except OSError:  # it has ended, or one was closed meanwhile
+        return False
+    return any(name.startswith(f"{folder}/") and name.endswith((" (deleted)", ".part")) for name in opened)
+
+
 @pytest.mark.parametrize("name", [each for each in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, each)])
 def test_an_interrupted_run_leaves_nothing(tmp_path: Path, name: str) -> None:
     number = signal.Signals[name]
@@ -233,7 +245,7 @@ def test_an_interrupted_run_leaves_nothing(tmp_path: Path, name: str) -> None:
     with subprocess.Popen(
         command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
-        while len(os.listdir(tmp_path)) < 3 and process.poll() is None:  # until the output is begun
+        while not has_begun(process, tmp_path) and process.poll() is None:
             time.sleep(0.01)
         process.send_signal(number)
         _, told = process.communicate(timeout=60)
@@ -336,6 +348,167 @@ def test_outputs_that_cannot_be(pair: tuple[Path, Path], tmp_path: Path) -> None
     assert "is a folder" in refused(run("fuse", *pair, "-o", tmp_path))
     (tmp_path / "file").write_text("")
     assert "is a file" in refused(run("decompose", *pair, "-o", tmp_path / "file"))
+
+
+@pytest.mark.parametrize("way", ["name", "link", "hard link", "capitals"])
+def test_no_command_writes_over_what_it_reads(pair: tuple[Path, Path], tmp_path: Path, way: str) -> None:
+    other = pair[0] if way == "name" else pair[0].with_name("A.PNG" if way == "capitals" else "other.png")
+    if way == "link":
+        other.symlink_to(pair[0])
+    elif way == "hard link":
+        other.hardlink_to(pair[0])
+    before = pair[0].read_bytes()
+    for sources in (pair, [pair[1], pair[0], pair[1]]):
+        line = refused(run("fuse", *sources, "-o", other))
+        assert f"{other} would be written over the source {pair[0]}, and sources are kept; choose another" in line
+    with pytest.raises(ImageError, match="sources are kept"):
+        fuse_files(pair, other, fuser=Fuser())
+    assert pair[0].read_bytes() == before
+
+
+def test_a_result_is_no_source_of_the_next_run(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    out = tmp_path / "fused.png"
+    assert run("fuse", *pair, "-o", out).returncode == 0
+    once = out.read_bytes()
+    refused(run("fuse", *sorted(tmp_path.glob("*.png")), "-o", out))
+    assert out.read_bytes() == once
+
+
+def test_commands_that_write_to_folders_keep_what_they_read(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    folder.mkdir()
+    for name in ("toy.png", "pair.png", "figure.png", "fused.tif"):
+        source = folder / name
+        source.write_bytes(pair[0].read_bytes())
+        command = {"toy.png": ["explain", "toy", source], "pair.png": ["explain", "pair", source, pair[1]]}
+        arguments = command.get(name, ["decompose", pair[1], source])
+        assert f"{name} would be written over the source {source}" in refused(run(*arguments, "-o", folder))
+        assert source.read_bytes() == pair[0].read_bytes()
+        source.unlink()
+    assert list(folder.iterdir()) == []
+
+
+def test_a_batch_and_a_run_keep_what_they_read(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    from defusion.weights import resolve
+
+    folder = tmp_path / "scenes" / "s"
+    folder.mkdir(parents=True)
+    for file in pair:
+        file.rename(folder / file.name)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "s.png").symlink_to(folder / "a.png")
+    before = (folder / "a.png").read_bytes()
+    done = run("batch", f"{tmp_path}/scenes", "-o", tmp_path / "out")
+    assert "would be written over the source" in done.stdout + done.stderr, done.stdout + done.stderr
+    assert (folder / "a.png").read_bytes() == before
+    weights = tmp_path / "run" / "weights.safetensors"
+    weights.parent.mkdir()
+    weights.write_bytes(resolve(None).read_bytes())
+    line = refused(run("train", folder, "-o", weights.parent, "--weights", weights))
+    assert "weights.safetensors would be written over the source" in line
+
+
+def test_converting_keeps_the_checkpoint(tmp_path: Path) -> None:
+    theirs = tmp_path / "theirs.pth"
+    theirs.write_bytes(b"theirs")
+    (tmp_path / "ours.safetensors").hardlink_to(theirs)
+    line = refused(run("weights", "convert", theirs, "-o", tmp_path / "ours.safetensors"))
+    assert "ours.safetensors would be written over the source" in line
+    assert theirs.read_bytes() == b"theirs"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_outputs_that_are_no_regular_files_stay(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    for name in ("fifo.png", "out/fused.png", "out/toy.pdf"):
+        os.mkfifo(tmp_path / name)
+    (tmp_path / "link.png").symlink_to("fifo.png")
+    (tmp_path / "null.png").symlink_to("/dev/null")
+    lines = [refused(run("fuse", *pair, "-o", tmp_path / f"{name}.png")) for name in ("fifo", "link", "null")]
+    lines.append(refused(run("decompose", *pair, "-o", tmp_path / "out")))
+    lines.append(refused(run("explain", "toy", pair[0], "-o", tmp_path / "out")))
+    assert [word for line in lines for word in ("named pipe", "device") if word in line] == (
+        ["named pipe"] * 2 + ["device"] + ["named pipe"] * 2
+    )
+    assert all(stat.S_ISFIFO((tmp_path / name).stat().st_mode) for name in ("fifo.png", "out/fused.png"))
+    assert sorted(os.listdir(tmp_path / "out")) == ["fused.png", "toy.pdf"]
+
+
+def test_decompose_writes_all_or_nothing(
+    pair: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = []
+
+    def failing(*arguments: object, **options: object) -> object:
+        opened.append(arguments[0])
+        if len(opened) == 5:
+            raise ImageError("the disk is full")
+        return open_output(*arguments, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(sys.modules["defusion.imaging.write"], "open_output", failing)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    monkeypatch.setattr(sys, "argv", ["defusion", "decompose", *map(str, pair), "-o", str(tmp_path / "parts")])
+    with pytest.raises(SystemExit):
+        main()
+    assert len(opened) == 5
+    assert sorted(os.listdir(tmp_path)) == ["a.png", "b.png"]
+    opened.clear()
+    (tmp_path / "parts").mkdir()
+    (tmp_path / "parts" / "common.png").write_bytes(b"earlier")
+    with pytest.raises(SystemExit):
+        main()
+    assert os.listdir(tmp_path / "parts") == ["common.png"]
+    assert (tmp_path / "parts" / "common.png").read_bytes() == b"earlier"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no disk that is always full")
+def test_a_full_disk_at_stdout_is_told_and_the_picture_is_there(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    for arguments in (["fuse", *pair, "-o", tmp_path / "out.png"], ["metrics", *pair, pair[0]], ["--version"]):
+        command = [sys.executable, "-m", "defusion", *map(str, arguments)]
+        with Path("/dev/full").open("w") as full:
+            done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+        assert done.returncode == 2, done.stderr
+        (line,) = done.stderr.splitlines()
+        assert line.startswith("defusion: ") and "(No space left on device); make room" in line
+    assert read(tmp_path / "out.png").pixels.shape == (124, 160, 3)
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "defusion", "fuse", *map(str, pair), "-o", str(tmp_path / "two.png")]
+        assert subprocess.run(command, stdout=subprocess.PIPE, stderr=full, check=False).returncode == 0
+    assert (tmp_path / "two.png").exists()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links and names of POSIX")
+def test_names_that_cannot_be_are_refused(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    (tmp_path / "loop.png").symlink_to("loop.png")
+    long = tmp_path / ("n" * 300 + ".png")
+    assert "File name too long" in refused(run("fuse", *pair, "-o", long))
+    assert "File name too long" in refused(run("fuse", pair[0], long, "-o", tmp_path / "out.png"))
+    assert "levels of symbolic links" in refused(run("fuse", *pair, "-o", tmp_path / "loop.png"))
+    assert "levels of symbolic links" in refused(
+        run("fuse", pair[0], tmp_path / "loop.png", "-o", tmp_path / "o.png")
+    )
+    for name in ("n" * 300, "loop.png"):
+        refused(run("decompose", *pair, "-o", tmp_path / name))
+        refused(run("explain", "pair", *pair, "-o", tmp_path / name))
+        refused(run("weights", "convert", pair[0], "-o", tmp_path / name))
+        refused(run("weights", "info", tmp_path / name))
+        refused(run("train", tmp_path / name, "-o", tmp_path / "run"))
+        refused(run("evaluate", tmp_path / name, "-o", tmp_path / "report"))
+    assert sorted(os.listdir(tmp_path)) == ["a.png", "b.png", "loop.png"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="such names cannot be there")
+def test_names_give_the_terminal_no_orders(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    odd = os.fsencode(tmp_path) + b"/\x1b[2J\x07\r\n\x9b\xff\xe2\x80\xae.png"
+    Path(os.fsdecode(odd)).write_bytes(pair[0].read_bytes())
+    source = Path(os.fsdecode(odd))
+    done = run("fuse", source, pair[1], "-o", source.with_suffix(".tif"), "--head", "detail")
+    told = [done, run("fuse", source, source, "-o", source), run("fuse", source, tmp_path / "none", "-o", source)]
+    for said in told:
+        text = said.stdout + said.stderr
+        assert len(text.splitlines()) == 1 and text.endswith("\n")
+        assert "\\x1b[2J\\x07\\r\\n" in text and text[:-1].isprintable()
+    assert [said.returncode for said in told] == [0, 2, 2]
 
 
 def test_a_failed_run_leaves_an_earlier_result_alone(pair: tuple[Path, Path], tmp_path: Path) -> None:

@@ -27,9 +27,11 @@ def test_the_doctor_tells_what_would_be_used_and_that_is_used() -> None:
 
 def test_the_cache_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DEFUSION_CACHE", str(tmp_path))
-    assert examine()["cache"] == {"folder": str(tmp_path / "openvino"), "megabytes": 0}
+    assert examine()["cache"] == {"folder": str(tmp_path / "openvino"), "megabytes": 0, "faults": ["none"]}
     (tmp_path / "openvino" / "graph.blob").write_bytes(bytes(2_000_000))
-    assert examine()["cache"]["megabytes"] == 2
+    found = examine()["cache"]
+    assert found["megabytes"] == 2
+    assert "graph.blob is damaged" in str(found["faults"])
 
 
 def test_damaged_weights_are_found(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import pickle
 import platform
 import subprocess
@@ -99,6 +100,7 @@ def test_a_pickled_fuser_is_its_options(small_weights: WeightsFile, monkeypatch:
     fuser = Fuser(weights=small_weights.path.name, head="detail", precision="float32")
     sent = pickle.dumps(fuser)
     assert len(sent) < 1000
+    assert fuser.__reduce__()[0].keywords.keys() == inspect.signature(Fuser).parameters.keys()  # type: ignore[attr-defined]
     monkeypatch.chdir("/")
     again = pickle.loads(sent)
     assert again.weights.path == small_weights.path

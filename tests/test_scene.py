@@ -271,3 +271,22 @@ def test_a_grey_first_source_of_other_tones_is_brought_to_those_of_colours() -> 
     seen = scene(grey, from_array(PHOTO))
     assert seen.form.icc is None
     assert "0.tif: tones brought to sRGB" in seen.notes
+
+
+def test_colours_that_are_no_temperature_are_left() -> None:
+    hot, visible = inferno(PHOTO.mean(2).astype(np.uint8)), from_array(PHOTO)
+    frames = [Frame("0.tif", lambda: hot, true_colours=True), Frame.of("1.tif", visible)]
+    assert [each.colourless for each in Scene(frames).glances] == [False, False]
+
+
+def test_a_thermal_frame_with_few_dark_places_may_show_warmth_dark() -> None:
+    rows, columns = np.mgrid[:160, :200]
+    warm = 0.2 + 0.05 * np.sin(columns / 9) + 0.7 * np.exp(-(((columns - 90) / 12) ** 2) - ((rows - 70) / 20) ** 2)
+    thermal = np.rint(warm * 255).astype(np.uint8)
+    visible = from_array(np.ascontiguousarray(PHOTO[:160, :200]))
+    note = "1.tif: few places are much darker than the rest"
+    told = scene(visible, from_array(255 - thermal)).notes
+    assert any(each.startswith(note) and "--black-hot 2" in each for each in told)
+    for frame in (Frame.of("1.tif", from_array(thermal)), Frame("1.tif", lambda: from_array(255 - thermal), True)):
+        seen = Scene([Frame.of("0.tif", visible), frame])
+        assert not any(each.startswith(note) for each in seen.notes)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +16,8 @@ from defusion.alignment.geometry import Shape
 from defusion.alignment.record import Alignment
 from defusion.alignment.warp import warped_picture
 from defusion.errors import ImageError
-from defusion.imaging import Picture, make_folder, open_output, to_array
+from defusion.files import unfit
+from defusion.imaging import Picture, check_folder, in_folder, open_output, to_array
 from defusion.imaging.picture import bands
 from defusion.scene import Frame
 from defusion.sources import Source, frames_of
@@ -98,8 +100,8 @@ def align_files(
 ) -> AlignedFiles:
     """Lays picture files upon one of them, and writes them into a folder under their own names.
 
-    Args, raises: as `align`; files are PNG, or TIFF where samples are floats. Each appears whole or not at all, and
-    none in the place of a source.
+    Args, raises: as `align`; files are PNG, or TIFF where samples are floats. All appear or none, and none in the
+    place of a source.
 
     Args:
         sources: Two or more files.
@@ -114,32 +116,36 @@ def align_files(
         ImageError: As `align`; or the folder cannot be written to.
     """
     frames = frames_of(sources)
-    make_folder(folder)
+    check_folder(folder, ())
     made = _alignment(frames, model, reference, like, crop, alignment)
     outputs: list[Path] = []
     notes = list(made.notes)
     taken = {Path(source).resolve() for source in sources}
-    for frame, picture in _pictures(frames, made):
-        stem = Path(frame.name).stem
-        path = Path(folder) / f"{stem}{'.tif' if picture.depth == 'float32' else '.png'}"
-        number = 2
-        while path.resolve() in taken:
-            path = path.with_stem(f"{stem}-{number}")
-            number += 1
-        taken.add(path.resolve())
-        with open_output(
-            path,
-            height=picture.height,
-            width=picture.width,
-            channels=picture.samples.shape[2],
-            depth=picture.depth,
-            icc=picture.icc,
-            exif=picture.exif,
-        ) as out:
+    with in_folder(folder), ExitStack() as files:
+        for frame, picture in _pictures(frames, made):
+            stem = Path(frame.name).stem
+            path = Path(folder) / f"{stem}{'.tif' if picture.depth == 'float32' else '.png'}"
+            number = 2
+            while path.resolve() in taken or unfit(path, sources):
+                path = path.with_stem(f"{stem}-{number}")
+                number += 1
+            taken.add(path.resolve())
+            out = files.enter_context(
+                open_output(
+                    path,
+                    height=picture.height,
+                    width=picture.width,
+                    channels=picture.samples.shape[2],
+                    depth=picture.depth,
+                    icc=picture.icc,
+                    exif=picture.exif,
+                )
+            )
             for rows in bands(picture.height, picture.width):
                 out.append(picture.region(rows, slice(None)))
-        outputs.append(path)
-        notes += [*picture.notes, *out.notes]
+            out.finish()
+            outputs.append(path)
+            notes += [*picture.notes, *out.notes]
     return AlignedFiles(outputs, made, tuple(notes))
 
 

@@ -10,10 +10,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from defusion import stages, tiling
 from defusion.alignment.frames import ALIGNS, Wanted
+from defusion.alignment.motion import DEGHOSTS, write_masks
 from defusion.alignment.record import Alignment
+from defusion.cache import faults
 from defusion.errors import EngineError, ImageError, WeightsError
 from defusion.imaging import PALETTES, Picture, check_output, open_output
 from defusion.imaging.picture import quantised
@@ -69,6 +72,8 @@ class Fused(NamedTuple):
     """Black and white of the sources that do not use all of their range, by name."""
     alignment: Alignment | None
     """How the sources lie in the result; None where alignment is off."""
+    ghosts: dict[str, NDArray[np.uint8]]
+    """Where something moved, 255 in a small picture [h, w], by the source's name."""
 
     def picture(self) -> Picture:
         """Makes the whole picture in memory."""
@@ -115,11 +120,13 @@ class Fuser:
             first. "auto" recognises it, "none" takes all colours as they are.
         align: Sources that do not line up are laid upon each other: "auto" as well as can be told, "translation",
             "similarity", "affine" or "homography" no more freely than that; "off" takes them as they are.
+        deghost: What moves between exposures is shown as the best exposed of them shows it: "low" where they
+            contradict each other strongly, "high" where they do at all, "auto" that in three and more, "off" nowhere.
 
     Raises:
         WeightsError: No such weights.
         EngineError: The engine, device or precision is not there; none is replaced by another.
-        ImageError: No such task, palette or way to align.
+        ImageError: No such task, palette, way to align or to deghost.
     """
 
     def __init__(
@@ -132,7 +139,9 @@ class Fuser:
         task: str | None = None,
         infrared_palette: str = "auto",
         align: str = "auto",
+        deghost: str = "auto",
     ) -> None:
+        options: dict[str, Any] = {name: value for name, value in locals().items() if name != "self"}
         give_memory_back()
         path = resolve(None if weights is None else os.fspath(weights))
         self.weights: WeightsFile = WeightsFile.open(path)
@@ -143,19 +152,16 @@ class Fuser:
             raise ImageError(f"no palette {infrared_palette!r} is known; expected {expected}")
         if align not in ALIGNS:
             raise ImageError(f"no way to align is called {align!r}; expected {', '.join(ALIGNS)}")
+        if deghost not in DEGHOSTS:
+            raise ImageError(f"no way to deghost is called {deghost!r}; expected {', '.join(DEGHOSTS)}")
         self._palette = infrared_palette
+        self._deghost = deghost
         self._align = Wanted(align)
         self._task = next((each for each in TASKS if each == task), None)
         self.engine: Engine = load_engine(self.weights, engine=engine, device=device, precision=precision)
-        self._options: dict[str, Any] = {
-            "weights": path.stem if path == bundled().get(path.stem) else path.absolute(),
-            "engine": engine,
-            "device": device,
-            "precision": precision,
-            "task": task,
-            "infrared_palette": infrared_palette,
-            "align": align,
-        }
+        # Weights that are shipped lie elsewhere on another machine.
+        options["weights"] = path.stem if path == bundled().get(path.stem) else path.absolute()
+        self._options = options
 
     def __reduce__(self) -> tuple[Callable[[], Fuser], tuple[()]]:
         """Travels to another process as its options: there the network is loaded anew."""
@@ -166,13 +172,14 @@ class Fuser:
         given = listed(sources)
         fused = self.fusing(frames_of(given, reading))
         picture = fused.picture()
-        warn(fused.notes)
-        return given_back(picture, given, fused.notes, reading)
+        notes = (*fused.notes, *faults())
+        warn(notes)
+        return given_back(picture, given, notes, reading)
 
     def decompose(self, a: Source, b: Source, reading: Reading = AS_USUAL) -> Parts:
         """Decomposes two sources; see `decompose`."""
         made = self.decomposing([frame.kept() for frame in frames_of([a, b], reading)])
-        warn(made.notes)
+        warn((*made.notes, *faults()))
         return Parts(*(given_back(part, [a, b], made.notes, reading) for part in made.parts))
 
     def fuse_pictures(self, pictures: Sequence[Picture]) -> Picture:
@@ -188,6 +195,8 @@ class Fuser:
         frames = [Frame.of(f"source {number}", each) for number, each in enumerate(pictures, 1)]
         scene = Scene(frames, self._palette, align=self._align)
         scene.leave_out_blank()
+        if self._task in (None, "focus"):
+            scene.level()
         return self._plan(scene.glances)
 
     def fusing(
@@ -213,15 +222,19 @@ class Fuser:
         scene = Scene(frames, self._palette, report if len(frames) > 2 else None, alignment or self._align)
         scene.leave_out_blank()
         scene.leave_out_copies()
+        if self._task in (None, "focus"):
+            scene.level()
         plan = self._plan(scene.glances)
         size, count = scene.form.size, len(scene.frames)
+        if plan.task == "exposure" and self._deghost != "off" and (count > 2 or self._deghost != "auto"):
+            scene.hold_still("low" if self._deghost == "low" else "high")
         self._check_memory(size, count)
         if plan.head == "pyramid":
             made = stages.fuse(self.engine, scene.sources, count, size, report)
         else:
             made = _reported(tiling.paint(self.engine, *scene.pair(), size), size, report)
         painted = (rows for band in made for _, rows in scene.painted(band, band.planes[0], keep_chroma=True))
-        return Fused(plan, scene.form, painted, scene.notes, scene.ranges, scene.alignment)
+        return Fused(plan, scene.form, painted, scene.notes, scene.ranges, scene.alignment, scene.ghosts)
 
     def decompose_pictures(self, a: Picture, b: Picture) -> PartPictures:
         """Decomposes two pictures of one scene; all parts have the profile and EXIF of the first."""
@@ -313,6 +326,7 @@ def fuse(
     task: str | None = None,
     infrared_palette: str = "auto",
     align: str = "auto",
+    deghost: str = "auto",
     reading: Reading = AS_USUAL,
 ) -> Any:
     """Fuses pictures of one scene into one.
@@ -331,6 +345,7 @@ def fuse(
         task: As for `Fuser`.
         infrared_palette: As for `Fuser`.
         align: As for `Fuser`.
+        deghost: As for `Fuser`.
         reading: Which pages are taken, and what is not as files and arrays mostly have it: see `Reading`.
 
     Returns:
@@ -347,7 +362,7 @@ def fuse(
             be aligned.
         WeightsError, EngineError: As for `Fuser`.
     """
-    fuser = _loaded(*_state(weights), engine, device, precision, task, infrared_palette, align)
+    fuser = _loaded(*_state(weights), engine, device, precision, task, infrared_palette, align, deghost)
     return fuser.fuse(sources, reading)
 
 
@@ -360,24 +375,27 @@ def fuse_files(
     alignment: Alignment | None = None,
     reading: Reading = AS_USUAL,
     jpeg_quality: int = 95,
+    maps: str | os.PathLike[str] | None = None,
 ) -> FusedFile:
     """Fuses files into a file, which is written while it is made and keeps the first source's profile and EXIF.
 
     Args:
         sources: Two or more picture files of one scene, or one of several pages.
-        output: File to write, whole or not at all; its suffix names the format. One that is there is replaced.
+        output: File to write, whole or not at all; its suffix names the format. One that is there is replaced, but
+            never a source, nor what is no regular file.
         fuser: The network.
         report: Is told how far the work has come, as `Fuser.fusing` does.
         alignment: As `Fuser.fusing` takes it.
         reading: Which pages are taken, and what is not as files mostly have it.
         jpeg_quality: Of a JPEG, from 1 to 100.
+        maps: Folder for masks of what moved, a PNG for each source in which something did; made if need be.
 
     Raises:
         ImageError: A source cannot be read, they cannot be fused, or the output cannot be written.
         WeightsError: The weights do not fuse so many sources.
         EngineError: There is too little memory.
     """
-    check_output(output)
+    check_output(output, [*sources, fuser.weights.path])
     frames = frames_of(sources, reading)
     fused = fuser.fusing(frames, report, alignment)
     form = fused.form
@@ -395,10 +413,12 @@ def fuse_files(
     ) as out:
         for band in fused.bands:
             out.append(band)
-    notes = (*fused.notes, *out.notes)
+    masks = {} if maps is None else write_masks(fused.ghosts, maps)
+    notes = (*fused.notes, *out.notes, *faults())
     made = facts_of(fuser, fused.plan, fused.form, fused.alignment)
     ranges = {name: list(each) for name, each in fused.ranges.items()}
-    facts = {"output": os.fspath(output), "sources": len(frames), **made, "ranges": ranges, "notes": list(notes)}
+    facts = {"output": os.fspath(output), "sources": len(frames), **made, "ranges": ranges}
+    facts |= {"ghosts": {name: str(mask) for name, mask in masks.items()}, "notes": list(notes)}
     return FusedFile(Path(output), facts, notes, fused.alignment)
 
 
@@ -446,7 +466,7 @@ def decompose(
     Returns:
         Four arrays like the result of `fuse`: common, unique_a, unique_b and fused.
     """
-    fuser = _loaded(*_state(weights), engine, device, precision, task, infrared_palette, align)
+    fuser = _loaded(*_state(weights), engine, device, precision, task, infrared_palette, align, "off")
     return fuser.decompose(a, b, reading)
 
 
@@ -466,6 +486,7 @@ def _loaded(
     task: str | None,
     infrared_palette: str,
     align: str,
+    deghost: str,
 ) -> Fuser:
     return Fuser(
         weights=weights,
@@ -475,6 +496,7 @@ def _loaded(
         task=task,
         infrared_palette=infrared_palette,
         align=align,
+        deghost=deghost,
     )
 
 

@@ -3,31 +3,95 @@
 from __future__ import annotations
 
 import os
+import stat
 import sys
 import tempfile
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
+#: What was wrong with the cache in this process, each once, in the order found.
+_faults: dict[str, None] = {}
+
+
+class CacheError(Exception):
+    """A cache that must not be used: it is damaged, or not this user's alone."""
+
+
+def faults() -> tuple[str, ...]:
+    """Returns what was wrong with the cache in this process, one short sentence each."""
+    return tuple(_faults)
+
+
+def tell(fault: str) -> None:
+    """Notes what was wrong with the cache."""
+    _faults[fault] = None
+
 
 def cache_folder(room: str) -> Path:
     """Returns a writable folder for one kind of cached data, made if need be.
 
     It stands in the user's cache folder (`DEFUSION_CACHE` moves it). Where that cannot be written, as in a
-    container without a home, it is a folder of this user's among the temporary files, which nobody else may write to.
+    container without a home, it is a folder of this user's among the temporary files; where that cannot be trusted,
+    one of this process, and `faults` says so.
+    """
+    try:
+        return trusted_folder(room)
+    except CacheError as fault:
+        tell(str(fault))
+        return _folder_of_process(room)
+
+
+def trusted_folder(room: str) -> Path:
+    """Returns the folder that `cache_folder` does, if it is this user's own and nobody else may write to it.
+
+    Raises:
+        CacheError: It is a link, belongs to another user, others may write to it, or it cannot be made.
     """
     with suppress(OSError, RuntimeError):  # the second where there is no home
-        folder = _home_cache() / room
-        folder.mkdir(parents=True, exist_ok=True)
+        base = _home_cache()
+        base.parent.mkdir(parents=True, exist_ok=True)
+        folder = _own(_own(base) / room)
         if os.access(folder, os.W_OK):
             return folder
-    with suppress(OSError):
-        base = Path(tempfile.gettempdir()) / f"defusion-{_user()}"
-        base.mkdir(mode=0o700, exist_ok=True)
-        if not hasattr(os, "getuid") or (base.stat().st_uid, base.stat().st_mode & 0o022) == (os.getuid(), 0):
-            (base / room).mkdir(exist_ok=True)
-            return base / room
-    return _folder_of_process(room)
+    base = Path(tempfile.gettempdir()) / f"defusion-{_user()}"
+    try:
+        return _own(_own(base) / room)
+    except OSError as error:
+        raise CacheError(f"the cache {base} cannot be made ({error.strerror or error})") from error
+
+
+def _own(folder: Path) -> Path:
+    """Makes a folder for this user alone, unless it is there, and makes sure that it is."""
+    with suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    check_own(folder, stat.S_IFDIR)
+    return folder
+
+
+def check_own(path: Path, kind: int) -> None:
+    """Makes sure that nobody else can have put something into the cache. Links are not followed.
+
+    Args:
+        path: A folder or file of the cache.
+        kind: What it has to be: `stat.S_IFDIR` or `stat.S_IFREG`.
+
+    Raises:
+        CacheError: It is something else, belongs to another user, or others may write to it.
+        OSError: It is not there.
+    """
+    facts = path.lstat()
+    if stat.S_IFMT(facts.st_mode) != kind:
+        reason = "is a link" if stat.S_ISLNK(facts.st_mode) else "is no regular file or folder"
+    elif hasattr(os, "getuid") and facts.st_uid != os.getuid():
+        reason = "belongs to another user"
+    elif os.name != "nt" and facts.st_mode & 0o022:
+        reason = "can be written by others"
+    else:
+        return
+    raise CacheError(
+        f"the cache is not used, since {path} {reason}; remove it, or set DEFUSION_CACHE to another folder"
+    )
 
 
 @cache

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from defusion.api import Fuser
 from defusion.errors import DefusionError
-from defusion.imaging import Picture, luminance, make_folder, write
+from defusion.imaging import Picture, check_folder, luminance, write_together
 from defusion.imaging.figure import labelled_panels
 
 Pixels = NDArray[np.float32]
@@ -30,22 +30,20 @@ def run_demo(output: Path, report: Callable[[str], None]) -> list[Path]:
         DefusionError: scikit-image is not installed.
     """
     pairs = demo_pairs()
-    make_folder(output)
+    check_folder(output, [])
     fuser = Fuser()
-    written: list[Path] = []
+    pictures: dict[str, Picture] = {}
     panels: dict[str, Picture] = {}
     for name, pair in pairs.items():
         a, b = pair()
         fused = fuser.fuse_pictures([a, b])
         report(f"{name}: fused two sources of {a.size_text}")
         for label, picture in {"a": a, "b": b, "fused": fused}.items():
-            file = output / f"{name}_{label}.png"
-            write(file, picture)
-            written.append(file)
+            pictures[f"{name}_{label}.png"] = picture
             panels[f"{name}: {'fused' if label == 'fused' else f'source {label}'}"] = _square(picture)
-    sheet = output / "demo.png"
-    write(sheet, labelled_panels(panels))
-    return [*written, sheet]
+    pictures["demo.png"] = labelled_panels(panels)
+    write_together(output, pictures)
+    return [output / name for name in pictures]
 
 
 def demo_pairs() -> dict[str, Callable[[], tuple[Picture, Picture]]]:

@@ -8,10 +8,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from defusion.cache import cache_folder
+from defusion.cache import cache_folder, faults
 from defusion.errors import EngineError
 from defusion.machine import cores, free_bytes, processor
 from defusion.runtime import PRECISIONS, load_engine
+from defusion.runtime.compiled import damaged
 from defusion.runtime.precision import chosen_precision
 from defusion.weights import WeightsFile, resolve
 
@@ -34,6 +35,7 @@ def examine(weights: str | None = None) -> dict[str, Any]:
     file = WeightsFile.open(resolve(weights))
     file.tensors()  # are whole
     cache = cache_folder("openvino")
+    cache_faults = [*faults(), *damaged(cache)]
     precision, why = chosen_precision(file)
     return {
         "defusion": version("defusion"),
@@ -42,7 +44,11 @@ def examine(weights: str | None = None) -> dict[str, Any]:
         "processor": processor(),
         "cores": cores(),
         "free_memory_mb": free_bytes() // 10**6,
-        "cache": {"folder": str(cache), "megabytes": round(_bytes_in(cache) / 1e6, 1)},
+        "cache": {
+            "folder": str(cache),
+            "megabytes": round(_bytes_in(cache) / 1e6, 1),
+            "faults": cache_faults or ["none"],
+        },
         "engines": {"openvino": _openvino(file), "torch": _torch()},
         "extras": {extra: find_spec(module) is not None for extra, module in _EXTRAS.items()},
         "would_use": {

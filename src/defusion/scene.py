@@ -11,8 +11,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from defusion.alignment.frames import Look, Wanted, aligned
+from defusion.alignment.frames import Look, Wanted, aligned, shrink_to, shrunk
 from defusion.alignment.geometry import Matrix
+from defusion.alignment.levelling import Tones, levelled, odd_ones, tones_between
+from defusion.alignment.motion import Strength, repaired, repairs
 from defusion.alignment.record import Alignment
 from defusion.alignment.warp import warped_picture
 from defusion.errors import ImageError
@@ -36,10 +38,21 @@ from defusion.tiling import Band, Progress, Report, Size, View
 
 Pixels = NDArray[np.float32]
 
+#: Skewness of a thermal picture's tones below which few places are much darker than the rest: of 21 scenes in which
+#: what is warm is bright none was below -1.2.
+_FEW_DARK = -1.5
+
 _TURNED = "EXIF turns the sources differently, as they are taken; --orientation ignore takes them as they are stored"
 
 #: Sources of one kind of light rise and fall together: the ranks of their tones correlate by more than this.
 _ALIKE = 0.8
+
+
+#: What moves is looked for in pictures of so many pixels.
+_MOVERS_PX = 1e6
+
+#: Tones are compared in pictures of so many pixels, in which focus hardly shows.
+_TONES_PX = 4e4
 
 
 class Frame(NamedTuple):
@@ -49,6 +62,8 @@ class Frame(NamedTuple):
     open: Callable[[], Picture]
     black_hot: bool = False
     """It shows what is warm dark."""
+    true_colours: bool = False
+    """Its colours are no temperature, even if they look so: activity in a medical picture."""
 
     def kept(self) -> Frame:
         """Opens the frame now, and keeps it."""
@@ -172,6 +187,8 @@ class Scene:
             self.frames[index] = frames[index].as_temperature(seen[index].palette or palette)
             seen[index] = self._see(self.frames[index], self.frames[index].open(), "none")
             uses[index] = uses[index]._replace(grey=True)
+        self.ghosts: dict[str, NDArray[np.uint8]] = {}
+        """Where something moved, [h, w] of a small picture, 255 there, by the frame's name."""
         self.alignment = self._aligned(looks, [each.glance for each in seen], align) if looks else None
         if self.alignment is not None and self.alignment.moves:
             self.frames = self._warped(self.alignment)
@@ -183,6 +200,7 @@ class Scene:
         # The pages of a file tell the same.
         self.notes = tuple(dict.fromkeys(note for each in seen for note in each.notes)) + chosen.notes
         self.notes += () if self.alignment is None else self.alignment.notes
+        self.notes += _black_hot(self.frames, self.glances)
         if not painted and palette not in ("auto", "none"):
             self.notes += (f"no source has colour, so none was led back from palette {palette}",)
         self._grey = all(each.grey for each in uses)
@@ -234,6 +252,50 @@ class Scene:
         kept *= 2 if len(kept) == 1 else 1  # fused with itself a frame stays what it is
         self.frames = [self.frames[index] for index in kept]
         self.glances = [self.glances[index] for index in kept]
+
+    def level(self) -> None:
+        """Brings frames of a focus stack that are exposed otherwise than most to the tones of one of those."""
+        like, odd = odd_ones([float(each.tones.mean()) for each in self.glances])
+        if not odd or len({frame.open().grey for frame in self.frames}) > 1:
+            return
+
+        def small(frame: Frame) -> Pixels:
+            picture = self._opened(frame)
+            return shrunk(picture, shrink_to(picture, _TONES_PX))
+
+        of_like = small(self.frames[like])
+        for index in odd:
+            frame = self.frames[index]
+            tones = tones_between(small(frame), of_like)
+            if tones is not None:
+                self.frames[index] = Frame(frame.name, partial(_levelled, self._opened, frame, tones))
+                self.glances[index] = glance(self.frames[index].open())
+                self.notes += (f"{frame.name}: brightness and colour brought to those of {self.frames[like].name}",)
+
+    def hold_still(self, strength: Strength) -> None:
+        """Has every frame of a bracket show one and the same of what moves, with a note.
+
+        Args:
+            strength: How much frames have to contradict each other for that.
+        """
+        if len({frame.open().grey for frame in self.frames}) > 1:
+            return
+        small = [shrunk(self._opened(frame), shrink_to(frame.open(), _MOVERS_PX)) for frame in self.frames]
+        found = repairs(small, strength)
+        aligned = list(self.frames)
+
+        def open_repaired(index: int) -> Picture:
+            return repaired(lambda number: self._opened(aligned[number]), index, found)
+
+        for index, each in enumerate(found):
+            if each.mask is not None:
+                name = self.frames[index].name
+                self.frames[index] = Frame(name, partial(open_repaired, index))
+                self.ghosts[name] = each.mask
+                part = (each.mask > 0).mean()
+                self.notes += (
+                    f"{name}: something moved in {part:.1%} of it, which shows what the best exposed frame shows",
+                )
 
     @cached_property
     def _coloured(self) -> list[Frame]:
@@ -330,7 +392,7 @@ class Scene:
 
     def _see(self, frame: Frame, original: Picture, palette: str) -> _Seen:
         picture = self._matched(original, frame)
-        found = None if palette == "none" or original.grey else palette
+        found = None if palette == "none" or original.grey or frame.true_colours else palette
         if found == "auto":
             found = recognised_palette(original)
         distance = distance_from_palette(original, found) if found is not None else math.inf
@@ -346,6 +408,10 @@ class Scene:
 
     def _matched(self, picture: Picture, frame: Frame) -> Picture:
         return in_profile_of(picture, self._first, frame.name)
+
+
+def _levelled(open_frame: Callable[[Frame], Picture], frame: Frame, tones: Tones) -> Picture:
+    return levelled(open_frame(frame), tones)
 
 
 def _planes(picture: Picture, as_luminance: bool, rows: slice, columns: slice) -> Planes:
@@ -387,3 +453,19 @@ def _rank_correlation(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
     ranks = np.stack([np.argsort(np.argsort(each[inside])) for each in (a, b)])
     matrix: NDArray[np.float64] = np.atleast_2d(np.corrcoef(ranks))
     return float(matrix[0, 1])
+
+
+def _black_hot(frames: Sequence[Frame], glances: Sequence[Glance]) -> tuple[str, ...]:
+    """A note where the one colourless frame beside others with colour may show what is warm dark."""
+    colourless = [index for index, each in enumerate(glances) if each.colourless]
+    if len(colourless) != 1 or len(glances) < 2 or frames[colourless[0]].black_hot:
+        return ()
+    tones = glances[colourless[0]].tones.astype(np.float64)
+    spread = tones.std()
+    if spread == 0 or ((tones - tones.mean()) ** 3).mean() / spread**3 > _FEW_DARK:
+        return ()
+    number = colourless[0] + 1
+    return (
+        f"{frames[colourless[0]].name}: few places are much darker than the rest, as what is warm is in some thermal "
+        f"pictures; --black-hot {number} shows it bright",
+    )

@@ -1,9 +1,11 @@
 """Batches on a Dask cluster of two workers on this machine."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +23,8 @@ distributed = pytest.importorskip("distributed", reason="engine dask needs the e
 # Dask leaves sockets to the collector when a worker is killed.
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 
+STAYS = "what was done stays done"
+
 
 @pytest.fixture
 def cluster() -> Iterator[Any]:
@@ -33,11 +37,14 @@ def cluster() -> Iterator[Any]:
 def test_a_lost_worker_loses_no_scene(cluster: Any, tmp_path: Path) -> None:
     made_scenes(tmp_path / "root", 12)
     out = tmp_path / "out"
-    assert all(each.status == "done" for each in defusion.batch(tmp_path / "root", tmp_path / "plain", workers=1))
+    assert all(
+        each.status == "done"
+        for each in defusion.batch(tmp_path / "root", tmp_path / "plain", workers=1, align="off")
+    )
     (tmp_path / "root" / "scene004" / "over.png").write_bytes(b"no picture")
     worker = cluster.run(os.getpid)
     done: Counter[str] = Counter()
-    for result in defusion.batch(tmp_path / "root", out, engine="dask", scheduler=cluster):
+    for result in defusion.batch(tmp_path / "root", out, align="off", engine="dask", scheduler=cluster):
         done[result.scene, result.status] += 1
         if sum(done.values()) == 2:
             os.kill(next(iter(worker.values())), signal.SIGKILL)
@@ -46,7 +53,9 @@ def test_a_lost_worker_loses_no_scene(cluster: Any, tmp_path: Path) -> None:
     plain = pictures(tmp_path / "plain")
     del plain["scene004.png"]
     assert pictures(out) == plain
-    again = list(defusion.batch(tmp_path / "root", out, engine="dask", scheduler=cluster.scheduler.address))
+    again = list(
+        defusion.batch(tmp_path / "root", out, align="off", engine="dask", scheduler=cluster.scheduler.address)
+    )
     assert Counter(each.status for each in again) == {"skipped": 11, "failed": 1}
 
 
@@ -68,3 +77,29 @@ def test_a_scheduler_that_is_not_there_is_one_sentence(root: Path, tmp_path: Pat
     assert not (tmp_path / "out").exists()
     with pytest.raises(BatchError, match="a number of workers came with engine dask"):
         defusion.batch(root, tmp_path / "out", engine="dask", workers=2)
+
+
+def test_a_scheduler_that_goes_ends_the_batch_with_one_sentence(tmp_path: Path) -> None:
+    """What was done stays done, and the rest is not called failed."""
+    made_scenes(tmp_path / "more", 12)
+    schedule = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--port", "0", "--no-dashboard"]
+    file = tmp_path / "scheduler.json"
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen([*schedule, "--host", "127.0.0.1", "--scheduler-file", str(file)], **quiet) as scheduler:
+        work = [sys.executable, "-m", "distributed.cli.dask_worker", "--scheduler-file", str(file), "--no-dashboard"]
+        with subprocess.Popen([*work, "--nthreads", "1", "--no-nanny"], **quiet) as worker:
+            while not file.exists():
+                time.sleep(0.1)
+            address = json.loads(file.read_text())["address"]
+            arguments = ["batch", str(tmp_path / "more"), "-o", str(tmp_path / "out"), "--json", "--align", "off"]
+            command = [sys.executable, "-m", "defusion", *arguments, "--engine", "dask", "--scheduler", address]
+            with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as batch:
+                assert batch.stdout is not None
+                first = json.loads(batch.stdout.readline())
+                scheduler.kill()
+                printed, said = batch.communicate()
+            worker.kill()
+    assert batch.returncode == 2, said
+    told = [line for line in said.splitlines() if not line.startswith("note:")]
+    assert told == [f"defusion: the Dask scheduler at {address} is gone; start it, and the batch again: {STAYS}"]
+    assert {first["status"], *(json.loads(line)["status"] for line in printed.splitlines())} == {"done"}

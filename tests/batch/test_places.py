@@ -43,7 +43,7 @@ def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 
 def results(sources: str | Path, output: str, **options: object) -> dict[str, SceneResult]:
-    return {each.scene: each for each in defusion.batch(sources, output, workers=1, **options)}  # type: ignore[arg-type]
+    return {each.scene: each for each in defusion.batch(sources, output, workers=1, align="off", **options)}  # type: ignore[arg-type]
 
 
 def test_sources_and_results_in_a_bucket(store: str, tmp_path: Path) -> None:

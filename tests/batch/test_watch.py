@@ -43,7 +43,7 @@ def test_scenes_that_appear_are_fused_until_it_is_told_to_stop(tmp_path: Path) -
     made_scenes(tmp_path / "made", 2)
     root, out = tmp_path / "root", tmp_path / "out"
     root.mkdir()
-    arguments = ["batch", str(root), "-o", str(out), "--watch", "--json", "--workers", "1"]
+    arguments = ["batch", str(root), "-o", str(out), "--watch", "--json", "--workers", "1", "--align", "off"]
     command = [sys.executable, "-m", "defusion", *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -52,7 +52,7 @@ def test_scenes_that_appear_are_fused_until_it_is_told_to_stop(tmp_path: Path) -
             line = json.loads(process.stdout.readline())
             assert (line["scene"], line["status"]) == (scene, "done")
         process.send_signal(signal.SIGTERM)
-        printed, said = process.communicate(timeout=30)
+        printed, said = process.communicate(timeout=120)
     assert (process.returncode, printed, said) == (0, "", "")
     assert sorted(file.name for file in out.glob("*.png")) == ["scene000.png", "scene001.png"]
     assert "2 done, 0 failed" in (out / "report.html").read_text()
@@ -68,7 +68,7 @@ def test_polling_finds_what_no_event_told(tmp_path: Path, monkeypatch: pytest.Mo
     manifest.write_text("scene,sources\none,root/scene000/over.png;root/scene000/under.png\n")
     stop = Event()
     results = []
-    for result in defusion.batch(manifest, tmp_path / "out", watch=True, stop=stop, workers=1):
+    for result in defusion.batch(manifest, tmp_path / "out", watch=True, stop=stop, workers=1, align="off"):
         results.append((result.scene, result.status))
         manifest.write_text("half")
         Timer(0.5, stop.set).start()

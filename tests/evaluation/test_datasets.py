@@ -282,7 +282,9 @@ def test_roles_can_be_said(roles: dict[str, str], sources: list[str], tmp_path: 
     assert [file.relative_to(tmp_path).as_posix() for file in found.scenes[0].sources] == sources
 
 
-@pytest.mark.parametrize("roles", [{}, {"ir": "T"}, {"ir": "T", "vis": "T"}, {"ir": "T", "vis": "RGB", "x": "X"}])
+@pytest.mark.parametrize(
+    "roles", [{}, {"ir": "T"}, {"ir": "T", "vis": ""}, {"ir": "T", "vis": "T"}, {"ir": "T", "vis": "RGB", "x": "X"}]
+)
 def test_roles_have_to_be_two(roles: dict[str, str], tmp_path: Path) -> None:
     with pytest.raises(EvaluationError, match="expected two, of two folders, as in ir=T,vis=RGB"):
         find_sets([str(tmp_path)], roles)

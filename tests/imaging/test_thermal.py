@@ -131,3 +131,67 @@ def test_a_picture_led_back_to_temperature_is_grey_and_as_deep_as_it_was(dtype: 
     assert back.notes == ("b.png: false colour of palette lava led back to temperature",)
     np.testing.assert_allclose(back.region(slice(0, 8), slice(5, 50))[..., 0], ramp[:, 5:50], atol=0.02)
     np.testing.assert_array_equal(np.asarray(back.samples)[2:5, 8:40], back.samples[2:5, 8:40])
+
+
+def activity() -> np.ndarray:
+    """What a PET slice shows, on black."""
+    rows, columns = np.mgrid[:256, :256]
+    inside = np.hypot((columns - 128) / 58, (rows - 130) / 72)
+    shown = np.clip(1.05 - inside, 0, 1) * 0.35
+    for across, down, size, much in (
+        (95, 190, 26, 0.75),
+        (160, 190, 28, 0.8),
+        (85, 120, 16, 0.3),
+        (170, 120, 16, 0.35),
+    ):
+        at = np.exp(-((columns - across) ** 2 + (rows - down) ** 2) / (2 * size**2))
+        shown = shown + much * at * (inside < 1)
+    return np.clip(shown, 0, 1)
+
+
+@pytest.mark.parametrize("far", [(255, 20, 110), (255, 255, 255)])
+def test_the_colours_of_pet_are_no_thermal_palette(far):
+    line = np.array(
+        [(0, 0, 0), (20, 40, 120), (60, 140, 230), (120, 230, 180), (250, 240, 40), (255, 150, 0), (255, 20, 0), far]
+    )
+    at = np.linspace(0, 1, len(line))
+    pixels = np.stack([np.interp(activity(), at, line[:, channel]) for channel in range(3)], axis=2)
+    assert recognised_palette(from_array(pixels.round().astype(np.uint8))) is None
+
+
+def person() -> np.ndarray:
+    rows, columns = np.mgrid[:120, :160]
+    warm = 0.15 + 0.25 * rows / 120 + 0.1 * np.sin(columns / 9) * np.cos(rows / 11)
+    warm = warm + 0.5 * np.exp(-(((columns - 110) / 9) ** 2) - ((rows - 70) / 22) ** 2)
+    return np.rint(
+        np.clip(warm + 0.35 * np.exp(-(((columns - 40) / 16) ** 2) - ((rows - 85) / 9) ** 2), 0, 1) * 255
+    ).astype(np.uint8)
+
+
+@pytest.mark.parametrize("name", ["RAINBOW", "HSV", "JET", "INFERNO"])
+def test_the_maps_of_opencv_come_back(name):
+    import cv2
+
+    heat_of_person = person()
+    pixels = cv2.applyColorMap(heat_of_person, getattr(cv2, f"COLORMAP_{name}"))[..., ::-1]
+    picture = from_array(np.ascontiguousarray(pixels))
+    found = recognised_palette(picture)
+    assert found == {"RAINBOW": "opencv-rainbow", "HSV": "hsv", "JET": "rainbow", "INFERNO": "inferno"}[name]
+    back = np.asarray(as_temperature(picture, found).samples)[..., 0].astype(int)
+    assert abs(int(back[70, 110]) - int(heat_of_person[70, 110])) < 15
+    assert np.abs(back - heat_of_person).mean() < 8
+
+
+def test_captions_are_no_temperature():
+    import cv2
+
+    pixels = np.ascontiguousarray(cv2.applyColorMap(person(), cv2.COLORMAP_JET)[..., ::-1])
+    plain = as_temperature(from_array(pixels), "rainbow", "a.png")
+    assert plain.alpha is None and "captions" not in plain.notes[0]
+    pixels[4:20, 4:64] = 0
+    pixels[6:9, 8:40] = 255
+    picture = as_temperature(from_array(pixels), "rainbow", "a.png")
+    assert picture.notes[0].endswith("captions and marks in it count for nothing")
+    confidence = picture.confidence(slice(None), slice(None))
+    assert not confidence[4:20, 4:64].any() and confidence[20:].all()
+    assert not picture.samples[10:20, 4:64].any(), "a black caption is not white"

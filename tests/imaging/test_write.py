@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tracemalloc
 from dataclasses import replace
+from pathlib import Path
 
 import imagecodecs
 import numpy as np
@@ -343,7 +344,7 @@ def test_nothing_is_left_of_a_write_that_stops(tmp_path, monkeypatch, broken):
         raise broken
 
     (tmp_path / "a.png").write_bytes(b"old")
-    monkeypatch.setattr(os, "replace", stop)
+    monkeypatch.setattr(Path, "replace", stop)
     with pytest.raises(ImageError if isinstance(broken, OSError) else type(broken)):
         write(tmp_path / "a.png", from_array(COLOUR))
     assert os.listdir(tmp_path) == ["a.png"]
@@ -456,20 +457,23 @@ def test_rows_have_to_fit_and_be_complete(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", [".tif", ".png"])
-def test_files_grow_as_the_bands_come(tmp_path, suffix):
+def test_files_grow_as_the_bands_come(tmp_path, monkeypatch, suffix):
+    monkeypatch.delattr(os, "O_TMPFILE", raising=False)  # so that the file on its way can be seen
     noise = np.random.default_rng(0).integers(0, 2**16, (64, 1000, 3)).astype(np.uint16)
-    rows = 64 * 20
+    rows, sizes = 64 * 20, []
     tracemalloc.start()
     try:
         with open_output(tmp_path / f"a{suffix}", height=rows, width=1000, channels=3, depth="uint16") as out:
             for _ in range(20):
                 out.append(noise)
                 (part,) = tmp_path.iterdir()
+                sizes.append(part.stat().st_size)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
     assert peak < 12 * noise.nbytes, f"{peak} bytes for bands of {noise.nbytes}"
     assert not part.exists()
+    assert sizes[0] < sizes[9] / 4 < sizes[19] / 7
     np.testing.assert_array_equal(samples_of(tmp_path / f"a{suffix}"), np.tile(noise, (20, 1, 1)))
 
 

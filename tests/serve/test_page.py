@@ -87,5 +87,10 @@ def test_the_process_that_answers_loads_no_engine() -> None:
 def test_a_sentence_tells_what_was_seen_and_done() -> None:
     facts = {"task": "exposure", "sources": 7, "width": 60, "height": 40, "depth": "uint16"}
     assert sentence(facts) == "7 exposures, fused at 60x40 in 16 bits"
+    frame = {"aligned": True, "model": "homography", "residual_px": 0.21, "left_out": False}
+    still = {**frame, "model": "identity", "residual_px": 0.0}
+    lost = {**frame, "aligned": False, "left_out": True}
+    moved = {**facts, "alignment": {"frames": [still, frame, lost]}}
+    assert sentence(moved) == "7 exposures, aligned to 0.2 px, 1 left out, fused at 60x40 in 16 bits"
     both = sentence({**facts, "task": "infrared", "sources": 2})
     assert both == "Infrared and visible light, fused at 60x40 in 16 bits"

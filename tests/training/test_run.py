@@ -191,17 +191,30 @@ def test_a_killed_run_goes_on_to_the_bit(straight: Path, photographs: Path, tiny
 
 
 @pytest.mark.skipif(os.name == "nt", reason="there are no such signals there")
-def test_sigterm_ends_a_run(photographs: Path, tmp_path: Path) -> None:
+def test_sigterm_ends_all_processes_of_a_run(photographs: Path, tmp_path: Path) -> None:
     (tmp_path / "long.toml").write_text('base = "quick"\ncrop_px = 32\nbatch = 1\nepochs = 1e6\n')
-    choices = ["--recipe", "long.toml", "--accelerator", "cpu", "--workers", "1", "--checkpoint-every", "2"]
-    command = [sys.executable, "-m", "defusion", "train", photographs, "-o", "run", *choices]
+    choices = ["--recipe", "long.toml", "--accelerator", "cpu", "--devices", "2", "--workers", "0"]
+    command = [
+        sys.executable,
+        "-m",
+        "defusion",
+        "train",
+        photographs,
+        "-o",
+        "run",
+        "--checkpoint-every",
+        "2",
+        *choices,
+    ]
     with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as running:
-        while not list(tmp_path.glob("run/step-*/checkpoint.pt")) and running.poll() is None:
+        until = time.monotonic() + 200
+        while not list(tmp_path.glob("run/step-*/checkpoint.pt")) and time.monotonic() < until:
             time.sleep(0.1)
         running.terminate()
         _, said = running.communicate(timeout=60)
     assert running.returncode == 128 + signal.SIGTERM, said
-    assert "interrupted" in said
+    assert said.splitlines()[-1] == "defusion: interrupted; no file was left half written"
+    assert "unexpected" not in said
 
 
 def test_a_run_stopped_while_it_saves_goes_on_from_the_checkpoint_before(

@@ -7,5 +7,7 @@ search.py  voting.py  refinement.py  verdict.py     its rungs
 representation.py  geometry.py                      what they compare, and the motions that they know
 fullsize.py     the last parts of a pixel of large frames
 warp.py         frames warped where they are looked at
+motion.py       what moves between exposures, given to one frame
+levelling.py    brightness and white balance of a focus stack
 record.py       what was found: in --json, in a file
 """

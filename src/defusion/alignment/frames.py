@@ -77,24 +77,11 @@ class Look(NamedTuple):
             picture: The frame.
             count: Of how many it is one.
         """
-        import cv2
-
         most = _MOST_PX if count < _LARGE_STACK else _MOST_PX_OF_STACK
-        shrink = max(1, int(np.ceil(np.sqrt(picture.height * picture.width / most))))
-        shrink = min(shrink, picture.height, picture.width)
-        height, width = picture.height // shrink, picture.width // shrink
-        small = np.empty((height, width), np.uint16)
-        for rows in bands(height, width * shrink * shrink):
-            part = slice(rows.start * shrink, rows.stop * shrink), slice(0, width * shrink)
-            samples = np.ascontiguousarray(picture.samples[part])
-            samples = cv2.resize(samples, (width, rows.stop - rows.start), interpolation=cv2.INTER_AREA)
-            samples = samples.reshape(rows.stop - rows.start, width, -1)
-            pixels = replace(picture, samples=samples, alpha=None).region(slice(None), slice(None))
-            plane = pixels[..., 0] if picture.grey else luminance(pixels)[..., 0]
-            confidence = picture.confidence(*part)
-            if confidence is not None:  # what is not part of the picture is black, as what cannot be told
-                plane = plane * (confidence[::shrink, ::shrink] > 0.5)
-            small[rows] = np.rint(np.clip(plane, 0, 1) * 65535)
+        shrink = shrink_to(picture, most)
+        pixels = shrunk(picture, shrink, told_black=True)
+        small = np.rint(np.clip(pixels[..., 0] if picture.grey else luminance(pixels)[..., 0], 0, 1) * 65535)
+        small = small.astype(np.uint16)
         return cls(Shape(picture.height, picture.width), shrink, small, float(small.mean()) / 65535)
 
     @property
@@ -105,6 +92,38 @@ class Look(NamedTuple):
     def to_frame(self) -> Matrix:
         """Maps pixels that were looked at to those of the frame."""
         return enlarged(self.shrink, self.shrink)
+
+
+def shrink_to(picture: Picture, most_px: float) -> int:
+    """Returns how many pixels have to become one, across and down, for a picture of about so many at most."""
+    shrink = max(1, int(np.ceil(np.sqrt(picture.height * picture.width / most_px))))
+    return min(shrink, picture.height, picture.width)
+
+
+def shrunk(picture: Picture, shrink: int, told_black: bool = False) -> NDArray[np.float32]:
+    """Makes a small picture, some rows at a time.
+
+    Args:
+        picture: The large one.
+        shrink: So many of its pixels become one, across and down; what is left over at the right and below is cut.
+        told_black: What is not part of the picture, by its confidence, is black.
+
+    Returns:
+        [h, w, C] in [0, 1].
+    """
+    import cv2
+
+    height, width = picture.height // shrink, picture.width // shrink
+    small = np.empty((height, width, picture.samples.shape[2]), np.float32)
+    for rows in bands(height, width * shrink * shrink):
+        part = slice(rows.start * shrink, rows.stop * shrink), slice(0, width * shrink)
+        samples = np.ascontiguousarray(picture.samples[part])
+        samples = cv2.resize(samples, (width, rows.stop - rows.start), interpolation=cv2.INTER_AREA)
+        samples = samples.reshape(rows.stop - rows.start, width, -1)
+        pixels = replace(picture, samples=samples, alpha=None).region(slice(None), slice(None))
+        confidence = picture.confidence(*part) if told_black else None
+        small[rows] = pixels if confidence is None else pixels * (confidence[::shrink, ::shrink, None] > 0.5)
+    return small
 
 
 class Wanted(NamedTuple):

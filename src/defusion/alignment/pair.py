@@ -24,13 +24,10 @@ _STILL_PX = 0.1
 
 #: A frame that scores this part of the best where it is stays there. Frames that do line up were seen from .995 on,
 #: those that are off by a third of a pixel at .95 and below; and resampling costs more than it would mend.
-STAYS = 0.975
+STAYS = 0.985
 
 #: What is refined may lose this part of its score: blocks are exact to a tenth of a pixel, refinement to less.
 _SLACK = 0.03
-
-#: A freer model has to gain this part of its score.
-_GAIN = 0.005
 
 #: Places of the search that are looked at.
 _PLACES = 4
@@ -82,7 +79,7 @@ def lined_up(
         found = _Ladder(reference, moving, kind, freest).climbed(guess)
         if best is None or found.verdict.confidence > best.verdict.confidence:
             best = found
-        if best.verdict.confidence > 0.9:
+        if best.verdict.good:
             break
     assert best is not None
     return best
@@ -109,7 +106,7 @@ class _Ladder:
             top = self._unmoved
         judge = self._capped(_freer(top.model, "similarity"))
         fit = agreed(top.votes, judge, stiffest=judge)
-        return Found(top.matrix, top.model, self._kind, judged(top.votes, fit, self._kind))
+        return Found(top.matrix, top.model, self._kind, judged(top.votes, fit))
 
     def _capped(self, model: Model) -> Model:
         return min(model, self._freest, key=MODELS.index)
@@ -202,10 +199,10 @@ class _Ladder:
             if top.votes.hits.sum() < _LEAST_HITS.get(model, 0):
                 break
             matrix = refined(reference, moving, top.matrix, self._kind, model, coarse)
-            top = self._better(top, matrix, model, _SLACK if model == first else -_GAIN)
+            top = self._better(top, matrix, model, _SLACK if model == first else 0.0)
         step = scale_of(top.matrix, reference.shape)  # levels finer than the frame's own pixels tell nothing
-        finest = max(0, int(np.ceil(-np.log2(max(step, 1e-3)) - 0.3)))
-        fine = range(max(level - 1, finest), finest - 1, -1)
+        finest = int(np.clip(np.ceil(-np.log2(max(step, 1e-3)) - 0.3), 0, level))
+        fine = (*range(max(level - 1, finest), finest - 1, -1), finest)  # once more, warped anew
         matrix = refined(reference, moving, top.matrix, self._kind, top.model, fine, pixels=40000)
         return self._better(top, matrix, top.model, _SLACK)
 

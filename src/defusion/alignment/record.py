@@ -13,7 +13,7 @@ import numpy as np
 
 from defusion.alignment.geometry import Matrix, Shape
 from defusion.errors import ImageError
-from defusion.files import part_of
+from defusion.files import beside
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,14 +94,11 @@ class Alignment:
             ImageError: It cannot be written.
         """
         path = Path(path)
-        part = part_of(path)
         try:
-            part.write_text(json.dumps(self.facts(), indent=2) + "\n", encoding="utf-8")
-            part.replace(path)
+            with beside(path) as part:
+                part.write_text(json.dumps(self.facts(), indent=2) + "\n", encoding="utf-8")
         except OSError as error:
             raise ImageError(f"{path} cannot be written ({error.strerror}); choose another place.") from error
-        finally:
-            part.unlink(missing_ok=True)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Alignment:

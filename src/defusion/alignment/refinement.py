@@ -6,6 +6,7 @@ minimisation, Benhimane and Malis 2004) and weights that fall where frames contr
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -21,7 +22,13 @@ _FEWEST = 60
 
 
 def refined(
-    reference: Levels, moving: Levels, matrix: Matrix, kind: Kind, model: Model, levels: range, pixels: int = 20000
+    reference: Levels,
+    moving: Levels,
+    matrix: Matrix,
+    kind: Kind,
+    model: Model,
+    levels: Sequence[int],
+    pixels: int = 20000,
 ) -> Matrix:
     """Refines a matrix level by level.
 

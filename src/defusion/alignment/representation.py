@@ -17,6 +17,9 @@ Kind = Literal["detail", "edges"]
 #: Longest side of the smallest level.
 _SMALLEST_SIDE = 40
 
+#: Frames of fewer rows or columns hold no two blocks that could vote.
+_FEWEST_ROWS = 24
+
 #: Contrast that counts as noise, of the range in use.
 _NOISE = 1.5 / 255
 
@@ -68,7 +71,9 @@ class Levels:
 
     @cached_property
     def textureless(self) -> bool:
-        """There is nothing to line up by: hardly a pixel has contrast beyond noise."""
+        """There is nothing to line up by: few pixels, or hardly one of them with contrast beyond noise."""
+        if min(self.shape) < _FEWEST_ROWS:
+            return True
         seen = self.seen(self.level_of(3e5), "detail")
         return bool((np.abs(seen.values[..., 0]) > 0.5).mean() < 0.005)
 

@@ -109,7 +109,7 @@ def _judged(
         of_nearest = places[nearest]
         assert of_nearest is not None
         said = votes(levels[nearest], levels[index], matrix @ np.linalg.inv(of_nearest), kind)
-        verdict = judged(said, agreed(said, of_model, stiffest=of_model), kind)
+        verdict = judged(said, agreed(said, of_model, stiffest=of_model))
         still = np.array_equal(matrix, np.eye(3))
         result.append(Found(matrix, "identity" if still else model, kind, verdict))
     return result

@@ -6,18 +6,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from defusion.alignment.representation import Kind
 from defusion.alignment.voting import Fit, Votes
 
 #: A result is trusted from here on.
-_GOOD = 0.8
+_GOOD = 0.95
 
-#: Logistic regression on the steering half of the bench (`benchmarks/align.py --calibrate`), a kind of its own each.
-_WEIGHTS: dict[Kind, dict[str, float]] = {
-    "detail": {"surprise": 2.0},
-    "edges": {"surprise": 2.0},
-}
-_CONSTANTS: dict[Kind, float] = {"detail": -5.0, "edges": -5.0}
+#: Logistic regression on the steering half of the bench (`benchmarks/align.py --calibrate`): how many blocks voted,
+#: how far their agreement is from chance, and how far apart the fits of the two halves are.
+_WEIGHTS = {"count": 2.4, "surprise": 2.8, "spread": -0.25}
+_CONSTANT = -15.93
 
 
 class Verdict(NamedTuple):
@@ -50,22 +47,18 @@ class Verdict(NamedTuple):
         return cls(np.inf, 0.0, 0.0, 0.0, {})
 
 
-def judged(found: Votes, fit: Fit | None, kind: Kind) -> Verdict:
+def judged(found: Votes, fit: Fit | None) -> Verdict:
     """Judges a matrix.
 
     Args:
         found: What blocks said under it.
         fit: What they would rather have, by the model that the matrix follows.
-        kind: What they compared.
     """
     spread = fit.spread / found.scale if fit is not None else 50.0
     features = {
         "count": float(np.log1p(len(found.at))),
-        "agreement": found.agreement,
         "surprise": float(np.log1p(max(found.surprise, 0))),
-        "peak": float((found.peak * found.hits).sum() / max(len(found.at), 1)),
         "spread": float(np.log(np.clip(spread, 0.02, 50))),
-        "off": float(np.log(np.clip(found.residual / found.scale, 0.02, 5))),
     }
-    odds = _CONSTANTS[kind] + sum(weight * features[name] for name, weight in _WEIGHTS[kind].items())
+    odds = _CONSTANT + sum(weight * features[name] for name, weight in _WEIGHTS.items())
     return Verdict(found.residual, float(1 / (1 + np.exp(-odds))), found.covered, found.score, features)

@@ -21,6 +21,9 @@ _LONGEST_SIDE = 8192
 #: How far interpolation sees beyond a place, in samples.
 _MARGIN = 5
 
+#: A pixel reaches so far from its centre; a frame covers what its pixels do.
+_HALF = 0.5 + 1e-6
+
 #: Parts of a sample that places are rounded to.
 _STEPS = 1024
 
@@ -54,7 +57,7 @@ def covered(matrix: Matrix, of_result: Shape, of_frame: Shape, at: NDArray[np.fl
     moved = at @ matrix[:, :2].T + matrix[:, 2]
     with np.errstate(all="ignore"):
         x, y = (moved[:, :2] / moved[:, 2:]).T
-    inside = (x >= -1e-6) & (y >= -1e-6) & (x <= of_frame.width - 1 + 1e-6) & (y <= of_frame.height - 1 + 1e-6)
+    inside = (x >= -_HALF) & (y >= -_HALF) & (x <= of_frame.width - 1 + _HALF) & (y <= of_frame.height - 1 + _HALF)
     return np.asarray(inside & (moved[:, 2] > 0))
 
 

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import time
+from collections.abc import Iterator
+from concurrent.futures import CancelledError
+from contextlib import contextmanager
 from typing import Any
 
 from defusion.batch.work import Job, Outcome, fuse_scene
@@ -17,6 +21,7 @@ _SENT_AHEAD = 2
 _LOSSES = 3
 
 _CONNECT_S = 15
+_CLOSE_S = 2
 
 #: How often workers are counted anew.
 _COUNT_S = 2.0
@@ -42,6 +47,10 @@ class DaskCrew:
         except ImportError as error:
             raise BatchError('engine dask needs distributed: pip install "defusion[cluster]"') from error
         self._own = not isinstance(scheduler, Client)
+        if self._own:
+            # What they say of a scheduler that is lost is raised here. Dask gives each a level of its own.
+            for name in ("distributed.client", "distributed.core", "distributed.comm"):
+                logging.getLogger(name).setLevel(logging.CRITICAL)
         try:
             self._client = Client(scheduler, timeout=_CONNECT_S) if self._own else scheduler
         except (OSError, ValueError) as error:  # no one there, or no such address
@@ -58,7 +67,8 @@ class DaskCrew:
         """Whether a job that is started now is begun soon."""
         now = time.monotonic()
         if now - self._counted_s > _COUNT_S:
-            self._threads, self._counted_s = sum(self._client.nthreads().values()), now
+            with self._telling_loss():
+                self._threads, self._counted_s = sum(self._client.nthreads().values()), now
         return len(self._sent) < _SENT_AHEAD * max(self._threads, 1)
 
     @property
@@ -70,24 +80,47 @@ class DaskCrew:
         """Takes a job."""
         # The same job has the same key: a scheduler that still has it from a batch that was killed begins no other.
         key = f"defusion-{job.scene}-{hashlib.sha256(json.dumps(job).encode()).hexdigest()[:16]}"
-        future = self._client.submit(fuse_scene, job, key=key, pure=False, retries=_LOSSES)
+        with self._telling_loss():
+            future = self._client.submit(fuse_scene, job, key=key, pure=False, retries=_LOSSES)
         self._sent[future] = job.scene
         self._done.add(future)
 
     def finished(self) -> list[Outcome]:
-        """Waits for outcomes and returns them."""
+        """Waits for outcomes and returns them.
+
+        Raises:
+            BatchError: The scheduler is gone.
+        """
         outcomes = []
         for future in [next(self._done), *self._done.next_batch(block=False)]:
             scene = self._sent.pop(future)
             try:
-                outcome: Outcome = future.result()
-            except Exception as error:  # the worker was lost, again and again, or Dask failed
+                with self._telling_loss():
+                    outcome: Outcome = future.result()
+            except BatchError:
+                raise
+            except Exception as error:  # each worker that had it was lost, or Dask failed
                 outcome = Outcome(scene, 0.0, reason=f"Dask gave it up ({error})")
             outcomes.append(outcome)
         return outcomes
 
     def close(self) -> None:
         """Lets go of what is not done."""
-        self._client.cancel(list(self._sent))
+        if self._client.status == "running":
+            self._client.cancel(list(self._sent))
         if self._own:
-            self._client.close()
+            self._client.close(timeout=_CLOSE_S)
+
+    @contextmanager
+    def _telling_loss(self) -> Iterator[None]:
+        """Turns what goes wrong where there is no scheduler any more into one sentence."""
+        try:
+            yield
+        except Exception as error:
+            # Of futures the client knows a moment before it knows of itself.
+            if isinstance(error, OSError | CancelledError) or self._client.status != "running":
+                where = self._client.scheduler.address if self._client.scheduler else "its address"
+                raise BatchError(
+                    f"the Dask scheduler at {where} is gone; start it, and the batch again: what was done stays done"
+                ) from error
+            raise

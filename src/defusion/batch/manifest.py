@@ -17,7 +17,7 @@ SUFFIXES = (".csv", ".jsonl", ".ndjson")
 _COLUMNS = ("scene", "sources", "options")
 
 #: What a scene may have of its own.
-OPTION_NAMES = ("task", "infrared_palette", "weights", "precision")
+OPTION_NAMES = ("task", "infrared_palette", "align", "weights", "precision")
 
 
 def of_manifest(file: str) -> list[BatchScene]:

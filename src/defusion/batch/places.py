@@ -248,6 +248,11 @@ class Shelf:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
+    def sweep(self) -> None:
+        """Takes away unfinished results of a batch that was killed; by the journal there is one at a time."""
+        for left in Path(self.root).glob(".batch/made-*"):
+            shutil.rmtree(left, ignore_errors=True)
+
     def stamp_of(self, staged: Path) -> str:
         """Returns the stamp that a staged result will have once it is in its place."""
         return stamp(str(staged))

@@ -99,6 +99,7 @@ def batch(
     precision: str | None = None,
     task: str | None = None,
     infrared_palette: str | None = None,
+    align: str | None = None,
 ) -> Iterator[SceneResult]:
     """Fuses many scenes, and gives what became of each as it comes.
 
@@ -126,6 +127,7 @@ def batch(
         precision: As for `Fuser`.
         task: As for `Fuser`.
         infrared_palette: As for `Fuser`.
+        align: As for `Fuser`.
 
     Returns:
         An iterator. A script that uses it with engine local does so below `if __name__ == "__main__":`.
@@ -135,7 +137,8 @@ def batch(
         WeightsError, EngineError, ImageError: As for `Fuser`; or an unknown format.
     """
     options = options_of(
-        weights=weights, device=device, precision=precision, task=task, infrared_palette=infrared_palette
+        **{"weights": weights, "device": device, "precision": precision, "task": task},
+        **{"infrared_palette": infrared_palette, "align": align},
     )
     kept_in = None if journal is None else Path(journal)
     settings = Settings(os.fspath(output), suffix_of(format), options, retry_failed, kept_in)
@@ -214,6 +217,7 @@ def run(
         shelf = shelf_of(settings.output)
         shelf.prepare()
         with Journal(_journal_file(settings)) as journal:
+            shelf.sweep()
             if not watch:
                 journal.forget_failed({scene.name for scene in found.scenes})
             work = _Work(journal, shelf, settings, crew)

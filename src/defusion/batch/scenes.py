@@ -15,7 +15,8 @@ from defusion.errors import BatchError
 
 #: Files that count as pictures where a folder is looked through; what they are, their content decides.
 SUFFIXES = (
-    *(".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".exr"),
+    *(".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".exr", ".gif", ".ppm", ".pgm"),
+    *(".jp2", ".j2k", ".jxl", ".avif", ".heic", ".heif"),
     *(".dng", ".nef", ".cr2", ".cr3", ".arw", ".raf", ".orf", ".rw2", ".pef", ".srw"),
 )
 

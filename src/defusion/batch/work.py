@@ -19,7 +19,8 @@ from defusion import __version__
 from defusion.api import Fuser, fuse_files
 from defusion.batch.places import Shelf, local_copies, sha256, shelf_of
 from defusion.batch.scenes import Options
-from defusion.errors import DefusionError, EngineError
+from defusion.errors import DefusionError, EngineError, ImageError
+from defusion.files import unfit
 from defusion.imaging import read
 from defusion.imaging.picture import converted
 from defusion.weights import WeightsFile, resolve
@@ -120,6 +121,8 @@ def _fuse_scene(job: Job, shelf: Shelf, started: float) -> Outcome:
         except DefusionError as error:
             of_all = None if job.own_options else str(error)
             return Outcome(job.scene, _since(started), reason=str(error), ends_batch=of_all)
+        if reason := unfit(shelf.path(job.file), files):
+            raise ImageError(f"{shelf.path(job.file)} {reason}.")
         with shelf.staged(job.file) as staged:
             made = fuse_files(files, staged, fuser=fuser)
             facts = {name: fact for name, fact in made.facts.items() if name not in ("output", "notes")}

@@ -49,7 +49,7 @@ def align(
     """Lay pictures of one scene upon each other: a hand-held bracket, a focus stack, different sensors."""
     from defusion.aligning import align_files
 
-    known = known_alignment(model, alignment, save_alignment)
+    known = known_alignment(model, alignment, save_alignment, frames)
     if sum(each is not None for each in (reference, like, alignment)) > 1:
         raise DefusionError("--reference, --like and --alignment contradict each other; give one of them")
     made = align_files(

@@ -80,6 +80,9 @@ def main() -> None:
             fail(str(error), 2)
         # For a thread's stack or a library there may be none either, which Python says in words of its own.
         none_left = any(words in str(error) for words in ("can't start new thread", "failed to map segment"))
+        if isinstance(error, OSError) and not none_left:
+            where = f"{error.filename}: " if error.filename else ""
+            fail(f"{where}the system refuses this ({error.strerror or error}); make room, or choose another place", 2)
         if isinstance(error, MemoryError) or none_left:
             fail(f"there is too little memory ({error}); close other programs, or use a machine with more", 2)
         fail(f"unexpected {type(error).__name__}: {error}; run `defusion --debug ...` for the traceback", 1)

@@ -15,6 +15,8 @@ import typer
 
 from defusion.cli.app import app
 from defusion.cli.options import (
+    Align,
+    AlignOption,
     DeviceOption,
     PaletteOption,
     PrecisionOption,
@@ -22,7 +24,7 @@ from defusion.cli.options import (
     TaskOption,
     WeightsOption,
 )
-from defusion.cli.output import fail, print_line, say
+from defusion.cli.output import fail, print_line, printable, say
 
 if TYPE_CHECKING:
     from defusion.batch.finding import Found
@@ -90,6 +92,7 @@ def batch(
     ] = None,
     task: TaskOption = Task.auto,
     infrared_palette: PaletteOption = "auto",
+    align: AlignOption = Align.auto,
     weights: WeightsOption = None,
     device: DeviceOption = None,
     precision: PrecisionOption = None,
@@ -101,7 +104,8 @@ def batch(
     from defusion.batch.run import JSON_FIELDS, REPORT, Settings, crew_of, options_of, run, suffix_of
 
     options = options_of(
-        weights=weights, device=device, precision=precision, task=task, infrared_palette=infrared_palette
+        **{"weights": weights, "device": device, "precision": precision, "task": task},
+        **{"infrared_palette": infrared_palette, "align": align},
     )
     settings = Settings(output, suffix_of(format), options, retry_failed, journal)
     finder = Finder(sources, output, settings.suffix, group=group)
@@ -129,7 +133,7 @@ def batch(
                 print_line(json.dumps({name: getattr(result, name) for name in JSON_FIELDS}))
     said = ", ".join(f"{count} {status}" for status, count in counts.items())
     if not as_json:
-        print_line(f"{said}; look at {output.rstrip('/')}/{REPORT}")
+        print_line(printable(f"{said}; look at {output.rstrip('/')}/{REPORT}"))
     for scene, reason in list(failures.items())[:_TOLD]:
         say(f"failed: {scene}: {reason}")
     if failures:
@@ -167,4 +171,4 @@ def _show(found: Found, as_json: bool) -> None:
         return
     from defusion.batch.progress import scene_table
 
-    print_line(scene_table(rows))
+    print_line("\n".join(map(printable, scene_table(rows).split("\n"))))

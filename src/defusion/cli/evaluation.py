@@ -20,9 +20,10 @@ from defusion.cli.options import (
     Protocol,
     Published,
     Task,
+    files_read,
     fuser_of,
 )
-from defusion.cli.output import fail, need, show_result, told
+from defusion.cli.output import fail, leaving_quietly, need, show_result, told
 
 
 @app.command(rich_help_panel="Evaluation")
@@ -146,14 +147,14 @@ def explain_toy(
     need("cv2", "matplotlib", extra="evaluate")
     from defusion.api import network_facts
     from defusion.evaluation.explain import toy
-    from defusion.evaluation.explain_figures import save, toy_figure
-    from defusion.imaging import make_folder, read
+    from defusion.evaluation.explain_figures import files_of, save, toy_figure
+    from defusion.imaging import check_folder, read
 
+    check_folder(output, [file.name for file in files_of(output, "toy").values()], files_read([picture], weights))
     paper, pyramid = (
         fuser_of(each, engine, device, precision, Task.auto, "none", Align.off) for each in (weights, None)
     )
     scene = read(picture)
-    make_folder(output)
     made = toy(paper, pyramid, scene.pixels, seed=seed)
     files = save(toy_figure(made), output, "toy")
     height, width, _ = made.scene.shape
@@ -184,13 +185,13 @@ def explain_pair(
     need("cv2", "matplotlib", extra="evaluate")
     from defusion.api import network_facts
     from defusion.evaluation.explain import pair
-    from defusion.evaluation.explain_figures import pair_figure, save
-    from defusion.imaging import make_folder
+    from defusion.evaluation.explain_figures import files_of, pair_figure, save
+    from defusion.imaging import check_folder
     from defusion.sources import frames_of
 
+    check_folder(output, [file.name for file in files_of(output, "pair").values()], files_read([a, b], weights))
     paper = fuser_of(weights, engine, device, precision, Task.auto, "auto")
     frames = [frame.kept() for frame in frames_of([a, b])]
-    make_folder(output)
     made = pair(paper, frames)
     files = save(pair_figure(made), output, "pair")
     height, width, _ = made.a.shape
@@ -234,4 +235,5 @@ def _show_scores(scores: dict[str, Any]) -> None:
     console = Console()
     if not console.is_terminal:
         console.width = 160  # a file or a pipe has no width to wrap at
-    console.print(table)
+    with leaving_quietly():
+        console.print(table)

@@ -121,7 +121,8 @@ def show_weights(
         "config": asdict(file.config),
         "about": file.about,
     }
-    show_result(facts, as_json, file.card() or json.dumps(facts, indent=2))
+    card = file.card() or json.dumps(facts, indent=2)
+    show_result(facts, as_json, *card.splitlines())
 
 
 @weights_app.command("convert")

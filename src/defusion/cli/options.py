@@ -58,6 +58,15 @@ class Orientation(StrEnum):
     ignore = "ignore"
 
 
+class Deghost(StrEnum):
+    """Values of --deghost."""
+
+    auto = "auto"
+    off = "off"
+    low = "low"
+    high = "high"
+
+
 class Protocol(StrEnum):
     """Values of --protocol."""
 
@@ -127,7 +136,21 @@ PaletteOption = Annotated[
         help="False colour of a thermal source, such as iron; auto recognises it, none leaves it.",
     ),
 ]
-ALIGN_PANEL = "Alignment"
+ALIGN_PANEL = "Alignment and motion"
+DeghostOption = Annotated[
+    Deghost,
+    typer.Option(
+        "--deghost",
+        help="Exposures: show what moves as the best exposed frame does; auto in three and more, low less of it.",
+        rich_help_panel=ALIGN_PANEL,
+    ),
+]
+MapsOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--maps", metavar="FOLDER", help="Write masks of what moved, one a frame.", rich_help_panel=ALIGN_PANEL
+    ),
+]
 AlignOption = Annotated[
     Align,
     typer.Option(
@@ -193,6 +216,11 @@ JpegQualityOption = Annotated[int, typer.Option("--jpeg-quality", min=1, max=100
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
 
 
+def files_read(sources: Sequence[Path], weights: str | None) -> list[Path]:
+    """Returns all files that a command reads, so that it writes over none of them."""
+    return [*sources, *([Path(weights)] if weights is not None else [])]
+
+
 def fuser_of(
     weights: str | None,
     engine: Engine | None,
@@ -201,6 +229,7 @@ def fuser_of(
     task: Task,
     infrared_palette: str,
     align: str = "auto",
+    deghost: str = "auto",
 ) -> Any:
     """Loads a network as the options of a command ask for."""
     from defusion.api import Fuser
@@ -213,16 +242,22 @@ def fuser_of(
         task=task,
         infrared_palette=infrared_palette,
         align=align,
+        deghost=deghost,
     )
 
 
-def known_alignment(align: Align, alignment: Path | None, save_alignment: Path | None) -> Any:
+def known_alignment(
+    align: Align, alignment: Path | None, save_alignment: Path | None, sources: Sequence[Path]
+) -> Any:
     """Reads --alignment, None without it; the options that go with it must not contradict --align."""
     from defusion.alignment.record import Alignment
     from defusion.errors import DefusionError
+    from defusion.files import unfit
 
     if align == Align.off and (alignment or save_alignment):
         raise DefusionError("--align off leaves nothing to apply or to save; leave it away, or the other option")
+    if save_alignment is not None and (reason := unfit(save_alignment, sources)):
+        raise DefusionError(f"{save_alignment} {reason}")
     if save_alignment is not None and not save_alignment.resolve().parent.is_dir():
         folder = save_alignment.resolve().parent
         raise DefusionError(f"{save_alignment} cannot be written, there is no folder {folder}; create it first")

@@ -5,27 +5,46 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterable
+import unicodedata
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import typer
 
 from defusion.errors import DefusionError
 
+#: Unicode's categories of control, format, surrogate and separating characters.
+_OBEYED = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+
 
 def show_result(facts: dict[str, Any], as_json: bool, *lines: str) -> None:
-    """Prints the facts as JSON, or else the lines."""
-    for line in [json.dumps(facts, indent=2)] if as_json else lines:
+    """Prints the facts as JSON, or else the lines, each of which stays one line."""
+    for line in [json.dumps(facts, indent=2)] if as_json else map(printable, lines):
         print_line(line)
 
 
 def print_line(line: str) -> None:
     """Prints a line to stdout, at once."""
-    try:
+    with leaving_quietly():
         typer.echo(line)
         sys.stdout.flush()
-    except BrokenPipeError:  # whoever read this has left; what was made is there
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+@contextmanager
+def leaving_quietly() -> Iterator[None]:
+    """Bears a reader of stdout that has left; what was made is there.
+
+    Raises:
+        DefusionError: The disk is full that stdout goes to.
+    """
+    try:
+        yield
+    except OSError as error:
+        _let_stdout_go()
+        if not isinstance(error, BrokenPipeError):
+            reason = error.strerror or error
+            raise DefusionError(f"what was to be printed could not be written ({reason}); make room") from error
 
 
 def told(notes: Iterable[str]) -> list[str]:
@@ -37,14 +56,37 @@ def told(notes: Iterable[str]) -> list[str]:
 
 
 def say(line: str) -> None:
-    """Prints a line to stderr."""
-    typer.echo(line, err=True)
+    """Prints a line to stderr, if anybody can have it."""
+    with suppress(OSError):
+        typer.echo(printable(line), err=True)
 
 
 def fail(message: str, code: int) -> None:
     """Ends the process with one sentence on stderr and an exit code."""
-    typer.echo(f"defusion: {message}", err=True)
+    try:
+        sys.stdout.flush()
+    except (AttributeError, OSError):  # the first where there is no stdout
+        _let_stdout_go()
+    say(f"defusion: {message}")
     raise SystemExit(code)
+
+
+def _let_stdout_go() -> None:
+    """Drops what could not be printed: Python would try once more at its end, and fail."""
+    with suppress(AttributeError, OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def printable(line: str) -> str:
+    r"""Writes what a terminal would obey, as names of files may hold it, as `\x1b` and the like.
+
+    That is control characters, line breaks of any kind, marks that turn the direction of text, and bytes that are no
+    text.
+    """
+    return "".join(
+        each.encode("unicode_escape").decode() if unicodedata.category(each) in _OBEYED and each != "\t" else each
+        for each in line
+    )
 
 
 def need(*modules: str, extra: str) -> None:

@@ -13,10 +13,13 @@ from defusion.cli.options import (
     AlignmentOption,
     AlignOption,
     BlackHotOption,
+    Deghost,
+    DeghostOption,
     DeviceOption,
     EngineOption,
     JpegQualityOption,
     JsonOption,
+    MapsOption,
     Orientation,
     OrientationOption,
     PagesOption,
@@ -27,12 +30,12 @@ from defusion.cli.options import (
     Task,
     TaskOption,
     WeightsOption,
+    files_read,
     fuser_of,
     known_alignment,
     reading_of,
 )
 from defusion.cli.output import say, show_result, told
-from defusion.errors import DefusionError
 
 
 @app.command(rich_help_panel="Pictures")
@@ -54,6 +57,8 @@ def fuse(
     ranges: RangeOption = None,
     black_hot: BlackHotOption = None,
     jpeg_quality: JpegQualityOption = 95,
+    deghost: DeghostOption = Deghost.auto,
+    maps: MapsOption = None,
     weights: WeightsOption = None,
     engine: EngineOption = None,
     device: DeviceOption = None,
@@ -65,10 +70,10 @@ def fuse(
     from defusion.imaging import check_output
     from defusion.progress import fusing_bar
 
-    check_output(output)  # before the network is loaded
-    known = known_alignment(align, alignment, save_alignment)
+    check_output(output, files_read(sources, weights))  # before the network is loaded
+    known = known_alignment(align, alignment, save_alignment, [*sources, output])
     reading = reading_of(sources, pages, orientation, ranges, black_hot)
-    fuser = fuser_of(weights, engine, device, precision, task, infrared_palette, align)
+    fuser = fuser_of(weights, engine, device, precision, task, infrared_palette, align, deghost)
     with fusing_bar(wanted=not as_json) as report:
         made = fuse_files(
             sources,
@@ -78,6 +83,7 @@ def fuse(
             alignment=known,
             reading=reading,
             jpeg_quality=jpeg_quality,
+            maps=maps,
         )
     told(made.notes)
     if save_alignment is not None and made.alignment is not None:
@@ -104,30 +110,28 @@ def decompose(
     as_json: JsonOption = False,
 ) -> None:
     """Show what two pictures share, what each has alone, and what they fuse to."""
-    from defusion.api import facts_of
-    from defusion.imaging import make_folder, write
+    from defusion.api import PartPictures, facts_of
+    from defusion.cache import faults
+    from defusion.imaging import check_folder, write_together
     from defusion.imaging.figure import labelled_panels
     from defusion.sources import frames_of
 
-    known = known_alignment(align, alignment, save_alignment)
-    make_folder(output)
+    of_parts = [f"{name}{suffix}" for name in PartPictures._fields for suffix in (".png", ".tif")]
+    check_folder(output, [*of_parts, "figure.png"], files_read([a, b], weights))
+    known = known_alignment(align, alignment, save_alignment, [a, b])
     fuser = fuser_of(weights, engine, device, precision, task, infrared_palette, align)
     frames = [frame.kept() for frame in frames_of([a, b])]
     decomposed = fuser.decomposing(frames, known)
-    parts = decomposed.parts
-    notes = told(decomposed.notes)
-    suffix = ".tif" if parts.fused.depth == "float32" else ".png"
-    files = {name: output / f"{name}{suffix}" for name in parts._fields}
-    if {each.resolve() for each in (a, b)} & {file.resolve() for file in (*files.values(), output / "figure.png")}:
-        raise DefusionError(f"a source in {output} has the name of a part; choose another folder")
-    for name, file in files.items():
-        notes += told(write(file, getattr(parts, name)))
-    files["figure"] = output / "figure.png"
-    panels = {"source a": frames[0].open(), "source b": frames[1].open(), **parts._asdict()}
-    write(files["figure"], labelled_panels(panels))
+    parts = decomposed.parts._asdict()
+    notes = told((*decomposed.notes, *faults()))
+    suffix = ".tif" if decomposed.parts.fused.depth == "float32" else ".png"
+    panels = {"source a": frames[0].open(), "source b": frames[1].open(), **parts}
+    files = {name: f"{name}{suffix}" for name in parts} | {"figure": "figure.png"}
+    pictures = [*parts.values(), labelled_panels(panels)]
+    notes += told(write_together(output, dict(zip(files.values(), pictures, strict=True))))
     if save_alignment is not None and decomposed.alignment is not None:
         decomposed.alignment.save(save_alignment)
-    named = {name: str(file) for name, file in files.items()}
+    named = {name: str(output / file) for name, file in files.items()}
     facts = {
         "outputs": named,
         **facts_of(fuser, decomposed.plan, decomposed.form, decomposed.alignment),

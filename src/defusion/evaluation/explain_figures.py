@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from matplotlib.cm import ScalarMappable
@@ -12,6 +13,7 @@ from matplotlib.figure import Figure
 from defusion.errors import EvaluationError
 from defusion.evaluation.explain import Pair, Pixels, Toy
 from defusion.files import beside
+from defusion.imaging import in_folder
 
 #: Width of a page's text, in inches, and what figures are drawn at.
 _WIDTH_IN = 7.2
@@ -68,26 +70,33 @@ def pair_figure(pair: Pair) -> Figure:
     return sheet.figure
 
 
+def files_of(folder: Path, name: str) -> dict[str, Path]:
+    """Returns the files that `save` writes, by suffix."""
+    return {suffix: folder / f"{name}.{suffix}" for suffix in ("png", "pdf")}
+
+
 def save(figure: Figure, folder: Path, name: str) -> dict[str, Path]:
-    """Writes a figure as PNG and PDF; a failed or killed run leaves no half file.
+    """Writes a figure as PNG and PDF into a folder, which is made if need be; both appear, or none.
 
     Returns:
         The files, by suffix.
 
     Raises:
         EvaluationError: A file cannot be written.
+        ImageError: The folder cannot be made.
     """
-    files = {}
-    for suffix, metadata in (("png", None), ("pdf", {"CreationDate": None})):
-        file = folder / f"{name}.{suffix}"
-        try:
-            with beside(file) as part:
-                figure.savefig(part, format=suffix, dpi=_DPI, metadata=metadata)
-        except OSError as error:
-            raise EvaluationError(
-                f"{file} cannot be written ({error.strerror or error}); make room or choose another folder"
-            ) from error
-        files[suffix] = file
+    files = files_of(folder, name)
+    try:
+        with in_folder(folder), ExitStack() as outputs:
+            for suffix, file in files.items():
+                place = outputs.enter_context(beside(file))
+                metadata = {"CreationDate": None} if suffix == "pdf" else None
+                figure.savefig(place, format=suffix, dpi=_DPI, metadata=metadata)
+    except OSError as error:
+        raise EvaluationError(
+            f"{files['pdf'].with_suffix('')} cannot be written ({error.strerror or error}); make room or choose "
+            "another folder"
+        ) from error
     return files
 
 

@@ -124,7 +124,7 @@ def layout_of_roles(roles: Mapping[str, str]) -> Layout:
     """
     truth = roles.get(_TRUTH)
     sources = {role: place for role, place in roles.items() if role != _TRUTH}
-    if len(sources) != 2 or len(set(sources.values())) != 2:
+    if len(sources) != 2 or len(set(sources.values()) - {""}) != 2:
         raise EvaluationError(
             f"roles {', '.join(f'{role}={place}' for role, place in roles.items()) or 'none'} came; expected two, of "
             "two folders, as in ir=T,vis=RGB, and gt where there is one"

@@ -77,7 +77,9 @@ class Network:
         fuser = Fuser(weights=self.weights.path, precision=_PRECISION, align="off")
 
         def fuse(scene: Scene, out: Path) -> None:
-            _write(out, fuser.fusing(frames_of(scene.sources)).picture())
+            medical = scene.kind == "medical"  # in which colour is activity, whatever it looks like
+            frames = [frame._replace(true_colours=medical) for frame in frames_of(scene.sources)]
+            _write(out, fuser.fusing(frames).picture())
 
         return fuse
 

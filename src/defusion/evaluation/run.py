@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,6 +27,7 @@ from defusion.evaluation.metrics.learned import set_inception_score
 from defusion.evaluation.protocols import PROTOCOLS, check_metrics
 from defusion.evaluation.results import Outcome, Results, Scene
 from defusion.evaluation.store import STORE, Store, key_of
+from defusion.files import unfit
 from defusion.imaging import make_folder, read
 
 #: What libraries look at, when they are loaded, to decide how many threads they start.
@@ -174,6 +176,7 @@ class _Run:
             else:
                 picture = self._path(scene, method)
                 if not self._is_made(scene, method):
+                    self._check_place(picture)
                     picture.parent.mkdir(parents=True, exist_ok=True)
                     if not isinstance(method, Network):
                         return Cell(method.name, picture, method, metrics)
@@ -250,6 +253,20 @@ class _Run:
         method_name, data_set, name = (file_name(each) for each in (method.name, scene.data_set, scene.name))
         return self._folder / "pictures" / method_name / data_set / f"{name}.png"
 
+    def _check_place(self, picture: Path) -> None:
+        """Makes sure that a picture is written over nothing that is measured, nor over what is no regular file."""
+        reason = unfit(picture)
+        if reason or (picture.exists() and _identity(picture) in self._read):
+            raise EvaluationError(
+                f"{picture} {reason or 'is a source under another name, and sources are kept; choose another folder'}"
+            )
+
+    @cached_property
+    def _read(self) -> set[tuple[int, int]]:
+        """What is read, whatever its names."""
+        files = [file for scene in self._scenes for file in (*scene.sources, scene.truth)]
+        return {_identity(file) for file in files if file is not None and file.exists()}
+
     def _picture_key(self, scene: Scene, method: Method) -> str:
         return key_of(self._fingerprints[method.name], *map(self._store.sha256, scene.sources))
 
@@ -262,6 +279,11 @@ class _Run:
     def _score_key(self, scene: Scene, picture: Path) -> str:
         files = [*scene.sources, picture, *([scene.truth] if scene.truth else [])]
         return key_of(self._code, self._grey(scene), *map(self._store.sha256, files))
+
+
+def _identity(file: Path) -> tuple[int, int]:
+    facts = file.stat()
+    return facts.st_dev, facts.st_ino
 
 
 def _given(method: Pictures, sets: Sequence[DataSet]) -> dict[Scene, Path]:

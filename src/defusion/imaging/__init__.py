@@ -7,17 +7,28 @@ from defusion.imaging.picture import Picture, from_array, to_array
 from defusion.imaging.profile import in_profile_of
 from defusion.imaging.read import from_pillow, read, stack_in
 from defusion.imaging.thermal import PALETTES, as_temperature, distance_from_palette, recognised_palette
-from defusion.imaging.write import PictureWriter, check_output, make_folder, open_output, write
+from defusion.imaging.write import (
+    PictureWriter,
+    check_folder,
+    check_output,
+    in_folder,
+    make_folder,
+    open_output,
+    write,
+    write_together,
+)
 
 __all__ = [
     "PALETTES",
     "Picture",
     "PictureWriter",
     "as_temperature",
+    "check_folder",
     "check_output",
     "distance_from_palette",
     "from_array",
     "from_pillow",
+    "in_folder",
     "in_profile_of",
     "luminance",
     "make_folder",
@@ -28,4 +39,5 @@ __all__ = [
     "to_array",
     "with_luminance",
     "write",
+    "write_together",
 ]

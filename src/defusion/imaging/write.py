@@ -6,8 +6,8 @@ import errno
 import os
 import shutil
 import struct
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from defusion.errors import ImageError
-from defusion.files import part_of
+from defusion.files import beside, kind_of, unfit
 from defusion.imaging import encode, exr
 from defusion.imaging.colour_tags import linear_profile
 from defusion.imaging.encode import Encoder, Layout
@@ -57,26 +57,63 @@ _JPEG_EXIF_LIMIT = 65_533 - len(PREFIX)
 _JPEG_XMP_LIMIT = 65_533 - len(b"http://ns.adobe.com/xap/1.0/\0")
 
 
-def check_output(path: str | os.PathLike[str]) -> None:
+def check_output(path: str | os.PathLike[str], sources: Iterable[str | os.PathLike[str]] = ()) -> None:
     """Make sure, before any work, that a picture can be written to a path.
 
+    Args:
+        path: The picture to write.
+        sources: Files that it is made of, over which it must not be written: neither by their name, nor through
+            links or hard links, nor by a name that differs in capitals alone.
+
     Raises:
-        ImageError: An unknown suffix, a folder in the file's place, no folder to write into, or a format whose extra
-            is not installed.
+        ImageError: An unknown suffix, a source, folder, named pipe or device in the file's place, no folder to write
+            into, or a format whose extra is not installed.
     """
     path = Path(path)
-    if path.is_dir():
-        raise ImageError(f"{path} is a folder, expected the name of a picture file; choose another output name.")
+    if reason := unfit(path, sources):
+        raise ImageError(f"{path!s:.200} {reason}.")
     if path.suffix.lower() not in _FORMATS:
         suffix = f"the suffix {path.suffix}" if path.suffix else "no suffix"
         raise ImageError(f"{path} has {suffix}; expected one of {', '.join(_FORMATS)}: rename the output.")
     if _FORMATS[path.suffix.lower()] is _EXR:
         exr.library(path.name)
-    folder = path.resolve().parent
+    _check_folder(path, path.resolve().parent)
+
+
+def _check_folder(path: Path, folder: Path) -> None:
     if not folder.is_dir():
         raise ImageError(f"{path} cannot be written, there is no folder {folder}; create it first.")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise ImageError(f"{path} cannot be written, the folder {folder} is write-protected; choose another.")
+
+
+def check_folder(
+    path: str | os.PathLike[str], names: Iterable[str], sources: Iterable[str | os.PathLike[str]] = ()
+) -> None:
+    """Make sure, before any work, that files can be written to a folder, which `in_folder` makes if need be.
+
+    Args:
+        path: The folder; its parent has to be there.
+        names: Names that files may get in it.
+        sources: As for `check_output`.
+
+    Raises:
+        ImageError: A file has the folder's name, there is no parent, it cannot be written to, or a source, folder,
+            named pipe or device has one of the names.
+    """
+    path = Path(path)
+    try:
+        there = kind_of(path)
+    except OSError as error:
+        raise ImageError(
+            f"the folder {path!s:.200} cannot be made ({error.strerror}); choose another name."
+        ) from error
+    if there is None and path.exists():
+        raise ImageError(f"{path} is a file, expected a folder; choose another name.")
+    _check_folder(path, path.resolve() if there else path.resolve().parent)
+    for name in names:
+        if reason := unfit(path / name, sources):
+            raise ImageError(f"{path / name} {reason}.")
 
 
 def make_folder(path: str | os.PathLike[str]) -> None:
@@ -85,15 +122,11 @@ def make_folder(path: str | os.PathLike[str]) -> None:
     Raises:
         ImageError: A file has that name, there is no parent, or the folder cannot be written to.
     """
-    path = Path(path)
+    check_folder(path, ())
     try:
-        path.mkdir(exist_ok=True)
-    except FileExistsError:
-        raise ImageError(f"{path} is a file, expected a folder; choose another name.") from None
+        Path(path).mkdir(exist_ok=True)
     except OSError as error:
-        reason = f"cannot be made ({error.strerror})"
-        raise ImageError(f"the folder {path} {reason}; create {path.resolve().parent} first.") from error
-    check_output(path / "any.png")
+        raise ImageError(f"the folder {path} cannot be made ({error.strerror}); choose another name.") from error
 
 
 @contextmanager
@@ -114,7 +147,7 @@ def open_output(
 
     TIFF and PNG are written as the bands come; of the others the whole picture is held, in its depth. JPEG is written
     at quality 95 without chroma subsampling, WebP lossless, TIFF with deflate and predictor, as BigTIFF from about
-    4 GiB of samples. The file appears at the end, whole, or not at all; one that is there is replaced.
+    4 GiB of samples. The file appears at the end, whole, or not at all; one that is there is replaced, its mode kept.
 
     Args:
         path: File to write; `check_output` tells the suffixes.
@@ -145,8 +178,6 @@ def open_output(
         ...         out.append(rows)
     """
     check_output(path)
-    # A link stays a link: what it points at is replaced.
-    target = Path(path).resolve()
     form = _FORMATS[Path(path).suffix.lower()]
     name = Path(path).name
     if max(height, width) > form.longest_side:
@@ -192,13 +223,13 @@ def open_output(
         xmp = None
         notes.append(f"{name}: XMP dropped, it is too long for JPEG")
     layout = Layout(height, width, stored_channels, np.dtype(held), icc, block, xmp, jpeg_quality)
-    _check_room(path, target.parent, form, layout)
-    with _moved_into_place(path, target) as file:
+    _check_room(path, form, layout)
+    with _written_beside(path) as file:
         with _telling_failure(path):
             encoder = form.encoder(file, layout)
-        writer = PictureWriter(path, encoder, layout, channels, tuple(notes), held_levels, brightest)
+        writer = PictureWriter(path, encoder, layout, channels, tuple(notes), held_levels, brightest, file)
         yield writer
-        writer._finish()
+        writer.finish()
 
 
 class PictureWriter:
@@ -216,11 +247,12 @@ class PictureWriter:
         notes: tuple[str, ...],
         levels: Levels | None,
         brightest: float,
+        file: BinaryIO,
     ) -> None:
         self.notes = notes
         self._levels, self._brightest = levels, brightest
         self._path, self._encoder, self._layout, self._channels = path, encoder, layout, channels
-        self._rows = 0
+        self._file, self._rows, self._finished = file, 0, False
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -255,13 +287,22 @@ class PictureWriter:
             self._encoder.add(samples)
         self._rows += len(rows)
 
-    def _finish(self) -> None:
+    def finish(self) -> None:
+        """Writes what is left, when all rows are there, so that nothing but the file's name is missing.
+
+        Raises:
+            ImageError: Rows are missing, or the disk is full.
+        """
+        if self._finished:
+            return
         if self._rows < self._layout.height:
             raise ImageError(
                 f"{self._path} came to {self._rows} rows, expected {self._layout.height}; append them all."
             )
         with _telling_failure(self._path):
             self._encoder.finish()
+            self._file.flush()
+        self._finished = True
 
 
 def write(path: str | os.PathLike[str], picture: Picture) -> tuple[str, ...]:
@@ -277,7 +318,53 @@ def write(path: str | os.PathLike[str], picture: Picture) -> tuple[str, ...]:
     Raises:
         ImageError: As `open_output`; or the picture is read from its file here, and that is damaged.
     """
-    with open_output(
+    with _open_for(path, picture) as out:
+        _append(out, picture)
+    return out.notes
+
+
+def write_together(folder: str | os.PathLike[str], pictures: Mapping[str, Picture]) -> tuple[str, ...]:
+    """Write pictures to a folder, which is made if need be, as `write` does. All of them appear, or none.
+
+    Args:
+        folder: Where to write; its parent has to be there.
+        pictures: What to write, by file name.
+
+    Returns:
+        What the formats could not hold, one short sentence each.
+
+    Raises:
+        ImageError: As `write`, or the folder cannot be made.
+    """
+    with in_folder(folder), ExitStack() as outputs:
+        outs = []
+        for name, picture in pictures.items():
+            outs.append(outputs.enter_context(_open_for(Path(folder) / name, picture)))
+            _append(outs[-1], picture)
+            outs[-1].finish()
+    return tuple(note for out in outs for note in out.notes)
+
+
+@contextmanager
+def in_folder(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Makes a folder as `make_folder` does, and takes it away again if it is new and nothing gets into it.
+
+    Raises:
+        ImageError: As `make_folder`.
+    """
+    new = not Path(path).exists()
+    make_folder(path)
+    try:
+        yield
+    except BaseException:
+        if new:
+            with suppress(OSError):  # of a folder that is not empty
+                Path(path).rmdir()
+        raise
+
+
+def _open_for(path: str | os.PathLike[str], picture: Picture) -> AbstractContextManager[PictureWriter]:
+    return open_output(
         path,
         height=picture.height,
         width=picture.width,
@@ -286,15 +373,17 @@ def write(path: str | os.PathLike[str], picture: Picture) -> tuple[str, ...]:
         icc=picture.icc,
         exif=picture.exif,
         xmp=picture.xmp,
-    ) as out:
-        for rows in bands(picture.height, picture.width):
-            out.append(converted(picture.samples[rows, :], out.dtype, picture.levels))
-    return out.notes
+    )
 
 
-def _check_room(path: str | os.PathLike[str], folder: Path, form: _Format, layout: Layout) -> None:
+def _append(out: PictureWriter, picture: Picture) -> None:
+    for rows in bands(picture.height, picture.width):
+        out.append(converted(picture.samples[rows, :], out.dtype, picture.levels))
+
+
+def _check_room(path: str | os.PathLike[str], form: _Format, layout: Layout) -> None:
     """Makes sure, before a long work, that what is hardly compressed will find room."""
-    needed, free = layout.height * layout.row_bytes, shutil.disk_usage(folder).free
+    needed, free = layout.height * layout.row_bytes, shutil.disk_usage(Path(path).resolve().parent).free
     if form.by_bands and needed > free:
         raise ImageError(
             f"{path} takes up to {needed / 1e6:.0f} MB, its disk has {free / 1e6:.0f} MB free; make room or choose "
@@ -303,23 +392,21 @@ def _check_room(path: str | os.PathLike[str], folder: Path, form: _Format, layou
 
 
 @contextmanager
-def _moved_into_place(path: str | os.PathLike[str], target: Path) -> Iterator[BinaryIO]:
-    """Open a temporary file beside `target` that takes its name at the end, or is gone after any failure."""
-    part = part_of(target)
-    file: BinaryIO | None = None
-    try:
+def _written_beside(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """Opens a file that takes the path's name at the end, or is gone after any failure."""
+    with ExitStack() as ending:
         with _telling_failure(path):
-            file = part.open("x+b")
-        yield file
-        with _telling_failure(path):
-            file.close()
-            part.replace(target)
-    except BaseException:
-        if file is not None:
+            file = ending.enter_context(beside(Path(path))).open("r+b")
+        try:
+            yield file
+            with _telling_failure(path):
+                file.close()
+        except BaseException:
             with suppress(OSError):  # closing tries once more to write what a full disk did not take
                 file.close()
-        part.unlink(missing_ok=True)
-        raise
+            raise
+        with _telling_failure(path):
+            ending.close()
 
 
 @contextmanager

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from defusion.errors import WeightsError
+from defusion.files import unfit
 from defusion.model.config import CONFIGS, NetworkConfig, ProjectionName
 from defusion.model.network import DeFusion
 from defusion.weights import WeightsFile, save
@@ -73,9 +74,12 @@ def convert(source: str | Path, target: str | Path, common_projection: Projectio
         The new file; its config's name says which layout was found.
 
     Raises:
-        WeightsError: Not such a checkpoint; the message lists the keys that do not fit.
+        WeightsError: Not such a checkpoint; the message lists the keys that do not fit. Or the target is the source,
+            or no regular file.
     """
     source = Path(source)
+    if reason := unfit(target, [source]):
+        raise WeightsError(f"{target} {reason}")
     found = _load(source)
     layout, names = _layout(source, found)
     tensors = {key: value.detach().float() for key, value in found.items()}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -10,7 +9,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from defusion.cache import cache_folder
 from defusion.errors import EngineError
 from defusion.model.config import SIZE_MULTIPLE, NetworkConfig
 from defusion.runtime.engine import Attention, Decided, Embeddings, EngineName, Pictures, Planes, Precision
@@ -154,6 +152,7 @@ class OpenVinoEngine:
 
     def _compile(self, graph: Graph) -> Any:
         from defusion.runtime import pyramid_graph
+        from defusion.runtime.compiled import compiled
         from defusion.runtime.graph import build
 
         if isinstance(self.config, NetworkConfig):
@@ -179,22 +178,8 @@ class OpenVinoEngine:
             # Kernels are made for each size. If they are kept, as by default, memory grows with the number of sizes;
             # made anew each time, they took 0 to 6 % of a picture's time.
             "CPU_RUNTIME_CACHE_CAPACITY": 0,
-            "CACHE_DIR": str(cache_folder("openvino") / _fingerprint(model)),
         }
-        return self._core.compile_model(model, "CPU", options)
-
-
-def _fingerprint(model: Any) -> str:
-    """Tells graphs apart by their constants, one after the other.
-
-    OpenVINO's own key of a cached graph leaves out which of its constants is where, so graphs that differ in nothing
-    else were taken for each other.
-    """
-    digest = hashlib.sha256()
-    for node in model.get_ordered_ops():
-        if node.get_type_name() == "Constant":
-            digest.update(node.data.tobytes())
-    return digest.hexdigest()[:16]
+        return compiled(self._core, model, options)
 
 
 def _run(request: Any, inputs: Planesets) -> dict[str, Planes]:

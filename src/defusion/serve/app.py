@@ -94,7 +94,7 @@ class Service:
             self.store.close()
 
     def _routes(self) -> list[Route | Mount]:
-        get, post, delete = ["GET"], ["POST"], ["DELETE"]
+        get, post, either = ["GET"], ["POST"], ["GET", "DELETE"]
         picture, job = "/v1/pictures/{id}", "/v1/jobs/{id}"
         return [
             Route("/", self.page, methods=get),
@@ -107,17 +107,16 @@ class Service:
             Route("/v1/session", self.session, methods=post),
             Route("/v1/fuse", self.fuse, methods=post),
             Route("/v1/decompose", self.decompose, methods=post),
+            Route("/v1/align", self.align, methods=post),
             Route("/v1/pictures", self.add_pictures, methods=post),
             Route("/v1/examples/{name}", self.add_example, methods=post),
-            Route(picture, self.show_picture, methods=get),
-            Route(picture, self.delete_picture, methods=delete),
+            Route(picture, self.one_picture, methods=either),
             Route(f"{picture}/file", self.file, methods=get),
             Route(f"{picture}/thumbnail", self.thumbnail, methods=get),
             Route(f"{picture}/preview", self.preview, methods=get),
             Route(f"{picture}/tiles", self.tiles, methods=get),
             Route(f"{picture}/tiles/{{level:int}}/{{column:int}}/{{row:int}}", self.tile, methods=get),
-            Route(job, self.show_job, methods=get),
-            Route(job, self.delete_job, methods=delete),
+            Route(job, self.one_job, methods=either),
             Route(f"{job}/events", self.events, methods=get),
         ]
 
@@ -188,10 +187,14 @@ class Service:
         """Takes two pictures apart."""
         return await self._work("decompose", request)
 
+    async def align(self, request: Request) -> Response:
+        """Lays pictures upon each other."""
+        return await self._work("align", request)
+
     async def _work(self, work: Work, request: Request) -> Response:
-        asked = wanted(query_of(request))
+        asked = wanted(query_of(request), work)
         later = "respond-async" in request.headers.get("prefer", "")
-        as_json = work == "decompose" or "application/json" in request.headers.get("accept", "")
+        as_json = work != "fuse" or "application/json" in request.headers.get("accept", "")
         sources, sent = await self._sources(request)
         try:
             job = self.jobs.begin(work, client_of(request), sources, asked)
@@ -229,14 +232,13 @@ class Service:
         ids = await ids_of(request)
         return [self.store.picture(id) for id in ids], False
 
-    async def show_job(self, request: Request) -> Response:
-        """Tells how far a job is, and what came of it."""
-        return JSONResponse(job_facts(self.jobs.job(request.path_params["id"])))
-
-    async def delete_job(self, request: Request) -> Response:
-        """Ends a job, and deletes its results."""
-        await self.jobs.remove(self.jobs.job(request.path_params["id"]))
-        return Response(status_code=204)
+    async def one_job(self, request: Request) -> Response:
+        """Tells how far a job is, and what came of it; or ends it, and deletes its results."""
+        job = self.jobs.job(request.path_params["id"])
+        if request.method == "DELETE":
+            await self.jobs.remove(job)
+            return Response(status_code=204)
+        return JSONResponse(job_facts(job))
 
     async def events(self, request: Request) -> Response:
         """Streams how far a job is until it is over."""
@@ -259,16 +261,14 @@ class Service:
         await self.viewers.run({"work": "example", "name": name, "outputs": list(map(str, files))})
         return await self._looked_at([self.store.add(file) for file in files])
 
-    async def show_picture(self, request: Request) -> Response:
-        """Tells what a picture is."""
+    async def one_picture(self, request: Request) -> Response:
+        """Tells what a picture is, or deletes it."""
         picture = self._picture(request)
+        if request.method == "DELETE":
+            self._delete([picture])
+            return Response(status_code=204)
         await self._look(picture)
         return JSONResponse(picture_facts(picture))
-
-    async def delete_picture(self, request: Request) -> Response:
-        """Deletes a picture."""
-        self._delete([self._picture(request)])
-        return Response(status_code=204)
 
     async def file(self, request: Request) -> Response:
         """Gives a picture as it is."""

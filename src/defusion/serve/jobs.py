@@ -18,7 +18,7 @@ from defusion.serve.problem import Problem, bad_request, busy, gone, too_large
 from defusion.serve.store import Store, StoredPicture
 from defusion.serve.workers import Pool
 
-Work = Literal["fuse", "decompose"]
+Work = Literal["fuse", "decompose", "align"]
 State = Literal["waiting", "running", "done", "failed"]
 
 PARTS = ("common", "unique_a", "unique_b", "fused")
@@ -124,8 +124,6 @@ class Jobs:
             raise too_large(f"{len(sources)} pictures came, expected {self._store.limits.frames} at most; send fewer")
         if work == "decompose" and len(sources) != 2:
             raise bad_request(f"{len(sources)} pictures came, expected two: parts are of a pair")
-        if len(sources) < 2:
-            raise bad_request(f"{len(sources)} picture came, expected two or more of one scene")
         job = Job(work, client, list(sources))
         self._jobs[job.id] = job
         for source in sources:
@@ -182,6 +180,8 @@ class Jobs:
         try:
             outputs = self._outputs(job, asked)
             job.facts = await self._pool.run(self._task(job, asked, outputs), heard, begun)
+            if job.work == "align":
+                outputs = self._apart(job, outputs)
             job.results = {name: self._store.add(file) for name, file in outputs.items()}
             job.state, job.progress = "done", 1.0
         except Problem as problem:
@@ -201,6 +201,8 @@ class Jobs:
             job.change()
 
     def _outputs(self, job: Job, asked: Wanted) -> dict[str, Path]:
+        if job.work == "align":  # a folder for all; what is in it is known at the end
+            return {"folder": self._store.new_folder() / "aligned"}
         suffix = asked.suffix or suffix_like(job.sources[0].file)
         names = ("fused",) if job.work == "fuse" else PARTS
         return {name: self._store.new_folder() / f"{name}{suffix}" for name in names}
@@ -211,6 +213,17 @@ class Jobs:
             "sources": [str(source.file) for source in job.sources],
             "arguments": asked.arguments,
         }
+        if job.work == "align":
+            return {**task, "folder": str(outputs["folder"])}
         if job.work == "fuse":
             return {**task, "output": str(outputs["fused"])}
         return {**task, "outputs": {name: str(file) for name, file in outputs.items()}}
+
+    def _apart(self, job: Job, outputs: dict[str, Path]) -> dict[str, Path]:
+        """Gives each aligned frame a folder of its own, as pictures have it."""
+        folder = outputs["folder"]
+        files = {}
+        for number, name in enumerate(job.facts.pop("files"), 1):
+            files[f"frame_{number}"] = (folder / name).replace(self._store.new_folder() / name)
+        self._store.remove(StoredPicture(folder.parent.parent.name, folder))
+        return files

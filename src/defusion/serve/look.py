@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -75,7 +76,8 @@ def spread(source: Path, folder: Path) -> dict[str, Any]:
     sizes = [(picture.height, picture.width)]
     while max(sizes[-1]) > TILE_PX:
         sizes.append((-(-sizes[-1][0] // 2), -(-sizes[-1][1] // 2)))
-    with beside(folder) as part:
+    with tempfile.TemporaryDirectory(dir=folder.parent) as hidden:
+        part = Path(hidden) / folder.name
         part.mkdir()
         larger: Samples | None = None
         for level, (height, width) in zip(reversed(range(len(sizes))), sizes, strict=True):
@@ -87,6 +89,7 @@ def spread(source: Path, folder: Path) -> dict[str, Any]:
                 for rows in bands(height, width):
                     samples[rows] = _halved(larger[2 * rows.start : 2 * rows.stop])
             larger = samples
+        part.replace(folder)
     return {"width": sizes[0][1], "height": sizes[0][0], "tile": TILE_PX, "levels": len(sizes)}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from defusion import __version__
-from defusion.serve.options import SUFFIXES, options
+from defusion.serve.options import DEVICE, SUFFIXES, names, options
 from defusion.serve.problem import MEDIA_TYPE
 from defusion.serve.settings import Settings
 
@@ -50,9 +50,11 @@ def _paths() -> dict[str, Any]:
         },
     }
     parts = {**job, "description": "The job, with links to common, unique_a, unique_b and fused."}
+    aligned = {**job, "description": "The job: how each frame lies, with links to frame_1, frame_2 and so on."}
     return {
-        "/v1/fuse": {"post": _work("Fuse pictures of one scene into one", fused)},
-        "/v1/decompose": {"post": _work("Take two pictures apart", parts)},
+        "/v1/fuse": {"post": _work("fuse", "Fuse pictures of one scene into one", fused)},
+        "/v1/decompose": {"post": _work("decompose", "Take two pictures apart", parts, most=2)},
+        "/v1/align": {"post": _work("align", "Lay pictures of one scene upon each other", aligned)},
         "/v1/pictures": {
             "post": {
                 "summary": "Send pictures to look at, and to fuse by their ids",
@@ -98,7 +100,7 @@ def _paths() -> dict[str, Any]:
             "parameters": by_id,
             "get": _get(
                 "How far a job is, as server-sent events named job",
-                {"description": "Events.", "content": {"text/event-stream": {"schema": {"type": "string"}}}},
+                {"description": "Events.", "content": {"text/event-stream": {}}},
             ),
         },
         "/healthz": {"get": {**_get("The service answers", text, found=True), "security": []}},
@@ -110,16 +112,16 @@ def _paths() -> dict[str, Any]:
 _NOTHING = {"description": "Done."}
 
 
-def _work(summary: str, done: dict[str, Any]) -> dict[str, Any]:
-    names = ["format", *options()]
+def _work(work: str, summary: str, done: dict[str, Any], most: int | None = None) -> dict[str, Any]:
+    ids = {"type": "array", "items": {"type": "string", "pattern": _ID}}
     return {
         "summary": summary,
-        "parameters": [_ref("parameters", name) for name in (*names, "prefer")],
+        "parameters": [_ref("parameters", name) for name in (*names(work), "prefer")],
         "requestBody": {
             "required": True,
             "content": {
-                "multipart/form-data": _multipart(2),
-                "application/json": {"schema": _ref("schemas", "Sources")},
+                "multipart/form-data": _multipart(most or 1, most),
+                "application/json": _sources(ids, most or 1, most),
             },
         },
         "responses": {
@@ -143,17 +145,16 @@ def _json(schema: dict[str, Any]) -> dict[str, Any]:
     return {"description": "JSON.", "content": {"application/json": {"schema": schema}}}
 
 
-def _multipart(least: int) -> dict[str, Any]:
+def _multipart(least: int, most: int | None = None) -> dict[str, Any]:
     picture = {"type": "string", "format": "binary", "contentMediaType": "application/octet-stream"}
-    sources = {"type": "array", "items": picture, "minItems": least}
-    return {
-        "schema": {
-            "type": "object",
-            "properties": {"sources": sources},
-            "required": ["sources"],
-            "additionalProperties": False,
-        }
-    }
+    return _sources({"type": "array", "items": picture}, least, most)
+
+
+def _sources(pictures: dict[str, Any], least: int, most: int | None) -> dict[str, Any]:
+    """A body that has pictures and nothing else."""
+    pictures = {**pictures, "minItems": least, **({"maxItems": most} if most is not None else {})}
+    schema = {"type": "object", "properties": {"sources": pictures}, "required": ["sources"]}
+    return {"schema": {**schema, "additionalProperties": False}}
 
 
 def _ref(kind: str, name: str) -> dict[str, Any]:
@@ -192,16 +193,17 @@ def _parameters() -> dict[str, Any]:
             "name": "Prefer",
             "in": "header",
             "description": "respond-async: answer at once with a job.",
-            "schema": {"type": "string", "enum": ["respond-async"]},
+            "schema": {"type": "string"},
         },
     }
     for name, option in options().items():
-        parameters[name] = _query(name, option.says, option.values or ("cpu",))
+        parameters[name] = _query(name, option.says, option.values)
     return parameters
 
 
 def _query(name: str, says: str, values: Any) -> dict[str, Any]:
-    schema = {"type": "string", "enum": list(values)}
+    schema: dict[str, Any] = {"type": "string"}
+    schema |= {"enum": list(values)} if values else {"pattern": f"^{DEVICE}$"}
     return {"name": name, "in": "query", "description": says, "schema": schema}
 
 
@@ -209,10 +211,6 @@ def _schemas() -> dict[str, Any]:
     text, number, whole = {"type": "string"}, {"type": "number"}, {"type": "integer"}
     return {
         "Problem": _object({"type": text, "title": text, "status": whole, "detail": text}),
-        "Sources": {
-            **_object({"sources": {"type": "array", "items": {**text, "pattern": _ID}, "minItems": 2}}),
-            "additionalProperties": False,
-        },
         "Links": {"type": "object", "additionalProperties": text},
         "Picture": _object(
             {"id": text, "name": text, "links": _ref("schemas", "Links")},
@@ -228,7 +226,7 @@ def _schemas() -> dict[str, Any]:
         "Job": _object(
             {
                 "id": text,
-                "work": {"type": "string", "enum": ["fuse", "decompose"]},
+                "work": {"type": "string", "enum": ["fuse", "decompose", "align"]},
                 "state": {"type": "string", "enum": ["waiting", "running", "done", "failed"]},
                 "progress": number,
                 "links": _ref("schemas", "Links"),

@@ -18,19 +18,21 @@ class Option(NamedTuple):
     """What `Fuser` calls it."""
     says: str
     values: tuple[str, ...] = ()
-    """What it may be; any short name where there are none."""
+    """What it may be; for a device there are too many."""
 
 
 #: File formats of results, with the suffix that the command knows them by.
 SUFFIXES = {"png": ".png", "tiff": ".tif", "jpeg": ".jpg"}
 MEDIA_TYPES = {".png": "image/png", ".tif": "image/tiff", ".jpg": "image/jpeg"}
 
-_DEVICE = re.compile(r"[a-z]{1,8}(:\d{1,3})?")
+DEVICE = "(cpu|mps|(cuda|xpu)(:[0-9]{1,2})?)"
 
 
 @cache
 def options() -> Mapping[str, Option]:
     """Returns the options by their name in a query."""
+    from defusion.alignment.frames import ALIGNS
+    from defusion.alignment.motion import DEGHOSTS
     from defusion.imaging import PALETTES
     from defusion.task import TASKS
     from defusion.weights import bundled
@@ -40,6 +42,8 @@ def options() -> Mapping[str, Option]:
         "infrared-palette": Option(
             "infrared_palette", "False colour of a thermal source.", ("auto", "none", *PALETTES)
         ),
+        "align": Option("align", "How sources that do not line up are laid upon each other.", ALIGNS),
+        "deghost": Option("deghost", "How what moves between exposures is held still.", DEGHOSTS),
         "weights": Option("weights", "Shipped weights, by name; paper makes the paper's P_r.", tuple(bundled())),
         "precision": Option("precision", "What the network computes in.", ("float32", "bfloat16", "float16")),
         "engine": Option("engine", "What the network runs in.", ("openvino", "torch")),
@@ -56,8 +60,13 @@ class Wanted(NamedTuple):
     """Of the result; None for that of the first source."""
 
 
-def wanted(query: Mapping[str, str]) -> Wanted:
-    """Reads a query, of which each parameter is given once.
+def names(work: str) -> tuple[str, ...]:
+    """Returns the parameters that a kind of work has."""
+    return ("align",) if work == "align" else ("format", *options())
+
+
+def wanted(query: Mapping[str, str], work: str) -> Wanted:
+    """Reads the query of a kind of work, of which each parameter is given once.
 
     Raises:
         Problem: A parameter or a value that is not known.
@@ -65,18 +74,18 @@ def wanted(query: Mapping[str, str]) -> Wanted:
     arguments: dict[str, str] = {}
     suffix = None
     for name, value in query.items():
+        if name not in (known := names(work)):
+            raise bad_request(f"the parameter {_shown(name)} is not known, expected {_either(known)}")
         if name == "format":
             suffix = SUFFIXES.get(value)
             if suffix is None:
                 raise bad_request(f"format came as {_shown(value)}, expected {_either(SUFFIXES)}")
-        elif (option := options().get(name)) is None:
-            known = _either(("format", *options()))
-            raise bad_request(f"the parameter {_shown(name)} is not known, expected {known}")
-        elif value not in option.values if option.values else not _DEVICE.fullmatch(value):
+            continue
+        option = options()[name]
+        if value not in option.values if option.values else not re.fullmatch(DEVICE, value):
             expected = _either(option.values) if option.values else "a name such as cpu or cuda:0"
             raise bad_request(f"{name} came as {_shown(value)}, expected {expected}")
-        else:
-            arguments[option.argument] = value
+        arguments[option.argument] = value
     return Wanted(arguments, suffix)
 
 

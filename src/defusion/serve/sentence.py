@@ -10,14 +10,35 @@ _SEEN = {
     "infrared": "infrared and visible light",
     "generic": "{count} pictures of one scene",
 }
+_DEPTHS = {"uint8": "8 bits", "uint16": "16 bits", "float32": "floating point"}
 
 
 def sentence(facts: dict[str, Any]) -> str:
-    """Tells a result, such as `3 exposures, fused at 4000x3000 in 16 bits`.
+    """Tells a result, such as `7 exposures, aligned to 0.2 px, fused at 4000x3000 in 16 bits`.
 
     Args:
         facts: What `fuse --json` prints.
     """
     seen = _SEEN[facts["task"]].format(count=facts["sources"])
-    depth = {"uint8": "8 bits", "uint16": "16 bits", "float32": "floating point"}[facts["depth"]]
-    return f"{seen[0].upper()}{seen[1:]}, fused at {facts['width']}x{facts['height']} in {depth}"
+    made = f"fused at {facts['width']}x{facts['height']} in {_DEPTHS[facts['depth']]}"
+    told = ", ".join((seen, *_aligned(facts.get("alignment")), made))
+    return told[0].upper() + told[1:]
+
+
+def _aligned(alignment: dict[str, Any] | None) -> list[str]:
+    """Says how frames were moved, if they were."""
+    if alignment is None:
+        return []
+    frames = alignment["frames"]
+    told = []
+    moved = [each for each in frames if each["aligned"] and each["model"] != "identity"]
+    residuals = [each["residual_px"] for each in moved if each["residual_px"] is not None]
+    if moved:
+        told.append(f"aligned to {max(residuals):.1f} px" if residuals else "aligned")
+    for count, what in (
+        (sum(not each["aligned"] and not each["left_out"] for each in frames), "not aligned"),
+        (sum(each["left_out"] for each in frames), "left out"),
+    ):
+        if count:
+            told.append(f"{count} {what}")
+    return told

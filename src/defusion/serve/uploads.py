@@ -52,6 +52,8 @@ async def receive(request: Request, store: Store) -> list[StoredPicture]:
         parser.finalize()
         if not parts.complete:
             raise bad_request("the multipart body ends before its last part; send it again")
+        if not parts.count:
+            raise bad_request(f"no picture came, expected a part {FIELD!r} for each")
     except BaseException as error:
         parts.discard()
         if isinstance(error, MultipartParseError | UnicodeDecodeError):
@@ -76,6 +78,11 @@ class _Parts:
         self._name = self._value = b""
         self._headers: dict[bytes, bytes] = {}
         self.complete = False
+
+    @property
+    def count(self) -> int:
+        """How many pictures have come."""
+        return len(self._files)
 
     @property
     def pictures(self) -> list[StoredPicture]:

@@ -90,6 +90,14 @@ def _decompose(task: dict[str, Any], arguments: dict[str, str | None], tell: Tel
     return dict(_scrubbed({"sources": 2, **facts, "notes": notes}))
 
 
+def _align(task: dict[str, Any], arguments: dict[str, str | None], tell: Tell) -> dict[str, Any]:
+    from defusion.aligning import align_files
+
+    made = align_files(task["sources"], task["folder"], model=task["arguments"].get("align", "auto"))
+    facts = {"sources": len(task["sources"]), "alignment": made.alignment.facts(), "notes": list(made.notes)}
+    return dict(_scrubbed({**facts, "files": [output.name for output in made.outputs]}))
+
+
 def _look(task: dict[str, Any], arguments: dict[str, str | None], tell: Tell) -> dict[str, Any]:
     from defusion.serve.look import look
 
@@ -114,6 +122,7 @@ def _example(task: dict[str, Any], arguments: dict[str, str | None], tell: Tell)
 _WORKS: dict[str, Callable[[dict[str, Any], dict[str, str | None], Tell], dict[str, Any]]] = {
     "fuse": _fuse,
     "decompose": _decompose,
+    "align": _align,
     "look": _look,
     "spread": _spread,
     "example": _example,

@@ -103,7 +103,7 @@ class Worker:
         if answer["failed"] in _PROBLEMS:
             raise _PROBLEMS[answer["failed"]](answer["detail"])
         _log.error("a task failed: %s", answer["detail"])
-        raise Problem(500, "internal", "this failed for a reason that is in the service's log")
+        raise bad_request("this failed for a reason that is in the service's log; a picture may be damaged")
 
     async def kill(self) -> None:
         """Ends the process now."""

@@ -18,7 +18,7 @@ from defusion.pretext import Pretext
 class Recipe:
     """How to train. The defaults are the paper's (section 3.3), but for `fade_steps` and `residual_scale`.
 
-    The paper says nothing of how its network starts. With torch's own start and the ReLU that ends each head, 3 to 5
+    The paper says nothing of how its network starts. With torch's own start and the ReLU that ends each head, 3 to 6
     of the 9 colours of the heads were zero everywhere after 200 steps, and a zero behind a ReLU learns nothing more.
     """
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import math
 import platform
+import subprocess
 import time
 from collections.abc import Callable
 from datetime import date
@@ -22,7 +24,7 @@ from torch.optim.swa_utils import AveragedModel
 
 import defusion.weights as weights
 from defusion.errors import TrainingError
-from defusion.files import beside
+from defusion.files import beside, unfit
 from defusion.machine import cores
 from defusion.model.config import NetworkConfig, PyramidConfig
 from defusion.spreadsheet import write_rows
@@ -86,8 +88,8 @@ def train(
 
     Raises:
         TrainingError: No usable photographs, `run` holds another run, there is nothing to resume, it was trained in
-            another number of processes, `start` came with `resume` or is of another network, or an error is no number
-            any more; the checkpoints of before are kept.
+            another number of processes, `start` came with `resume`, is of another network or would be written over,
+            or an error is no number any more; the checkpoints of before are kept.
         WeightsError: No such weights as `start`.
     """
     run = Path(run)
@@ -101,6 +103,8 @@ def train(
     if start is not None and resume:
         raise TrainingError(f"{run}: a run that goes on has its own weights; give either --weights or --resume")
     began_from = None if start is None else WeightsFile.open(weights.resolve(start))
+    if began_from and (reason := unfit(run / WEIGHTS, [began_from.path])):
+        raise TrainingError(f"{run / WEIGHTS} {reason}")
 
     files = find_photos(places)
     mixed = recipe.network != PyramidConfig().name  # that network has a low precision of its own
@@ -195,6 +199,7 @@ def train(
                 stored = task.stored(average.module)
                 _save(run, done, state, *stored, {**about, **progress, "held_back_error": measured})
             fabric.barrier()
+    _started(fabric).clear()  # they end by themselves
     return run / WEIGHTS
 
 
@@ -255,7 +260,21 @@ def _launch(run: Path, accelerator: str, devices: int | str, nodes: int, *, mixe
             "says what there is"
         ) from error
     fabric.launch()
+    atexit.register(_end, _started(fabric))
     return fabric
+
+
+def _started(fabric: Fabric) -> list[subprocess.Popen[bytes]]:
+    """The processes that this one started, one for each other device of the machine."""
+    return getattr(fabric.strategy.launcher, "procs", [])
+
+
+def _end(started: list[subprocess.Popen[bytes]]) -> None:
+    """Ends processes that would wait for this one, and then complain that it left."""
+    processes = started.copy()
+    started.clear()  # or Fabric, which watches them, would kill this process in turn
+    for process in processes:
+        process.kill()
 
 
 def _has_bf16(on_cuda: bool) -> bool:

@@ -8,6 +8,8 @@ import { Sources } from "./sources.js";
 const LABELS = {
   task: "Kind of scene",
   "infrared-palette": "Infrared palette",
+  align: "Alignment",
+  deghost: "Movement",
   weights: "Weights",
   precision: "Precision",
 };

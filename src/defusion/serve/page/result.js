@@ -33,8 +33,10 @@ export class Result {
       make("button", { role: "tab", "aria-controls": "panel", onclick: (event) => this.#open(event.currentTarget, draw) }, name),
     );
     $("tabs").replaceChildren(...tabs);
+    $("tabs").hidden = tabs.length < 2;
     $("tabs").onkeydown = (event) => this.#keys(event, tabs);
     this.#open(tabs[0], views[0][1]);
+    $("outcome").scrollIntoView({ block: "nearest" });
     announce(`Done. ${this.job.facts.sentence}`);
   }
 

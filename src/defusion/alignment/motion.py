@@ -1,0 +1,250 @@
+"""What moves in a bracket: places where frames contradict each other, given to one frame that shows them whole.
+
+Every frame is told what a neighbour shows through a monotone tone curve between the two; beside the exposure that the
+curve takes away, and noise, and what either has clipped, they have to agree. Where they do not, something moved: the
+frame then shows there what the reference shows, through the curve. From the reference outward each frame is repaired
+by the one before it, so that what the reference has clipped comes from the next that has not.
+
+Curves and masks are found on small pictures; pixels are repaired where they are looked at, at full size.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from defusion.imaging import make_folder, write
+from defusion.imaging.picture import LazySamples, Picture, quantised
+
+Pixels = NDArray[np.float32]
+Strength = Literal["low", "high"]
+
+#: Values of --deghost.
+DEGHOSTS = ("auto", "off", "low", "high")
+
+#: Values at which a curve is known.
+_KNOTS = 129
+
+#: Pixels of a bin that say what it becomes.
+_ENOUGH = 12
+
+#: Rounds of curve and mask: what moves must not bend the curve.
+_ROUNDS = 3
+
+#: Beyond these a frame is clipped, and tells nothing of another.
+_BLACK, _WHITE = 0.03, 0.965
+
+#: How far tones may be off that do not move: noise and rounding, and a pixel of what did not line up.
+_NOISE = 0.025
+
+#: How far a place has to contradict to be a mover's, and how far what belongs to it, by strength.
+_CONTRADICTS: dict[Strength, tuple[float, float]] = {"low": (0.18, 0.07), "high": (0.10, 0.04)}
+
+#: Fewer pixels are no thing.
+_LEAST_PX = 30
+_GROWN_PX = 3
+_FEATHER_PX = 2.0
+
+
+class Curve(NamedTuple):
+    """What a frame shows where another shows a tone, for each channel."""
+
+    values: Pixels
+    """[C, 129] in [0, 1], rising."""
+
+    def of(self, pixels: Pixels) -> Pixels:
+        """Returns what the frame would show, [..., C], of what the other shows."""
+        at = np.linspace(0, 1, _KNOTS)
+        shown = [np.interp(pixels[..., channel], at, values) for channel, values in enumerate(self.values)]
+        return np.stack(shown, -1).astype(np.float32)
+
+
+class Repair(NamedTuple):
+    """What has to be done to a frame."""
+
+    by: int | None
+    """The frame whose tones it takes; None for the reference."""
+    curve: Curve | None
+    mask: NDArray[np.uint8] | None
+    """[h, w] of the small picture, 255 where something moved."""
+
+
+def reference_of(frames: Sequence[Pixels]) -> int:
+    """Returns the frame that shows most; what is white counts against it, for darker frames cannot be led to it."""
+    shown = []
+    for frame in frames:
+        brightest = frame.max(2)
+        shown.append(float(((brightest < 0.97) & (brightest > 0.06)).mean() - (brightest >= 0.97).mean()))
+    return int(np.argmax(shown))
+
+
+def repairs(frames: Sequence[Pixels], strength: Strength) -> list[Repair]:
+    """Finds what moves in small pictures [h, w, C] of the frames of a bracket.
+
+    Args:
+        frames: In any order, of one size; in [0, 1].
+        strength: "low" repairs what contradicts strongly, "high" what does at all.
+
+    Returns:
+        One a frame. The reference, and frames in which nothing moves, have no mask.
+    """
+    reference = reference_of(frames)
+    order = [int(each) for each in np.argsort([frame.mean() for frame in frames], kind="stable")]
+    middle = order.index(reference)
+    found = [Repair(None, None, None) for _ in frames]
+    for outward in (order[middle + 1 :], order[:middle][::-1]):
+        before, shown = reference, frames[reference]
+        for index in outward:
+            curve, mask = _contradiction(shown, frames[index], strength)
+            found[index] = Repair(before, curve, mask if mask.any() else None)
+            soft = _feathered(mask)[..., None]
+            shown = frames[index] * (1 - soft) + curve.of(shown) * soft
+            before = index
+    return found
+
+
+def repaired(open_frame: Callable[[int], Picture], index: int, of_all: Sequence[Repair]) -> Picture:
+    """Returns a frame that shows what the reference shows where something moved.
+
+    Args:
+        open_frame: Opens a frame as it lies upon the others.
+        index: Which of them.
+        of_all: What `repairs` found.
+    """
+    picture = open_frame(index)
+    by, curve, mask = of_all[index]
+    if by is None or curve is None or mask is None:
+        return picture
+    return replace(picture, samples=_Repaired(picture, repaired(open_frame, by, of_all), curve, mask))
+
+
+class _Repaired(LazySamples):
+    """Samples of a frame, or what another shows of the same place through a curve."""
+
+    def __init__(self, picture: Picture, by: Picture, curve: Curve, mask: NDArray[np.uint8]) -> None:
+        height, width, channels = picture.samples.shape
+        self.shape, self.dtype = (height, width, channels), np.dtype(picture.samples.dtype)
+        self._picture, self._by, self._curve = picture, by, curve
+        self._mask = _feathered(mask)
+
+    def made(self, rows: range, columns: range) -> NDArray[Any]:
+        """Makes the samples at some rows and columns."""
+        import cv2
+
+        region = slice(rows.start, rows.stop, rows.step), slice(columns.start, columns.stop, columns.step)
+        samples = np.asarray(self._picture.samples[region])
+        height, width = self._mask.shape
+        y = ((np.asarray(rows, np.float32) + 0.5) * height / self.shape[0] - 0.5)[:, None]
+        x = ((np.asarray(columns, np.float32) + 0.5) * width / self.shape[1] - 0.5)[None]
+        at_x, at_y = (np.array(np.broadcast_to(each, samples.shape[:2]), np.float32) for each in (x, y))
+        mask = np.asarray(cv2.remap(self._mask, at_x, at_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE))
+        if not mask.any():
+            return samples
+        told = self._curve.of(self._by.region(*region))
+        pixels = self._picture.region(*region)
+        pixels += (told - pixels) * mask[..., None]
+        made = quantised(self._picture.tone.shares(pixels), self.dtype, self._picture.levels)
+        return np.where(mask[..., None] > 0, made, samples)  # others stay as they are, to the last bit
+
+
+def write_masks(ghosts: dict[str, NDArray[np.uint8]], folder: str | os.PathLike[str]) -> dict[str, Path]:
+    """Writes masks of what moved as PNG; gives their files by the source's name.
+
+    Raises:
+        ImageError: The folder cannot be written to.
+    """
+    make_folder(folder)
+    files = {name: Path(folder) / f"{number}-{Path(name).stem}.ghosts.png" for number, name in enumerate(ghosts, 1)}
+    for name, file in files.items():
+        write(file, Picture(ghosts[name][..., None]))
+    return files
+
+
+def _contradiction(near: Pixels, frame: Pixels, strength: Strength) -> tuple[Curve, NDArray[np.uint8]]:
+    """The curve from one frame to another, and where the other shows something else."""
+    keep: NDArray[np.bool_] | None = None
+    for _ in range(_ROUNDS):
+        curve = _curve(near, frame, keep)
+        distance = _blurred(_distance(near, frame, curve), 1.0)
+        keep = distance < 0.03
+    return curve, _things(distance, strength)
+
+
+def _curve(near: Pixels, frame: Pixels, keep: NDArray[np.bool_] | None) -> Curve:
+    """From histograms, which need no places, and then from medians of places that agree."""
+    at = np.linspace(0, 1, _KNOTS)
+    parts = np.linspace(0, 1, 513)
+    curves = []
+    for channel in range(near.shape[2]):
+        here, there = near[..., channel].ravel(), frame[..., channel].ravel()
+        levels, first = np.unique(np.quantile(here, parts), return_index=True)
+        values = np.interp(at, levels, np.quantile(there, parts)[first])
+        counts = np.full(_KNOTS, 0.5)
+        if keep is not None:
+            kept = keep.ravel()
+            bins = np.rint(here[kept] * (_KNOTS - 1)).astype(int)
+            sorting = np.argsort(bins, kind="stable")
+            shown = there[kept][sorting]
+            starts = np.searchsorted(bins[sorting], np.arange(_KNOTS + 1))
+            for knot in np.flatnonzero(np.diff(starts) >= _ENOUGH):
+                values[knot] = np.median(shown[starts[knot] : starts[knot + 1]])
+                counts[knot] = starts[knot + 1] - starts[knot]
+        rising = _rising(values, counts)
+        curves.append(np.convolve(np.pad(rising, 2, mode="edge"), np.full(5, 0.2), "valid"))
+    return Curve(np.stack(curves).astype(np.float32))
+
+
+def _rising(values: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The nearest values that do not fall: neighbours that do are pooled (isotonic regression)."""
+    pools: list[tuple[float, float, int]] = []
+    for value, weight in zip(values, weights, strict=True):
+        pool = (float(value), float(weight), 1)
+        while pools and pools[-1][0] > pool[0]:
+            other = pools.pop()
+            total = pool[1] + other[1]
+            pool = ((pool[0] * pool[1] + other[0] * other[1]) / total, total, pool[2] + other[2])
+        pools.append(pool)
+    return np.repeat([pool[0] for pool in pools], [pool[2] for pool in pools])
+
+
+def _distance(near: Pixels, frame: Pixels, curve: Curve) -> Pixels:
+    """How far a frame is outside of what the other's surroundings of a pixel allow, the most of all channels."""
+    import cv2
+
+    square = np.ones((3, 3), np.uint8)
+    lowest = np.asarray(cv2.erode(near, square)).reshape(near.shape)
+    highest = np.asarray(cv2.dilate(near, square)).reshape(near.shape)
+    least = np.where(lowest < _BLACK, 0, curve.of(np.clip(lowest - _NOISE, 0, 1)))
+    most = np.where(highest > _WHITE, 1, curve.of(np.clip(highest + _NOISE, 0, 1)))
+    return np.asarray(np.maximum(least - frame, frame - most).max(2).clip(0), np.float32)
+
+
+def _things(distance: Pixels, strength: Strength) -> NDArray[np.uint8]:
+    """Whole things: what contradicts strongly, and all around it that does a little."""
+    import cv2
+
+    strong, weak = _CONTRADICTS[strength]
+    parts = cv2.morphologyEx((distance > weak).astype(np.uint8), cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8))
+    count, labels, sizes, _ = cv2.connectedComponentsWithStats(parts, connectivity=8)
+    moved = np.zeros(count, bool)
+    moved[np.unique(np.asarray(labels)[distance > strong])] = True
+    moved[0] = False
+    moved &= np.asarray(sizes)[:, cv2.CC_STAT_AREA] >= _LEAST_PX
+    grown = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * _GROWN_PX + 1,) * 2)
+    return np.asarray(cv2.dilate(moved[np.asarray(labels)].astype(np.uint8) * 255, grown), np.uint8)
+
+
+def _feathered(mask: NDArray[np.uint8]) -> Pixels:
+    return _blurred(mask * np.float32(1 / 255), _FEATHER_PX)
+
+
+def _blurred(plane: Pixels, sigma: float) -> Pixels:
+    import cv2
+
+    return np.asarray(cv2.GaussianBlur(plane, (0, 0), sigma), np.float32)

@@ -1,0 +1,122 @@
+"""Compiled graphs, kept between runs, and used only if they are what this user put there.
+
+A file is named after all that its graph depends on. It holds a digest of that name and of the graph, and the very
+bytes that were checked are handed to OpenVINO; its own cache maps a file whose bytes nobody looks at, and two
+processes that begin at once can read what is half written.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Mapping
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from defusion.cache import CacheError, check_own, tell, trusted_folder
+from defusion.files import beside
+from defusion.machine import processor
+
+_START = b"defusion graph 1\n"
+_DIGEST_BYTES = hashlib.sha256().digest_size
+
+
+def compiled(core: Any, model: Any, options: Mapping[str, Any]) -> Any:
+    """Compiles a graph for the CPU, or takes it from the cache.
+
+    Any fault of the cache leads to compiling as if there were none; `defusion.cache.faults` says what it was.
+
+    Args:
+        core: OpenVINO's core.
+        model: The graph.
+        options: Properties to compile it with.
+    """
+    options = dict(options)
+    try:
+        file = trusted_folder("openvino") / f"{_key(model, options)}.blob"
+    except CacheError as fault:
+        tell(str(fault))
+        return core.compile_model(model, "CPU", options)
+    try:
+        return core.import_model(_checked(file), "CPU", options)
+    except FileNotFoundError:
+        pass
+    except (CacheError, OSError, RuntimeError) as fault:  # the last is OpenVINO's
+        tell(f"a compiled graph was made anew, since the cached one cannot be used: {fault}")
+        with suppress(OSError):  # not its target, where it is a link
+            file.unlink()
+    made = core.compile_model(model, "CPU", options)
+    blob = made.export_model().read()
+    try:
+        with beside(file) as place:
+            place.write_bytes(_START + _digest(file, blob) + blob)
+            place.chmod(0o600)
+    except OSError as error:
+        tell(f"a compiled graph cannot be kept in {file.parent} ({error.strerror or error})")
+    return made
+
+
+def damaged(folder: Path) -> list[str]:
+    """Returns what is wrong with the compiled graphs in a folder, a sentence each."""
+    found = []
+    for file in sorted(folder.glob("*.blob")):
+        try:
+            _checked(file)
+        except (CacheError, OSError) as fault:
+            found.append(str(fault))
+    return found
+
+
+def _checked(file: Path) -> bytes:
+    """Reads a compiled graph, if it is this user's and whole.
+
+    Raises:
+        CacheError: It is not.
+        OSError: It is not there, or cannot be read.
+    """
+    check_own(file, stat.S_IFREG)
+    opened = os.open(file, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0))
+    with os.fdopen(opened, "rb") as stream:
+        content = stream.read()
+    blob = content[len(_START) + _DIGEST_BYTES :]
+    if content != _START + _digest(file, blob) + blob:
+        raise CacheError(f"{file} is damaged")
+    return blob
+
+
+def _digest(file: Path, blob: bytes) -> bytes:
+    """Of a graph and its name: a good graph under another's name is as wrong as a damaged one."""
+    return hashlib.sha256(file.name.encode() + b"\n" + blob).digest()
+
+
+def _key(model: Any, options: Mapping[str, Any]) -> str:
+    """Stands for a graph, how it is compiled, and by and for what."""
+    digest = hashlib.sha256(repr((sorted(options.items()), *_machine())).encode())
+    numbers: dict[str, int] = {}
+    for node in model.get_ordered_ops():
+        numbers[node.get_name()] = len(numbers)
+        froms = [(numbers[each.get_node().get_name()], each.get_index()) for each in map(_source, node.inputs())]
+        outs = [
+            (str(each.get_partial_shape()), str(each.get_element_type()), sorted(each.get_names()))
+            for each in node.outputs()
+        ]
+        constant = node.get_type_name() == "Constant"
+        facts = {} if constant else node.get_attributes()
+        digest.update(repr((node.get_type_name(), sorted(facts.items()), froms, outs)).encode())
+        if constant:
+            digest.update(node.data.tobytes())
+    return digest.hexdigest()
+
+
+def _source(port: Any) -> Any:
+    return port.get_source_output()
+
+
+@cache
+def _machine() -> tuple[str, ...]:
+    from importlib.metadata import version
+
+    return version("openvino"), processor()
