@@ -6,7 +6,7 @@ VENV = $(PYTHON) -c "import sys; v = sys.version_info; v >= (3, 11) or sys.exit(
 	f'defusion needs Python 3.11 or newer, {sys.executable} is {v[0]}.{v[1]}: name another, make PYTHON=...')" \
 	&& $(PYTHON) -m venv --clear
 
-.PHONY: demo test test-full check clean
+.PHONY: demo test test-full check fuzz clean
 
 demo: .venv-demo/installed
 	.venv-demo/bin/defusion demo --output demo
@@ -22,6 +22,12 @@ check: .venv/installed
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
+
+# Damaged files in numbers: make fuzz N=12000 SEED=1
+N ?= 12000
+SEED ?= 1
+fuzz: .venv/installed
+	DEFUSION_FUZZ=$(N) DEFUSION_FUZZ_SEED=$(SEED) .venv/bin/python -m pytest tests/imaging/test_fuzz.py
 
 clean:
 	rm -rf .venv .venv-demo demo

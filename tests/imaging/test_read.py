@@ -487,7 +487,7 @@ def test_a_header_cannot_claim_all_memory(tmp_path):
     size = struct.pack(">IIBBBBB", 40_000, 40_000, 8, 2, 0, 0, 0)
     content = encoded("png 8")
     content = content[:8] + png_chunk(b"IHDR", size) + content[33:]
-    with pytest.raises(ImageError, match=r"says that it is 40000x40000 pixels, 4\.8 GB of samples; expected 4\.3 GB"):
+    with pytest.raises(ImageError, match="says that it is 40000x40000 pixels, and is too short for that"):
         read(damaged(tmp_path, "a.png", content))
 
 

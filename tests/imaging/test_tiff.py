@@ -296,3 +296,16 @@ def test_the_file_is_closed_when_the_picture_is_gone(tmp_path):
     del picture
     gc.collect()
     assert file.closed
+
+
+def test_pages_in_a_circle_are_damage(tmp_path):
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, np.stack([COLOUR] * 3), photometric="rgb", metadata=None)
+    with tifffile.TiffFile(path) as tif:
+        first, last = tif.pages[0].offset, tif.pages[2]
+        next_at = last.offset + 2 + 12 * len(last.tags)
+    content = bytearray(path.read_bytes())
+    content[next_at : next_at + 4] = first.to_bytes(4, "little")
+    path.write_bytes(content)
+    with pytest.raises(ImageError, match=r"a\.tif is truncated or damaged"):
+        read(path)

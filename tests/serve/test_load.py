@@ -51,7 +51,7 @@ def test_fifty_clients_at_once() -> None:
 
     def client(address: str, end: float) -> None:
         with httpx.Client(timeout=300) as session:
-            while time.monotonic() < end:
+            while True:
                 sent = [("sources", (f"{number}.png", data)) for number, data in enumerate(pair)]
                 since = time.monotonic()
                 answer = session.post(f"{address}/v1/fuse", files=sent)
@@ -60,12 +60,12 @@ def test_fifty_clients_at_once() -> None:
                     time.sleep(min(5, int(answer.headers["retry-after"])))
                 else:
                     seconds.append(time.monotonic() - since)
+                if time.monotonic() > end:
+                    return
 
-    with served():  # compiles: a network out of the cache, as after a restart, takes other memory
-        pass
     with served() as address:
         for _ in range(3):  # what is loaded with the first pictures stays
-            client(address, time.monotonic() + 0.1)
+            client(address, end=0)
         before = figure(address, "resident_bytes")
         answers.clear()
         seconds.clear()
@@ -83,7 +83,7 @@ def test_fifty_clients_at_once() -> None:
         assert answers.keys() <= {200, 429}, answers
         assert answers[200] > 0
         for _ in range(3):
-            client(address, time.monotonic() + 0.1)
+            client(address, end=0)
         after = figure(address, "resident_bytes")
         assert figure(address, "worker_restarts_total") == 1
         assert figure(address, "stored_bytes") < 100

@@ -17,6 +17,7 @@ from defusion.errors import ImageError
 from defusion.imaging import codecs, exif, exr, heif, netpbm, raw
 from defusion.imaging.colour_tags import profile_of_png
 from defusion.imaging.decoded import check_bytes, telling_damage, upright
+from defusion.imaging.limits import check_claims, check_png
 from defusion.imaging.picture import Picture, full_scale, split_alpha
 from defusion.imaging.profile import cmyk_to_srgb
 from defusion.imaging.tiff import Stack, read_tiff, stack_in_tiff
@@ -97,7 +98,7 @@ def _format(file: BinaryIO, path: Path) -> _Format:
         raise ImageError(f"{path} is empty (0 bytes), expected a picture; export or copy it again.")
     for form in _FORMATS:
         if form.begins(file, start):
-            file.seek(0)
+            check_claims(file, path.name)
             return form
     names = ", ".join(dict.fromkeys(form.name for form in _FORMATS))
     raise ImageError(f"{path} is not a picture of a known format; expected one of {names}: convert it.")
@@ -154,6 +155,8 @@ def _read_png(file: BinaryIO, name: str, page: int | None) -> Picture:
     file.seek(0)
     image = _png(file)
     deep = chunks[0][1][8] == 16 and not page
+    if not deep:  # where Pillow leaves black what is missing
+        check_png(chunks)
     picture = _deep_png(image, chunks, name) if deep else from_pillow(image, name, page)
     return _as_told(picture, {kind: data for kind, data, _ in chunks}, name)
 

@@ -39,6 +39,9 @@ _KEPT_ROWS = 1536
 _STRIP_BYTES = 2**19
 
 _THREADS = min(8, cores())
+#: Pages that a file may have.
+_MOST_PAGES = 2**16
+
 #: Of a page's kind: it is a reduced picture, or a mask.
 _NOT_WHOLE = 1 | 4
 
@@ -93,10 +96,10 @@ def read_tiff(file: BinaryIO, name: str, number: int | None = None) -> Picture:
 
     with _parsed(file) as tif:
         planes = _Planes(tif)
-        page, which = _whole_page(tif)
+        page, which = _whole_page(planes.of_file)
         if number is not None:
             page, which = planes.page(number), ""
-        elif planes.count > 1 and planes.count > len(tif.pages):
+        elif planes.count > 1 and planes.count > len(planes.of_file):
             which = f"first of {planes.count} planes"
         check_pixels(name, page.imagewidth, page.imagelength)
         if max(map(operator.add, page.dataoffsets, page.databytecounts)) > tif.filehandle.size:
@@ -140,15 +143,16 @@ class _Planes:
 
     def __init__(self, tif: Any) -> None:
         self._tif = tif
-        first, _ = _whole_page(tif)
+        self.of_file = _pages_in(tif)
+        """All pages of the file."""
+        first, _ = _whole_page(self.of_file)
         self.channel_of: list[int] | None = None
         """Which channel each plane is of, where there are several channels of several planes."""
         self.stored_apart = False
         """The planes follow each other, without a directory for each."""
         self.fourth_apart = False
         """The planes are the colours of one page, and a fourth channel that is no alpha."""
-        pages = [page.aspage() for page in tif.pages]
-        alike = [page for page in pages if page.shape == first.shape and not page.subfiletype & _NOT_WHOLE]
+        alike = [page for page in self.of_file if page.shape == first.shape and not page.subfiletype & _NOT_WHOLE]
         self._pages = alike if first.offset in {page.offset for page in alike} else [first]
         self.count = len(self._pages)
         if self.count == 1 and _is_rgb(first) and first.axes == "YXS" and tuple(first.extrasamples) == (0,):
@@ -161,12 +165,14 @@ class _Planes:
         count = math.prod(length for _, length in others)
         if not series.axes.replace("S", "").endswith("YX") or count <= 1:
             return
+        if count > _MOST_PAGES:
+            raise ValueError(f"it says that it has {count} planes")
         lengths = [length for axis, length in others if axis == "C"]
         if lengths and 1 < lengths[0] < count:
             at = np.indices([length for _, length in others])[[axis for axis, _ in others].index("C")]
             self.channel_of = at.ravel().tolist()
-        self.stored_apart = len(self._tif.pages) < count
-        self._pages = [self._tif.pages[0]] * count if self.stored_apart else [page.aspage() for page in series.pages]
+        self.stored_apart = len(self.of_file) < count
+        self._pages = [self.of_file[0]] * count if self.stored_apart else [page.aspage() for page in series.pages]
         self.count = count
 
     def page(self, number: int) -> Any:
@@ -205,12 +211,27 @@ def _with_pixel_size(tif: Any, fields: exif.Directory) -> tuple[exif.Directory, 
     return kept, f"{size} is kept as dots per inch"
 
 
-def _whole_page(tif: Any) -> tuple[Any, str]:
+def _pages_in(tif: Any) -> list[Any]:
+    """The pages of a TIFF, those inside others aside.
+
+    Raises:
+        ValueError: They run in a circle, or are more than a file has: it is damaged.
+    """
+    pages: list[Any] = []
+    seen = set()
+    for each in tif.pages:
+        if each.offset in seen or len(pages) == _MOST_PAGES:
+            raise ValueError(f"it has no end of pages after {len(pages)}")
+        seen.add(each.offset)
+        pages.append(each.aspage())
+    return pages
+
+
+def _whole_page(pages: Sequence[Any]) -> tuple[Any, str]:
     """The first page that is no reduced picture, and which that is, unless it is the only one.
 
     A page inside another (SubIFD) is taken where it is the larger: cameras put a thumbnail first.
     """
-    pages = [page.aspage() for page in tif.pages]
     whole = [page for page in pages if not page.subfiletype & _NOT_WHOLE]
     first = (whole or pages)[0]
     insides = [inside for page in pages[:1] for inside in page.pages or ()]

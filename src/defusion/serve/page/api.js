@@ -28,7 +28,8 @@ function refusal(status, text) {
     // no problem document, as from a proxy
   }
   const sentence = detail || `The service answered ${status}.`;
-  return new Refusal(sentence[0].toUpperCase() + sentence.slice(1), status);
+  const named = /^\S*\.\w/.test(sentence); // it begins with the name of a file
+  return new Refusal(named ? sentence : sentence[0].toUpperCase() + sentence.slice(1), status);
 }
 
 // Sends one picture; `told` hears the part that is sent. Fetch cannot tell that, so this is an XMLHttpRequest.

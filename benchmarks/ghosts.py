@@ -1,0 +1,79 @@
+"""Movers of known truth in brackets that hold still: `python benchmarks/ghosts.py BENCH`.
+
+Disks of a tenth of the width, from elsewhere in the frame, are pasted into every frame but the reference; then the
+bracket is fused as exposures, as it is and deghosted. Printed is the mean difference from the bracket without movers,
+in levels of 255: where movers are, outside of that, and of the still bracket when it is deghosted.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from defusion import Fuser
+from defusion.alignment.motion import reference_of
+from defusion.imaging import from_array, read
+
+MOST_PX = 2.5e5
+SETS = ("exposure_stacks_kedema", "exposure_stacks_ipol")
+
+Pixels = NDArray[np.float32]
+
+
+def loaded(path: Path) -> Pixels:
+    pixels = read(path).pixels
+    height, width = pixels.shape[:2]
+    shrink = min(1.0, (MOST_PX / (height * width)) ** 0.5)
+    small = cv2.resize(pixels, (round(width * shrink), round(height * shrink)), interpolation=cv2.INTER_AREA)
+    return np.asarray(small, np.float32)
+
+
+def with_movers(frames: Sequence[Pixels], reference: int) -> tuple[list[Pixels], NDArray[np.bool_]]:
+    """The frames with three disks each, and where these are."""
+    rng = np.random.default_rng(5)
+    height, width = frames[0].shape[:2]
+    side = int(0.11 * width)
+    down, across = np.mgrid[:side, :side]
+    disk = (down - side / 2) ** 2 + (across - side / 2) ** 2 < (side / 2) ** 2
+    moved, places = [frame.copy() for frame in frames], np.zeros((height, width), bool)
+    for index, frame in enumerate(frames):
+        for _ in range(3 if index != reference else 0):
+            (to_y, from_y), (to_x, from_x) = (rng.integers(0, length - side, 2) for length in (height, width))
+            of_disk = frame[from_y : from_y + side, from_x : from_x + side][disk]
+            moved[index][to_y : to_y + side, to_x : to_x + side][disk] = of_disk
+            places[to_y : to_y + side, to_x : to_x + side] |= disk
+    return moved, places
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("bench", type=Path)
+    options = parser.parse_args()
+    plain, deghosting = (Fuser(task="exposure", align="off", deghost=how) for how in ("off", "high"))
+
+    def fused(fuser: Fuser, frames: Sequence[Pixels]) -> NDArray[np.float64]:
+        pictures = [from_array(np.rint(frame * 255).astype(np.uint8)) for frame in frames]
+        return np.asarray(fuser.fuse_pictures(pictures).samples, float)
+
+    for scene in [scene for name in SETS for scene in sorted((options.bench / name).iterdir())]:
+        frames = [loaded(file) for file in sorted(scene.iterdir())]
+        moved, places = with_movers(frames, reference_of(frames))
+        truth = fused(plain, frames)
+        ghosts, mended, still = (
+            np.abs(fused(fuser, given) - truth).mean(2)
+            for fuser, given in ((plain, moved), (deghosting, moved), (deghosting, frames))
+        )
+        print(
+            f"{scene.name}: in movers {ghosts[places].mean():.1f} / {mended[places].mean():.1f}, "
+            f"outside {ghosts[~places].mean():.2f} / {mended[~places].mean():.2f}, still {still.mean():.2f}",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()

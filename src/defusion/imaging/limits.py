@@ -1,0 +1,151 @@
+"""What a file claims to be, checked against its size and the free memory before anything is listed or decoded."""
+
+from __future__ import annotations
+
+import os
+import re
+import struct
+import zlib
+from collections.abc import Sequence
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from defusion.errors import ImageError
+from defusion.imaging import exif
+from defusion.machine import free_bytes
+
+#: Claims of fewer bytes of samples than this are not looked at.
+_SMALL_BYTES = 2**26
+
+#: Bytes of samples that a byte of a file may stand for, by TIFF's number of the compression: the most that the
+#: method can do. Others get the last, which runs of one value reach in none of them.
+_RATIOS = {1: 1, 5: 1400, 8: 1032, 32946: 1032, 32773: 64}
+_MOST_RATIO = 2**15
+_DEFLATE_RATIO = 1032
+_JPEG_RATIO = 768  # a block of 64 pixels and three colours takes two bits or more
+_PROGRESSIVE_RATIO = 2**14
+
+#: Scans of a progressive JPEG; encoders make about ten, and each goes over the whole picture.
+_MOST_SCANS = 100
+
+#: Copies of the samples that there are at once while Pillow decodes.
+_COPIES = 3
+
+_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _CHANNELS = 256, 257, 258, 259, 277
+_JPEG_MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])")
+
+Chunks = Sequence[tuple[bytes, bytes, bytes]]
+
+
+def check_claims(file: BinaryIO, name: str) -> None:
+    """Makes sure that a PNG, JPEG or TIFF can be what it says that it is. The file is left at its start.
+
+    Raises:
+        ImageError: It is too short for that, its samples do not fit into the free memory, or a JPEG has more scans
+            than any encoder makes.
+    """
+    size = os.fstat(file.fileno()).st_size
+    file.seek(0)
+    start = file.read(26)
+    if start.startswith(b"\x89PNG") and len(start) == 26:
+        width, height, bits, colour = struct.unpack(">IIBB", start[16:26])
+        row_bytes = (width * bits * _png_channels(colour) + 7) // 8
+        _check(name, width, height, height * row_bytes, size * _DEFLATE_RATIO)
+        _check_memory(name, width, height, _COPIES * width * height * _png_channels(colour))
+    elif start.startswith(b"\xff\xd8\xff"):
+        _check_jpeg(file, name, size)
+    elif start[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+        _check_tiff(file, name, size)
+    file.seek(0)
+
+
+def check_png(chunks: Chunks) -> None:
+    """Makes sure that the chunks of a PNG are whole, and that its rows are all there.
+
+    Raises:
+        ValueError: A checksum is wrong, or rows are missing.
+    """
+    for kind, data, checksum in chunks:
+        # Chunks whose names begin with a small letter are not needed for the picture.
+        if kind[:1].isupper() and zlib.crc32(kind + data).to_bytes(4, "big") != checksum:
+            raise ValueError(f"the checksum of chunk {kind.decode('ascii', 'replace')} is wrong")
+    width, height, bits, colour, _, _, interlaced = struct.unpack(">IIBBBBB", chunks[0][1][:13])
+    wide = bits * _png_channels(colour)
+    passes = [(0, 0, 1, 1)]
+    if interlaced:  # Adam7: first column and row, and steps
+        passes = [(0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)]
+    sizes = [(-(-(width - x) // across), -(-(height - y) // down)) for x, y, across, down in passes]
+    expected = sum(rows * (1 + (columns * wide + 7) // 8) for columns, rows in sizes if columns > 0 and rows > 0)
+    inflate, found = zlib.decompressobj(), 0
+    for kind, data, _ in chunks:
+        while kind == b"IDAT" and data and found < expected:
+            found += len(inflate.decompress(data, 2**20))
+            data = inflate.unconsumed_tail
+    found += len(inflate.flush())
+    if found < expected:
+        raise ValueError(f"it holds {found} bytes of its rows, expected {expected}")
+
+
+def _png_channels(colour: int) -> int:
+    return {2: 3, 4: 2, 6: 4}.get(colour, 1)
+
+
+def _check_jpeg(file: BinaryIO, name: str, size: int) -> None:
+    """Walks the markers of a JPEG up to its end."""
+    file.seek(0)
+    data = file.read()
+    at, scans, width, height, channels, progressive = 2, 0, 0, 0, 1, False
+    while found := _JPEG_MARKER.search(data, at):
+        marker, at = found[1][0], found.end()
+        if marker == 0xD9:
+            break
+        if marker in (0x01, 0xD8) or len(data) < at + 2:
+            continue
+        if marker in (0xC0, 0xC1, 0xC2) and len(data) >= at + 8:
+            height, width, channels = struct.unpack(">HHB", data[at + 3 : at + 8])
+            progressive = marker == 0xC2
+        scans += marker == 0xDA
+        at += int.from_bytes(data[at : at + 2], "big")
+    if scans > _MOST_SCANS:
+        raise ImageError(f"{name} holds {scans} scans, expected {_MOST_SCANS} at most; save it again as a JPEG.")
+    samples = width * height * channels
+    _check(name, width, height, samples, size * (_PROGRESSIVE_RATIO if progressive else _JPEG_RATIO))
+    # All coefficients of a progressive picture are held, at two bytes each.
+    _check_memory(name, width, height, (_COPIES + 2 * progressive) * samples)
+
+
+def _check_tiff(file: BinaryIO, name: str, size: int) -> None:
+    try:
+        directory = exif.read_directory(file)
+    except ValueError:
+        return  # who reads it says what is wrong
+    width, height = _number(directory, _WIDTH, 0), _number(directory, _HEIGHT, 0)
+    channels, bits = _number(directory, _CHANNELS, 1), _number(directory, _BITS, 1)
+    samples = width * height * channels * bits // 8
+    ratio = _RATIOS.get(_number(directory, _COMPRESSION, 1), _MOST_RATIO)
+    _check(name, width, height, samples, size * ratio)
+
+
+def _number(directory: exif.Directory, tag: int, otherwise: int) -> int:
+    """The first whole number of a field."""
+    field: Any = directory.get(tag)
+    if not isinstance(field, exif.Field) or not field.values or len(field.raw) // field.values not in (1, 2, 4, 8):
+        return otherwise
+    return int(np.frombuffer(field.raw, f"<u{len(field.raw) // field.values}", 1)[0])
+
+
+def _check(name: str, width: int, height: int, claimed: int, most: int) -> None:
+    if claimed > max(most, _SMALL_BYTES):
+        raise ImageError(
+            f"{name} says that it is {width}x{height} pixels, and is too short for that: it is damaged or made to "
+            "take all memory; export or copy it again."
+        )
+
+
+def _check_memory(name: str, width: int, height: int, needed: int) -> None:
+    if needed > _SMALL_BYTES and needed > (free := free_bytes()):
+        raise ImageError(
+            f"{name} is {width}x{height} pixels, to decode it takes about {needed // 10**6} MB of memory and "
+            f"{free // 10**6} MB are free; close other programs, make it a TIFF, or crop it."
+        )
