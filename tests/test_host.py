@@ -89,7 +89,7 @@ def test_large_blocks_come_back_to_the_system() -> None:
 
 
 def test_a_fuser_travels_to_a_worker_that_loads_its_own(small_weights: WeightsFile) -> None:
-    fuser = Fuser(weights=small_weights.path, head="paper", precision="float32", task="focus")
+    fuser = Fuser(weights=small_weights.path, precision="float32", task="focus")
     with ProcessPoolExecutor(1, get_context("spawn")) as pool:
         there = pool.submit(fuser.fuse, list(PICTURES)).result()
     assert np.array_equal(there, fuser.fuse(list(PICTURES)))
@@ -97,7 +97,7 @@ def test_a_fuser_travels_to_a_worker_that_loads_its_own(small_weights: WeightsFi
 
 def test_a_pickled_fuser_is_its_options(small_weights: WeightsFile, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(small_weights.path.parent)
-    fuser = Fuser(weights=small_weights.path.name, head="detail", precision="float32")
+    fuser = Fuser(weights=small_weights.path.name, precision="float32")
     sent = pickle.dumps(fuser)
     assert len(sent) < 1000
     assert fuser.__reduce__()[0].keywords.keys() == inspect.signature(Fuser).parameters.keys()  # type: ignore[attr-defined]

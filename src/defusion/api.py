@@ -251,12 +251,10 @@ class Fuser:
             ImageError: One cannot be read, or they differ in size and cannot be aligned.
         """
         scene = Scene(frames, self._palette, align=alignment or self._align)
-        plan = self._plan(scene.glances)
-        if isinstance(self.weights.config, PyramidConfig):
-            return Decomposed(plan, scene.form, self._divided(scene), scene.notes, scene.alignment)
-        form = scene.form
-        size = form.size
+        plan, form, size = self._plan(scene.glances), scene.form, scene.form.size
         self._check_memory(size, 2)
+        if isinstance(self.weights.config, PyramidConfig):
+            return Decomposed(plan, form, self._divided(scene), scene.notes, scene.alignment)
         parts = [np.empty((*size, form.channels), form.depth) for _ in PartPictures._fields]
         a, b = scene.views()
         for band in tiling.parts(self.engine, a, b, size):
