@@ -131,7 +131,7 @@ def test_float32_is_no_tensorfloat_and_the_programs_choice_comes_back(small_weig
     a, b = np.random.default_rng(0).random((2, 1, 3, 16, 16), np.float32)
     before = [setting.fp32_precision for setting in settings]
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(lambda _: engine.judge(a, b), range(8)))
+        list(pool.map(lambda _: engine.fuse(a, b), range(8)))
     assert seen == 8 * [["ieee", "ieee"]]
     assert [setting.fp32_precision for setting in settings] == before
     assert torch.backends.cudnn.allow_tf32  # the older name for it agrees
