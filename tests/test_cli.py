@@ -94,7 +94,7 @@ def test_a_shallow_output_gets_a_note(scene: NDArray[np.uint8], tmp_path: Path) 
         write(tmp_path / name, Picture.of_pixels(scene.astype(np.float32) / 255, "uint16"))
     done = run("fuse", tmp_path / "a.tif", tmp_path / "b.tif", "-o", tmp_path / "out.jpg", "--json")
     assert done.returncode == 0
-    assert "JPEG holds 8 bits" in json.loads(done.stdout)["notes"][0]
+    assert "JPEG holds 8 bits" in json.loads(done.stdout)["notes"][-1]
     assert "note: out.jpg" in done.stderr
 
 

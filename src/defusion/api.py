@@ -144,7 +144,7 @@ class Fuser:
         options: dict[str, Any] = {name: value for name, value in locals().items() if name != "self"}
         give_memory_back()
         path = resolve(None if weights is None else os.fspath(weights))
-        self.weights: WeightsFile = WeightsFile.open(path)
+        self.weights: WeightsFile = WeightsFile.open(path.absolute())
         if task not in (None, "auto", *TASKS):
             raise ImageError(f"no task {task!r}; expected auto, {', '.join(TASKS)}")
         if infrared_palette not in ("auto", "none", *PALETTES):
