@@ -3,8 +3,7 @@
     python benchmarks/loop.py BENCH [WEIGHTS ...] [-o LOOP.md] [--csv LOOP.csv] [--work DIR]
 
 Each of WEIGHTS is a shipped name, a weights file, or the folder of a training run, whose checkpoints are then
-measured; without any, the default weights are. Three ways to fuse are measured: as users fuse, by task `generic`,
-in which the network judges the sources, and by head `paper`, which paints. Beside them what the paper's pretext
+measured; without any, the default weights are. Beside the scores of fused pictures stands what the paper's pretext
 measures: sources that CUD masked (`quality.py` has the same of other scenes), and what is left of two noises of 10
 of 255 levels, as in `defusion explain toy`; both on the middles of every other scene. And what one sees and metrics
 hardly do, see `faults.py`: tones swapped in exposures, warm things lost.
@@ -34,7 +33,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 from faults import LOST, swapped_tones, warm_contrasts
-from quality import fused_by_network, middle_of, on_masked_sources
+from quality import middle_of, on_masked_sources
 
 from defusion.api import Fuser
 from defusion.cache import cache_folder
@@ -49,7 +48,7 @@ from defusion.evaluation.run import evaluate
 from defusion.imaging import Picture, read, write
 from defusion.imaging.picture import converted
 from defusion.machine import cores
-from defusion.runtime import Engine, Planes
+from defusion.runtime import Planes
 from defusion.weights import WeightsFile, resolve
 from defusion.weights.file import SUFFIX
 
@@ -64,11 +63,8 @@ METRICS: dict[Kind, tuple[str, ...]] = {
     "infrared": ("qcv", "qabf", "ssim", "cc"),
 }
 
-#: Ways to fuse, as methods of `defusion evaluate`.
-WAYS = {"as users fuse": "defusion", "task generic": "defusion:generic", "head paper": "defusion:paper"}
-
 Scores = dict[str, float]
-"""By `WAY: SET METRIC`, or by what the pretext measures."""
+"""By `SET METRIC`, or by what the pretext measures."""
 
 
 class Weights(NamedTuple):
@@ -145,27 +141,25 @@ def drawn_down(file: Path, folder: Path) -> Path:
 
 def measured(weights: Weights, sets: Sequence[DataSet], work: Path) -> Scores:
     """Measures one weights file."""
-    methods = parse_methods([f"{way}={method}@{weights.file.path}" for way, method in WAYS.items()])
+    methods = parse_methods([f"ours=defusion@{weights.file.path}"])
     names = list(dict.fromkeys(name for metrics in METRICS.values() for name in metrics))
     results = evaluate(sets, methods, work, metrics=names, protocol="paper", jobs=cores())
-    scores = {f"{way}: {key}": value for way in WAYS for key, value in means(results, way).items()}
+    scores = means(results)
     crops = [middle_of(read(scene.sources[0])) for each in sets for scene in each.scenes[::2]]
-    engine = Fuser(weights=weights.file.path, precision="float32").engine
-    masked, errors = on_masked_sources(engine, crops)
-    scores |= {f"PSNR of CUD-masked sources, {way} ↑": value for way, value in masked.items()}
+    fuser = Fuser(weights=weights.file.path, precision="float32", align="off")
+    masked, errors = on_masked_sources(fuser, crops)
+    scores["PSNR of CUD-masked sources ↑"] = masked
     scores |= {f"mean absolute error, {part} ↓": errors[part] for part in ("common", "unique_a", "unique_b")}
-    return scores | {f"left of two noises, {way} ↓": value for way, value in noise_left(engine, crops).items()}
+    return scores | {"left of two noises ↓": noise_left(fuser, crops)}
 
 
-def means(results: Results, way: str) -> Scores:
+def means(results: Results) -> Scores:
     """Means over the scenes of a set, by `SET MEASURE`."""
     found: dict[str, list[float]] = {}
     for outcome in results.outcomes:
-        if outcome.method != way:
-            continue
         scene = outcome.scene
         if outcome.failure is not None:
-            raise SystemExit(f"{way} failed on {scene.data_set}/{scene.name}: {outcome.failure}")
+            raise SystemExit(f"fusing failed on {scene.data_set}/{scene.name}: {outcome.failure}")
         for metric in METRICS[scene.kind]:
             if metric in outcome.scores:
                 name = f"{scene.data_set} {metric} {ARROWS[KNOWN[metric].better]}"
@@ -186,17 +180,18 @@ def faults(outcome: Outcome) -> dict[str, list[float]]:
     return {}
 
 
-def noise_left(engine: Engine, crops: Sequence[Planes]) -> Scores:
+def noise_left(fuser: Fuser, crops: Sequence[Planes]) -> float:
     """Deviation, of 255, of fused noisy sources from what is made of the scene given twice; mean over scenes."""
-    left: dict[str, list[float]] = {}
+    left = []
     for number, crop in enumerate(crops):
-        cases = {case.name: case for case in toy_cases(crop[0].transpose(1, 2, 0), seed=number)}
-        noisy = [each.transpose(2, 0, 1)[None] for each in (cases["two_noises"].a, cases["two_noises"].b)]
-        clean = fused_by_network(engine, crop, crop)
-        for way, fused in fused_by_network(engine, *map(np.ascontiguousarray, noisy)).items():
-            difference = np.clip(fused, 0, 1) - np.clip(clean[way], 0, 1)
-            left.setdefault(way, []).append(255 * float(difference.std()))
-    return {way: float(np.mean(values)) for way, values in left.items()}
+        scene = np.ascontiguousarray(crop[0].transpose(1, 2, 0))
+        noisy = next(case for case in toy_cases(scene, seed=number) if case.name == "two_noises")
+        fused, clean = (
+            fuser.fuse_pictures([Picture(each) for each in pair]).pixels
+            for pair in ((noisy.a, noisy.b), (scene, scene))
+        )
+        left.append(255 * float((fused - clean).std()))
+    return float(np.mean(left))
 
 
 def table(weights: Sequence[Weights], scores: Sequence[Scores]) -> str:

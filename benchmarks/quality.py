@@ -1,14 +1,13 @@
 """Picture quality of some weights on a folder of scenes, in one run.
 
-    python benchmarks/quality.py BENCH [--weights FILE] [--head pyramid|paper|detail] [--sheets DIR] [-o TABLE.md]
+    python benchmarks/quality.py BENCH [--weights FILE] [--sheets DIR] [-o TABLE.md]
 
 BENCH holds <set>/<scene>/<role>.<suffix>. Four things are measured:
 
 - truth: PSNR of the fused picture against `gt`, in sets whose scenes have one; beside it the plain average's;
 - identical: PSNR of a picture fused with itself against that picture, on 50 pictures of all sets;
-- masked: PSNR against the scene of sources that the paper's pretext masked (eq. 1), same pictures; by task `generic`,
-  in which the network judges the sources, where the weights can, and by head `paper`;
-- parts: mean absolute error of the four projections on those masked sources.
+- masked: PSNR against the scene of sources that the paper's pretext masked (eq. 1), same pictures;
+- parts: mean absolute error of the fused picture and of the parts of those masked sources.
 
 PSNR is 10 log10(1 / MSE) over all pixels and channels of a picture in [0, 1], then the mean over pictures.
 """
@@ -26,13 +25,11 @@ from scenes import pair_of, psnr
 from defusion.api import Fuser
 from defusion.imaging import Picture, read, write
 from defusion.imaging.figure import labelled_panels
-from defusion.model.config import BLENDINGS, octaves_of
 from defusion.pretext import Pretext
-from defusion.runtime import Engine, Planes
+from defusion.runtime import Planes
 
 PICTURES = 50
 CROP_PX = 256
-PARTS = ("common", "unique_a", "unique_b")
 
 
 def against_truth(fuser: Fuser, bench: Path) -> list[tuple[str, int, float, float]]:
@@ -56,10 +53,10 @@ def on_single_pictures(fuser: Fuser, bench: Path) -> list[tuple[str, str]]:
     chosen = [scenes[i] for i in np.linspace(0, len(scenes) - 1, PICTURES).astype(int)]
     pictures = [read(pair_of(scene)[0]) for scene in chosen]
     identical = [psnr(fuser.fuse_pictures([each, each]).pixels, each.pixels) for each in pictures]
-    masked, errors = on_masked_sources(fuser.engine, [middle_of(each) for each in pictures])
+    masked, errors = on_masked_sources(fuser, [middle_of(each) for each in pictures])
     return [
         ("PSNR of a picture fused with itself", f"{np.mean(identical):.2f} dB"),
-        *((f"PSNR of CUD-masked sources, {way}", f"{found:.2f} dB") for way, found in masked.items()),
+        ("PSNR of CUD-masked sources", f"{masked:.2f} dB"),
         *((f"mean absolute error, {name}", f"{found:.4f}") for name, found in errors.items()),
     ]
 
@@ -72,38 +69,29 @@ def middle_of(picture: Picture) -> Planes:
     return np.ascontiguousarray(crop.transpose(2, 0, 1)[None])
 
 
-def on_masked_sources(engine: Engine, scenes: Sequence[Planes]) -> tuple[dict[str, float], dict[str, float]]:
-    """Masks scenes by the paper's pretext, and measures what the network makes of the sources, means over scenes.
+def on_masked_sources(fuser: Fuser, scenes: Sequence[Planes]) -> tuple[float, dict[str, float]]:
+    """Masks scenes by the paper's pretext, and measures what is made of the sources, means over scenes.
 
     Returns:
-        PSNR of the fused picture by way; mean absolute error of parts and fused picture by name.
+        PSNR of the fused picture; mean absolute error of parts and fused picture by name.
     """
     generator = torch.Generator().manual_seed(0)
     pretext = Pretext()
-    masked: dict[str, list[float]] = {}
+    masked: list[float] = []
     errors: dict[str, list[float]] = {}
     for scene in scenes:
         batch = pretext(torch.from_numpy(scene), generator=generator)
-        a, b = (source.numpy() for source in batch.sources)
-        parts = zip(engine.decompose(a, b), (batch.common, *batch.uniques), PARTS, strict=True)
-        for part, target, name in parts:
-            errors.setdefault(name, []).append(float(np.abs(part - target.numpy()).mean()))
-        for way, fused in fused_by_network(engine, a, b).items():
-            masked.setdefault(way, []).append(psnr(np.clip(fused, 0, 1), scene))
-            errors.setdefault(f"fused, {way}", []).append(float(np.abs(fused - scene).mean()))
-    return (
-        {way: float(np.mean(found)) for way, found in masked.items()},
-        {name: float(np.mean(found)) for name, found in errors.items()},
-    )
+        parts = fuser.decompose_pictures(*(pictured(source) for source in batch.sources))
+        targets = (batch.common, *batch.uniques, batch.scene)
+        for name, part, target in zip(parts._fields, parts, targets, strict=True):
+            errors.setdefault(name, []).append(float(np.abs(part.pixels - pictured(target).pixels).mean()))
+        masked.append(psnr(parts.fused.pixels, pictured(batch.scene).pixels))
+    return float(np.mean(masked)), {name: float(np.mean(found)) for name, found in errors.items()}
 
 
-def fused_by_network(engine: Engine, a: Planes, b: Planes) -> dict[str, Planes]:
-    """Fuses a pair each way that asks the network."""
-    fused = {"head paper": engine.fuse(a, b, "paper")}
-    if engine.config.judges:
-        octaves = octaves_of(*a.shape[2:], BLENDINGS["generic"])
-        fused["task generic"] = engine.blend(a, b, engine.judge(a, b), "generic", octaves, 2)
-    return fused
+def pictured(planes: torch.Tensor) -> Picture:
+    """Makes a picture of planes [1, 3, H, W]."""
+    return Picture(planes[0].permute(1, 2, 0).numpy())
 
 
 def draw_sheets(fuser: Fuser, bench: Path, out: Path, most: int = 20) -> None:
@@ -123,13 +111,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("bench", type=Path)
     parser.add_argument("--weights")
-    parser.add_argument("--head")
     parser.add_argument("--sheets", type=Path)
     parser.add_argument("-o", "--output", type=Path)
     options = parser.parse_args()
-    fuser = Fuser(weights=options.weights, head=options.head)
+    fuser = Fuser(weights=options.weights)
     lines = [
-        f"Weights `{fuser.weights.path.stem}`, head: {options.head or 'that of the task'}.",
+        f"Weights `{fuser.weights.path.stem}`.",
         "",
         "| measured | scenes | value | plain average |",
         "|---|---|---|---|",

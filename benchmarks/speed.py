@@ -3,7 +3,7 @@
     python benchmarks/speed.py [--sizes 0.25 1 12 24 100] [--ways ...] [--rounds 7] [-o TABLE.md] [--plot PLOT.png]
 
 Whole processes read and write files; all other ways take arrays and give an array, uint16 HxWx3, in a process that
-has the network loaded. Only the ways of head paper do equal work; the table says what each computes.
+has the network loaded. Only the ways of the paper's network do equal work; the table says what each computes.
 
 Each way has a process of its own, which is where its peak memory is read. After a warm-up all take turns, so that a
 machine that slows down slows all of them. A way has `--rounds` turns, fewer above 4 megapixels, and no further one
@@ -50,7 +50,7 @@ from speed_ways import (
 from defusion.machine import free_bytes, processor
 
 REFERENCE = "paper-float32"
-OURS = ("paper-float32", "paper-bfloat16", "paper-float16", "default", "generic")
+OURS = ("paper-float32", "paper-bfloat16", "paper-float16", "default")
 #: Rounds of pictures above 4 megapixels, at most.
 LARGE_ROUNDS = 3
 #: A way gets no further turn at a size that would bring the seconds of all its turns over this.

@@ -46,27 +46,21 @@ class Way(NamedTuple):
     computes: str
 
 
-_PAPER = "the whole network at full size, the picture painted by the paper's P_r"
+_PAPER = "the whole of the paper's network at full size, the picture painted by the paper's P_r"
 WAYS = {
     "eager": Way(
-        "eager torch, head paper",
+        "eager torch, paper",
         f"{_PAPER}, beside the pictures of the parts; called as the authors call theirs, `network(a, b)`, float32",
     ),
-    "onnxruntime": Way("ONNX Runtime, head paper", f"{_PAPER}; exported for the size, float32"),
+    "onnxruntime": Way("ONNX Runtime, paper", f"{_PAPER}; exported for the size, float32"),
     "paper-float32": Way(
-        "**defusion, head paper, float32**", f'{_PAPER}; `Fuser(head="paper", precision="float32").fuse([a, b])`'
+        "**defusion, paper, float32**", f'{_PAPER}; `Fuser(weights="paper", precision="float32").fuse([a, b])`'
     ),
-    "paper-bfloat16": Way("**defusion, head paper, bfloat16**", "the same in bfloat16"),
-    "paper-float16": Way("**defusion, head paper, float16**", "the same in float16"),
+    "paper-bfloat16": Way("**defusion, paper, bfloat16**", "the same in bfloat16"),
+    "paper-float16": Way("**defusion, paper, float16**", "the same in float16"),
     "default": Way(
         "**defusion**",
-        "what users run, `Fuser().fuse([a, b])`: the task is recognised, and pixels of the sources are blended "
-        "octave by octave; where the task takes no verdict, the network is not asked at all",
-    ),
-    "generic": Way(
-        "**defusion, task generic**",
-        '`Fuser(task="generic").fuse([a, b])`: the network runs up to its verdict, in large scenes tile by '
-        "tile, and pixels are blended by it",
+        "what users run, `Fuser().fuse([a, b])`: the pyramid network, in large scenes stage by stage",
     ),
     "opencv": Way("OpenCV, MergeMertens", "exposure fusion without a network, `createMergeMertens`"),
     "process": Way(
@@ -145,10 +139,8 @@ def array_turn(job: Job) -> Callable[[], float]:
             fuse = opencv()
         case "default":
             fuse = ours()
-        case "generic":
-            fuse = ours(task="generic")
         case way:
-            fuse = ours(head="paper", precision=way.removeprefix("paper-"))
+            fuse = ours(weights="paper", precision=way.removeprefix("paper-"))
 
     def turn() -> float:
         a, b = (imread(source) for source in job.sources)
@@ -174,7 +166,7 @@ def eager() -> Fuse:
     @torch.inference_mode()
     def fuse(a: Pixels, b: Pixels) -> Pixels:
         sources = (torch.from_numpy(planes_of(each)) for each in (a, b))
-        return pixels_of(network(*sources, head="paper").fused.numpy())
+        return pixels_of(network(*sources).fused.numpy())
 
     return fuse
 
@@ -190,10 +182,10 @@ def onnxruntime(network: Path) -> Fuse:
     return fuse
 
 
-def ours(task: str | None = None, head: str | None = None, precision: str | None = None) -> Fuse:
+def ours(weights: str | None = None, precision: str | None = None) -> Fuse:
     from defusion import Fuser
 
-    fuser = Fuser(task=task, head=head, precision=precision)
+    fuser = Fuser(weights=weights, precision=precision)
     return lambda a, b: fuser.fuse([a, b])
 
 
@@ -201,16 +193,9 @@ def planned(job: Job) -> str:
     """Says what `defusion` makes of the pair, where users leave all to it."""
     from defusion import Fuser
     from defusion.imaging import read
-    from defusion.model.config import BLENDINGS
 
-    fuser = Fuser()
-    plan = fuser.plan([read(source) for source in job.sources])
-    asked = plan.head == "paper" or (plan.head == "pyramid" and BLENDINGS[plan.task].asks_network)
-    return (
-        f"`defusion` takes the pair for task {plan.task} ({plan.why}), head {plan.head}: the network is "
-        f"{'' if asked else 'not '}asked. Where it is asked, it runs in {fuser.engine.precision} unless a row says "
-        "otherwise."
-    )
+    plan = Fuser().plan([read(source) for source in job.sources])
+    return f"`defusion` takes the pair for task {plan.task} ({plan.why})."
 
 
 def opencv() -> Fuse:
@@ -298,7 +283,7 @@ def export(job: Job) -> None:
             self.network = network_in_torch()
 
         def forward(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-            return self.network(a, b, head="paper").fused
+            return self.network(a, b).fused
 
     width, height = SIZES[job.size]
     sources = (torch.zeros(1, 3, height, width), torch.ones(1, 3, height, width))
@@ -310,7 +295,7 @@ def network_in_torch() -> torch.nn.Module:
     from defusion.model import DeFusion
     from defusion.weights import resolve
 
-    return DeFusion.from_file(resolve(None))
+    return DeFusion.from_file(resolve("paper"))
 
 
 class Difference(NamedTuple):

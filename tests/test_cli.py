@@ -94,7 +94,7 @@ def test_a_shallow_output_gets_a_note(scene: NDArray[np.uint8], tmp_path: Path) 
         write(tmp_path / name, Picture.of_pixels(scene.astype(np.float32) / 255, "uint16"))
     done = run("fuse", tmp_path / "a.tif", tmp_path / "b.tif", "-o", tmp_path / "out.jpg", "--json")
     assert done.returncode == 0
-    assert "JPEG holds 8 bits" in json.loads(done.stdout)["notes"][0]
+    assert "JPEG holds 8 bits" in json.loads(done.stdout)["notes"][-1]
     assert "note: out.jpg" in done.stderr
 
 
@@ -142,12 +142,11 @@ def test_explain_without_matplotlib_says_how_to_get_it(pair: tuple[Path, Path], 
 
 def test_weights_list_and_info(tmp_path: Path) -> None:
     rows = json.loads(run("weights", "list", "--json").stdout)["weights"]
-    assert {row["name"]: row["default"] for row in rows} == {"paper": False, "small": True}
+    assert {row["name"]: row["default"] for row in rows} == {"paper": False, "pyramid": True}
     facts = json.loads(run("weights", "info", "--json").stdout)
-    assert facts["config"]["name"] == "small"
+    assert facts["config"]["name"] == "pyramid"
     assert facts["about"]["licence"] == "Apache-2.0"
-    assert facts["about"]["recipe"]["network"] == "small"
-    card = run("weights", "info", "small").stdout
+    card = run("weights", "info", "paper").stdout
     assert "# Model card" in card
 
 
@@ -262,7 +261,7 @@ def test_a_disk_that_fills_while_a_tiled_picture_is_written(tmp_path: Path) -> N
         "import resource, runpy, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, 2**20)); "
         "sys.argv[0] = 'defusion'; runpy.run_module('defusion', run_name='__main__')"
     )
-    line = [sys.executable, "-c", limited, "fuse", "a.tif", "b.tif", "-o", "out.tif", "--head", "detail"]
+    line = [sys.executable, "-c", limited, "fuse", "a.tif", "b.tif", "-o", "out.tif"]
     done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert "out.tif could not be written (File too large); make room" in refused(done)
     assert sorted(os.listdir(tmp_path)) == ["a.tif", "b.tif"]
@@ -292,10 +291,8 @@ def test_memory_that_is_not_there_is_told_before_the_work(
     fuser = Fuser()
     with pytest.raises(EngineError, match=r"fusing takes about \d+ MB of memory at once and 1 MB are free; close"):
         fuser.fuse(list(pair))
-    monkeypatch.setattr("defusion.api.free_bytes", lambda: 310 * scene.size // 3)
+    monkeypatch.setattr("defusion.api.free_bytes", lambda: 610 * scene.size // 3)
     assert fuser.fuse(list(pair)).shape == scene.shape
-    with pytest.raises(EngineError, match="close other programs"):
-        fuser.fuse([*pair, pair[0]])  # a stack takes its sums beside
 
 
 def test_too_little_memory_is_said_in_a_sentence(
@@ -316,7 +313,7 @@ def test_too_little_memory_is_said_in_a_sentence(
 
 def test_the_doctor_speaks_to_people_and_programs() -> None:
     told = run("doctor").stdout
-    assert "would use:\n  weights: small\n  engine: openvino\n" in told
+    assert "would use:\n  weights: pyramid\n  engine: openvino\n" in told
     assert json.loads(run("doctor", "--json").stdout)["would_use"]["engine"] == "openvino"
     told = lines_of({"cores": 1, "cache": {"megabytes": 0.0, "folders": ["a", "b"]}, "torch": True, "raw": False})
     assert told == ["cores: 1", "cache:", "  megabytes: 0.0", "  folders: a, b", "torch: yes", "raw: no"]
@@ -502,7 +499,7 @@ def test_names_give_the_terminal_no_orders(pair: tuple[Path, Path], tmp_path: Pa
     odd = os.fsencode(tmp_path) + b"/\x1b[2J\x07\r\n\x9b\xff\xe2\x80\xae.png"
     Path(os.fsdecode(odd)).write_bytes(pair[0].read_bytes())
     source = Path(os.fsdecode(odd))
-    done = run("fuse", source, pair[1], "-o", source.with_suffix(".tif"), "--head", "detail")
+    done = run("fuse", source, pair[1], "-o", source.with_suffix(".tif"))
     told = [done, run("fuse", source, source, "-o", source), run("fuse", source, tmp_path / "none", "-o", source)]
     for said in told:
         text = said.stdout + said.stderr

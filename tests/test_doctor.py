@@ -35,7 +35,7 @@ def test_the_cache_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_damaged_weights_are_found(tmp_path: Path) -> None:
-    damaged = bytearray(bundled()["small"].read_bytes())
+    damaged = bytearray(bundled()["paper"].read_bytes())
     damaged[-5000] ^= 1
     (tmp_path / "a.safetensors").write_bytes(damaged)
     with pytest.raises(WeightsError, match="damaged"):

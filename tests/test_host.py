@@ -89,7 +89,7 @@ def test_large_blocks_come_back_to_the_system() -> None:
 
 
 def test_a_fuser_travels_to_a_worker_that_loads_its_own(small_weights: WeightsFile) -> None:
-    fuser = Fuser(weights=small_weights.path, head="paper", precision="float32", task="focus")
+    fuser = Fuser(weights=small_weights.path, precision="float32", task="focus")
     with ProcessPoolExecutor(1, get_context("spawn")) as pool:
         there = pool.submit(fuser.fuse, list(PICTURES)).result()
     assert np.array_equal(there, fuser.fuse(list(PICTURES)))
@@ -97,7 +97,7 @@ def test_a_fuser_travels_to_a_worker_that_loads_its_own(small_weights: WeightsFi
 
 def test_a_pickled_fuser_is_its_options(small_weights: WeightsFile, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(small_weights.path.parent)
-    fuser = Fuser(weights=small_weights.path.name, head="detail", precision="float32")
+    fuser = Fuser(weights=small_weights.path.name, precision="float32")
     sent = pickle.dumps(fuser)
     assert len(sent) < 1000
     assert fuser.__reduce__()[0].keywords.keys() == inspect.signature(Fuser).parameters.keys()  # type: ignore[attr-defined]
@@ -131,7 +131,7 @@ def test_float32_is_no_tensorfloat_and_the_programs_choice_comes_back(small_weig
     a, b = np.random.default_rng(0).random((2, 1, 3, 16, 16), np.float32)
     before = [setting.fp32_precision for setting in settings]
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(lambda _: engine.judge(a, b), range(8)))
+        list(pool.map(lambda _: engine.fuse(a, b), range(8)))
     assert seen == 8 * [["ieee", "ieee"]]
     assert [setting.fp32_precision for setting in settings] == before
     assert torch.backends.cudnn.allow_tf32  # the older name for it agrees

@@ -13,9 +13,8 @@ import numpy as np
 import pytest
 from skimage import data
 
-from defusion import Fuser, tiling
+from defusion import Fuser, stages, tiling
 from defusion.imaging import Picture, from_array, write
-from defusion.model.config import BLENDINGS, Blending
 from defusion.progress import fusing_bar
 from defusion.scene import Frame
 from defusion.tiling import Progress
@@ -36,34 +35,26 @@ def reported(fuser: Fuser, count: int) -> list[Progress]:
 @pytest.fixture
 def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tiling, "WHOLE_PX", 0)
-    monkeypatch.setattr(tiling, "OVERVIEW_PX", 10_000)
     monkeypatch.setattr(tiling, "TILE_PX", 128)
     monkeypatch.setattr(tiling, "SAMPLE_PX", 96)
+    monkeypatch.setattr(stages, "AT_ONCE_PX", 60_000)
 
 
 @pytest.mark.usefixtures("tiny")
-@pytest.mark.parametrize("head", ["pyramid", "paper", "detail"])
-def test_a_pair_tells_its_rows(head: str) -> None:
-    begun, half, done = reported(Fuser(head=head), 2)
-    assert (begun, done) == (Progress(0, 200), Progress(200, 200))
-    assert half in (Progress(100, 200), Progress(104, 200))  # where a tile of the head may begin
+def test_a_pair_by_the_papers_network_tells_its_rows() -> None:
+    assert reported(Fuser(weights="paper"), 2) == [Progress(0, 200), Progress(104, 200), Progress(200, 200)]
 
 
 @pytest.mark.usefixtures("tiny")
-@pytest.mark.parametrize(("head", "verdict", "looks"), [("detail", 1.0, 1), ("pyramid", 0.0, 1), ("pyramid", 1.0, 2)])
-def test_a_stack_tells_frames_and_rows(
-    head: str, verdict: float, looks: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(BLENDINGS, "exposure", Blending(verdict=verdict))
-    told = reported(Fuser(head=head), 3)
-    assert told[:3] == [Progress(0, 0, number, 3) for number in (1, 2, 3)]  # looked at
-    worked = told[3:]
-    of_rows = looks * 3 * 200
-    assert worked[0] == Progress(0, of_rows, 1, 3)
-    assert worked[-1] == Progress(of_rows, of_rows, 3, 3)
-    rows = [each.rows for each in worked]
+@pytest.mark.parametrize("count", [2, 3])
+def test_stages_tell_frames_and_rows(count: int) -> None:
+    told = reported(Fuser(), count)
+    looked = [each.frame for each in told if each.rows == 0]
+    assert looked[-count:] == ([1, 1] if count == 2 else [1, 2, 3])
+    rows = [each.rows for each in told]
     assert rows == sorted(rows)
-    assert {200 * done for done in range(3 * looks + 1)} < set(rows)  # and bands of frames
+    assert len(set(rows)) > 2
+    assert told[-1] == (Progress(200, 200) if count == 2 else Progress(200, 200, 3, 3))
 
 
 def test_a_stack_is_told_before_a_frame_is_opened() -> None:

@@ -144,7 +144,7 @@ class Fuser:
         options: dict[str, Any] = {name: value for name, value in locals().items() if name != "self"}
         give_memory_back()
         path = resolve(None if weights is None else os.fspath(weights))
-        self.weights: WeightsFile = WeightsFile.open(path)
+        self.weights: WeightsFile = WeightsFile.open(path.absolute())
         if task not in (None, "auto", *TASKS):
             raise ImageError(f"no task {task!r}; expected auto, {', '.join(TASKS)}")
         if infrared_palette not in ("auto", "none", *PALETTES):
@@ -251,12 +251,10 @@ class Fuser:
             ImageError: One cannot be read, or they differ in size and cannot be aligned.
         """
         scene = Scene(frames, self._palette, align=alignment or self._align)
-        plan = self._plan(scene.glances)
-        if isinstance(self.weights.config, PyramidConfig):
-            return Decomposed(plan, scene.form, self._divided(scene), scene.notes, scene.alignment)
-        form = scene.form
-        size = form.size
+        plan, form, size = self._plan(scene.glances), scene.form, scene.form.size
         self._check_memory(size, 2)
+        if isinstance(self.weights.config, PyramidConfig):
+            return Decomposed(plan, form, self._divided(scene), scene.notes, scene.alignment)
         parts = [np.empty((*size, form.channels), form.depth) for _ in PartPictures._fields]
         a, b = scene.views()
         for band in tiling.parts(self.engine, a, b, size):

@@ -121,12 +121,13 @@ def fuse(
     scales = scales_of(size, count)
     kept = list(sources()) if count == 2 else None
     opened = sources if kept is None else lambda: kept
+    tell = _Told(report, count, size)
     if len(scales) == 1:
         pixels, confidence = _whole(opened(), size)
         decided = _decide_whole(engine, pixels, confidence, parts)
         yield Band(slice(0, size.height), [plane[..., : size.height, : size.width] for plane in decided.made])
+        tell.rows(size.height)
         return
-    tell = _Told(report, count, size)
     pixels, confidence = _reduced(opened(), size, tell)
     known = _known(engine, pixels, confidence, parts)
     del pixels, confidence
@@ -140,7 +141,8 @@ def fuse(
                 inner = _inner(tile)
                 down = slice(tile.rows.start - rows.start, tile.rows.stop - rows.start)
                 made[number][:, :, down, tile.columns] = plane[..., inner[0], inner[1]]
-            tell.tiles(tile, size)
+            if tile.columns.stop == size.width:
+                tell.rows(tile.rows.stop)
         yield Band(rows, made)
 
 
@@ -415,15 +417,17 @@ class _Told:
     """Reports how far the work on a scene has come."""
 
     def __init__(self, report: Report | None, count: int, size: Size) -> None:
-        self._report, self._count, self._size, self._frame = report, count, size, 0
+        self._report, self._size, self._frame, self._done = report, size, 0, 0
+        self._count = count if count > 2 else 1
 
     def frame(self) -> None:
         """Says that a frame was looked at."""
-        self._frame = min(self._frame + 1, self._count)
+        self._frame = self._frame % self._count + 1
         if self._report is not None:
-            self._report(Progress(0, self._size.height, self._frame, self._count))
+            self._report(Progress(self._done, self._size.height, self._frame, self._count))
 
-    def tiles(self, tile: Tile, size: Size) -> None:
-        """Says that a tile is done."""
-        if self._report is not None and tile.columns.stop == size.width:
-            self._report(Progress(tile.rows.stop, size.height, self._count, self._count))
+    def rows(self, done: int) -> None:
+        """Says that so many rows are done."""
+        self._done = done
+        if self._report is not None:
+            self._report(Progress(done, self._size.height, self._count, self._count))

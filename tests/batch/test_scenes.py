@@ -47,9 +47,9 @@ def test_several_names_and_stars_in_a_pattern(tmp_path: Path) -> None:
 
 def test_a_csv_manifest(tmp_path: Path) -> None:
     manifest = tmp_path / "all.csv"
-    manifest.write_text("scene,sources,options\na,x.png; /y.png,task=focus;head=detail\nb,s3://c/1.png;z.png,\n")
+    manifest.write_text("scene,sources,options\na,x.png; /y.png,task=focus;weights=paper\nb,s3://c/1.png;z.png,\n")
     assert found(manifest) == [
-        BatchScene("a", (f"{tmp_path}/x.png", "/y.png"), (("head", "detail"), ("task", "focus"))),
+        BatchScene("a", (f"{tmp_path}/x.png", "/y.png"), (("task", "focus"), ("weights", "paper"))),
         BatchScene("b", ("s3://c/1.png", f"{tmp_path}/z.png")),
     ]
 
@@ -70,7 +70,7 @@ def test_scenes_by_name() -> None:
         ("m.csv", "scene,sources,mood\na,x;y,good\n", "m.csv: unknown mood; expected scene, sources, options"),
         ("m.csv", "scene,sources\na,x;y,more\n", "unknown a column without a name"),
         ("m.csv", "scene,sources\na,\n", "line 2: expected the name of a scene and its sources"),
-        ("m.csv", "scene,sources,options\na,x;y,size=3\n", "no option size=3; expected task, head"),
+        ("m.csv", "scene,sources,options\na,x;y,size=3\n", "no option size=3; expected task, infrared_palette"),
         ("m.jsonl", '{"scene": "a", "files": []}', "line 1: unknown files"),
         ("m.jsonl", '{"scene": "a", "sources": "x.png"}', "expected the name of a scene and its sources"),
         ("m.jsonl", "[1]", "is not an object"),

@@ -1,4 +1,4 @@
-"""Engines: that they agree, at any size, from any thread, and refuse what is not there."""
+"""Engines on the paper's network: that they agree, at any size, from any thread, and refuse what is not there."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import subprocess
 import sys
 import textwrap
 from concurrent.futures import ThreadPoolExecutor
-from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -16,23 +15,8 @@ import pytest
 import torch
 
 from defusion.errors import EngineError
-from defusion.model.config import BLENDINGS, Blending, HeadName, TaskName
 from defusion.runtime import ENGINES, Embeddings, Engine, Planes, graph, load_engine, openvino_engine
 from defusion.weights import WeightsFile, save
-
-#: For tests that are about something other than heads.
-HEAD: HeadName = "paper"
-
-#: Heads that `Engine.fuse` makes the picture of.
-PAINTED: tuple[HeadName, ...] = ("paper", "detail")
-
-#: Ways to blend by everything that counts, whatever the figures are that ours are blended by.
-BLENDS: dict[TaskName, Blending] = {
-    "exposure": Blending(detail=0.8, tone=2.0, rest=0.7, rest_detail=0.3, colour=0.8, verdict=0.0),
-    "focus": Blending(detail=1.3, finest=1.1, verdict=0.7),
-    "infrared": Blending(detail=0.0, tone=-1.5, rest=2.0, contrast=1.7, stretch=1.6, verdict=1.0, judge="opposition"),
-    "generic": Blending(),
-}
 
 
 def sources(batch: int, height: int, width: int, seed: int = 0) -> tuple[Planes, Planes]:
@@ -42,16 +26,7 @@ def sources(batch: int, height: int, width: int, seed: int = 0) -> tuple[Planes,
 
 def everything(engine: Engine, a: Planes, b: Planes) -> list[Planes]:
     """All pictures that an engine makes of a pair."""
-    judged = engine.judge(a, b)
-    parts = [engine.octaves(frame, judged[:1], "generic", 1, 2, with_rest=True) for frame in (a, b)]
-    collapsed = engine.collapse([one + other for one, other in zip(*parts, strict=True)])
-    return [
-        *engine.decompose(a, b),
-        *(engine.fuse(a, b, head) for head in PAINTED),
-        engine.blend(a, b, judged, "generic", 1, 2),
-        *parts[0],
-        collapsed,
-    ]
+    return [*engine.decompose(a, b), engine.fuse(a, b)]
 
 
 def assert_close(found: Planes, expected: Planes, relative: float) -> None:
@@ -76,8 +51,7 @@ def test_openvino_gives_the_pictures_of_torch(layout: str, request: pytest.Fixtu
     vino, reference = (load_engine(weights, engine=engine) for engine in ENGINES)
     for height, width in [(33, 70), (64, 64), (9, 17), (1, 1)]:
         a, b = sources(2, height, width)
-        for head in PAINTED:
-            assert_close(vino.fuse(a, b, head), reference.fuse(a, b, head), 1e-4)
+        assert_close(vino.fuse(a, b), reference.fuse(a, b), 1e-4)
         for made, expected in zip(vino.decompose(a, b), reference.decompose(a, b), strict=True):
             assert_close(made, expected, 1e-4)
 
@@ -109,18 +83,8 @@ def test_pictures_are_projected_from_the_embeddings(engine: str, small_weights: 
 
 def test_the_reference_pictures_are_worth_comparing(torch_engine: Engine) -> None:
     a, b = sources(1, 48, 48)
-    for picture in (*torch_engine.decompose(a, b), torch_engine.fuse(a, b, HEAD)):
+    for picture in (*torch_engine.decompose(a, b), torch_engine.fuse(a, b)):
         assert picture.std() > 0.01
-
-
-@pytest.mark.parametrize("engine", ENGINES)
-def test_each_head_paints_a_picture_of_its_own(engine: str, small_weights: WeightsFile) -> None:
-    a, b = sources(1, 24, 24)
-    loaded = load_engine(small_weights, engine=engine)
-    judged = loaded.judge(a, b)
-    pictures = [*(loaded.fuse(a, b, head) for head in PAINTED), loaded.blend(a, b, judged, "generic", 2, 2)]
-    for one, other in combinations(pictures, 2):
-        assert np.abs(one - other).max() > 1e-3
 
 
 def test_one_graph_serves_every_size(
@@ -132,7 +96,7 @@ def test_one_graph_serves_every_size(
     engine = load_engine(small_weights)
     for height, width in [(16, 16), (40, 8), (7, 90), (16, 16), (129, 31)]:
         a, b = sources(1, height, width)
-        assert_close(engine.judge(a, b), torch_engine.judge(a, b), 1e-4)
+        assert_close(engine.fuse(a, b), torch_engine.fuse(a, b), 1e-4)
     assert len(compiled) == 1
 
 
@@ -142,9 +106,7 @@ def test_sources_are_left_as_they_are(engine: str, small_weights: WeightsFile) -
     before = a.copy(), b.copy()
     loaded = load_engine(small_weights, engine=engine)
     loaded.decompose(a, b)
-    loaded.fuse(a, b, HEAD)
-    loaded.blend(a, b, loaded.judge(a, b), "generic", 1, 2)
-    loaded.octaves(a, loaded.judge(a, b)[:1], "generic", 1, 2, with_rest=True)
+    loaded.fuse(a, b)
     assert np.array_equal(a, before[0])
     assert np.array_equal(b, before[1])
 
@@ -164,7 +126,7 @@ def test_views_of_other_arrays_are_sources_too(engine: str, small_weights: Weigh
     loaded = load_engine(small_weights, engine=engine)
     a, b = sources(1, 16, 24)
     turned = (np.ascontiguousarray(x.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2) for x in (a, b))
-    assert_close(loaded.fuse(*turned, HEAD), loaded.fuse(a, b, HEAD), 1e-6)
+    assert_close(loaded.fuse(*turned), loaded.fuse(a, b), 1e-6)
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -188,7 +150,7 @@ def test_attention_of_a_pair_given_back_to_it_changes_nothing(engine: str, small
     given = loaded.decompose(a, b, attention)
     for made, expected in zip(given, loaded.decompose(a, b), strict=True):
         assert_close(made, expected, 1e-5)
-    assert_close(loaded.fuse(a, b, "paper", attention), loaded.fuse(a, b, "paper"), 1e-5)
+    assert_close(loaded.fuse(a, b, attention), loaded.fuse(a, b), 1e-5)
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -197,10 +159,10 @@ def test_attention_given_in_one_thread_is_not_that_of_another(engine: str, small
     a, b = sources(1, 24, 32)
     attention = {layer: np.zeros_like(weights) for layer, weights in loaded.attend(a, b).items()}
     given = [None, attention] * 6
-    own, foreign = (loaded.fuse(a, b, HEAD, each) for each in (None, attention))
+    own, foreign = (loaded.fuse(a, b, each) for each in (None, attention))
     assert np.abs(own - foreign).max() > 0.01
     with ThreadPoolExecutor(4) as pool:
-        made = list(pool.map(lambda each: loaded.fuse(a, b, HEAD, each), given))
+        made = list(pool.map(lambda each: loaded.fuse(a, b, each), given))
     for picture, each in zip(made, given, strict=True):
         assert_close(picture, own if each is None else foreign, 1e-6)
 
@@ -212,8 +174,7 @@ def test_networks_of_the_same_shapes_do_not_get_each_others_graph(
     a, b = sources(1, 24, 24)
     for weights in (small_weights, other_small_weights, small_weights):
         expected, made = (load_engine(weights, engine=engine) for engine in ("torch", "openvino"))
-        assert_close(made.fuse(a, b, HEAD), expected.fuse(a, b, HEAD), 1e-4)
-        assert_close(made.judge(a, b), expected.judge(a, b), 1e-4)
+        assert_close(made.fuse(a, b), expected.fuse(a, b), 1e-4)
         for picture, reference in zip(made.decompose(a, b), expected.decompose(a, b), strict=True):
             assert_close(picture, reference, 1e-4)
 
@@ -221,244 +182,19 @@ def test_networks_of_the_same_shapes_do_not_get_each_others_graph(
 def test_one_changed_number_in_a_network_is_noticed(small_weights: WeightsFile, tmp_path: Path) -> None:
     tensors = small_weights.tensors()
     a, b = sources(1, 16, 16)
-    before = load_engine(small_weights).fuse(a, b, "paper")
+    before = load_engine(small_weights).fuse(a, b)
     tensors["project_fused.conv.bias"][1] += 5
     changed = save(tmp_path / "changed.safetensors", tensors, small_weights.config, {})
-    after = load_engine(changed).fuse(a, b, "paper")
+    after = load_engine(changed).fuse(a, b)
     assert np.array_equal(before[:, [0, 2]], after[:, [0, 2]])
     assert (after[:, 1] > before[:, 1]).all()
-
-
-@pytest.fixture
-def blendings(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Blends by `BLENDS`, and stacks as pairs; for engines that are loaded afterwards."""
-    for task, blending in BLENDS.items():
-        monkeypatch.setitem(BLENDINGS, task, blending)
-    for module in ("blending", "torch_engine"):
-        monkeypatch.setattr(f"defusion.runtime.{module}.in_stack", lambda blending: blending)
-
-
-@pytest.fixture
-def blenders(blendings: None, small_weights: WeightsFile) -> list[Engine]:
-    return [load_engine(small_weights, engine=engine) for engine in ENGINES]
-
-
-def judged_at(scale: int, height: int, width: int) -> Planes:
-    """A verdict on a pair that changes from place to place."""
-    rng = np.random.default_rng(7)
-    return rng.standard_normal((2, 2, -(-height // scale), -(-width // scale))).astype(np.float32)
-
-
-@pytest.mark.parametrize(("height", "width"), [(33, 70), (64, 64), (9, 17), (1, 1)])
-def test_engines_agree_on_a_verdict(vino: Engine, torch_engine: Engine, height: int, width: int) -> None:
-    a, b = sources(1, height, width)
-    judged = vino.judge(a, b)
-    assert judged.shape == (2, 2, (height + 1) // 2, (width + 1) // 2)
-    assert_close(judged, torch_engine.judge(a, b), 1e-4)
-
-
-@pytest.mark.parametrize(("height", "width", "count"), [(64, 96, 4), (33, 70, 3), (9, 17, 1), (1, 1, 1)])
-def test_engines_agree_on_where_sources_oppose(
-    vino: Engine, torch_engine: Engine, height: int, width: int, count: int
-) -> None:
-    a, b = sources(1, height, width)
-    judged = vino.oppose(a, b, count)
-    assert judged.shape == (2, 2, (height + 1) // 2, (width + 1) // 2)
-    assert judged.any() == (count > 1)
-    assert_close(judged, torch_engine.oppose(a, b, count), 1e-6)
-
-
-PLACES = [
-    (33, 70, 2, 2, False),
-    (61, 45, 3, 2, False),
-    (1, 1, 1, 2, False),
-    (64, 96, 1, 4, True),
-    (53, 77, 2, 8, True),
-    (61, 43, 1, 4, True),
-]
-
-
-@pytest.mark.parametrize("task", BLENDINGS)
-@pytest.mark.parametrize(("height", "width", "count", "scale", "rest_given"), PLACES)
-def test_engines_agree_on_a_blend(
-    blenders: list[Engine], task: TaskName, height: int, width: int, count: int, scale: int, rest_given: bool
-) -> None:
-    a, b = sources(1, height, width)
-    judged = judged_at(scale, height, width)
-    coarse = tuple(-(-side // 2**count) for side in (height, width))
-    rest = np.random.default_rng(3).random((1, 3, *coarse), np.float32) if rest_given else None
-    made, expected = (engine.blend(a, b, judged, task, count, scale, rest=rest) for engine in blenders)
-    assert made.shape == a.shape
-    assert_close(made, expected, 2e-5)
-    if BLENDS[task].colour:
-        pale, expected = (
-            engine.blend(a, b, judged, task, count, scale, rest=rest, with_colour=False) for engine in blenders
-        )
-        assert_close(pale, expected, 2e-5)
-        assert np.abs(made - pale).max() > 0.01 or height == 1
-    if height > 1:
-        turned = blenders[0].blend(a, b, judged[::-1].copy(), task, count, scale, rest=rest)
-        assert (np.abs(turned - made).max() > 0.01) == (BLENDS[task].verdict != 0)
-
-
-@pytest.mark.parametrize(("height", "width"), [(64, 96), (53, 77), (61, 43)])
-def test_overviews_go_by_the_finest_octave_that_they_are_given(
-    blenders: list[Engine], height: int, width: int
-) -> None:
-    a, b, judged = *sources(1, height, width), judged_at(2, height, width)
-    finest = np.random.default_rng(4).random((2, 1, height, width), np.float32) * 12
-    made, expected = (engine.blend(a, b, judged, "focus", 2, 2, finest=finest) for engine in blenders)
-    assert_close(made, expected, 1e-5)
-    of_frames = [
-        [engine.octaves(a, judged[:1], "focus", 2, 2, with_rest=True, finest=finest[:1]) for engine in blenders],
-        [engine.octaves(a, judged[:1], "focus", 2, 2, with_rest=True) for engine in blenders],
-    ]
-    for one, other in of_frames:
-        for part, expected_part in zip(one, other, strict=True):
-            np.testing.assert_allclose(part, expected_part, rtol=1e-3, atol=1e-6 * np.abs(part).max())
-    with_own = of_frames[1][0][0]
-    assert np.abs(of_frames[0][0][0] - with_own).max() > 0.1 * np.abs(with_own).max()
-    shown = [np.concatenate([engine.finest(frame) for frame in (a, b)]) for engine in blenders]
-    assert shown[0].shape == (2, 1, height, width)
-    assert_close(shown[0], shown[1], 1e-4)
-    without = blenders[0].blend(a, b, judged, "focus", 2, 2)
-    assert np.abs(made - without).max() > 0.05
-    if height % 4 == width % 4 == 0:  # otherwise its repeated edge has a detail of its own
-        assert_close(blenders[0].blend(a, b, judged, "focus", 2, 2, finest=shown[0]), without, 1e-5)
-
-
-@pytest.mark.parametrize("task", BLENDINGS)
-@pytest.mark.parametrize(("height", "width", "count", "scale", "rest_given"), PLACES)
-def test_a_pair_as_a_stack_of_two_is_its_blend(
-    blenders: list[Engine],
-    task: TaskName,
-    height: int,
-    width: int,
-    count: int,
-    scale: int,
-    rest_given: bool,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    of_pairs = {"contrast": 1.0, "stretch": 1.0, "colour": 0.0}
-    monkeypatch.setitem(BLENDINGS, task, BLENDS[task]._replace(**of_pairs))
-    pair = sources(1, height, width)
-    judged = judged_at(scale, height, width)
-    coarse = tuple(-(-side // 2**count) for side in (height, width))
-    rest = np.random.default_rng(3).random((1, 3, *coarse), np.float32) if rest_given else None
-    for engine in blenders:
-        parts = [
-            engine.octaves(frame, judged[[side]], task, count, scale, with_rest=not rest_given)
-            for side, frame in enumerate(pair)
-        ]
-        fused = engine.collapse([one + other for one, other in zip(*parts, strict=True)], rest)
-        expected = engine.blend(*pair, judged, task, count, scale, rest=rest)
-        assert_close(fused[..., :height, :width], expected, 5e-5)
-
-
-@pytest.mark.parametrize("task", BLENDINGS)
-@pytest.mark.parametrize(("height", "width", "count", "scale", "rest_given"), PLACES)
-def test_engines_agree_on_octaves(
-    blenders: list[Engine], task: TaskName, height: int, width: int, count: int, scale: int, rest_given: bool
-) -> None:
-    frame, _ = sources(1, height, width)
-    judged = judged_at(scale, height, width)[:1]
-    made, expected = (
-        engine.octaves(frame, judged, task, count, scale, with_rest=not rest_given) for engine in blenders
-    )
-    assert len(made) == len(expected) == count + (not rest_given)
-    for octave, (part, reference) in enumerate(zip(made, expected, strict=True)):
-        assert part.shape == (1, 4, *(-(-side // 2**count) * 2**count // 2**octave for side in (height, width)))
-        assert np.abs(part[:, :3] / part[:, 3:] - reference[:, :3] / reference[:, 3:]).max() <= 1e-5
-        assert np.abs(np.log(part[:, 3:]) - np.log(reference[:, 3:])).max() <= 1e-3
-
-
-def test_engines_agree_on_how_well_a_frame_is_exposed(vino: Engine, torch_engine: Engine) -> None:
-    frame, _ = sources(1, 45, 61, seed=8)
-    judged = np.zeros((1, 2, 23, 31), np.float32)
-    made, expected = (
-        engine.octaves(frame, judged, "exposure", 2, 2, with_rest=True) for engine in (vino, torch_engine)
-    )
-    for part, other in zip(made, expected, strict=True):
-        assert_close(part, other, 1e-4)
-    light = expected[2][:, :3] / expected[2][:, 3:]
-    log_odds = -((light - 0.5) ** 2).sum(1, keepdims=True) / (2 * 0.2**2) * BLENDINGS["exposure"].exposed
-    assert BLENDINGS["exposure"].exposed > 0
-    assert np.abs(np.log(expected[2][:, 3:]) + 40 - log_odds).max() < 1e-3
-
-
-def test_engines_agree_on_how_sharply_a_stack_is_parted(vino: Engine, torch_engine: Engine) -> None:
-    frame, _ = sources(1, 40, 56)
-    judged = judged_at(2, 40, 56)[:1]
-    made, expected = (
-        engine.octaves(frame, judged, "generic", 2, 2, with_rest=True) for engine in (vino, torch_engine)
-    )
-    for part, reference in zip(made, expected, strict=True):
-        assert_close(np.log(part[:, 3:]), np.log(reference[:, 3:]), 1e-4)
-
-
-@pytest.mark.parametrize("rest_given", [True, False])
-@pytest.mark.parametrize(("height", "width"), [(40, 64), (37, 51), (3, 2), (1, 1)])
-def test_engines_agree_on_a_collapse(
-    vino: Engine, torch_engine: Engine, height: int, width: int, rest_given: bool
-) -> None:
-    rng = np.random.default_rng(5)
-    sizes = [tuple(-(-side // 2**octave) for side in (height, width)) for octave in range(3)]
-    *parts, last = (rng.random((1, 4, *size), np.float32) + np.float32(0.1) for size in sizes)
-    rest = last[:, :3] if rest_given else None
-    given = parts if rest_given else [*parts, last]
-    made, expected = (engine.collapse(given, rest) for engine in (vino, torch_engine))
-    assert made.shape == (1, 3, height, width)
-    assert_close(made, expected, 1e-6)
-
-
-@pytest.mark.parametrize("engine", ENGINES)
-def test_octaves_of_one_frame_collapse_to_it(engine: str, small_weights: WeightsFile) -> None:
-    loaded = load_engine(small_weights, engine=engine)
-    for height, width in [(61, 45), (1, 1), (8, 130)]:
-        frame, _ = sources(1, height, width)
-        parts = loaded.octaves(frame, judged_at(2, height, width)[:1], "generic", 2, 2, with_rest=True)
-        assert_close(loaded.collapse(parts)[..., :height, :width], frame, 1e-5)
-
-
-@pytest.mark.parametrize("engine", ENGINES)
-def test_a_blend_of_equal_sources_is_the_source(engine: str, small_weights: WeightsFile) -> None:
-    loaded = load_engine(small_weights, engine=engine)
-    a, _ = sources(1, 45, 61)
-    for task in BLENDINGS:
-        assert_close(loaded.blend(a, a, judged_at(2, 45, 61), task, 2, 2), a, 1e-5)
-
-
-def test_engines_agree_on_detail(vino: Engine, torch_engine: Engine) -> None:
-    frames, _ = sources(3, 40, 50)
-    assert_close(np.log(vino.detail(frames)), np.log(torch_engine.detail(frames)), 1e-4)
-
-
-def test_graphs_of_the_same_figures_in_other_places_do_not_get_each_others(
-    small_weights: WeightsFile, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setenv("DEFUSION_CACHE", str(tmp_path))
-    frame, _ = sources(1, 24, 32)
-    judged = judged_at(2, 24, 32)[:1]
-    monkeypatch.setitem(BLENDINGS, "exposure", Blending(detail=0.8, tone=2.0, rest=0.7, verdict=0.0))
-    for sharpness in (1.0, 2.0, 0.8):
-        for module in ("blending", "torch_engine"):
-            monkeypatch.setattr(
-                f"defusion.runtime.{module}.in_stack",
-                lambda pair, by=sharpness: pair._replace(detail=by * pair.detail),
-            )
-        made, expected = (
-            load_engine(small_weights, engine=engine).octaves(frame, judged, "exposure", 2, 2, with_rest=True)
-            for engine in ENGINES
-        )
-        for part, reference in zip(made, expected, strict=True):
-            assert np.abs(np.log(part[:, 3:]) - np.log(reference[:, 3:])).max() <= 1e-3
 
 
 def test_compiled_graphs_are_cached_where_the_cache_folder_is(
     small_weights: WeightsFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DEFUSION_CACHE", str(tmp_path))
-    load_engine(small_weights).fuse(*sources(1, 8, 8), HEAD)
+    load_engine(small_weights).fuse(*sources(1, 8, 8))
     assert any(file.is_file() for file in (tmp_path / "openvino").rglob("*"))
 
 
@@ -472,7 +208,7 @@ def test_a_cache_folder_that_cannot_be_written_is_no_hindrance(
     monkeypatch.setenv(variable, str(tmp_path / "file"))
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
     a, b = sources(1, 8, 8)
-    assert_close(load_engine(small_weights).fuse(a, b, HEAD), vino.fuse(a, b, HEAD), 1e-6)
+    assert_close(load_engine(small_weights).fuse(a, b), vino.fuse(a, b), 1e-6)
     assert (tmp_path / "file").stat().st_size == 0
 
 
@@ -514,7 +250,7 @@ def test_bfloat16_is_close_to_float32_but_not_it(engine: str, small_weights: Wei
     a, b = sources(1, 32, 40)
     low, full = (load_engine(small_weights, engine=engine, precision=p) for p in ("bfloat16", "float32"))
     assert low.precision == "bfloat16"
-    fine, coarse = ([each.judge(a, b), *each.decompose(a, b), each.fuse(a, b, "paper")] for each in (full, low))
+    fine, coarse = ([*each.decompose(a, b), each.fuse(a, b)] for each in (full, low))
     for rough, exact in zip(coarse, fine, strict=True):
         assert_close(rough, exact, 0.2)
     assert np.abs(coarse[-1] - fine[-1]).max() > 1e-5 * np.abs(fine[-1]).max()
@@ -526,7 +262,7 @@ def test_bfloat16_sees_what_of_the_sources_is_finer_than_itself(small_weights: W
     low = load_engine(small_weights, precision="bfloat16")
     a, b = (0.5 + np.floor(x * 128) / 256 for x in sources(1, 32, 40))  # what bfloat16 holds between one half and one
     finer = [x + np.float32(2**-11) for x in (a, b)]  # rounded to bfloat16, these are the same
-    assert np.abs(low.fuse(*finer, "paper") - low.fuse(a, b, "paper")).max() > 0
+    assert np.abs(low.fuse(*finer) - low.fuse(a, b)).max() > 0
 
 
 @pytest.mark.parametrize("attention_given", [False, True])
@@ -539,7 +275,7 @@ def test_the_encoder_can_be_opened_by_a_graph_of_its_own(small_weights: WeightsF
         return {port.any_name: planes for port, planes in made.items()}
 
     pair = np.concatenate(sources(1, 48, 40))
-    outputs = ("judged", "paper", "parts", "embeddings", "attention")
+    outputs = ("paper", "parts", "embeddings", "attention")
     seen = load_engine(small_weights).attend(pair[:1], pair[1:])
     whole = run(outputs, {"sources": pair, **seen})
     opened = run(("opened", "attention"), {"sources": pair, **seen})
@@ -563,8 +299,7 @@ def test_float32_is_float32_where_the_processor_would_rather_have_bfloat16(
     vino: Engine, torch_engine: Engine
 ) -> None:
     a, b = sources(1, 64, 64, seed=9)
-    assert_close(vino.judge(a, b), torch_engine.judge(a, b), 2e-5)
-    assert_close(vino.fuse(a, b, HEAD), torch_engine.fuse(a, b, HEAD), 2e-5)
+    assert_close(vino.fuse(a, b), torch_engine.fuse(a, b), 2e-5)
 
 
 @pytest.mark.parametrize(("said", "kind"), [("node 'x' can't alloc", EngineError), ("odd shape", RuntimeError)])
@@ -596,14 +331,8 @@ def test_a_device_of_torch_that_is_full_says_so(
 
     monkeypatch.setattr(torch_engine, "_network", full)
     with pytest.raises(kind, match="too little memory" if kind is EngineError else "odd shape") as raised:
-        torch_engine.fuse(*sources(1, 16, 16, seed=1), HEAD)
+        torch_engine.fuse(*sources(1, 16, 16, seed=1))
     assert type(raised.value) is kind
-
-
-def test_head_detail_asks_no_network(vino: Engine, torch_engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr(torch_engine, "_network")
-    a, b = sources(2, 40, 48, seed=2)
-    assert_close(torch_engine.fuse(a, b, "detail"), vino.fuse(a, b, "detail"), 1e-5)
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="tells no memory of the process")
@@ -612,7 +341,7 @@ def test_memory_does_not_grow_with_the_number_of_sizes() -> None:
         import numpy as np
         from pathlib import Path
         from defusion import Fuser
-        fuser = Fuser(task="exposure")
+        fuser = Fuser()
         generator = np.random.default_rng(0)
         pair = generator.random((2, 300, 300, 3), np.float32)
         for number in range(151):
@@ -632,7 +361,7 @@ def test_fusing_tells_nobody_of_itself(tmp_path: Path) -> None:
         import numpy as np
         import defusion
         sys.addaudithook(lambda event, _: print(event) if event in ("socket.connect", "os.fork") else None)
-        defusion.fuse(list(np.zeros((2, 32, 32, 3), np.uint8)), task="generic")
+        defusion.fuse(list(np.zeros((2, 32, 32, 3), np.uint8)))
         print([name for name in sys.modules if "telemetry" in name])
     """
     environment = {name: value for name, value in os.environ.items() if name != "CI"} | {"HOME": str(tmp_path)}
@@ -651,7 +380,7 @@ def test_fusing_on_the_cpu_imports_no_torch(small_weights: WeightsFile) -> None:
         from defusion.weights import WeightsFile
         engine = load_engine(WeightsFile.open({str(small_weights.path)!r}))
         a, b = np.zeros((2, 1, 3, 9, 10), np.float32)
-        fused = engine.blend(a, b, engine.judge(a, b), 'generic', 1, 2)
+        fused = engine.fuse(a, b)
         assert fused.shape == (1, 3, 9, 10), fused.shape
         print([name for name in ("torch", "lightning", "gradio", "cv2") if name in sys.modules])
     """

@@ -77,6 +77,16 @@ def test_engines_agree(
         np.testing.assert_allclose(found, other, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("parts", [False, True])
+def test_a_graph_from_the_cache_is_the_graph(pyramid_weights: WeightsFile, parts: bool) -> None:
+    once, again = (
+        load_engine(pyramid_weights).decide(sources(2), None, 3, coarser=coarser(2, 3, parts), parts=parts)
+        for _ in range(2)
+    )
+    for found, other in zip(planes_of(once), planes_of(again), strict=True):
+        assert np.array_equal(found, other)
+
+
 def test_one_graph_serves_every_size_and_number_of_sources(vino: Engine, torch_engine: Engine) -> None:
     for count, height, width in [(2, 16, 24), (5, 40, 8), (1, 8, 8), (2, 16, 24), (3, 80, 56)]:
         given = sources(count, height, width)

@@ -39,10 +39,10 @@ def test_the_format_is_that_of_the_first_picture(client: Client, pair: list[Path
 
 
 def test_options_are_named_as_on_the_command_line(client: Client, pair: list[Path]) -> None:
-    query = {"task": "focus", "head": "detail", "infrared-palette": "none"}
+    query = {"task": "focus", "weights": "paper", "infrared-palette": "none"}
     answer = client.post("/v1/fuse", params=query, files=parts(pair))
     facts = json.loads(answer.headers["defusion-result"])
-    assert (facts["task"], facts["head"], facts["why"]) == ("focus", "detail", "it was asked for")
+    assert (facts["task"], facts["head"], facts["why"]) == ("focus", "paper", "it was asked for")
 
 
 def test_what_was_changed_is_told(client: Client, pair: list[Path]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,11 +9,11 @@ import pytest
 import torch
 from torch import nn
 
-from defusion.model import CONFIGS, Decomposition, DeFusion
-from defusion.model.network import Bottleneck, Verdict
-from defusion.pretext import CudBatch, Pretext, cud_targets
+from defusion.model import CONFIGS, Decomposition
+from defusion.model.network import Bottleneck
+from defusion.pretext import CudBatch, cud_targets
 from defusion.training import RECIPES
-from defusion.training.objective import LOG_FLOOR, LOG_WEIGHT, CudObjective, start_network
+from defusion.training.objective import CudObjective, start_network
 from defusion.training.photos import Crops, Photos, find_photos
 from defusion.training.run import to_scene
 
@@ -24,7 +23,7 @@ class Painter(nn.Module):
 
     def __init__(self, pictures: Decomposition) -> None:
         super().__init__()
-        self.config = replace(CONFIGS["small"], judges=False)
+        self.config = CONFIGS["small"]
         self.pictures = pictures
 
     def forward(self, a: torch.Tensor, b: torch.Tensor, *, embeddings: bool) -> Decomposition:
@@ -78,61 +77,6 @@ def test_absent_places_count_as_much_as_they_are_told(scene: torch.Tensor) -> No
     )
 
 
-def test_the_papers_head_is_trained_beside_the_one_that_is_the_default() -> None:
-    network = start_network(RECIPES["quick"])
-    scenes = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    batch = Pretext()(scenes, generator=torch.Generator().manual_seed(0))
-    errors = CudObjective(network)(batch)
-    assert set(errors) == {"fused", "fused_paper", "fused_log", "common", "unique_a", "unique_b"}
-    torch.stack(list(errors.values())).sum().backward()
-    untouched = [name for name, parameter in network.named_parameters() if parameter.grad is None]
-    assert untouched == []
-
-
-def test_errors_of_a_network_that_judges_are_those_of_its_own_pictures() -> None:
-    network = start_network(RECIPES["quick"])
-    scenes = torch.rand(3, 3, 32, 40, generator=torch.Generator().manual_seed(0))
-    batch = Pretext()(scenes, generator=torch.Generator().manual_seed(0))
-    with torch.no_grad():
-        errors = CudObjective(network)(batch)
-        by_scene = (network(*batch.sources).fused - batch.scene).abs().mean((1, 2, 3))
-        painted = network(*batch.sources, head="paper").fused
-    assert float(errors["fused"]) == pytest.approx(float(by_scene.mean()), rel=1e-5)
-    assert float(errors["fused_paper"]) == pytest.approx(float((painted - batch.scene).abs().mean()), rel=1e-5)
-    expected = LOG_WEIGHT * sum(math.log(float(error) + LOG_FLOOR) for error in by_scene) / 3
-    assert float(errors["fused_log"]) == pytest.approx(expected, rel=1e-5)
-
-
-def test_a_network_that_does_not_judge_has_the_papers_errors_alone() -> None:
-    network = DeFusion(replace(CONFIGS["small"], judges=False))
-    scenes = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    batch = Pretext()(scenes, generator=torch.Generator().manual_seed(0))
-    with torch.no_grad():
-        assert set(CudObjective(network)(batch)) == {"fused", "common", "unique_a", "unique_b"}
-
-
-def test_the_verdict_learns_which_source_shows_the_scene() -> None:
-    network = start_network(RECIPES["quick"])
-    scene = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    masks = torch.ones(2, 2, 1, 32, 32)
-    masks[1] = 0
-    batch = CudBatch(torch.stack([scene, torch.zeros_like(scene)]), masks, *cud_targets(scene, masks), scene)
-
-    def lead() -> float:
-        judged = network(*batch.sources, embeddings=True).judged
-        assert judged is not None
-        score, _ = Verdict.of(judged)
-        return float((score[0] - score[1]).detach().mean())
-
-    optimizer = torch.optim.SGD(network.judge.parameters(), lr=0.1)
-    before = lead()
-    for _ in range(3):
-        optimizer.zero_grad()
-        CudObjective(network)(batch)["fused"].backward()
-        optimizer.step()
-    assert lead() > before
-
-
 def test_a_recipe_starts_from_the_same_network_each_time_and_another_seed_from_another() -> None:
     def stem(seed: int) -> torch.Tensor:
         return start_network(replace(RECIPES["quick"], seed=seed)).encoder.stem.weight
@@ -157,7 +101,7 @@ def test_a_started_network_has_small_residual_branches_and_live_heads() -> None:
     for one, other in blocks:
         torch.testing.assert_close(one.conv_out.weight, 0.2 * other.conv_out.weight)
     with torch.no_grad():
-        made = small(*torch.rand(2, 1, 3, 32, 32, generator=torch.Generator().manual_seed(0)), head="paper")
+        made = small(*torch.rand(2, 1, 3, 32, 32, generator=torch.Generator().manual_seed(0)))
     for picture in made[:4]:
         assert (picture > 0).float().mean() > 0.2
 
@@ -176,6 +120,6 @@ def test_no_head_of_the_papers_recipe_is_dead_after_200_steps(photographs: Path)
         optimizer.step()
     scenes = to_scene(torch.stack([crops[k] for k in range(8)]), torch.device("cpu"))
     with torch.no_grad():
-        made = network(*recipe.pretext(scenes, generator=generator).sources, head="paper")
+        made = network(*recipe.pretext(scenes, generator=generator).sources)
     for picture in made[:4]:
         assert ((picture > 0).float().mean((0, 2, 3)) > 0.05).all()

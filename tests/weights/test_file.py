@@ -201,10 +201,10 @@ def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
     """Two weights files as if the package shipped them."""
     folder = tmp_path / "package"
     folder.mkdir()
-    for name in ("other", "small"):
+    for name in ("other", "pyramid"):
         save(folder / f"{name}.safetensors", TENSORS, CONFIG, {})
     monkeypatch.setattr("defusion.weights.file.__file__", str(folder / "file.py"))
-    return {name: folder / f"{name}.safetensors" for name in ("other", "small")}
+    return {name: folder / f"{name}.safetensors" for name in ("other", "pyramid")}
 
 
 def test_bundled_weights_are_listed_by_name(shelf: dict[str, Path]) -> None:
@@ -213,7 +213,7 @@ def test_bundled_weights_are_listed_by_name(shelf: dict[str, Path]) -> None:
 
 def test_names_resolve_to_bundled_weights_and_none_to_the_default(shelf: dict[str, Path]) -> None:
     assert resolve("other") == shelf["other"]
-    assert resolve(None) == resolve("small") == shelf["small"]
+    assert resolve(None) == resolve("pyramid") == shelf["pyramid"]
 
 
 @pytest.mark.usefixtures("shelf")
@@ -226,7 +226,7 @@ def test_paths_resolve_to_themselves(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("shelf")
 def test_an_unknown_name_is_refused_beside_those_that_exist() -> None:
-    with pytest.raises(WeightsError, match="no weights are named 'huge'; expected one of other, small"):
+    with pytest.raises(WeightsError, match="no weights are named 'huge'; expected one of other, pyramid"):
         resolve("huge")
 
 

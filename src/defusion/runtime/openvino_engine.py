@@ -70,7 +70,8 @@ class OpenVinoEngine:
         inputs = {"sources": sources, **_given(confidence=confidence)}
         if coarser is not None:
             state, before = coarser
-            inputs |= {"state": state, **{f"before{number}": plane for number, plane in enumerate(before)}}
+            inputs["coarser.state"] = state
+            inputs |= {f"coarser.made{number}": plane for number, plane in enumerate(before)}
         graph = Graph("pyramid", (count, confidence is not None, coarser is not None, closely, parts, stateless))
         made = _run(self._request(graph), inputs)
         return Decided(

@@ -145,7 +145,8 @@ def build(
         tensors: The weights.
         count: Number of levels of detail.
         with_confidence: Takes `confidence`, [S, 1, H, W].
-        goes_on: Takes what is known of coarser levels: `state`, [S, C, h, w], and `before0` (and `before1`).
+        goes_on: Takes what is known of coarser levels: `coarser.state`, [S, C, h, w], and `coarser.made0` (and
+            `coarser.made1`). No output may have the name of an input: a graph from the cache would lack it.
         closely: Looks at full size.
         parts: Makes the common and the unique parts in place of the fused picture.
         stateless: How many of the finest levels have no state of their own.
@@ -158,12 +159,14 @@ def build(
     if with_confidence:
         inputs["confidence"] = _plane("confidence", 1)
     if goes_on:
-        inputs["state"] = _plane("state", WIDTH)
-        inputs |= {f"before{number}": _plane(f"before{number}", 3) for number in range(1 + parts)}
+        inputs["coarser.state"] = _plane("coarser.state", WIDTH)
+        inputs |= {f"coarser.made{number}": _plane(f"coarser.made{number}", 3) for number in range(1 + parts)}
     planes = {name: Plane(node) for name, node in inputs.items()}
     coarser = None
     if goes_on:
-        coarser = Coarser(planes["state"], tuple(planes[f"before{number}"] for number in range(1 + parts)))
+        coarser = Coarser(
+            planes["coarser.state"], tuple(planes[f"coarser.made{number}"] for number in range(1 + parts))
+        )
     made = PyramidNet(VinoOps(tensors)).forward(
         planes["sources"],
         planes.get("confidence"),

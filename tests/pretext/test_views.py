@@ -1,0 +1,241 @@
+"""Pretexts of the pyramid network: what their views owe to the scene, whatever is drawn."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from skimage import data
+from torch import Generator, Tensor
+
+from defusion.pretext.absent import absent, grainy
+from defusion.pretext.edges import box, edge_field, edge_masks, field, guided
+from defusion.pretext.exposures import exposures
+from defusion.pretext.focus import focus
+from defusion.pretext.mixed import KINDS, SHARES, SOURCES, Kind, mixed
+from defusion.pretext.sensors import sensors
+from defusion.pretext.views import Views, as_camera, at_rest, joined, one_of, uniform
+
+each_pretext = pytest.mark.parametrize("pretext", KINDS.values(), ids=KINDS)
+SEEDS = range(8)
+
+
+def drawn(seed: int) -> Generator:
+    return Generator().manual_seed(seed)
+
+
+@pytest.fixture(scope="module")
+def photos() -> Tensor:
+    """Three photographs, [3, 3, 64, 96]."""
+    parts = [data.astronaut()[20:84, 180:276], data.coffee()[100:164, 200:296], data.chelsea()[60:124, 120:216]]
+    return torch.stack([torch.from_numpy(part.copy()).permute(2, 0, 1) / 255 for part in parts])
+
+
+def energy(planes: Tensor) -> Tensor:
+    """Of fine detail, about each place."""
+    light = planes.mean(-3, keepdim=True).flatten(0, -4)
+    return box((light - box(light, 2)) ** 2, 4)
+
+
+@each_pretext
+@pytest.mark.parametrize("sources", [2, 4])
+def test_views_have_their_shapes_and_ranges(pretext: Kind, sources: int, photos: Tensor) -> None:
+    for seed in SEEDS:
+        views = pretext(photos, sources, drawn(seed))
+        assert views.sources.shape == (sources, *photos.shape)
+        assert views.scene.shape == views.otherwise.shape == photos.shape
+        assert views.masks.shape == (sources, 3, 1, 64, 96)
+        assert views.moved.shape == (3, 1, 64, 96)
+        assert views.one_light.shape == views.absent.shape == (3,)
+        for planes in views:
+            assert torch.isfinite(planes).all()
+            assert -1e-5 <= planes.min() <= planes.max() <= 1 + 1e-5
+
+
+@each_pretext
+def test_a_seed_draws_the_same_views_again_and_another_does_not(pretext: Kind, photos: Tensor) -> None:
+    torch.manual_seed(5)
+    one = pretext(photos, 3, drawn(1))
+    torch.manual_seed(6)  # nothing comes from elsewhere
+    again, other = pretext(photos, 3, drawn(1)), pretext(photos, 3, drawn(2))
+    assert all(torch.equal(planes, same) for planes, same in zip(one, again, strict=True))
+    assert not torch.equal(one.sources, other.sources)
+
+
+@each_pretext
+def test_sources_are_not_copies_of_each_other(pretext: Kind, photos: Tensor) -> None:
+    differ = [pretext(photos, 2, drawn(seed)).sources.diff(dim=0).abs().amax((0, 2, 3, 4)) for seed in SEEDS]
+    assert torch.stack(differ).median() > 0.02
+
+
+@each_pretext
+def test_each_place_is_shown_by_some_source(pretext: Kind, photos: Tensor) -> None:
+    for seed in SEEDS:
+        views = pretext(photos, 3, drawn(seed))
+        if pretext is not absent:  # smooth regions may leave a place to nobody
+            assert views.masks.amax(0).min() > 0.49
+
+
+@each_pretext
+def test_something_moves_only_where_it_is_said_to(pretext: Kind, photos: Tensor) -> None:
+    moving = 0
+    for seed in SEEDS:
+        views = pretext(photos, 3, drawn(seed))
+        still = (views.moved == 0).expand_as(views.scene)
+        changed = (views.otherwise - views.scene).abs()
+        assert changed[still].numel() == 0 or changed[still].max() < 0.02
+        moving += int((views.moved.amax((1, 2, 3)) > 0).sum())
+    assert (moving > 0) == (pretext is exposures)
+
+
+def test_kinds_of_views_say_what_they_are(photos: Tensor) -> None:
+    said = {name: pretext(photos, 2, drawn(0)) for name, pretext in KINDS.items()}
+    one_light = {name: bool(views.one_light.all()) for name, views in said.items()}
+    assert one_light == {"focus": True, "exposures": False, "sensors": False, "absent": True, "grainy": True}
+    assert {name for name, views in said.items() if views.absent.any()} == {"absent"}
+
+
+def test_views_in_focus_are_sharp_where_their_masks_say(photos: Tensor) -> None:
+    led = []
+    for seed in SEEDS:
+        views = focus(photos, 2, drawn(seed))
+        first, second = (energy(view) for view in views.sources)
+        alone = (views.masks[0] > 0.5) & (views.masks[1] < 0.5)
+        if alone.any():
+            led.append(float((first[alone] >= second[alone]).float().mean()))
+    assert len(led) > 3
+    assert sum(led) / len(led) > 0.7
+
+
+def test_a_bracket_comes_in_random_order_and_spans_light(photos: Tensor) -> None:
+    orders, spans = set(), []
+    for seed in range(12):
+        light = exposures(photos, 3, drawn(seed)).sources.mean((2, 3, 4))
+        orders |= {tuple(each.argsort().tolist()) for each in light.T}
+        spans.append(float((light.amax(0) - light.amin(0)).mean()))
+    assert len(orders) > 4
+    assert sum(spans) / len(spans) > 0.1
+
+
+def test_what_is_asked_of_a_bracket_keeps_the_scenes_detail_and_is_not_clipped(photos: Tensor) -> None:
+    for seed in SEEDS:
+        scene = exposures(photos, 3, drawn(seed)).scene
+        assert (scene > 0.995).float().mean() < 0.02
+        assert scene.std() > 0.05
+
+
+@pytest.mark.parametrize("sources", [2, 3])
+def test_sensors_see_no_colour_and_come_in_random_order(sources: int, photos: Tensor) -> None:
+    first = []
+    for seed in range(12):
+        views = sensors(photos, sources, drawn(seed))
+        for planes in (*views.sources, views.scene):
+            assert torch.equal(planes[:, :1].expand_as(planes), planes)
+        # Visible views share their masks; the thermal one has what is left.
+        thermal = [
+            [k for k in range(sources) if not torch.equal(views.masks[k, n], views.masks[k - 1, n])] for n in range(3)
+        ]
+        first += [0 in each if sources == 2 else len(each) == 2 and 0 in each for each in thermal]
+    if sources == 3:
+        assert 0 < sum(first) < len(first)
+
+
+def test_two_sensors_are_less_alike_than_two_cameras(photos: Tensor) -> None:
+    def alike(views: Views) -> float:
+        a, b = (view.mean(1).flatten(1) for view in views.sources)
+        return float(torch.stack([torch.corrcoef(torch.stack(pair))[0, 1] for pair in zip(a, b, strict=True)]).mean())
+
+    of_sensors, of_cameras = (
+        sum(alike(pretext(photos, 2, drawn(seed))) for seed in SEEDS) / len(SEEDS) for pretext in (sensors, focus)
+    )
+    assert of_sensors < 0.7 < of_cameras
+
+
+def test_sources_that_lack_places_keep_the_scene_where_their_masks_are_one(photos: Tensor) -> None:
+    for seed in SEEDS:
+        views = absent(photos, 3, drawn(seed))
+        assert torch.equal(views.scene, photos)
+        kept = (views.masks == 1).expand_as(views.sources)
+        assert torch.equal(views.sources[kept], photos.expand_as(views.sources)[kept])
+        assert 0.3 < views.masks.mean() < 0.95
+
+
+def test_grain_is_of_each_source_alone(photos: Tensor) -> None:
+    flat = torch.full_like(photos, 0.5)
+    a, b = grainy(flat, 2, drawn(0)).sources - 0.5
+    assert 0 < a.std() < 0.07
+    assert abs(float(torch.corrcoef(torch.stack([a.flatten(), b.flatten()]))[0, 1])) < 0.03
+
+
+def test_masks_along_edges_give_each_place_to_one(photos: Tensor) -> None:
+    masks = edge_masks(photos, 4, drawn(0))
+    assert masks.shape == (4, 3, 1, 64, 96)
+    assert torch.equal(masks.sum(0), torch.ones(3, 1, 64, 96))
+    assert set(masks.unique().tolist()) == {0.0, 1.0}
+
+
+def test_an_edge_field_changes_more_at_edges_than_beside_them() -> None:
+    scene = torch.full((1, 3, 64, 96), 0.2)
+    scene[..., 48:] = 0.8
+    steps = [edge_field(scene, drawn(seed)).diff(dim=3).abs().mean((0, 1, 2)) for seed in SEEDS]
+    mean = torch.stack(steps).mean(0)
+    assert mean[47] > 5 * mean.median()
+
+
+def test_a_field_has_mean_zero_and_spread_one() -> None:
+    made = field((4, 64, 96), 12.0, drawn(0))
+    assert made.shape == (4, 1, 64, 96)
+    assert made.mean((2, 3)).abs().max() < 1e-5
+    assert (made.std((2, 3)) - 1).abs().max() < 0.01
+
+
+def test_guided_smoothing_keeps_a_step_of_its_guide() -> None:
+    step = torch.zeros(1, 1, 32, 64)
+    step[..., 32:] = 1
+    noisy = step + 0.1 * torch.randn(step.shape, generator=drawn(0))
+    made = guided(noisy, step, 4, 1e-3)
+    assert (made - step).abs().mean() < 0.4 * (noisy - step).abs().mean()
+    assert made[..., 33].mean() - made[..., 30].mean() > 0.9
+
+
+def test_a_box_is_a_mean_and_leaves_what_is_level() -> None:
+    x = torch.rand(1, 1, 20, 20, generator=drawn(0))
+    assert box(x, 3)[0, 0, 10, 10] == pytest.approx(float(x[0, 0, 7:14, 7:14].mean()), abs=1e-6)
+    assert torch.allclose(box(torch.full_like(x, 0.3), 5), torch.full_like(x, 0.3))
+
+
+def test_small_draws() -> None:
+    values = uniform(1000, 2.0, 3.0, drawn(0))
+    assert values.shape == (1000, 1, 1, 1)
+    assert 2 <= values.min() < 2.05 and 2.95 < values.max() <= 3
+    assert {one_of((1.0, 2.0), drawn(seed)) for seed in range(10)} == {1.0, 2.0}
+
+
+def test_a_camera_rounds_to_eight_bits() -> None:
+    levels = 255 * as_camera(torch.rand(2, 3, 8, 8, generator=drawn(0)), torch.tensor(0.01), drawn(1))
+    assert torch.allclose(levels, levels.round(), atol=1e-4)
+
+
+def test_batches_of_views_are_joined(photos: Tensor) -> None:
+    both = joined([focus(photos, 3, drawn(0)), exposures(photos[:2], 3, drawn(1))])
+    assert both.sources.shape == (3, 5, 3, 64, 96)
+    assert both.masks.shape == (3, 5, 1, 64, 96)
+    assert both.one_light.tolist() == [1, 1, 1, 0, 0]
+    still = at_rest(both.sources, both.scene, both.masks, both.one_light, both.absent)
+    assert not still.moved.any()
+    assert torch.equal(still.otherwise, still.scene)
+
+
+def test_a_batch_mixes_kinds_of_as_many_sources(photos: Tensor) -> None:
+    assert set(SHARES) == set(KINDS)
+    assert sum(SOURCES.values()) == pytest.approx(1)
+    counts, kinds = set(), set()
+    for seed in range(12):
+        views, names = mixed(photos, drawn(seed))
+        assert views.sources.shape[1:] == photos.shape
+        assert len(names) == len(photos)
+        one_light = [name in ("focus", "absent", "grainy") for name in names]
+        assert views.one_light.tolist() == one_light
+        counts.add(len(views.sources))
+        kinds |= set(names)
+    assert counts <= set(SOURCES) and len(counts) > 1
+    assert kinds == set(KINDS)
