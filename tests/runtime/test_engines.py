@@ -343,9 +343,9 @@ def test_memory_does_not_grow_with_the_number_of_sizes() -> None:
         from defusion import Fuser
         fuser = Fuser()
         generator = np.random.default_rng(0)
-        pair = generator.random((2, 300, 300, 3), np.float32)
+        pair = generator.random((2, 160, 160, 3), np.float32)
         for number in range(151):
-            height, width = generator.integers(100, 300, 2)
+            height, width = generator.integers(60, 160, 2)
             fuser.fuse(list(pair[:, :height, :width]))
             if number % 75 == 0:
                 print(int(Path("/proc/self/statm").read_text().split()[1]) * 4096 // 10**6)
