@@ -15,11 +15,6 @@ from defusion.weights import WeightsFile
 #: What a head paints at the start where training asked for small residual branches: mid grey keeps its ReLU alive.
 HEAD_START = 0.4
 
-#: Weight of the mean log error of scenes, and what is added to an error before its log is taken. A scene that is
-#: nearly right, as one out of focus by turns, then counts as much as one that noise hides.
-LOG_WEIGHT = 0.02
-LOG_FLOOR = 1e-3
-
 
 class CudObjective(nn.Module):
     """A network and the error of its projections on CUD batches; one module, so that engines can wrap it."""
