@@ -21,33 +21,18 @@ STRUCTURE_SHARES = (0.15, 0.3, 0.35, 0.2)
 #: How much each error counts, by the kind of a scene. What is asked for is known, but for the tone of brackets and of
 #: sensors; there structure counts. The figures were chosen by the scenes of the bench that steer.
 WEIGHTS: dict[str, dict[str, float]] = {
-    "focus": {"levels": 1, "light": 0.5, "beyond": 0.5, "parts": 0.2, "mask": 1, "confidence": 0.1, "one_light": 0.2},
+    "focus": {"levels": 1, "light": 0.5, "beyond": 0.5, "parts": 0.2, "mask": 1, "confidence": 0.6, "one_light": 0.2},
     "exposures": {
-        "levels": 0.3,
-        "structure": 2,
-        "light": 3,
-        "beyond": 1,
-        "parts": 0.1,
-        "confidence": 0.1,
-        "one_light": 0.2,
+        **{"levels": 0.3, "structure": 3.5, "light": 2.5, "beyond": 1},
+        **{"parts": 0.1, "confidence": 0.3, "one_light": 0.2},
     },
     "sensors": {
-        "levels": 0.6,
-        "structure": 0.8,
-        "light": 4,
-        "beyond": 1,
-        "parts": 0.2,
-        "confidence": 0.1,
-        "one_light": 0.2,
+        **{"levels": 0.6, "structure": 0.9, "light": 4, "beyond": 1},
+        **{"parts": 0.2, "confidence": 0.3, "one_light": 0.2},
     },
     "absent": {
-        "levels": 0.7,
-        "light": 0.5,
-        "beyond": 0.2,
-        "parts": 1,
-        "mask": 0.7,
-        "confidence": 0.7,
-        "one_light": 0.2,
+        **{"levels": 0.7, "light": 0.5, "beyond": 0.2, "parts": 1},
+        **{"mask": 0.7, "confidence": 0.7, "one_light": 0.2},
     },
     "grainy": {"levels": 0.5, "light": 0.5, "beyond": 0.2, "parts": 0.1, "confidence": 0.1},
 }
