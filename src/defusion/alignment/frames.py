@@ -49,6 +49,9 @@ _HAND_HELD_PX = 1.0
 #: Sides whose ratios differ by no more are of one shape.
 _SAME_RATIO = 0.015
 
+#: A result is not cropped if all frames cover so much of it: what one lacks at the border, the others show.
+_WHOLE_PART = 0.98
+
 #: A result has at least this part of its reference.
 _LEAST_PART = 0.02
 
@@ -344,7 +347,7 @@ def _cropped(alignment: Alignment, crop: bool) -> Alignment:
         raise ImageError(
             f"the frames have hardly a part of {alignment.reference} in common; leave out those of another scene."
         )
-    if crop:
+    if crop and common.height * common.width < _WHOLE_PART * base.height * base.width:
         shape = common
         start = shifted(columns.start, rows.start)
         if shape != base:
