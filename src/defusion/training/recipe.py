@@ -11,7 +11,11 @@ from typing import Any, Literal
 
 from defusion.errors import TrainingError
 from defusion.model.config import CONFIGS, SIZE_MULTIPLE, PyramidConfig
+from defusion.model.pyramid import levels_of
 from defusion.pretext import Pretext
+
+#: Smallest crops whose structure is measured at all scales.
+LEAST_PYRAMID_PX = 72
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,12 @@ class Recipe:
         if self.crop_px < 32 or self.crop_px % SIZE_MULTIPLE:
             raise TrainingError(
                 f"recipe {self.name!r}: crop_px is {self.crop_px}; expected a multiple of {SIZE_MULTIPLE} from 32 up"
+            )
+        halvings = levels_of(self.crop_px, self.crop_px)
+        if self.network == PyramidConfig().name and (self.crop_px < LEAST_PYRAMID_PX or self.crop_px % 2**halvings):
+            raise TrainingError(
+                f"recipe {self.name!r}: crop_px is {self.crop_px}; the pyramid network expects {LEAST_PYRAMID_PX} or "
+                "more that can be halved for each of its levels, such as 128, 192 or 256"
             )
         if self.schedule not in ("halving", "cooldown"):
             raise TrainingError(f"recipe {self.name!r}: schedule {self.schedule!r}; expected 'halving' or 'cooldown'")
