@@ -31,8 +31,8 @@ GREY_BRIGHTER_PART = 0.98
 BRACKET_CORRELATION = 0.3
 
 #: Grey pictures whose tones correlate less than this come from different sensors: focus pairs were seen from .81 on,
-#: infrared and visible up to -.01, medical pairs at .57 to .60.
-SAME_SENSOR_CORRELATION = 0.7
+#: and at .66 where lights on black are out of focus; infrared and visible up to .35, medical pairs at .43 to .60.
+SAME_SENSOR_CORRELATION = 0.63
 
 #: Other sources that correlate better than this differ in focus: half of all focus pairs are above .99, while sources
 #: that lack places reach .87, but for a few.
