@@ -259,7 +259,7 @@ def test_a_lone_array_is_refused(fuser: Fuser, scene: NDArray[np.uint8]) -> None
 def test_sizes_have_to_match_unless_sources_are_aligned(fuser: Fuser, scene: NDArray[np.uint8]) -> None:
     with pytest.raises(ImageError, match="source 2 is 230x201 pixels, source 1 is 231x201"):
         defusion.fuse([scene, scene[:, 1:]], align="off")
-    assert fuser.fuse([scene, scene[:, 1:]]).shape == (201, 230, 3)
+    assert fuser.fuse([scene, scene[:, 1:]]).shape == scene.shape  # all but a column is in both
 
 
 def test_nan_is_refused_with_its_count(fuser: Fuser, scene: NDArray[np.uint8]) -> None:

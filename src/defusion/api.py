@@ -229,7 +229,9 @@ class Fuser:
         if plan.task == "exposure" and self._deghost != "off" and (count > 2 or self._deghost != "auto"):
             scene.hold_still("low" if self._deghost == "low" else "high")
         self._check_memory(size, count)
-        if plan.head == "pyramid":
+        if scene.one_left:
+            made = stages.alone(next(scene.sources()), size)
+        elif plan.head == "pyramid":
             made = stages.fuse(self.engine, scene.sources, count, size, report)
         else:
             made = _reported(tiling.paint(self.engine, *scene.pair(), size), size, report)

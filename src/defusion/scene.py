@@ -241,6 +241,11 @@ class Scene:
         if len(kept) < len(self.frames):
             self._keep(kept)
 
+    @property
+    def one_left(self) -> bool:
+        """Whether all frames but one were left out."""
+        return all(frame is self.frames[0] for frame in self.frames)
+
     def _equal(self, frame: Frame, other: Frame) -> bool:
         a, b = self._opened(frame), self._opened(other)
         if a.alpha is not None or b.alpha is not None:

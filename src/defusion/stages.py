@@ -146,6 +146,14 @@ def fuse(
         yield Band(rows, made)
 
 
+def alone(source: Source, size: Size) -> Iterator[Band]:
+    """Gives the bands of a source that has no other beside it: it stays what it is."""
+    step = max(1, AT_ONCE_PX // size.width)
+    for top in range(0, size.height, step):
+        rows = slice(top, min(top + step, size.height))
+        yield Band(rows, [source.pixels(rows, slice(0, size.width))])
+
+
 def needed_bytes(size: Size, count: int) -> int:
     """Returns about how much memory fusing so many sources takes at once, beside the sources themselves."""
     small = reduced_size(size, STEP)

@@ -99,7 +99,7 @@ def test_our_network_has_the_published_tensors_and_no_others(
 def test_the_file_says_where_it_comes_from(checkpoint: Path, converted: WeightsFile) -> None:
     assert converted.config.name == checkpoint.stem
     assert checkpoint.name in converted.about["origin"]
-    assert converted.config.heads == ("paper", "detail")
+    assert converted.config.heads == ("paper",)
 
 
 def test_weights_keep_every_bit(converted: WeightsFile, checkpoint: Path) -> None:
