@@ -141,6 +141,9 @@ class PyramidNet(Generic[P]):
                 last state, and by the energy of their detail. Large scenes are decided so in a third of the time.
         """
         ops = self.ops
+        if confidence is not None:  # what a source lacks is filled by the others: nobody sees what it holds there
+            others = ops.each_source(self.mean_of_sources(sources, confidence))
+            sources = others + confidence * (sources - others)
         near = self.look_closely(sources, confidence) if closely else Closely(confidence, None)
         levels = self.pyramid(sources, near.confidence, count)
         masked: list[Any] = [None] * len(levels)
