@@ -171,3 +171,12 @@ def test_no_source_is_written_over(files: tuple[Path, Path]) -> None:
     made = run("align", *files, "-o", files[0].parent, "--json")
     assert [Path(each).name for each in json.loads(made.stdout)["outputs"]] == ["a-2.png", "b-2.png"]
     assert [file.read_bytes() for file in files] == before
+
+
+def test_fuse_keeps_all_of_the_reference_on_request() -> None:
+    sources = [SCENE, moved(SCENE, SHIFT)]
+    assert defusion.fuse(sources).shape == (295, 442, 3)
+    kept = defusion.fuse(sources, crop=False)
+    assert kept.shape == SCENE.shape
+    off = np.abs(kept.astype(float) - SCENE)
+    assert off[:, -6:].mean() < 2  # where the second has nothing, the first is shown

@@ -120,6 +120,8 @@ class Fuser:
             first. "auto" recognises it, "none" takes all colours as they are.
         align: Sources that do not line up are laid upon each other: "auto" as well as can be told, "translation",
             "similarity", "affine" or "homography" no more freely than that; "off" takes them as they are.
+        crop: Where sources had to be aligned, the result is what all show; else all of the one that the others are
+            laid upon.
         deghost: What moves between exposures is shown as the best exposed of them shows it: "low" where they
             contradict each other strongly, "high" where they do at all, "auto" that in three and more, "off" nowhere.
 
@@ -139,6 +141,7 @@ class Fuser:
         task: str | None = None,
         infrared_palette: str = "auto",
         align: str = "auto",
+        crop: bool = True,
         deghost: str = "auto",
     ) -> None:
         options: dict[str, Any] = {name: value for name, value in locals().items() if name != "self"}
@@ -156,7 +159,7 @@ class Fuser:
             raise ImageError(f"no way to deghost is called {deghost!r}; expected {', '.join(DEGHOSTS)}")
         self._palette = infrared_palette
         self._deghost = deghost
-        self._align = Wanted(align)
+        self._align = Wanted(align, crop=crop)
         self._task = next((each for each in TASKS if each == task), None)
         self.engine: Engine = load_engine(self.weights, engine=engine, device=device, precision=precision)
         # Weights that are shipped lie elsewhere on another machine.
@@ -326,6 +329,7 @@ def fuse(
     task: str | None = None,
     infrared_palette: str = "auto",
     align: str = "auto",
+    crop: bool = True,
     deghost: str = "auto",
     reading: Reading = AS_USUAL,
 ) -> Any:
@@ -345,14 +349,15 @@ def fuse(
         task: As for `Fuser`.
         infrared_palette: As for `Fuser`.
         align: As for `Fuser`.
+        crop: As for `Fuser`.
         deghost: As for `Fuser`.
         reading: Which pages are taken, and what is not as files and arrays mostly have it: see `Reading`.
 
     Returns:
-        An array of the same height and width, or of what all sources show where they had to be aligned. It is as
-        deep as the deepest source (its dtype and range), with three channels if a source has three, else one as the
-        deepest array has it; HxW where all are files. Where all sources are PIL images, or torch tensors, such a
-        one. The notes of an array say what was changed on the way in; they are given as warnings, too.
+        An array of the same height and width, or of what all sources show where they had to be aligned and `crop`
+        is set. It is as deep as the deepest source (its dtype and range), with three channels if a source has three,
+        else one as the deepest array has it; HxW where all are files. Where all sources are PIL images, or torch
+        tensors, such a one. The notes of an array say what was changed on the way in; they are given as warnings, too.
 
     Warns:
         FusionWarning: Something was changed on the way in.
@@ -362,7 +367,7 @@ def fuse(
             be aligned.
         WeightsError, EngineError: As for `Fuser`.
     """
-    fuser = _loaded(*_state(weights), engine, device, precision, task, infrared_palette, align, deghost)
+    fuser = _loaded(*_state(weights), engine, device, precision, task, infrared_palette, align, crop, deghost)
     return fuser.fuse(sources, reading)
 
 
@@ -466,7 +471,7 @@ def decompose(
     Returns:
         Four arrays like the result of `fuse`: common, unique_a, unique_b and fused.
     """
-    fuser = _loaded(*_state(weights), engine, device, precision, task, infrared_palette, align, "off")
+    fuser = _loaded(*_state(weights), engine, device, precision, task, infrared_palette, align, True, "off")
     return fuser.decompose(a, b, reading)
 
 
@@ -486,6 +491,7 @@ def _loaded(
     task: str | None,
     infrared_palette: str,
     align: str,
+    crop: bool,
     deghost: str,
 ) -> Fuser:
     return Fuser(
@@ -496,6 +502,7 @@ def _loaded(
         task=task,
         infrared_palette=infrared_palette,
         align=align,
+        crop=crop,
         deghost=deghost,
     )
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from defusion.alignment.frames import Look, Wanted, aligned, shrink_to, shrunk
+from defusion.alignment.frames import Look, Wanted, aligned, places_shown, shrink_to, shrunk
 from defusion.alignment.geometry import Matrix
 from defusion.alignment.levelling import Tones, levelled, odd_ones, tones_between
 from defusion.alignment.motion import Strength, repaired, repairs
@@ -171,7 +171,7 @@ class Scene:
             if number == 0:
                 size = Size(picture.height, picture.width)
                 self._first = replace(picture, samples=np.array(picture.samples[:1, :1]), alpha=None)  # drop the rest
-            if align == Wanted("off"):
+            if isinstance(align, Wanted) and align.align == "off":
                 self._check_size(frame, picture, size)
             else:
                 looks.append(Look.of(picture, len(frames)))
@@ -285,8 +285,13 @@ class Scene:
         """
         if len({frame.open().grey for frame in self.frames}) > 1:
             return
-        small = [shrunk(self._opened(frame), shrink_to(frame.open(), _MOVERS_PX)) for frame in self.frames]
-        found = repairs(small, strength)
+        small, there = [], []
+        for frame in self.frames:
+            picture = self._opened(frame)
+            shrink = shrink_to(picture, _MOVERS_PX)
+            small.append(shrunk(picture, shrink))
+            there.append(places_shown(picture, shrink))
+        found = repairs(small, strength, there)
         aligned = list(self.frames)
 
         def open_repaired(index: int) -> Picture:

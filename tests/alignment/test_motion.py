@@ -74,3 +74,14 @@ def test_fusing_deghosts_three_exposures_and_says_where(photo: Pixels) -> None:
     assert off < 0.15 * was_off
     with pytest.raises(ImageError, match="no way to deghost is called 'some'"):
         Fuser(deghost="some")
+
+
+def test_what_a_frame_lacks_does_not_count_as_moved(photo: Pixels) -> None:
+    frames = bracket(photo)
+    there = np.ones(photo.shape[:2], np.bool_)
+    there[:40] = there[:, -60:] = False
+    for frame in (frames[0], frames[2]):
+        frame[~there] = 0
+    assert any(each.mask is not None for each in repairs(frames, "high"))
+    found = repairs(frames, "high", [there, None, there])
+    assert all(each.mask is None for each in found)

@@ -129,6 +129,20 @@ def shrunk(picture: Picture, shrink: int, told_black: bool = False) -> NDArray[n
     return small
 
 
+def places_shown(picture: Picture, shrink: int) -> NDArray[np.bool_] | None:
+    """Returns which places [h, w] of a small picture are part of the large one by its confidence; None for all."""
+    if picture.alpha is None:
+        return None
+    height, width = picture.height // shrink, picture.width // shrink
+    there = np.empty((height, width), np.bool_)
+    for rows in bands(height, width * shrink * shrink):
+        part = slice(rows.start * shrink, rows.stop * shrink), slice(0, width * shrink)
+        confidence = picture.confidence(*part)
+        assert confidence is not None
+        there[rows] = confidence.reshape(-1, shrink, width, shrink).min((1, 3)) > 0.5
+    return there
+
+
 class Wanted(NamedTuple):
     """How frames are to be aligned."""
 

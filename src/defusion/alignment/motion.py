@@ -23,6 +23,7 @@ from defusion.imaging import make_folder, write
 from defusion.imaging.picture import LazySamples, Picture, quantised
 
 Pixels = NDArray[np.float32]
+Places = NDArray[np.bool_]
 Strength = Literal["low", "high"]
 
 #: Values of --deghost.
@@ -84,12 +85,15 @@ def reference_of(frames: Sequence[Pixels]) -> int:
     return int(np.argmax(shown))
 
 
-def repairs(frames: Sequence[Pixels], strength: Strength) -> list[Repair]:
+def repairs(
+    frames: Sequence[Pixels], strength: Strength, there: Sequence[Places | None] | None = None
+) -> list[Repair]:
     """Finds what moves in small pictures [h, w, C] of the frames of a bracket.
 
     Args:
         frames: In any order, of one size; in [0, 1].
         strength: "low" repairs what contradicts strongly, "high" what does at all.
+        there: Which places [h, w] a frame has, None for all of them: what it lacks contradicts nothing.
 
     Returns:
         One a frame. The reference, and frames in which nothing moves, have no mask.
@@ -98,14 +102,16 @@ def repairs(frames: Sequence[Pixels], strength: Strength) -> list[Repair]:
     order = [int(each) for each in np.argsort([frame.mean() for frame in frames], kind="stable")]
     middle = order.index(reference)
     found = [Repair(None, None, None) for _ in frames]
+    everywhere = np.ones(frames[0].shape[:2], np.bool_)
+    has = [everywhere if each is None else each for each in there or [None] * len(frames)]
     for outward in (order[middle + 1 :], order[:middle][::-1]):
-        before, shown = reference, frames[reference]
+        before, shown, known = reference, frames[reference], has[reference]
         for index in outward:
-            curve, mask = _contradiction(shown, frames[index], strength)
+            curve, mask = _contradiction(shown, frames[index], known & has[index], strength)
             found[index] = Repair(before, curve, mask if mask.any() else None)
-            soft = _feathered(mask)[..., None]
+            soft = np.where(has[index], _feathered(mask), 1)[..., None]
             shown = frames[index] * (1 - soft) + curve.of(shown) * soft
-            before = index
+            before, known = index, known | has[index]
     return found
 
 
@@ -166,31 +172,36 @@ def write_masks(ghosts: dict[str, NDArray[np.uint8]], folder: str | os.PathLike[
     return files
 
 
-def _contradiction(near: Pixels, frame: Pixels, strength: Strength) -> tuple[Curve, NDArray[np.uint8]]:
+def _contradiction(near: Pixels, frame: Pixels, there: Places, strength: Strength) -> tuple[Curve, NDArray[np.uint8]]:
     """The curve from one frame to another, and where the other shows something else."""
-    keep: NDArray[np.bool_] | None = None
+    import cv2
+
+    if not there.any():
+        rising = np.tile(np.linspace(0, 1, _KNOTS, dtype=np.float32), (frame.shape[2], 1))
+        return Curve(rising), np.zeros(there.shape, np.uint8)
+    inner = np.asarray(cv2.erode(there.astype(np.uint8), np.ones((3, 3), np.uint8)), np.bool_)
+    keep: Places | None = None
     for _ in range(_ROUNDS):
-        curve = _curve(near, frame, keep)
-        distance = _blurred(_distance(near, frame, curve), 1.0)
+        curve = _curve(near[there], frame[there], None if keep is None else keep[there])
+        distance = _blurred(_distance(near, frame, curve) * inner, 1.0)
         keep = distance < 0.03
     return curve, _things(distance, strength)
 
 
-def _curve(near: Pixels, frame: Pixels, keep: NDArray[np.bool_] | None) -> Curve:
-    """From histograms, which need no places, and then from medians of places that agree."""
+def _curve(near: Pixels, frame: Pixels, keep: Places | None) -> Curve:
+    """From histograms, which need no places, and then from medians of places [N] that agree."""
     at = np.linspace(0, 1, _KNOTS)
     parts = np.linspace(0, 1, 513)
     curves = []
-    for channel in range(near.shape[2]):
-        here, there = near[..., channel].ravel(), frame[..., channel].ravel()
+    for channel in range(near.shape[-1]):
+        here, there = near[..., channel], frame[..., channel]
         levels, first = np.unique(np.quantile(here, parts), return_index=True)
         values = np.interp(at, levels, np.quantile(there, parts)[first])
         counts = np.full(_KNOTS, 0.5)
         if keep is not None:
-            kept = keep.ravel()
-            bins = np.rint(here[kept] * (_KNOTS - 1)).astype(int)
+            bins = np.rint(here[keep] * (_KNOTS - 1)).astype(int)
             sorting = np.argsort(bins, kind="stable")
-            shown = there[kept][sorting]
+            shown = there[keep][sorting]
             starts = np.searchsorted(bins[sorting], np.arange(_KNOTS + 1))
             for knot in np.flatnonzero(np.diff(starts) >= _ENOUGH):
                 values[knot] = np.median(shown[starts[knot] : starts[knot + 1]])

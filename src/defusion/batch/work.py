@@ -157,7 +157,8 @@ def loaded(options: Options) -> Fuser:
         if options not in _fusers:
             if len(_fusers) == _NETWORKS:
                 _fusers.pop(next(iter(_fusers)))
-            _fusers[options] = Fuser(**dict(options))
+            asked: dict[str, Any] = dict(options)
+            _fusers[options] = Fuser(**asked)
         return _fusers[options]
 
 

@@ -13,6 +13,7 @@ from defusion.cli.options import (
     AlignmentOption,
     AlignOption,
     JsonOption,
+    KeepOption,
     SaveAlignmentOption,
     known_alignment,
 )
@@ -39,9 +40,7 @@ def align(
         Path | None,
         typer.Option("--like", metavar="FRAME", help="Make all frames as large as this one, and do nothing else."),
     ] = None,
-    keep: Annotated[
-        bool, typer.Option("--keep", help="Keep all of the reference, not only what all frames cover.")
-    ] = False,
+    keep: KeepOption = False,
     alignment: AlignmentOption = None,
     save_alignment: SaveAlignmentOption = None,
     as_json: JsonOption = False,

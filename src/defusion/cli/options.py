@@ -159,6 +159,14 @@ AlignOption = Annotated[
         rich_help_panel=ALIGN_PANEL,
     ),
 ]
+KeepOption = Annotated[
+    bool,
+    typer.Option(
+        "--keep",
+        help="Keep all of the frame that the others are laid upon, not only what all frames cover.",
+        rich_help_panel=ALIGN_PANEL,
+    ),
+]
 AlignmentOption = Annotated[
     Path | None,
     typer.Option(
@@ -230,6 +238,8 @@ def fuser_of(
     infrared_palette: str,
     align: str = "auto",
     deghost: str = "auto",
+    *,
+    keep: bool = False,
 ) -> Any:
     """Loads a network as the options of a command ask for."""
     from defusion.api import Fuser
@@ -242,6 +252,7 @@ def fuser_of(
         task=task,
         infrared_palette=infrared_palette,
         align=align,
+        crop=not keep,
         deghost=deghost,
     )
 

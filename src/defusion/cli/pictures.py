@@ -19,6 +19,7 @@ from defusion.cli.options import (
     EngineOption,
     JpegQualityOption,
     JsonOption,
+    KeepOption,
     MapsOption,
     Orientation,
     OrientationOption,
@@ -50,6 +51,7 @@ def fuse(
     task: TaskOption = Task.auto,
     infrared_palette: PaletteOption = "auto",
     align: AlignOption = Align.auto,
+    keep: KeepOption = False,
     alignment: AlignmentOption = None,
     save_alignment: SaveAlignmentOption = None,
     pages: PagesOption = None,
@@ -73,7 +75,7 @@ def fuse(
     check_output(output, files_read(sources, weights))  # before the network is loaded
     known = known_alignment(align, alignment, save_alignment, [*sources, output])
     reading = reading_of(sources, pages, orientation, ranges, black_hot)
-    fuser = fuser_of(weights, engine, device, precision, task, infrared_palette, align, deghost)
+    fuser = fuser_of(weights, engine, device, precision, task, infrared_palette, align, deghost, keep=keep)
     with fusing_bar(wanted=not as_json) as report:
         made = fuse_files(
             sources,
