@@ -357,7 +357,7 @@ def fuse(
         An array of the same height and width, or of what all sources show where they had to be aligned and `crop`
         is set. It is as deep as the deepest source (its dtype and range), with three channels if a source has three,
         else one as the deepest array has it; HxW where all are files. Where all sources are PIL images, or torch
-        tensors, such a one. The notes of an array say what was changed on the way in; they are given as warnings, too.
+        tensors, such a one. The notes of an array say what was changed on the way in; they are given as warnings.
 
     Warns:
         FusionWarning: Something was changed on the way in.
