@@ -8,13 +8,16 @@ import time
 import zlib
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 import psutil
 import pytest
+import tifffile
 from PIL import Image
 
 from defusion.errors import ImageError
 from defusion.imaging import from_array, read, write
+from defusion.imaging.decoded import limit_pixels
 
 NOISE = np.random.default_rng(0).integers(0, 256, (64, 48, 3)).astype(np.uint8)
 
@@ -37,6 +40,9 @@ def test_bombs_take_neither_memory_nor_time(shared: Path) -> None:
         "jpeg_grey_65500.jpg",
         "jpeg_65500x20000.jpg",
         "png8_37k.png",
+        "bmp_35k.bmp",
+        "bmp_rle60k.bmp",
+        "webp_16383.webp",
     ):
         before, began = psutil.Process().memory_info().rss, time.monotonic()
         with pytest.raises(ImageError, match="too short for that"):
@@ -89,3 +95,99 @@ def test_memory_that_is_not_free_is_told(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr("defusion.imaging.limits.free_bytes", lambda: 10**8)
     with pytest.raises(ImageError, match="takes about 108 MB of memory and 100 MB are free"):
         read(tmp_path / "a.png")
+
+
+def saved(form: str, mode: str = "RGB", **options: object) -> bytes:
+    made = io.BytesIO()
+    Image.fromarray(NOISE).convert(mode).save(made, form, **options)
+    return made.getvalue()
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_jpeg_that_was_cut_and_ended_is_refused(tmp_path: Path, mode: str, progressive: bool) -> None:
+    content = saved("JPEG", mode, progressive=progressive)
+    for name, made in {
+        "cut": content[: len(content) * 2 // 3] + b"\xff\xd9",
+        "nearly": content[:-24] + b"\xff\xd9",
+        "zeros": content[: len(content) * 2 // 3] + bytes(len(content) // 3),
+        "open": content[:-2],
+    }.items():
+        (tmp_path / f"{name}.jpg").write_bytes(made)
+        with pytest.raises(ImageError, match="is truncated or damaged"):
+            read(tmp_path / f"{name}.jpg")
+    (tmp_path / "more.jpg").write_bytes(content + b"behind its end" * 99)
+    assert read(tmp_path / "more.jpg").width == 48
+
+
+@pytest.mark.parametrize("side", [64, 3200])
+def test_a_jpeg_inside_a_tiff_that_was_cut_is_refused(tmp_path: Path, side: int) -> None:
+    picture = np.tile(NOISE, (side // 64, side // 48 + 1, 1))[:, :side]
+    tifffile.imwrite(tmp_path / "a.tif", picture, photometric="rgb", compression="jpeg", rowsperstrip=32)
+    assert read(tmp_path / "a.tif").region(slice(0, 1), slice(0, 1)).shape == (1, 1, 3)
+    with tifffile.TiffFile(tmp_path / "a.tif") as tif:
+        counts = tif.pages[0].tags["StripByteCounts"]
+        kind = {3: "<H", 4: "<I"}[counts.dtype]
+        at, last = counts.valueoffset + (counts.count - 1) * struct.calcsize(kind), tif.pages[0].databytecounts[-1]
+    content = bytearray((tmp_path / "a.tif").read_bytes())
+    assert struct.unpack_from(kind, content, at) == (last,)
+    struct.pack_into(kind, content, at, last // 2)
+    (tmp_path / "a.tif").write_bytes(content)
+    with pytest.raises(ImageError, match=r"[Pp]remature end"):
+        read(tmp_path / "a.tif").region(slice(0, None), slice(0, 16))
+
+
+def test_pictures_above_the_limit_of_pillow_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.webp").write_bytes(saved("WEBP", lossless=True))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    assert np.array_equal(read(tmp_path / "a.webp").samples, NOISE)
+    assert Image.MAX_IMAGE_PIXELS == 1000
+
+
+def claims() -> dict[str, bytes]:
+    """Small files that say that they are very large."""
+    gif = bytearray(saved("GIF", "P"))
+    struct.pack_into("<HH", gif, 6, 65535, 65535)
+    bmp = bytearray(saved("BMP"))
+    struct.pack_into("<ii", bmp, 18, 30000, -30000)
+    second = io.BytesIO()
+    with tifffile.TiffWriter(second) as tif:
+        tif.write(NOISE[::8, ::8], photometric="rgb", subfiletype=1, metadata=None)
+        tif.write(NOISE, photometric="rgb", compression="zlib", metadata=None)
+    second.seek(0)
+    tags = tifffile.TiffFile(second).pages[1].tags
+    places = [tags[name].valueoffset for name in ("ImageWidth", "ImageLength", "RowsPerStrip")]
+    pages = bytearray(second.getvalue())
+    for place in places:
+        struct.pack_into("<I", pages, place, 37000)
+    jp2 = bytearray(imagecodecs.jpeg2k_encode(np.zeros((64, 64, 3), np.uint8), level=0, codecformat="j2k"))
+    for at in (8, 24):  # of the picture, and of its one tile
+        struct.pack_into(">II", jp2, at, 30000, 30000)
+    jxl = b"\xff\x0a" + (2 << 1 | 29999 << 3 | 1 << 21).to_bytes(6, "little") + bytes(40)  # a square
+    return {"a.gif": bytes(gif), "a.bmp": bytes(bmp), "a.tif": bytes(pages), "a.j2k": bytes(jp2), "a.jxl": jxl}
+
+
+@pytest.mark.parametrize("name", claims())
+def test_what_is_too_short_for_its_claim_is_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(claims()[name])
+    with pytest.raises(ImageError, match="and is too short for that"):
+        read(tmp_path / name)
+
+
+@pytest.mark.parametrize("size", [(8, 8), (1, 1), (320, 256), (60, 41), (7, 513), (160, 90), (2, 20000)])
+def test_the_size_of_a_jpeg_xl_is_known_before_it_is_decoded(tmp_path: Path, size: tuple[int, int]) -> None:
+    limit_pixels(0)
+    try:
+        for number, container in enumerate((False, True)):
+            data = imagecodecs.jpegxl_encode(np.zeros(size[::-1], np.uint8), usecontainer=container)
+            (tmp_path / f"{number}.jxl").write_bytes(data)
+            with pytest.raises(ImageError, match=f"says that it is {size[0]}x{size[1]} pixels"):
+                read(tmp_path / f"{number}.jxl")
+    finally:
+        limit_pixels(None)
+
+
+@pytest.mark.parametrize("tag", [34675, 700])
+def test_a_profile_that_is_a_number_is_left_out(tmp_path: Path, tag: int) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", NOISE, photometric="rgb", extratags=[(tag, 4, 1, 5, True)])
+    assert read(tmp_path / "a.tif").region(slice(0, 8), slice(0, 8)).shape == (8, 8, 3)

@@ -25,6 +25,7 @@ def read_jpeg_xl(file: BinaryIO, name: str) -> Picture:
     import imagecodecs
 
     data = file.read()
+    check_bytes(name, *_size_of_jpeg_xl(data), 3, len(data))
     samples = np.asarray(imagecodecs.jpegxl_decode(data, index=0))
     samples = samples if samples.ndim == 3 else samples[..., np.newaxis]
     samples, alpha, told = split_alpha(samples, 1 if samples.shape[2] < 3 else 3, name)
@@ -47,7 +48,7 @@ def read_jpeg_2000(file: BinaryIO, name: str) -> Picture:
     width, height, left, top = struct.unpack_from(">4I", data, at + 8)
     (channels,) = struct.unpack_from(">H", data, at + 40)
     bits = (data[at + 42] & 0x7F) + 1
-    check_bytes(name, width - left, height - top, channels * (2 if bits > 8 else 1))
+    check_bytes(name, width - left, height - top, channels * (2 if bits > 8 else 1), len(data), copies=5)
     samples = np.asarray(imagecodecs.jpeg2k_decode(data))
     samples = samples if samples.ndim == 3 else samples[..., np.newaxis]
     samples, alpha, told = split_alpha(samples, 1 if channels < 3 else 3, name)
@@ -67,3 +68,34 @@ def _exif_box(data: bytes) -> bytes | None:
             return None
         at += size
     return None
+
+
+def _size_of_jpeg_xl(data: bytes) -> tuple[int, int]:
+    """Width and height that a JPEG XL claims (ISO 18181-1, SizeHeader).
+
+    Raises:
+        ValueError: There is no picture in it.
+    """
+    at = 0
+    while data.startswith(JPEG_XL_STARTS[1]):
+        size, kind = struct.unpack_from(">I4s", data.ljust(at + 8, b"\0"), at)
+        if kind in (b"jxlc", b"jxlp"):
+            at += 8 + 8 * (size == 1) + 4 * (kind == b"jxlp")
+            break
+        if size < 8:
+            raise ValueError("it has no picture")
+        at += size
+    bits = int.from_bytes(data[at + 2 : at + 16], "little")
+
+    def number(wide: int) -> int:
+        nonlocal bits
+        value, bits = bits & ((1 << wide) - 1), bits >> wide
+        return value
+
+    def side() -> int:
+        return 8 * (number(5) + 1) if small else 1 + number((9, 13, 18, 30)[number(2)])
+
+    small = number(1)
+    height = side()
+    across, down = ((0, 0), (1, 1), (6, 5), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))[number(3)]
+    return (height * across // down if across else side()), height

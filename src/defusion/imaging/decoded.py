@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from defusion.errors import ImageError
 from defusion.imaging import exif
 from defusion.imaging.colour_tags import adobe_rgb
+from defusion.imaging.limits import COPIES, check_flat, check_memory
 from defusion.imaging.picture import Picture, from_array
 from defusion.imaging.tone import Levels
 
@@ -58,11 +59,22 @@ def telling_damage(path: str | os.PathLike[str]) -> Iterator[None]:
         raise ImageError(f"{path} is truncated or damaged ({error}); export or copy it again.") from error
 
 
-def check_bytes(name: str, width: int, height: int, pixel_bytes: int) -> None:
+def check_bytes(
+    name: str, width: int, height: int, pixel_bytes: int, stored: int | None = None, copies: int = COPIES
+) -> None:
     """Makes sure, before samples are decoded at once, that they can be.
 
+    Args:
+        name: The file.
+        width: Of the picture.
+        height: Of the picture.
+        pixel_bytes: Bytes of a pixel.
+        stored: Bytes of the file; None if that has been looked at.
+        copies: How often the samples are in memory while they are decoded.
+
     Raises:
-        ImageError: They would take more than 4 GiB, or are more than this process takes.
+        ImageError: They would take more than 4 GiB or than is free, are more than this process takes, or the file
+            has next to nothing of them.
     """
     check_pixels(name, width, height)
     if width * height * pixel_bytes > _MOST_BYTES:
@@ -72,6 +84,9 @@ def check_bytes(name: str, width: int, height: int, pixel_bytes: int) -> None:
             f"expected {_MOST_BYTES / 1e9:.1f} GB at most: crop it, make it a TIFF of strips or tiles, or copy it "
             "again if it is damaged."
         )
+    if stored is not None:
+        check_flat(name, width, height, pixel_bytes, stored)
+    check_memory(name, width, height, copies * width * height * pixel_bytes)
 
 
 def upright(

@@ -20,17 +20,25 @@ _SMALL_BYTES = 2**26
 
 #: Bytes of samples that a byte of a file may stand for, by TIFF's number of the compression: the most that the
 #: method can do. Others get the last, which runs of one value reach in none of them.
-_RATIOS = {1: 1, 5: 1400, 8: 1032, 32946: 1032, 32773: 64}
-_MOST_RATIO = 2**15
-_DEFLATE_RATIO = 1032
+_LZW_RATIO, _DEFLATE_RATIO, _MOST_RATIO = 1400, 1032, 2**15
+_RATIOS = {1: 1, 5: _LZW_RATIO, 8: _DEFLATE_RATIO, 32946: _DEFLATE_RATIO, 32773: 64}
 _JPEG_RATIO = 768  # a block of 64 pixels and three colours takes two bits or more
 _PROGRESSIVE_RATIO = 2**14
 
 #: Scans of a progressive JPEG; encoders make about ten, and each goes over the whole picture.
 _MOST_SCANS = 100
 
-#: Copies of the samples that there are at once while Pillow decodes.
-_COPIES = 3
+#: In other formats a picture of one colour takes next to nothing: only claims of more than these bytes are looked at.
+_FLAT_BYTES, _FLAT_RATIO = 2**29, 2**20
+
+#: Copies of the samples that there are at once while a picture is decoded whole.
+COPIES = 3
+
+#: Samples that two bytes of a BMP's runs may stand for.
+_BMP_RUN = 255
+
+#: What libjpeg says of a picture that is not all there. Others of its warnings are about what cameras do.
+_DAMAGED_JPEG = re.compile(r"[Pp]remature end|bad Huffman code|instead of RST")
 
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _CHANNELS = 256, 257, 258, 259, 277
 _JPEG_MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])")
@@ -39,7 +47,7 @@ Chunks = Sequence[tuple[bytes, bytes, bytes]]
 
 
 def check_claims(file: BinaryIO, name: str) -> None:
-    """Makes sure that a PNG, JPEG or TIFF can be what it says that it is. The file is left at its start.
+    """Makes sure that a file can be what its first bytes say that it is. The file is left at its start.
 
     Raises:
         ImageError: It is too short for that, its samples do not fit into the free memory, or a JPEG has more scans
@@ -47,16 +55,24 @@ def check_claims(file: BinaryIO, name: str) -> None:
     """
     size = os.fstat(file.fileno()).st_size
     file.seek(0)
-    start = file.read(26)
-    if start.startswith(b"\x89PNG") and len(start) == 26:
+    start = file.read(64)
+    if start.startswith(b"\x89PNG") and len(start) >= 26:
         width, height, bits, colour = struct.unpack(">IIBB", start[16:26])
         row_bytes = (width * bits * _png_channels(colour) + 7) // 8
         _check(name, width, height, height * row_bytes, size * _DEFLATE_RATIO)
-        _check_memory(name, width, height, _COPIES * width * height * _png_channels(colour))
+        check_memory(name, width, height, COPIES * width * height * _png_channels(colour))
     elif start.startswith(b"\xff\xd8\xff"):
         _check_jpeg(file, name, size)
     elif start[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
         _check_tiff(file, name, size)
+    elif start.startswith(b"GIF8") and len(start) >= 10:
+        width, height = struct.unpack("<HH", start[6:10])
+        _check(name, width, height, width * height, size * _LZW_RATIO)
+    elif start.startswith(b"BM") and len(start) >= 34:
+        width, height, _, bits, compression = struct.unpack("<iiHHI", start[18:34])
+        runs = compression in (1, 2)
+        claimed = abs(width * height) * (bits if not runs else 8) // 8
+        _check(name, abs(width), abs(height), claimed, size * _BMP_RUN // 2 if runs else size)
     file.seek(0)
 
 
@@ -87,6 +103,29 @@ def check_png(chunks: Chunks) -> None:
         raise ValueError(f"it holds {found} bytes of its rows, expected {expected}")
 
 
+def check_jpeg(data: bytes, tables: bytes = b"") -> None:
+    """Makes sure that a JPEG is all there, which decoders do not ask: what is missing is grey.
+
+    Args:
+        data: The JPEG.
+        tables: Those that it needs and has not, as a JPEG of its own: inside a TIFF they stand apart.
+
+    Raises:
+        ValueError: Parts are missing, or cannot be read.
+    """
+    import simplejpeg
+
+    data = tables[:-2] + data[2:] if tables else data
+    try:
+        colours = simplejpeg.decode_jpeg_header(data)[2]
+        form = {"CMYK": "CMYK", "YCCK": "CMYK", "RGB": "RGB"}.get(colours, "GRAY")
+        # An eighth of the size: all is read, and little of it computed.
+        simplejpeg.decode_jpeg(data, form, fastdct=True, fastupsample=True, min_height=1, min_width=1)
+    except ValueError as error:
+        if _DAMAGED_JPEG.search(str(error)):
+            raise ValueError(str(error).removeprefix("Corrupt JPEG data: ")) from error
+
+
 def _png_channels(colour: int) -> int:
     return {2: 3, 4: 2, 6: 4}.get(colour, 1)
 
@@ -112,7 +151,7 @@ def _check_jpeg(file: BinaryIO, name: str, size: int) -> None:
     samples = width * height * channels
     _check(name, width, height, samples, size * (_PROGRESSIVE_RATIO if progressive else _JPEG_RATIO))
     # All coefficients of a progressive picture are held, at two bytes each.
-    _check_memory(name, width, height, (_COPIES + 2 * progressive) * samples)
+    check_memory(name, width, height, (COPIES + 2 * progressive) * samples)
 
 
 def _check_tiff(file: BinaryIO, name: str, size: int) -> None:
@@ -135,6 +174,32 @@ def _number(directory: exif.Directory, tag: int, otherwise: int) -> int:
     return int(np.frombuffer(field.raw, f"<u{len(field.raw) // field.values}", 1)[0])
 
 
+def check_flat(name: str, width: int, height: int, pixel_bytes: int, stored: int) -> None:
+    """Makes sure that a picture of a format without a largest ratio is no header alone.
+
+    Raises:
+        ImageError: It would take more than half a gigabyte, and its file has next to nothing.
+    """
+    _check(name, width, height, width * height * pixel_bytes, max(stored * _FLAT_RATIO, _FLAT_BYTES))
+
+
+def check_page(name: str, width: int, height: int, claimed: int, stored: int, compression: int) -> None:
+    """Makes sure that the strips or tiles of a TIFF's page can be what it claims.
+
+    Args:
+        name: The file.
+        width: Of the page.
+        height: Of the page.
+        claimed: Bytes of its samples.
+        stored: Bytes of its strips or tiles.
+        compression: TIFF's number of it.
+
+    Raises:
+        ImageError: They are too few.
+    """
+    _check(name, width, height, claimed, stored * _RATIOS.get(compression, _MOST_RATIO))
+
+
 def _check(name: str, width: int, height: int, claimed: int, most: int) -> None:
     if claimed > max(most, _SMALL_BYTES):
         raise ImageError(
@@ -143,7 +208,12 @@ def _check(name: str, width: int, height: int, claimed: int, most: int) -> None:
         )
 
 
-def _check_memory(name: str, width: int, height: int, needed: int) -> None:
+def check_memory(name: str, width: int, height: int, needed: int) -> None:
+    """Makes sure that so many bytes are free.
+
+    Raises:
+        ImageError: They are not.
+    """
     if needed > _SMALL_BYTES and needed > (free := free_bytes()):
         raise ImageError(
             f"{name} is {width}x{height} pixels, to decode it takes about {needed // 10**6} MB of memory and "

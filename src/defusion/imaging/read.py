@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import struct
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from defusion.errors import ImageError
 from defusion.imaging import codecs, exif, exr, heif, netpbm, raw
 from defusion.imaging.colour_tags import profile_of_png
 from defusion.imaging.decoded import check_bytes, telling_damage, upright
-from defusion.imaging.limits import check_claims, check_png
+from defusion.imaging.limits import COPIES, check_claims, check_flat, check_jpeg, check_png
 from defusion.imaging.picture import Picture, full_scale, split_alpha
 from defusion.imaging.profile import cmyk_to_srgb
 from defusion.imaging.tiff import Stack, read_tiff, stack_in_tiff
@@ -113,10 +114,19 @@ def _jpeg(file: BinaryIO) -> Image:
     return JpegImageFile(file)
 
 
+_lifted = threading.Lock()
+
+
 def _webp(file: BinaryIO) -> Image:
+    import PIL.Image
     from PIL.WebPImagePlugin import WebPImageFile
 
-    return WebPImageFile(file)
+    with _lifted:  # this plugin looks at the limit all the same
+        most, PIL.Image.MAX_IMAGE_PIXELS = PIL.Image.MAX_IMAGE_PIXELS, None
+        try:
+            return WebPImageFile(file)
+        finally:
+            PIL.Image.MAX_IMAGE_PIXELS = most
 
 
 def _bmp(file: BinaryIO) -> Image:
@@ -143,9 +153,15 @@ def _png(file: BinaryIO) -> Image:
     return PngImageFile(file)
 
 
+def _read_jpeg(file: BinaryIO, name: str, page: int | None) -> Picture:
+    check_jpeg(file.read())
+    file.seek(0)
+    return _from_file(_jpeg(file), file, name, page)
+
+
 def _read_avif(file: BinaryIO, name: str, page: int | None) -> Picture:
     image = _avif(file)
-    picture = from_pillow(image, name, page)
+    picture = _from_file(image, file, name, page)
     file.seek(0)
     return heif.deepened(picture, image, file.read(), page or 0)
 
@@ -167,7 +183,7 @@ def _by_pillow(
     """A format that Pillow reads, and whose pages are frames of an animation."""
 
     def decode(file: BinaryIO, of: str, page: int | None) -> Picture:
-        return from_pillow(plugin(file), of, page)
+        return _from_file(plugin(file), file, of, page)
 
     def stack(file: BinaryIO) -> Stack:
         return Stack(getattr(plugin(file), "n_frames", 1), animated=True)
@@ -196,7 +212,7 @@ def _is_webp(_: BinaryIO, start: bytes) -> bool:
 #: The formats, in the order in which they are tried: RAW files begin as TIFFs do.
 _FORMATS = [
     _by_pillow("PNG", _png, b"\x89PNG\r\n\x1a\n", read=_read_png),
-    _by_pillow("JPEG", _jpeg, b"\xff\xd8\xff"),
+    _by_pillow("JPEG", _jpeg, b"\xff\xd8\xff", read=_read_jpeg),
     _by_pillow("WebP", _webp, begins=_is_webp),
     _by_pillow("BMP", _bmp, b"BM"),
     _by_pillow("GIF", _gif, b"GIF8"),
@@ -232,7 +248,7 @@ def _as_told(picture: Picture, chunks: dict[bytes, bytes], name: str) -> Picture
 
 def _deep_png(image: Image, chunks: Sequence[tuple[bytes, bytes, bytes]], name: str) -> Picture:
     """Decodes a PNG of 16 bits."""
-    check_bytes(name, *image.size, 8)  # two bytes in each of four channels at most
+    check_bytes(name, *image.size, 8, copies=2)  # two bytes in each of four channels at most
 
     # Pillow brings 16-bit colour down to 8 bits, so imagecodecs decodes it; of the chunks it gets those that
     # hold pixels, since libpng talks on stderr about the others.
@@ -271,6 +287,11 @@ def _png_chunks(file: BinaryIO) -> list[tuple[bytes, bytes, bytes]]:
     raise ValueError("the file ends before its last chunk")
 
 
+def _from_file(image: Image, file: BinaryIO, name: str, page: int | None) -> Picture:
+    check_flat(name, *image.size, len(image.getbands()), os.fstat(file.fileno()).st_size)
+    return from_pillow(image, name, page)
+
+
 def from_pillow(image: Image, name: str, frame: int | None = None) -> Picture:
     """Make a picture of one that Pillow has opened: grey, RGB, CMYK or palette of 8 bits, grey of 16 or float.
 
@@ -282,7 +303,9 @@ def from_pillow(image: Image, name: str, frame: int | None = None) -> Picture:
     Raises:
         ImageError: Samples that cannot be fused.
     """
-    check_bytes(name, *image.size, len(image.getbands()))
+    # A palette becomes colours, of four bytes a pixel in Pillow; of WebP there are two canvases, too.
+    copies = 12 if image.mode == "P" else 6 if image.format == "WEBP" else COPIES
+    check_bytes(name, *image.size, len(image.getbands()), copies=copies)
     notes: list[str] = []
     if (frames := getattr(image, "n_frames", 1)) > 1 and frame is None:
         notes.append(f"{name}: first of {frames} frames used")

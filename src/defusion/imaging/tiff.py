@@ -23,6 +23,7 @@ from defusion.errors import ImageError
 from defusion.imaging import exif
 from defusion.imaging.colour_tags import profile_of_tiff
 from defusion.imaging.decoded import check_bytes, check_pixels, telling_damage, upright
+from defusion.imaging.limits import check_jpeg, check_page
 from defusion.imaging.picture import DEPTHS, LazySamples, Picture, full_scale, split_alpha
 from defusion.imaging.profile import cmyk_to_srgb
 from defusion.imaging.tone import check_finite
@@ -102,6 +103,10 @@ def read_tiff(file: BinaryIO, name: str, number: int | None = None) -> Picture:
         elif planes.count > 1 and planes.count > len(planes.of_file):
             which = f"first of {planes.count} planes"
         check_pixels(name, page.imagewidth, page.imagelength)
+        check_page(
+            *(name, page.imagewidth, page.imagelength, page.nbytes, sum(page.databytecounts)),
+            compression=int(page.compression),
+        )
         if max(map(operator.add, page.dataoffsets, page.databytecounts)) > tif.filehandle.size:
             raise ValueError("the file ends before its last pixels")
         notes = [f"{name}: {which} used"] if which else []
@@ -113,7 +118,7 @@ def read_tiff(file: BinaryIO, name: str, number: int | None = None) -> Picture:
             fields = exif.without_description(fields)
         fields, told_of_size = _with_pixel_size(tif, fields)
         notes += [f"{name}: {told_of_size}"] if told_of_size else []
-        xmp = page.tags.valueof(_XMP)
+        xmp = _block(page, _XMP)
         if planes.stored_apart and number:
             check_bytes(name, page.imagewidth, page.imagelength, page.dtype.itemsize)
             return upright(name, planes.stored(number), icc, fields, notes, xmp=xmp)
@@ -248,9 +253,15 @@ def _area(page: Any) -> int:
     return int(page.imagewidth * page.imagelength)
 
 
+def _block(page: Any, tag: int) -> bytes | None:
+    """The bytes of a tag; None where it is absent, or of a type that holds no bytes."""
+    value = page.tags.valueof(tag)
+    return value if isinstance(value, bytes) and value else None
+
+
 def _profile(page: Any) -> tuple[bytes | None, bool]:
     """The ICC profile of a page, and whether it had to be made of other tags."""
-    if icc := page.tags.valueof(_ICC_PROFILE):
+    if icc := _block(page, _ICC_PROFILE):
         return icc, False
     white, primaries, curves = (page.tags.valueof(tag) for tag in (_WHITE, _PRIMARIES, _CURVES))
     steps = 2**page.bitspersample if page.bitspersample in (8, 16) else 0
@@ -384,9 +395,13 @@ def _layout(page: Any) -> tuple[int, int, Sequence[tuple[int, int]], Callable[[b
         raise ValueError(f"it has {len(places)} strips or tiles of {expected}")
     decode, tables, empty = page.decode, page.jpegtables, page.nodata
 
+    jpeg = _of_jpeg(page)
+
     def decoded(data: bytes, number: int) -> NDArray[Any]:
         if not data:  # a hole in a sparse file
             return np.full((high, wide, channels), empty, dtype)
+        if jpeg:
+            check_jpeg(data, tables or b"")
         segment: NDArray[Any] = decode(data, number, jpegtables=tables)[0][0]
         return segment
 
@@ -409,6 +424,13 @@ def _is_rgb(page: Any) -> bool:
     return bool(page.photometric == PHOTOMETRIC.RGB or of_jpeg)
 
 
+def _of_jpeg(page: Any) -> bool:
+    """Says whether each strip or tile is a JPEG."""
+    from tifffile import COMPRESSION
+
+    return bool(page.compression == COMPRESSION.JPEG)
+
+
 def _decoded(page: Any, name: str) -> tuple[NDArray[Any], NDArray[Any] | None, list[str]]:
     """HxWxC grey or RGB samples of a whole page, their alpha, and what was changed to get them."""
     from tifffile import EXTRASAMPLE, PHOTOMETRIC
@@ -416,6 +438,9 @@ def _decoded(page: Any, name: str) -> tuple[NDArray[Any], NDArray[Any] | None, l
     photometric = page.photometric
     if page.axes not in ("YX", "YXS", "SYX"):
         raise ImageError(f"{name} holds a volume of shape {page.shape}; expected one plane: export a slice of it.")
+    if _of_jpeg(page):
+        for data, _ in page.parent.filehandle.read_segments(page.dataoffsets, page.databytecounts):
+            check_jpeg(data or b"", page.jpegtables or b"")
     samples: NDArray[Any] = page.asarray()
     if photometric == PHOTOMETRIC.PALETTE:
         palette = (page.colormap >> 8).astype(np.uint8).T
@@ -428,7 +453,7 @@ def _decoded(page: Any, name: str) -> tuple[NDArray[Any], NDArray[Any] | None, l
     samples = np.moveaxis(samples, 0, 2) if page.axes == "SYX" else samples.reshape(*samples.shape[:2], -1)
     if photometric == PHOTOMETRIC.SEPARATED and samples.dtype == np.uint8 and samples.shape[2] >= 4:
         cmyk, alpha, told = split_alpha(samples, 4, name)
-        return cmyk_to_srgb(cmyk, page.tags.valueof(_ICC_PROFILE)), alpha, [*told, f"{name}: CMYK turned into sRGB"]
+        return cmyk_to_srgb(cmyk, _block(page, _ICC_PROFILE)), alpha, [*told, f"{name}: CMYK turned into sRGB"]
     rgb = _is_rgb(page)
     if not rgb and photometric not in (PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.MINISWHITE):
         kind = getattr(photometric, "name", photometric)
