@@ -29,7 +29,9 @@ if TYPE_CHECKING:
     from defusion.alignment.record import Alignment
     from defusion.api import FusedFile, Fuser, Parts, decompose, fuse, fuse_files
     from defusion.batch.run import batch
+    from defusion.rig import Rig
     from defusion.sources import Reading
+    from defusion.video import FusedVideo, fuse_video
 
 __version__ = version("defusion")
 
@@ -40,11 +42,13 @@ __all__ = [
     "DefusionError",
     "EngineError",
     "FusedFile",
+    "FusedVideo",
     "Fuser",
     "FusionWarning",
     "ImageError",
     "Parts",
     "Reading",
+    "Rig",
     "TrainingError",
     "WeightsError",
     "__version__",
@@ -53,6 +57,7 @@ __all__ = [
     "decompose",
     "fuse",
     "fuse_files",
+    "fuse_video",
 ]
 
 _FROM = {
@@ -60,6 +65,8 @@ _FROM = {
     **dict.fromkeys(("Aligned", "align"), "defusion.aligning"),
     "Alignment": "defusion.alignment.record",
     "Reading": "defusion.sources",
+    "Rig": "defusion.rig",
+    **dict.fromkeys(("FusedVideo", "fuse_video"), "defusion.video"),
 }
 
 

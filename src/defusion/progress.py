@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from time import monotonic
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -43,3 +44,25 @@ def _described(progress: FusingProgress) -> str:
         return f"looking at frame {progress.frame} of {progress.frames}"
     rows = f"{progress.rows} of {progress.of_rows} rows"
     return rows if progress.frames == 1 else f"frame {progress.frame} of {progress.frames}, {rows}"
+
+
+@contextmanager
+def clip_bar(wanted: bool) -> Iterator[Callable[[int, int | None], None] | None]:
+    """Gives the callable that `fuse_video` reports to; None where no bar is wanted or stderr is no terminal."""
+    console = Console(stderr=True)
+    if not (wanted and console.is_terminal):
+        yield None
+        return
+    columns = (BarColumn(), TextColumn("{task.description}"), TimeRemainingColumn(), TextColumn("left"))
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("looking at the clips", total=None)
+        started = monotonic()
+        begun = 0
+
+        def report(done: int, of: int | None) -> None:
+            nonlocal begun
+            begun = begun or done - 1
+            rate = (done - begun) / max(monotonic() - started, 1e-3)
+            bar.update(task, completed=done, total=of, description=f"{done} frames, {rate:.1f} a second")
+
+        yield report

@@ -1,6 +1,6 @@
 """The `defusion` command: parse, call, show. Results go to stdout, talk to stderr."""
 
-from defusion.cli import align, batch, evaluation, models, pictures, serve  # noqa: F401  (each adds its commands)
+from defusion.cli import align, batch, evaluation, models, pictures, serve, video  # noqa: F401  (each adds its commands)
 from defusion.cli.app import app, main
 
 __all__ = ["app", "main"]

@@ -1,0 +1,99 @@
+"""Rigs that are known: real thermal and visible pairs, of which the thermal pictures are scaled, cropped and turned.
+
+Each trial takes pairs of one set, makes visible pictures of about a megapixel, and looks through a made-up thermal
+camera that sees a part of the scene at .3 to .6 of the scale, turned by up to 3 degrees.
+
+    python benchmarks/rigs.py BENCH [--trials 30] [--pairs 6] [--seed 1]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from defusion.alignment.geometry import mapped
+from defusion.errors import ImageError
+from defusion.imaging import Picture, from_array, luminance, read
+from defusion.rig import calibrated
+from defusion.scene import Frame
+
+VISIBLE = (896, 1152)
+SETS = ("roadscene", "vifb", "tno")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("bench", type=Path)
+    parser.add_argument("--trials", type=int, default=30)
+    parser.add_argument("--pairs", type=int, default=6)
+    parser.add_argument("--seed", type=int, default=1)
+    given = parser.parse_args()
+    right = told = wrong = 0
+    for trial in range(given.trials):
+        rng = np.random.default_rng((given.seed, trial))
+        name = SETS[trial % len(SETS)]
+        scenes = sorted(path for path in (given.bench / name).iterdir() if path.is_dir())
+        chosen = [scenes[index] for index in rng.choice(len(scenes), min(given.pairs, len(scenes)), replace=False)]
+        matrix, size = camera(rng)
+        pairs = [pair(scene, matrix, size) for scene in chosen]
+        began = time.monotonic()
+        try:
+            rig = calibrated(pairs)
+        except ImageError as error:
+            told += 1
+            print(json.dumps({"trial": trial, "set": name, "told": str(error)}), flush=True)
+            continue
+        corners = np.array([[0, 0], [size[0] - 1, 0], [size[0] - 1, size[1] - 1], [0, size[1] - 1]], float)
+        away = mapped(np.linalg.inv(rig.matrix), corners) - mapped(np.linalg.inv(matrix), corners)
+        off = float(np.hypot(*away.T).mean())
+        right, wrong = right + (off < 1.5), wrong + (off >= 1.5)
+        facts = {"off_px": round(off, 2), "residual_px": round(rig.residual_px, 2), "model": rig.model}
+        facts |= {"confidence": round(rig.confidence, 3), "agreeing": rig.agreeing, "pairs": rig.pairs}
+        print(json.dumps({"trial": trial, "set": name, **facts, "s": round(time.monotonic() - began, 1)}), flush=True)
+    print(f"{right} below 1.5 px, {told} told as not aligned, {wrong} off, of {given.trials}")
+
+
+def camera(rng: np.random.Generator) -> tuple[np.ndarray, tuple[int, int]]:
+    """A thermal camera: its matrix from visible pixels, and its width and height."""
+    height, width = VISIBLE
+    scale, part, turn = rng.uniform(0.3, 0.6), rng.uniform(0.6, 1.0), np.deg2rad(rng.uniform(-3, 3))
+    size = round(width * part * scale), round(height * part * scale)
+    room = np.array([width, height]) * (1 - part) / 2
+    middle = np.array([width - 1, height - 1]) / 2 + rng.uniform(-1, 1, 2) * room
+    linear = scale * np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+    matrix = np.eye(3)
+    matrix[:2, :2] = linear
+    matrix[:2, 2] = (np.array(size) - 1) / 2 - linear @ middle
+    return matrix, size
+
+
+def pair(scene: Path, matrix: np.ndarray, size: tuple[int, int]) -> tuple[Frame, Frame]:
+    """A pair of the bench as the cameras would have it."""
+    files = {path.stem: path for path in scene.iterdir()}
+    hot, seen = read(files["ir"]), read(files["vis"])
+    thermal = (hot.pixels if hot.grey else luminance(hot.pixels))[..., 0]
+    big, visible = fitted(thermal), fitted(seen.pixels)
+    scale = np.sqrt(abs(np.linalg.det(matrix[:2, :2])))
+    blurred = cv2.GaussianBlur(big, (0, 0), 0.45 / scale)
+    small = cv2.warpPerspective(blurred, matrix, size, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    made = Picture.of_pixels(np.ascontiguousarray(small[..., None]), "uint8")
+    eight = from_array(np.rint(255 * np.clip(visible, 0, 1)).astype(np.uint8))
+    return Frame.of(f"{scene.name} thermal", made), Frame.of(f"{scene.name} visible", eight)
+
+
+def fitted(plane: np.ndarray) -> np.ndarray:
+    """The middle of a picture, as large as the visible camera's."""
+    height, width = plane.shape[:2]
+    scale = max(VISIBLE[0] / height, VISIBLE[1] / width)
+    large = cv2.resize(plane, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
+    top, left = (large.shape[0] - VISIBLE[0]) // 2, (large.shape[1] - VISIBLE[1]) // 2
+    return np.ascontiguousarray(large[top : top + VISIBLE[0], left : left + VISIBLE[1]])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,139 @@
+"""Many pairs of two fixed cameras, lined up together: one matrix that the blocks of all pairs vote for.
+
+A single pair of different sensors may have little in common; of many pairs each adds its votes. Some pairs are lined
+up by themselves, each proposes its matrix, and the one that all pairs find best is fitted to the votes of all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from defusion.alignment.geometry import MODELS, Matrix, Model, is_plausible
+from defusion.alignment.pair import STAYS, Found, lined_up
+from defusion.alignment.representation import Levels
+from defusion.alignment.verdict import Verdict, judged
+from defusion.alignment.voting import Fit, Votes, agreed, votes
+
+#: Pairs that are lined up by themselves, at most, and matrices that are proposed to all.
+_PROPOSING = 6
+_PROPOSALS = 3
+
+#: A pair by itself that is so sure of its matrix is believed at once, if the others do not object.
+_SURE = 0.99
+
+#: How often a matrix is fitted to the votes under it.
+_ROUNDS = 4
+
+#: How far around a proposed matrix is looked, in pixels of the voting level, and around one that was fitted.
+_WIDE, _NEAR = 12, 6
+
+
+class Together(NamedTuple):
+    """What the pairs agree on."""
+
+    matrix: Matrix
+    """Maps pixels of the first frames of the pairs to those of the second."""
+    model: Model
+    verdict: Verdict
+    agreeing: int
+    """Pairs whose own blocks mostly vote for the matrix."""
+
+
+def lined_up_together(
+    pairs: Sequence[tuple[Levels, Levels]],
+    *,
+    freest: Model = "homography",
+    done: Callable[[int], None] | None = None,
+) -> Together:
+    """Finds how the second frames lie in the first ones.
+
+    Args:
+        pairs: Of one size each: reference and moving.
+        freest: No freer model is used.
+        done: Is told how many pairs have proposed.
+    """
+    proposed: list[Found] = []
+    order = _spread(len(pairs))[:_PROPOSING]
+    for number, index in enumerate(order, 1):
+        proposed.append(lined_up(*pairs[index], sensors="several", freest=freest))
+        if done is not None:
+            done(number)
+        if proposed[-1].verdict.confidence >= _SURE and number >= min(2, len(order)):
+            break
+    proposed.sort(key=lambda found: -found.verdict.confidence)
+    said = [_votes(pairs, found.matrix, _NEAR) for found in proposed[:_PROPOSALS]]
+    best = max(range(len(said)), key=lambda index: said[index].score)
+    matrix, model = _fitted(pairs, proposed[best].matrix, proposed[best].model, freest)
+    each = [votes(*pair, matrix, "edges", _NEAR) for pair in pairs]
+    reference, moving = pairs[0]
+    if reference.shape == moving.shape:
+        still = [votes(*pair, np.eye(3), "edges", _NEAR) for pair in pairs]
+        if _pooled(still).score >= STAYS * _pooled(each).score:
+            matrix, model, each = np.eye(3), "identity", still
+    pooled = _pooled(each)
+    judge = min(_freer(model, "similarity"), freest, key=MODELS.index)
+    fit = agreed(pooled, judge, stiffest=judge)
+    agreeing = sum(len(found.at) >= 6 and found.agreement > 0.5 for found in each)
+    return Together(matrix, model, _verdict(pooled, fit, len(pairs)), agreeing)
+
+
+def _fitted(
+    pairs: Sequence[tuple[Levels, Levels]], matrix: Matrix, model: Model, freest: Model
+) -> tuple[Matrix, Model]:
+    """Fits a matrix to what the blocks of all pairs say under it, as long as they find it better."""
+    found = _votes(pairs, matrix, _NEAR)
+    for number in range(_ROUNDS):
+        fit = agreed(_votes(pairs, matrix, _WIDE) if number == 0 else found, freest)
+        if fit is None or fit.model == "identity":
+            break
+        moved = matrix @ fit.motion
+        if not is_plausible(moved, pairs[0][0].shape):
+            break
+        again = _votes(pairs, moved / moved[2, 2], _NEAR)
+        if again.score <= found.score:
+            break
+        matrix, model, found = moved / moved[2, 2], _freer(model, fit.model), again
+    return matrix, model
+
+
+def _verdict(pooled: Votes, fit: Fit | None, pairs: int) -> Verdict:
+    """Judges as a single pair is judged, by as many blocks as a pair has: pairs of one scene say the same again."""
+    count = max(1, len(pooled.at) // pairs)
+    few = np.linspace(0, max(len(pooled.at) - 1, 0), min(len(pooled.at), 2 * count)).astype(int)
+    part = pooled._replace(at=pooled.at[few], moved=pooled.moved[few], peak=pooled.peak[few], held=pooled.held[few])
+    return judged(part, fit)._replace(residual_px=pooled.residual, score=pooled.score)
+
+
+def _votes(pairs: Sequence[tuple[Levels, Levels]], matrix: Matrix, reach: int) -> Votes:
+    return _pooled([votes(*pair, matrix, "edges", reach) for pair in pairs])
+
+
+def _pooled(found: Sequence[Votes]) -> Votes:
+    """The votes of several pairs as those of one."""
+    return found[0]._replace(
+        at=np.concatenate([each.at for each in found]),
+        moved=np.concatenate([each.moved for each in found]),
+        peak=np.concatenate([each.peak for each in found]),
+        held=np.concatenate([each.held for each in found]),
+        covered=float(np.mean([each.covered for each in found])),
+    )
+
+
+def _spread(count: int) -> list[int]:
+    """Numbers from 0 on in an order in which the first few lie all over."""
+    order: list[int] = []
+    step = 1
+    while len(order) < count:
+        for part in range(1, step + 1):
+            index = min(count - 1, (2 * part - 1) * count // (2 * step))
+            if index not in order:
+                order.append(index)
+        step *= 2
+    return order
+
+
+def _freer(a: Model, b: Model) -> Model:
+    return max(a, b, key=MODELS.index)

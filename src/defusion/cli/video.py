@@ -1,0 +1,211 @@
+"""Commands for thermal and visible cameras: clips, and rigs of two."""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from defusion.cli.app import app
+from defusion.cli.options import (
+    Align,
+    AlignOption,
+    DeviceOption,
+    EngineOption,
+    JsonOption,
+    PaletteOption,
+    PrecisionOption,
+    Task,
+    WeightsOption,
+    files_read,
+    fuser_of,
+)
+from defusion.cli.output import show_result, told
+from defusion.errors import DefusionError
+
+rig_app = typer.Typer(help="Rigs: two fixed cameras, thermal and visible, registered once.", no_args_is_help=True)
+app.add_typer(rig_app, name="rig", rich_help_panel="Pictures")
+
+RIG_PANEL = "Rig"
+RigOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--rig",
+        metavar="FILE",
+        help="Lay thermal frames upon visible ones as `defusion rig calibrate` found it.",
+        rich_help_panel=RIG_PANEL,
+    ),
+]
+PlaneOption = Annotated[
+    float | None,
+    typer.Option(
+        "--plane",
+        metavar="METRES",
+        help="Distance of what is to lie right, of a rig that knows how far its cameras are apart.",
+        rich_help_panel=RIG_PANEL,
+    ),
+]
+FpsOption = Annotated[
+    str, typer.Option("--fps", metavar="N", help="Frames a second of numbered images; 9,30 if IR's differ.")
+]
+
+
+@app.command(rich_help_panel="Pictures")
+def video(
+    thermal: Annotated[
+        str, typer.Argument(metavar="IR", help="A video file, a folder of numbered images, or such as 'ir_*.png'.")
+    ],
+    visible: Annotated[str, typer.Argument(metavar="VIS", help="As well: it gives colour, size, times and sound.")],
+    output: Annotated[
+        str,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="OUT",
+            help="Video file (.mp4, .mov, .mkv, .webm), folder for images, or - to feed your own ffmpeg.",
+        ),
+    ],
+    rig: RigOption = None,
+    plane: PlaneOption = None,
+    align: AlignOption = Align.auto,
+    fps: FpsOption = "25",
+    offset: Annotated[
+        float, typer.Option("--offset", metavar="SECONDS", help="By how much IR began later than VIS.")
+    ] = 0,
+    codec: Annotated[
+        str | None,
+        typer.Option("--codec", help="h264, h265, vp9 or ffv1; h264, of more than 8 bits h265, unless given."),
+    ] = None,
+    infrared_palette: PaletteOption = "auto",
+    range_: Annotated[
+        str | None,
+        typer.Option(
+            "--range", metavar="LO-HI", help="Black and white of IR, in its own values; found unless given."
+        ),
+    ] = None,
+    black_hot: Annotated[bool, typer.Option("--black-hot", help="IR shows what is warm dark.")] = False,
+    weights: WeightsOption = None,
+    engine: EngineOption = None,
+    device: DeviceOption = None,
+    precision: PrecisionOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Fuse a thermal and a visible clip into one that does not flicker; killed, it goes on where it was."""
+    from defusion.progress import clip_bar
+    from defusion.rig import Rig
+    from defusion.video import fuse_video
+    from defusion.video.output import PIPE, check_video_output
+
+    if output == PIPE and as_json:
+        raise DefusionError("-o - sends the frames to stdout, where --json would print; leave one of them away")
+    known = None if rig is None else Rig.load(rig)
+    check_video_output(output, codec, [thermal, visible, *map(str, files_read([], weights))])
+    rates = _rates(fps)
+    fuser = fuser_of(weights, engine, device, precision, Task.infrared, "none", "off", "off")
+    with clip_bar(wanted=not as_json) as report:
+        made = fuse_video(
+            thermal,
+            visible,
+            output,
+            fuser=fuser,
+            rig=known,
+            plane_m=plane,
+            align=align.value,
+            rates=rates,
+            offset=Fraction(offset).limit_denominator(1_000_000),
+            codec=codec,
+            infrared_palette=infrared_palette,
+            levels=None if range_ is None else _span(range_, "--range", "6800-7300"),
+            black_hot=black_hot,
+            report=report,
+        )
+    told(made.notes)
+    if output != PIPE:
+        facts = made.facts
+        line = f"{facts['frames']} frames fused into {output}, {facts['fps']:.1f} a second"
+        show_result(facts, as_json, line)
+
+
+@rig_app.command()
+def calibrate(
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="IR VIS...",
+            help="Pictures, thermal and visible in turn; or two clips or folders of as many pictures each.",
+        ),
+    ],
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="Where to keep the rig, as JSON.")],
+    model: AlignOption = Align.auto,
+    distance: Annotated[
+        float | None,
+        typer.Option("--distance", metavar="METRES", help="How far away the scenes are; far away, unless given."),
+    ] = None,
+    baseline: Annotated[
+        str | None,
+        typer.Option(
+            "--baseline",
+            metavar="X,Y",
+            help="Where the thermal camera is, seen from behind the visible one: millimetres to the right and down.",
+        ),
+    ] = None,
+    hfov: Annotated[
+        float | None,
+        typer.Option("--hfov", metavar="DEGREES", help="Field of view of the visible camera, from left to right."),
+    ] = None,
+    fps: FpsOption = "25",
+    as_json: JsonOption = False,
+) -> None:
+    """Register two fixed cameras by their pictures of some scenes: the more edges both show, the surer."""
+    from defusion.files import unfit
+    from defusion.rig import calibrated
+    from defusion.video.pairs import pairs_of, parallax_of
+
+    if reason := unfit(output, sources):
+        raise DefusionError(f"{output} {reason}")
+    if model is Align.off:
+        raise DefusionError("--align off leaves nothing to calibrate; leave it away")
+    if (baseline is None) != (hfov is None):
+        raise DefusionError("--baseline and --hfov belong together: parallax takes both; give both, or neither")
+    pairs = pairs_of(sources, _rates(fps))
+    parallax = None
+    if baseline is not None and hfov is not None:
+        right, down = _two(baseline, "--baseline", "35,0")
+        parallax = parallax_of(pairs[0][1].open().width, hfov, right / 1000, down / 1000)
+    made = calibrated(pairs, model=model.value, distance_m=distance, parallax_px_m=parallax)
+    made.save(output)
+    line = (
+        f"{output}: {made.pairs} pairs, {made.agreeing} agree by themselves; {made.residual_px:.1f} px off, "
+        f"confidence {made.confidence:.2f}"
+    )
+    show_result({"output": str(output), **made.facts()}, as_json, line)
+
+
+def _rates(fps: str) -> tuple[Fraction, Fraction]:
+    parts = fps.split(",")
+    try:
+        rates = [Fraction(each) for each in parts]
+    except (ValueError, ZeroDivisionError):
+        rates = []
+    if len(rates) not in (1, 2) or min(rates) <= 0:
+        raise DefusionError(f"--fps {fps} is not understood; expected such as 25, 30000/1001 or 9,30")
+    return rates[0], rates[-1]
+
+
+def _two(text: str, option: str, such_as: str) -> tuple[float, float]:
+    try:
+        first, second = map(float, text.split(","))
+    except ValueError:
+        raise DefusionError(f"{option} {text} is not understood; expected such as {such_as}") from None
+    return first, second
+
+
+def _span(text: str, option: str, such_as: str) -> tuple[float, float]:
+    number = r"-?[0-9]+(?:\.[0-9]+)?"
+    found = re.fullmatch(rf"({number})(?:-|\.\.)({number})", text)
+    if not found or float(found[1]) == float(found[2]):
+        raise DefusionError(f"{option} {text} is not understood; expected such as {such_as}")
+    return float(found[1]), float(found[2])

@@ -1,0 +1,258 @@
+"""A rig: two fixed cameras, thermal and visible, registered once; its frames are then laid upon each other unseen."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from defusion.alignment.frames import Look
+from defusion.alignment.geometry import MODELS, Matrix, Model, Shape, shifted
+from defusion.alignment.together import lined_up_together
+from defusion.alignment.warp import covered, warped_picture
+from defusion.errors import ImageError
+from defusion.files import beside
+from defusion.imaging import Picture
+from defusion.scene import Frame
+
+#: A thermal picture that covers a part of the visible one fades out over this part of its shorter side.
+_BORDER_PART = 0.08
+
+#: What a file of a rig begins with, so that it is known from other JSON.
+_KIND = "defusion rig"
+
+
+@dataclass(frozen=True, eq=False)
+class Rig:
+    """How the pictures of a thermal camera lie in those of a visible one."""
+
+    thermal: Shape
+    """Of the thermal pictures."""
+    visible: Shape
+    """Of the visible pictures, and of results."""
+    matrix: Matrix
+    """[3, 3], maps pixels of visible pictures to those of thermal ones, at the distance of the calibration."""
+    model: Model
+    residual_px: float
+    """By how many visible pixels blocks are off, the median over all pairs."""
+    confidence: float
+    """How likely the matrix is right, in [0, 1]."""
+    pairs: int
+    """Pairs that voted."""
+    agreeing: int
+    """Pairs most of whose blocks vote for the matrix."""
+    distance_m: float | None = None
+    """How far away the calibration's scenes were; None for far away."""
+    parallax_px_m: tuple[float, float] | None = None
+    """By how many visible pixels, to the right and down, what is a metre away is shifted against what is far away."""
+
+    def matrix_at(self, plane_m: float | None) -> Matrix:
+        """Returns the matrix for what is at a distance; None for that of the calibration.
+
+        Raises:
+            ImageError: The rig does not know how far its cameras are apart.
+        """
+        if plane_m is None:
+            return self.matrix
+        if self.parallax_px_m is None:
+            raise ImageError(
+                f"a plane at {plane_m:g} m was asked for, and the rig does not know how far its cameras are apart; "
+                "calibrate it with --baseline and --hfov, and --distance if its scenes were near."
+            )
+        nearer = 1 / plane_m - (0 if self.distance_m is None else 1 / self.distance_m)
+        right, down = self.parallax_px_m
+        return self.matrix @ shifted(-right * nearer, -down * nearer)
+
+    def laid(self, thermal: Picture, visible: Picture, plane_m: float | None = None) -> Picture:
+        """Lays a thermal picture upon a visible one, with alpha that fades where it ends inside of that.
+
+        Args:
+            thermal: A picture of the thermal camera.
+            visible: The one of the visible camera; only its size is looked at.
+            plane_m: Distance of what is to lie right.
+
+        Raises:
+            ImageError: A picture is not as large as those of the calibration.
+        """
+        self.check(thermal, visible)
+        matrix = self.matrix_at(plane_m)
+        laid = warped_picture(thermal, matrix, self.visible)
+        fading = _fading(matrix.tobytes(), self.thermal, self.visible)
+        if thermal.alpha is not None:
+            return laid
+        return replace(laid, alpha=fading)
+
+    def check(self, thermal: Picture, visible: Picture) -> None:
+        """Makes sure that pictures are as large as those of the calibration; `ImageError` if not."""
+        for name, picture, shape in (("thermal", thermal, self.thermal), ("visible", visible, self.visible)):
+            if (picture.height, picture.width) != shape:
+                raise ImageError(
+                    f"the {name} picture is {picture.size_text} pixels, the rig's are {shape.width}x{shape.height}; "
+                    "give pictures as they were calibrated, the thermal one first, or calibrate anew."
+                )
+
+    def laid_frames(self, frames: Sequence[Frame], plane_m: float | None = None) -> list[Frame]:
+        """Lays the first of two frames, the thermal one, upon the second.
+
+        Raises:
+            ImageError: Not two frames came; or later, as `laid`.
+        """
+        if len(frames) != 2:
+            raise ImageError(f"{len(frames)} sources came, a rig takes two: the thermal picture and the visible one.")
+        thermal, visible = frames[0], frames[1].kept()
+        return [thermal._replace(open=lambda: self.laid(thermal.open(), visible.open(), plane_m)).kept(), visible]
+
+    def facts(self) -> dict[str, Any]:
+        """Returns what `--json` and the file say of the rig."""
+        return {
+            "kind": _KIND,
+            "thermal": {"width": self.thermal.width, "height": self.thermal.height},
+            "visible": {"width": self.visible.width, "height": self.visible.height},
+            "matrix": [[float(value) for value in row] for row in self.matrix],
+            "model": self.model,
+            "residual_px": round(self.residual_px, 4),
+            "confidence": round(self.confidence, 4),
+            "pairs": self.pairs,
+            "agreeing": self.agreeing,
+            "distance_m": self.distance_m,
+            "parallax_px_m": None if self.parallax_px_m is None else list(self.parallax_px_m),
+        }
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes the rig as JSON; the file appears whole.
+
+        Raises:
+            ImageError: It cannot be written.
+        """
+        path = Path(path)
+        try:
+            with beside(path) as part:
+                part.write_text(json.dumps(self.facts(), indent=2) + "\n", encoding="utf-8")
+        except OSError as error:
+            raise ImageError(f"{path} cannot be written ({error.strerror}); choose another place.") from error
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Rig:
+        """Reads a rig that `save` wrote.
+
+        Raises:
+            ImageError: There is no such file, or it is none of a rig.
+        """
+        try:
+            facts = json.loads(Path(path).read_text(encoding="utf-8"))
+            if facts["kind"] != _KIND:
+                raise ValueError(f"its kind is {facts['kind']!r}")
+            matrix = np.array(facts["matrix"], float)
+            if matrix.shape != (3, 3) or not np.isfinite(matrix).all() or abs(np.linalg.det(matrix)) < 1e-12:
+                raise ValueError("its matrix is not 3x3, or cannot be inverted")
+            thermal, visible = (
+                Shape(int(facts[name]["height"]), int(facts[name]["width"])) for name in ("thermal", "visible")
+            )
+            if min(*thermal, *visible) < 1:
+                raise ValueError("a size is not above 0")
+            parallax = facts["parallax_px_m"]
+            return cls(
+                thermal,
+                visible,
+                matrix,
+                next(each for each in MODELS if each == facts["model"]),
+                float(facts["residual_px"]),
+                float(facts["confidence"]),
+                int(facts["pairs"]),
+                int(facts["agreeing"]),
+                None if facts["distance_m"] is None else float(facts["distance_m"]),
+                None if parallax is None else (float(parallax[0]), float(parallax[1])),
+            )
+        except OSError as error:
+            raise ImageError(
+                f"{path} cannot be read ({error.strerror}); give a file of `defusion rig calibrate`."
+            ) from error
+        except (ValueError, KeyError, TypeError, IndexError, StopIteration) as error:
+            raise ImageError(
+                f"{path} holds no rig ({type(error).__name__}: {error}); give a file of `defusion rig calibrate`."
+            ) from error
+
+
+def calibrated(
+    pairs: Sequence[tuple[Frame, Frame]],
+    *,
+    model: str = "auto",
+    distance_m: float | None = None,
+    parallax_px_m: tuple[float, float] | None = None,
+    done: Callable[[int], None] | None = None,
+) -> Rig:
+    """Registers two fixed cameras by pairs of their pictures.
+
+    Args:
+        pairs: Thermal and visible frames of one moment each; more pairs, of different scenes, say more.
+        model: The freest motion: "translation", "similarity", "affine" or "homography"; "auto" is the last.
+        distance_m: How far away the scenes are; None for far away.
+        parallax_px_m: As `Rig` has it.
+        done: Is told how many pairs have proposed a matrix.
+
+    Raises:
+        ImageError: No pair, pictures that differ in size from the first pair's, or pairs that do not agree.
+    """
+    if not pairs:
+        raise ImageError("no pair came, a rig is calibrated by one or more of a thermal and a visible picture.")
+    looks: list[tuple[Look, Look]] = []
+    for thermal, visible in pairs:
+        seen = Look.of(visible.open(), 2), Look.of(thermal.open(), 2)
+        for frame, look, first in zip((visible, thermal), seen, looks[0] if looks else seen, strict=True):
+            if look.shape != first.shape:
+                raise ImageError(
+                    f"{frame.name} is {look.shape.width}x{look.shape.height} pixels, those before are "
+                    f"{first.shape.width}x{first.shape.height}; a rig's pictures are of one size each."
+                )
+        looks.append(seen)
+    levels = [(visible.levels, thermal.levels) for visible, thermal in looks]
+    told = [pair for pair in levels if not any(each.textureless for each in pair)]
+    if not told:
+        raise ImageError("no pair has texture in both pictures; give pairs that show edges, such as of buildings.")
+    freest: Model = next((each for each in MODELS if each == model), "homography")
+    found = lined_up_together(told, freest=freest, done=done)
+    visible_look, thermal_look = looks[0]
+    residual = found.verdict.residual_px * visible_look.shrink
+    if not found.verdict.good:
+        raise ImageError(
+            f"the pairs could not be lined up (confidence {found.verdict.confidence:.2f}, {found.agreeing} of "
+            f"{len(told)} agree); give more pairs with edges that both cameras show, of one rig."
+        )
+    matrix = thermal_look.to_frame() @ found.matrix @ np.linalg.inv(visible_look.to_frame())
+    return Rig(
+        thermal_look.shape,
+        visible_look.shape,
+        matrix / matrix[2, 2],
+        found.model,
+        residual,
+        found.verdict.confidence,
+        len(told),
+        found.agreeing,
+        distance_m,
+        parallax_px_m,
+    )
+
+
+@lru_cache(maxsize=4)
+def _fading(matrix: bytes, thermal: Shape, visible: Shape) -> NDArray[np.uint8] | None:
+    """Alpha [H, W, 1] of a thermal picture in a visible one; None where it covers all of that."""
+    import cv2
+
+    of = np.frombuffer(matrix).reshape(3, 3)
+    inside = np.empty(visible, np.uint8)
+    x = np.arange(visible.width, dtype=float)
+    for row in range(visible.height):
+        inside[row] = covered(of, visible, thermal, np.stack([x, np.full_like(x, row)], 1))
+    if inside.all():
+        return None
+    border = max(2.0, _BORDER_PART * np.sqrt(inside.sum() * min(thermal) / max(thermal)))
+    far = np.clip(cv2.distanceTransform(inside, cv2.DIST_L2, 5) / border, 0, 1)
+    fading: NDArray[np.uint8] = np.rint(255 * far * far * (3 - 2 * far)).astype(np.uint8)[..., None]
+    return fading

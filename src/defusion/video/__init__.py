@@ -1,0 +1,7 @@
+"""Two clips of one scene, thermal and visible, fused into one: frames matched by time, without flicker."""
+
+from __future__ import annotations
+
+from defusion.video.run import FusedVideo, fuse_video
+
+__all__ = ["FusedVideo", "fuse_video"]

@@ -1,0 +1,105 @@
+"""One moment of two clips, fused: luminances by the network, colour as the visible camera shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from defusion.api import Fuser
+from defusion.imaging import PALETTES, Picture, as_temperature, luminance, recognised_palette, with_luminance
+from defusion.imaging.levels import used
+from defusion.imaging.tone import Levels
+from defusion.rig import Rig
+from defusion.scene import Frame
+from defusion.video.steady import Steady
+
+Pixels = NDArray[np.float32]
+
+#: Pixels are black at 0 and white at 1, whatever values a frame happens to use.
+_WHOLE = Levels(0, 1)
+
+#: Places of a thermal picture whose confidence is one part in so many show the fused picture alone.
+_INSIDE = 4
+
+
+class Meant(NamedTuple):
+    """What thermal frames mean: found at the first, held for all."""
+
+    palette: str | None
+    """The false colour that they are in."""
+    levels: Levels | None
+    """Black and white; None for the range of their sample type."""
+    black_hot: bool
+
+
+class PairFuser:
+    """Fuses frames of two clips, moment by moment in the order of time.
+
+    Args:
+        fuser: The network.
+        rig: How thermal frames lie in visible ones; None where they are alike.
+        meant: What thermal frames mean.
+        steady: Holds what must not change from frame to frame.
+        plane_m: As `Rig.laid` has it.
+    """
+
+    def __init__(
+        self, fuser: Fuser, rig: Rig | None, meant: Meant, steady: Steady, plane_m: float | None = None
+    ) -> None:
+        self._fuser, self._rig, self._meant, self._steady, self._plane_m = fuser, rig, meant, steady, plane_m
+
+    def fused(self, thermal: Picture, visible: Picture) -> Pixels:
+        """Fuses two pictures.
+
+        Returns:
+            [H, W, C] in [0, 1], as many channels as the visible one has.
+        """
+        heat = grey_of(thermal, self._meant)
+        if self._rig is not None:
+            heat = self._rig.laid(heat, visible, self._plane_m)
+        seen = visible.region(slice(None), slice(None))
+        light = seen if visible.grey else luminance(seen)
+        frames = [Frame.of("thermal", heat), Frame.of("visible", Picture(light, levels=_WHOLE))]
+        made = np.concatenate(list(self._fuser.fusing(frames).bands))
+        made = self._steady.held(made[..., 0], np.asarray(heat.samples)[..., 0], light[..., 0])[..., None]
+        trusted = heat.confidence(slice(None), slice(None))
+        if trusted is not None:  # what levels share does not reach beyond the thermal picture
+            made = light + np.minimum(_INSIDE * trusted, 1)[..., None] * (made - light)
+        return made if visible.grey else with_luminance(seen, made)
+
+
+def meaning_of(
+    thermal: Sequence[Picture], palette: str, levels: Levels | None = None, *, black_hot: bool = False
+) -> Meant:
+    """Looks what the frames of a thermal clip mean, by some of them: then that is held.
+
+    Args:
+        thermal: Some frames, one or more.
+        palette: A palette by name; "auto" takes what most frames show, "none" leaves colours as they are.
+        levels: Black and white, where they are known.
+        black_hot: What is warm is dark.
+    """
+    found: str | None = palette if palette in PALETTES else None
+    if palette == "auto":
+        told = [recognised_palette(each) for each in thermal]
+        found = max(set(told), key=told.count)
+    uses = [used(each) for each in thermal]
+    own = [each.levels for each in uses if each.levels is not None]
+    if levels is None and own:
+        levels = Levels(min(each.low for each in own), max(each.high for each in own))
+    return Meant(found, levels, black_hot)
+
+
+def grey_of(thermal: Picture, meant: Meant) -> Picture:
+    """Makes a thermal frame one plane of float32 in [0, 1], hot bright."""
+    if meant.palette is not None and not thermal.grey:
+        thermal = as_temperature(thermal, meant.palette)
+    elif meant.levels is not None:
+        thermal = replace(thermal, levels=meant.levels)
+    pixels = thermal.region(slice(None), slice(None))
+    plane = pixels if thermal.grey else luminance(pixels)
+    return Picture(1 - plane if meant.black_hot else plane, levels=_WHOLE, alpha=thermal.alpha)

@@ -1,0 +1,111 @@
+"""What is kept of a clip on its way, segment by segment: a run that was killed goes on after the last of them.
+
+Beside the result stands a folder, `OUT.parts`, until the result is whole. Of each segment it holds the encoded
+frames, if they go into one file, and a record: how far it goes, and what was held over time. Who goes on from there
+makes the same frames as who was never stopped.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from defusion.errors import ImageError
+from defusion.files import beside
+from defusion.video.steady import Plane
+
+#: Frames of a segment.
+FRAMES = 250
+
+_TOLD = "made-of.json"
+
+
+class Record(NamedTuple):
+    """How far a run has come."""
+
+    frames: int
+    """All that are done."""
+    first: Fraction
+    """Time of the first."""
+    last: Fraction
+    """Time of the last."""
+    state: dict[str, Plane]
+    """What is held over time."""
+
+
+class Segments:
+    """The segments of one result.
+
+    Args:
+        output: The result.
+        made_of: All that the result depends on: segments of something else are thrown away.
+        suffix: Of the encoded frames; None where they go elsewhere.
+
+    Raises:
+        ImageError: The folder cannot be made.
+    """
+
+    def __init__(self, output: Path, made_of: Mapping[str, Any], suffix: str | None) -> None:
+        self._folder = output.with_name(f"{output.name}.parts")
+        self._suffix = suffix
+        told = json.dumps(dict(made_of), sort_keys=True)
+        try:
+            if self._folder.is_dir() and (before := self._told()) != told:
+                if before is None and any(self._folder.iterdir()):
+                    raise ImageError(f"{self._folder} is in the way, it is to hold what is done; move it away.")
+                shutil.rmtree(self._folder)
+            self._folder.mkdir(exist_ok=True)
+            with beside(self._folder / _TOLD) as part:
+                part.write_text(told, encoding="utf-8")
+        except OSError as error:
+            raise ImageError(
+                f"{self._folder} cannot be made ({error.strerror}); it is to hold what is done, choose another place."
+            ) from error
+        self._count = 0
+        while (self._folder / f"{self._count:05}.npz").exists():
+            self._count += 1
+
+    @property
+    def last(self) -> Record | None:
+        """How far an earlier run came; None where this is the first."""
+        if not self._count:
+            return None
+        with np.load(self._folder / f"{self._count - 1:05}.npz") as stored:
+            numbers = [int(each) for each in stored["numbers"]]
+            state = {name: stored[name] for name in stored.files if name != "numbers"}
+        return Record(numbers[0], Fraction(*numbers[1:3]), Fraction(*numbers[3:5]), state)
+
+    @property
+    def paths(self) -> list[Path]:
+        """Encoded frames of all segments that are whole."""
+        return [self._folder / f"{number:05}{self._suffix}" for number in range(self._count)]
+
+    @property
+    def next_path(self) -> Path:
+        """Where the next segment is encoded to."""
+        return self._folder / f"{self._count:05}{self._suffix}"
+
+    def keep(self, record: Record) -> None:
+        """Says that the next segment is whole."""
+        numbers = [record.frames]
+        for time in (record.first, record.last):
+            numbers += [time.numerator, time.denominator]
+        with beside(self._folder / f"{self._count:05}.npz") as part, part.open("wb") as file:
+            np.savez(file, numbers=np.array(numbers, np.int64), **record.state)  # type: ignore[arg-type]
+        self._count += 1
+
+    def drop(self) -> None:
+        """Takes the folder away: the result is whole."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _told(self) -> str | None:
+        try:
+            return (self._folder / _TOLD).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError):
+            return None

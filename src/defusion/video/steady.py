@@ -1,0 +1,97 @@
+"""No flicker: what stands still in both sources stands still in the result.
+
+The network decides anew on every frame, and a hot thing that enters at one side moves what it decides all over. So
+the coarse levels of the result are held where neither source has changed; and where one has, they take over by how
+much the network has moved around there. Fine levels are the frame's own. After a cut nothing is held.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+Plane = NDArray[np.float32]
+
+#: So many pixels across and down are one of the coarse planes that are held.
+COARSE = 4
+
+#: Changes of a source, in [0, 1], up to the first are noise, and from the second on something has moved there.
+_NOISE, _MOVED = 1.5 / 255, 5 / 255
+
+#: Places of the coarse planes over which changes are averaged, so that noise is told from them.
+_AROUND = 5
+
+#: How far the network's move is carried from still places to changed ones, of the coarse plane's longer side.
+_CARRIED_PART = 0.15
+
+#: Where more than this part of both sources has changed by more than that at once, there is a cut.
+_CUT_PART, _CUT = 0.5, 25 / 255
+
+
+class Steady:
+    """Holds the coarse levels of results from frame to frame."""
+
+    def __init__(self) -> None:
+        self._held: Plane | None = None
+        self._sources: Plane | None = None
+        self._last: Plane | None = None
+
+    def held(self, fused: Plane, thermal: Plane, visible: Plane) -> Plane:
+        """Steadies the next frame.
+
+        Args:
+            fused: As the network makes it, [H, W] in [0, 1].
+            thermal: Its sources, [H, W].
+            visible: The other.
+        """
+        import cv2
+
+        coarse = _coarse(fused)
+        seen = np.stack([_smooth(_coarse(each)) for each in (thermal, visible)])
+        if self._held is None or self._held.shape != coarse.shape or self._is_cut(seen):
+            self._held, self._sources, self._last = coarse, seen, seen
+            return fused
+        assert self._sources is not None
+        self._last = seen
+        change = np.abs(seen - self._sources).max(0)
+        moved = np.clip((change - _NOISE) / (_MOVED - _NOISE), 0, 1)
+        still = 1 - moved * moved * (3 - 2 * moved)
+        off = self._held - coarse
+        wide = _CARRIED_PART * max(coarse.shape)
+        near, weight = (cv2.GaussianBlur(each, (0, 0), wide) for each in (off * still, still))
+        carried = near / np.maximum(weight, 0.05)
+        correction = still * off + (1 - still) * carried
+        self._held = coarse + correction
+        self._sources = self._sources + (1 - still) * (seen - self._sources)
+        height, width = fused.shape
+        return np.asarray(fused + cv2.resize(correction, (width, height), interpolation=cv2.INTER_LINEAR))
+
+    def state(self) -> dict[str, Plane]:
+        """Returns what is held, to go on from there."""
+        held = {"held": self._held, "sources": self._sources, "last": self._last}
+        return {name: plane for name, plane in held.items() if plane is not None}
+
+    def go_on(self, state: Mapping[str, Plane]) -> None:
+        """Takes what `state` gave."""
+        self._held, self._sources, self._last = (state.get(name) for name in ("held", "sources", "last"))
+
+    def _is_cut(self, seen: Plane) -> bool:
+        assert self._last is not None
+        parts = (np.abs(seen - self._last) > _CUT).mean((1, 2))
+        return bool(parts.min() > _CUT_PART)
+
+
+def _coarse(plane: Plane) -> Plane:
+    import cv2
+
+    height, width = plane.shape
+    small = (max(1, width // COARSE), max(1, height // COARSE))
+    return np.asarray(cv2.resize(plane, small, interpolation=cv2.INTER_AREA))
+
+
+def _smooth(plane: Plane) -> Plane:
+    import cv2
+
+    return np.asarray(cv2.blur(plane, (_AROUND, _AROUND), borderType=cv2.BORDER_REPLICATE))
