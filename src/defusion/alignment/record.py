@@ -130,7 +130,7 @@ class Alignment:
             return cls(str(facts["reference"]), shape, frames)
         except OSError as error:
             raise ImageError(f"{path} cannot be read ({error.strerror}); give a file of --save-alignment.") from error
-        except (ValueError, KeyError, TypeError, UnicodeDecodeError) as error:
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
             raise ImageError(
                 f"{path} holds no alignment ({type(error).__name__}: {error}); give a file of --save-alignment."
             ) from error

@@ -67,7 +67,7 @@ def _json(file: str, text: str) -> Iterator[tuple[str, dict[str, Any]]]:
         where = f"{file}, line {number}"
         try:
             row = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise BatchError(f"{where} is not JSON ({error}); expected one object a line") from None
         if not isinstance(row, dict):
             raise BatchError(f"{where} is not an object; expected {', '.join(_COLUMNS)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from defusion.errors import ImageError
 from defusion.imaging.colour_tags import linear_profile
 from defusion.imaging.decoded import check_bytes
+from defusion.imaging.overheard import overheard
 from defusion.imaging.picture import Picture, from_array, split_alpha
 
 START = b"\x76\x2f\x31\x01"
@@ -29,11 +31,13 @@ def read_exr(file: BinaryIO, name: str) -> Picture:
     """
     openexr = library(name)
     # What a File hands out is emptied when it closes.
-    with openexr.File(file.name, header_only=True) as opened:
+    with overheard(), openexr.File(file.name, header_only=True) as opened:
         header = opened.header()
         (left, top), (right, bottom) = header["dataWindow"]
-        check_bytes(name, int(right) - int(left) + 1, int(bottom) - int(top) + 1, 4 * len(header["channels"]))
-    with openexr.File(file.name, separate_channels=True) as opened:
+        width, height = int(right) - int(left) + 1, int(bottom) - int(top) + 1
+        stored = os.fstat(file.fileno()).st_size
+        check_bytes(name, width, height, 4 * len(header["channels"]), stored)
+    with overheard(), openexr.File(file.name, separate_channels=True) as opened:
         planes = {each: channel.pixels for each, channel in opened.channels().items()}
         parts = len(opened.parts)
     wanted = _COLOURS if planes.keys() >= set(_COLOURS) else _GREY

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -11,6 +13,7 @@ import numpy as np
 from defusion.errors import ImageError
 from defusion.imaging import exif
 from defusion.imaging.decoded import check_bytes
+from defusion.imaging.overheard import overheard
 from defusion.imaging.picture import Picture, from_array
 
 # TIFF tags
@@ -19,6 +22,8 @@ _OFFSETS_AND_SIZES = ((273, 279), (324, 325))  # of strips, of tiles
 
 _SENSOR_PHOTOMETRIC = {32803, 34892}  # colour filter array, and DNG's linear raw
 _REDUCED = 1
+
+_DAMAGED = re.compile(r"data corrupted at \d+|Unexpected end of file")
 
 #: What LibRaw is sent on the word of its suffix, if the TIFF of that name begins with a preview.
 _TIFF_SUFFIXES = {".dng", ".nef", ".cr2", ".arw", ".pef", ".srw"}
@@ -67,8 +72,8 @@ def read_raw(file: BinaryIO, name: str) -> Picture:
     fields = _checked(file)
     file.seek(0)
     try:
-        with rawpy.imread(file) as raw:
-            check_bytes(name, raw.sizes.width, raw.sizes.height, 3 * 2)
+        with overheard() as said, rawpy.imread(file) as raw:
+            check_bytes(name, raw.sizes.width, raw.sizes.height, 3 * 2, stored=os.fstat(file.fileno()).st_size)
             samples = raw.postprocess(
                 output_bps=16,
                 output_color=rawpy.ColorSpace.sRGB,
@@ -78,6 +83,8 @@ def read_raw(file: BinaryIO, name: str) -> Picture:
                 # By default white is lowered to the brightest sample of each picture: brackets would not match.
                 adjust_maximum_thr=0.0,
             )
+            if found := _DAMAGED.search(said()):  # LibRaw says so, and goes on
+                raise ValueError(found[0])
     except rawpy.LibRawFileUnsupportedError as error:
         raise ImageError(f"{name} is a RAW file that LibRaw does not know ({error}); export it as a TIFF.") from error
     return replace(from_array(samples, name), exif=exif.upright_block(fields))

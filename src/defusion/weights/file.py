@@ -65,7 +65,7 @@ class WeightsFile:
         try:
             header = json.loads(metadata)
             return cls(path, config_from_dict(header["config"]), header["about"], header["sha256"])
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, RecursionError) as error:
             raise WeightsError(
                 f"{path}: cannot make sense of defusion's metadata ({error}); was it written by a newer defusion?"
             ) from error
