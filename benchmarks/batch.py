@@ -37,12 +37,12 @@ from skimage.data import astronaut
 
 import defusion
 from defusion import Fuser
-from defusion.api import frames_of
 from defusion.batch.finding import Finder
 from defusion.batch.run import Settings, run
 from defusion.batch.work import Job, Outcome
 from defusion.imaging import read, write
 from defusion.machine import cores, processor
+from defusion.sources import frames_of
 
 MODELLED = (4, 8, 64)
 MILLION = 1_000_000
@@ -97,10 +97,10 @@ def stages(root: Path, folder: Path, repeats: int = 9) -> dict[str, float]:
         files = sorted((root / "000000").iterdir())
         fuser = Fuser()
         frames = [frame.kept() for frame in frames_of(files)]
-        picture = fuser.fusing(frames).picture()
+        picture = fuser.fuse_frames(frames).picture()
         return {
             "read": median_seconds(lambda: [read(file).region(slice(None), slice(None)) for file in files], repeats),
-            "fuse": median_seconds(lambda: fuser.fusing(frames).picture(), repeats),
+            "fuse": median_seconds(lambda: fuser.fuse_frames(frames).picture(), repeats),
             "write": median_seconds(lambda: write(folder / "stage.png", picture), repeats),
         }
     finally:

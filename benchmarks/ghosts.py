@@ -58,7 +58,7 @@ def main() -> None:
 
     def fused(fuser: Fuser, frames: Sequence[Pixels]) -> NDArray[np.float64]:
         pictures = [from_array(np.rint(frame * 255).astype(np.uint8)) for frame in frames]
-        return np.asarray(fuser.fuse_pictures(pictures).samples, float)
+        return np.asarray(fuser.fuse(pictures).samples, float)
 
     for scene in [scene for name in SETS for scene in sorted((options.bench / name).iterdir())]:
         frames = [loaded(file) for file in sorted(scene.iterdir())]

@@ -35,7 +35,6 @@ import numpy as np
 from faults import LOST, swapped_tones, warm_contrasts
 from quality import middle_of, on_masked_sources
 
-from defusion.api import Fuser
 from defusion.cache import cache_folder
 from defusion.evaluation.datasets import DataSet, find_sets
 from defusion.evaluation.explain import toy_cases
@@ -45,6 +44,7 @@ from defusion.evaluation.metrics import METRICS as KNOWN
 from defusion.evaluation.report.tables import ARROWS
 from defusion.evaluation.results import Kind, Outcome, Results
 from defusion.evaluation.run import evaluate
+from defusion.fuser import Fuser
 from defusion.imaging import Picture, read, write
 from defusion.imaging.picture import converted
 from defusion.machine import cores
@@ -187,8 +187,7 @@ def noise_left(fuser: Fuser, crops: Sequence[Planes]) -> float:
         scene = np.ascontiguousarray(crop[0].transpose(1, 2, 0))
         noisy = next(case for case in toy_cases(scene, seed=number) if case.name == "two_noises")
         fused, clean = (
-            fuser.fuse_pictures([Picture(each) for each in pair]).pixels
-            for pair in ((noisy.a, noisy.b), (scene, scene))
+            fuser.fuse([Picture(each) for each in pair]).pixels for pair in ((noisy.a, noisy.b), (scene, scene))
         )
         left.append(255 * float((fused - clean).std()))
     return float(np.mean(left))

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from scenes import pair_of, psnr
 
-from defusion.api import Fuser
+from defusion.fuser import Fuser
 from defusion.imaging import Picture, read, write
 from defusion.imaging.figure import labelled_panels
 from defusion.pretext import Pretext
@@ -40,7 +40,7 @@ def against_truth(fuser: Fuser, bench: Path) -> list[tuple[str, int, float, floa
         for scene in scenes:
             a, b = (read(file) for file in pair_of(scene))
             truth = read(next(scene.glob("gt.*"))).pixels
-            ours.append(psnr(fuser.fuse_pictures([a, b]).pixels, truth))
+            ours.append(psnr(fuser.fuse([a, b]).pixels, truth))
             average.append(psnr((a.pixels + b.pixels) / 2, truth))
         if scenes:
             rows.append((folder.name, len(scenes), float(np.mean(ours)), float(np.mean(average))))
@@ -52,7 +52,7 @@ def on_single_pictures(fuser: Fuser, bench: Path) -> list[tuple[str, str]]:
     scenes = sorted(scene for scene in bench.glob("*/*") if scene.is_dir())
     chosen = [scenes[i] for i in np.linspace(0, len(scenes) - 1, PICTURES).astype(int)]
     pictures = [read(pair_of(scene)[0]) for scene in chosen]
-    identical = [psnr(fuser.fuse_pictures([each, each]).pixels, each.pixels) for each in pictures]
+    identical = [psnr(fuser.fuse([each, each]).pixels, each.pixels) for each in pictures]
     masked, errors = on_masked_sources(fuser, [middle_of(each) for each in pictures])
     return [
         ("PSNR of a picture fused with itself", f"{np.mean(identical):.2f} dB"),
@@ -81,7 +81,7 @@ def on_masked_sources(fuser: Fuser, scenes: Sequence[Planes]) -> tuple[float, di
     errors: dict[str, list[float]] = {}
     for scene in scenes:
         batch = pretext(torch.from_numpy(scene), generator=generator)
-        parts = fuser.decompose_pictures(*(pictured(source) for source in batch.sources))
+        parts = fuser.decompose(*(pictured(source) for source in batch.sources))
         targets = (batch.common, *batch.uniques, batch.scene)
         for name, part, target in zip(parts._fields, parts, targets, strict=True):
             errors.setdefault(name, []).append(float(np.abs(part.pixels - pictured(target).pixels).mean()))
@@ -101,7 +101,7 @@ def draw_sheets(fuser: Fuser, bench: Path, out: Path, most: int = 20) -> None:
         for scene in scenes[:: max(1, len(scenes) // most)][:most]:
             a, b = (read(file) for file in pair_of(scene))
             if a.pixels.shape == b.pixels.shape and a.pixels.size < 12e6:
-                parts = fuser.decompose_pictures(a, b)
+                parts = fuser.decompose(a, b)
                 panels: dict[str, Picture] = {"source a": a, "source b": b, **parts._asdict()}
                 (out / folder.name).mkdir(parents=True, exist_ok=True)
                 write(out / folder.name / f"{scene.name}.png", labelled_panels(panels))

@@ -21,7 +21,7 @@ from pathlib import Path
 import httpx2
 import numpy as np
 
-from defusion.api import Fuser, fuse_files
+from defusion.fuser import Fuser
 from defusion.imaging import from_array, write
 
 RUNS = 15
@@ -76,7 +76,10 @@ def main() -> None:
             client.post(f"{address}/v1/fuse", files=sent).raise_for_status()
 
         def in_memory() -> None:
-            fuse_files(files, folder / "fused.png", fuser=fuser)
+            fuser.fuse_files(
+                files,
+                folder / "fused.png",
+            )
 
         for warm in (over_http, in_memory):
             warm()

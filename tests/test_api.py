@@ -16,7 +16,7 @@ from skimage import data
 from tifffile import imwrite
 
 import defusion
-from defusion import EngineError, Fuser, ImageError, WeightsError
+from defusion import EngineError, Fuser, ImageError, OptionError, WeightsError
 from defusion.imaging import Picture, from_array, luminance, tiff, write
 from defusion.sources import frames_of
 from defusion.weights import bundled
@@ -83,7 +83,7 @@ def test_a_place_that_is_transparent_never_shows(fuser: Fuser, scene: NDArray[np
     for fill in (0, 255):
         filled = scene // 2
         filled[60:160, 60:180] = fill
-        made.append(fuser.fuse_pictures([Picture(filled, alpha=alpha), Picture(scene)]).pixels)
+        made.append(fuser.fuse([Picture(filled, alpha=alpha), Picture(scene)]).pixels)
     assert np.abs(made[0] - made[1])[70:150, 70:170].max() < 0.02
 
 
@@ -207,7 +207,7 @@ def test_files_are_fused_into_a_file_that_keeps_what_they_hold(
     Image.fromarray(scene).save(tmp_path / "a.png", exif=exif)
     Image.fromarray(alpha).save(tmp_path / "b.png")
     sources = [tmp_path / "a.png", str(tmp_path / "b.png")]
-    made = defusion.fuse_files(sources, tmp_path / "out.png", fuser=fuser)
+    made = fuser.fuse_files(sources, tmp_path / "out.png")
     with Image.open(made.output) as written:
         np.testing.assert_array_equal(np.asarray(written), fuser.fuse(sources))
         assert written.getexif()[0x0110] == "a camera"
@@ -281,7 +281,7 @@ def test_nan_is_refused_with_its_count(fuser: Fuser, scene: NDArray[np.uint8]) -
 def test_too_little_memory_is_told_before_any_work(
     fuser: Fuser, scene: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch, needed: int, work: Callable[..., object]
 ) -> None:
-    monkeypatch.setattr("defusion.api.free_bytes", lambda: 10_000_000)
+    monkeypatch.setattr("defusion.fuser.free_bytes", lambda: 10_000_000)
     with pytest.raises(
         EngineError, match=rf"takes about {needed} MB of memory at once and 10 MB are free; close other"
     ):
@@ -291,9 +291,9 @@ def test_too_little_memory_is_told_before_any_work(
 def test_unknown_names_are_refused() -> None:
     with pytest.raises(WeightsError, match="no weights are named 'large'"):
         Fuser(weights="large")
-    with pytest.raises(EngineError, match="no engine 'abacus'"):
+    with pytest.raises(OptionError, match="engine came as 'abacus'"):
         Fuser(engine="abacus")
-    with pytest.raises(EngineError, match="no precision 'int3'"):
+    with pytest.raises(OptionError, match="precision came as 'int3'"):
         Fuser(precision="int3")
 
 
@@ -347,7 +347,7 @@ def test_a_large_file_is_never_decoded_whole_and_each_piece_a_few_times(
         return high, wide, places, count
 
     monkeypatch.setattr(tiff, "_layout", counting)
-    fused = Fuser(align="off").fusing(frames_of(paths))
+    fused = Fuser(align="off").fuse_frames(frames_of(paths))
     assert fused.plan.task == ("infrared" if grey else "exposure")
     rows = [len(band) for band in fused.bands]
     assert sum(rows) == len(scene)

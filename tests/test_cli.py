@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from skimage import data
 
-from defusion import EngineError, Fuser, ImageError, fuse_files
+from defusion import EngineError, Fuser, ImageError
 from defusion.cli import main
 from defusion.doctor import lines_of
 from defusion.imaging import Picture, from_array, open_output, read, write
@@ -287,11 +287,11 @@ def test_a_stack_for_which_memory_does_not_suffice(tmp_path: Path) -> None:
 def test_memory_that_is_not_there_is_told_before_the_work(
     pair: tuple[Path, Path], scene: NDArray[np.uint8], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("defusion.api.free_bytes", lambda: 10**6)
+    monkeypatch.setattr("defusion.fuser.free_bytes", lambda: 10**6)
     fuser = Fuser()
     with pytest.raises(EngineError, match=r"fusing takes about \d+ MB of memory at once and 1 MB are free; close"):
         fuser.fuse(list(pair))
-    monkeypatch.setattr("defusion.api.free_bytes", lambda: 610 * scene.size // 3)
+    monkeypatch.setattr("defusion.fuser.free_bytes", lambda: 610 * scene.size // 3)
     assert fuser.fuse(list(pair)).shape == scene.shape
 
 
@@ -359,7 +359,7 @@ def test_no_command_writes_over_what_it_reads(pair: tuple[Path, Path], tmp_path:
         line = refused(run("fuse", *sources, "-o", other))
         assert f"{other} would be written over the source {pair[0]}, and sources are kept; choose another" in line
     with pytest.raises(ImageError, match="sources are kept"):
-        fuse_files(pair, other, fuser=Fuser())
+        Fuser().fuse_files(pair, other)
     assert pair[0].read_bytes() == before
 
 

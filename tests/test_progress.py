@@ -28,7 +28,7 @@ def frames(count: int) -> list[Frame]:
 
 def reported(fuser: Fuser, count: int) -> list[Progress]:
     told: list[Progress] = []
-    fuser.fusing(frames(count), told.append).picture()
+    fuser.fuse_frames(frames(count), told.append).picture()
     return told
 
 
@@ -65,7 +65,7 @@ def test_a_stack_is_told_before_a_frame_is_opened() -> None:
         return from_array(SCENE // number)
 
     several = [Frame(f"frame {number}", partial(opened, number)) for number in (2, 3, 4)]
-    Fuser().fusing([Frame("frame 1", partial(opened, 1)), *several], told.append).picture()
+    Fuser().fuse_frames([Frame("frame 1", partial(opened, 1)), *several], told.append).picture()
     assert told[0] == Progress(0, 0, 1, 4)
 
 

@@ -40,7 +40,7 @@ def test_sources_are_brought_to_the_profile_of_the_first() -> None:
         seen = scene(first, second)
         assert seen.form.icc == first.icc
         assert any("1.tif: colours brought to" in note for note in seen.notes)
-        fused = Fuser(align="off").fuse_pictures([first, second])
+        fused = Fuser(align="off").fuse([first, second])
         assert fused.icc == first.icc
         assert np.abs(fused.pixels - first.pixels).mean() < 0.01
 
@@ -108,16 +108,17 @@ def test_each_frame_is_opened_once_and_let_go() -> None:
 def test_frames_that_show_nothing_are_left_out(level: int, name: str) -> None:
     blank, shown = from_array(np.full_like(PHOTO, level)), from_array(PHOTO)
     fuser = Fuser()
-    fused = fuser.fusing([Frame.of("blank.tif", blank), Frame.of("shown.tif", shown)])
+    fused = fuser.fuse_frames([Frame.of("blank.tif", blank), Frame.of("shown.tif", shown)])
     assert f"blank.tif: left out, it is {name} all over" in fused.notes
     assert np.abs(fused.picture().samples.astype(int) - PHOTO).max() <= 1
     darker = from_array(PHOTO // 2)
     assert fuser.plan([shown, blank, darker]) == fuser.plan([shown, darker])
-    assert fuser.plan([shown, darker]) == fuser.fusing([Frame.of("1", each) for each in (shown, blank, darker)]).plan
-    assert np.array_equal(
-        fuser.fuse_pictures([shown, blank, darker]).samples, fuser.fuse_pictures([shown, darker]).samples
+    assert (
+        fuser.plan([shown, darker])
+        == fuser.fuse_frames([Frame.of("1", each) for each in (shown, blank, darker)]).plan
     )
-    assert fuser.fuse_pictures([blank, blank]).samples.min() == fuser.fuse_pictures([blank, blank]).samples.max()
+    assert np.array_equal(fuser.fuse([shown, blank, darker]).samples, fuser.fuse([shown, darker]).samples)
+    assert fuser.fuse([blank, blank]).samples.min() == fuser.fuse([blank, blank]).samples.max()
 
 
 def test_a_spot_in_a_large_black_frame_is_something() -> None:
@@ -138,7 +139,7 @@ def test_few_bits_in_sixteen_are_fused_as_the_whole_range_is(bits: int) -> None:
     assert any(f"use values from 0 to {2**bits - 1}" in note for note in seen.notes)
     assert seen.ranges == dict.fromkeys(("0.tif", "1.tif", "2.tif"), (0, 2**bits - 1))
     fuser = Fuser(precision="float32", align="off")
-    fused, expected = fuser.fuse_pictures(few), fuser.fuse_pictures(whole)
+    fused, expected = fuser.fuse(few), fuser.fuse(whole)
     assert fused.samples.max() <= 2**bits - 1
     np.testing.assert_allclose(fused.pixels, expected.pixels, atol=6 / 2**bits)
 
@@ -181,8 +182,8 @@ def test_a_narrow_range_beside_a_wide_one_is_stretched(kind: str) -> None:
         )
         assert any(note.startswith(f"{name}: values from") and "stretched" in note for note in seen.notes)
         assert seen.form.levels is None
-        fused = fuser.fuse_pictures(pictures)
-        expected = fuser.fuse_pictures([from_array(whole), dark] if first else [dark, from_array(whole)])
+        fused = fuser.fuse(pictures)
+        expected = fuser.fuse([from_array(whole), dark] if first else [dark, from_array(whole)])
         np.testing.assert_allclose(fused.pixels, expected.pixels, atol=0.02)
 
 
@@ -193,7 +194,7 @@ def test_frames_of_one_narrow_range_give_values_of_that_range(offset: float) -> 
     for samples in (counts, degrees):
         blurred = samples.copy()
         blurred[:80] = (blurred[:80].astype(np.float64) // 20 * 20).astype(samples.dtype)
-        fused = Fuser(align="off").fuse_pictures([from_array(samples), from_array(blurred)])
+        fused = Fuser(align="off").fuse([from_array(samples), from_array(blurred)])
         assert fused.depth == samples.dtype
         assert np.abs(fused.samples[..., 0].astype(float) - samples).mean() < 0.1 * np.ptp(samples)
 
@@ -239,8 +240,8 @@ def test_light_is_fused_as_the_eye_sees_it_and_given_back_as_light(kind: str) ->
     bracket = [np.clip(light(PHOTO) * gain, 0, 1) for gain in (0.1, 0.5, 3)]
     eyes = [np.where(each <= 0.0031308, each * 12.92, 1.055 * each ** (1 / 2.4) - 0.055) for each in bracket]
     fuser = Fuser(precision="float32", align="off")
-    fused = fuser.fuse_pictures([of(each) for each in bracket])
-    expected = fuser.fuse_pictures([from_array(each.astype(np.float32)) for each in eyes])
+    fused = fuser.fuse([of(each) for each in bracket])
+    expected = fuser.fuse([from_array(each.astype(np.float32)) for each in eyes])
     assert fused.icc == linear
     np.testing.assert_allclose(fused.pixels, expected.pixels, atol=0.004)
     assert "given back as light" in scene(*(of(each) for each in bracket)).notes[-1]
@@ -252,7 +253,7 @@ def test_light_above_white_keeps_its_values() -> None:
     seen = scene(*bracket)
     assert seen.form.levels == Levels(0, scene_light.max(), 1.0)
     assert is_linear(seen.form.icc)
-    fused = Fuser(precision="float32", align="off").fuse_pictures([bracket[0], bracket[0]])
+    fused = Fuser(precision="float32", align="off").fuse([bracket[0], bracket[0]])
     np.testing.assert_allclose(fused.samples, scene_light, rtol=0.01, atol=1e-4)
 
 
@@ -260,7 +261,7 @@ def test_faint_colour_of_deep_shade_is_kept() -> None:
     shade = np.full((64, 64, 3), 20000, np.uint16)
     shade[..., 1] += np.uint16(150)
     shade[:, :, 0] += np.arange(64, dtype=np.uint16)
-    fused = Fuser(align="off").fuse_pictures([from_array(shade), from_array(shade + np.uint16(100))])
+    fused = Fuser(align="off").fuse([from_array(shade), from_array(shade + np.uint16(100))])
     assert (fused.samples[..., 1].astype(int) - fused.samples[..., 2]).min() > 100
 
 

@@ -59,7 +59,7 @@ def test_notes_are_warnings_of_the_callers_line_and_stand_on_the_result(fuser):
 
 def test_the_notes_of_pictures_stand_on_the_picture(fuser):
     dark = defusion.imaging.from_array(SCENE[..., 0].astype(np.uint16) // 2)
-    assert any("use values from 0 to" in note for note in fuser.fuse_pictures([dark, dark]).notes)
+    assert any("use values from 0 to" in note for note in fuser.fuse([dark, dark]).notes)
 
 
 # ---------------------------------------------------------------------- kinds of arrays
@@ -107,7 +107,7 @@ def test_anything_with_an_array_gives_an_array(fuser):
 
 
 def test_blue_first_gives_blue_first(fuser):
-    fused = fuser.fuse([NEAR[..., ::-1], FAR[..., ::-1]], Reading(bgr=True))
+    fused = fuser.fuse([NEAR[..., ::-1], FAR[..., ::-1]], reading=Reading(bgr=True))
     np.testing.assert_array_equal(fused, fuser.fuse([NEAR, FAR])[..., ::-1])
 
 
@@ -167,7 +167,7 @@ def test_a_file_of_pages_is_a_stack(fuser, tmp_path, monkeypatch, how):
     expected = fuser.fuse(list(PLANES))
     np.testing.assert_array_equal(fuser.fuse(path), expected)
     np.testing.assert_array_equal(fuser.fuse([path]), expected)
-    np.testing.assert_array_equal(fuser.fuse(path, Reading(pages="1,3")), fuser.fuse(list(PLANES[::2])))
+    np.testing.assert_array_equal(fuser.fuse(path, reading=Reading(pages="1,3")), fuser.fuse(list(PLANES[::2])))
     fuse_by_command(monkeypatch, path, "-o", tmp_path / "out.tif", "--precision", "float32")
     np.testing.assert_array_equal(read(tmp_path / "out.tif").samples[..., 0], expected)
     assert any(note.startswith("stack.tif: first of 3 p") for note in read(path).notes)
@@ -181,8 +181,10 @@ def test_channels_are_kept_apart(fuser, tmp_path):
         with pytest.raises(ImageError, match=r"holds 2 channels of 3 planes each, which are not mixed; .*--pages c1"):
             fuser.fuse(path)
         for channel, planes in (("c1", PLANES), ("c2", 255 - PLANES)):
-            np.testing.assert_array_equal(fuser.fuse(path, Reading(pages=channel)), fuser.fuse(list(planes)))
-        np.testing.assert_array_equal(fuser.fuse(path, Reading(pages="c2:2-3")), fuser.fuse(list(255 - PLANES[1:])))
+            np.testing.assert_array_equal(fuser.fuse(path, reading=Reading(pages=channel)), fuser.fuse(list(planes)))
+        np.testing.assert_array_equal(
+            fuser.fuse(path, reading=Reading(pages="c2:2-3")), fuser.fuse(list(255 - PLANES[1:]))
+        )
 
 
 @pytest.mark.parametrize(
@@ -230,7 +232,7 @@ def test_a_fourth_channel_that_is_no_alpha_is_a_source(fuser, tmp_path):
 )
 def test_the_size_of_a_pixel_is_kept(fuser, tmp_path, options, dots):
     tifffile.imwrite(tmp_path / "a.tif", PLANES, **options)
-    fused = fuser.fusing(frames_of(tmp_path / "a.tif")).picture()
+    fused = fuser.fuse_frames(frames_of(tmp_path / "a.tif")).picture()
     assert any(note.endswith("is kept as dots per inch") for note in fused.notes)
     defusion.imaging.write(tmp_path / "b.tif", fused)
     with tifffile.TiffFile(tmp_path / "b.tif") as tif:
@@ -264,7 +266,7 @@ def test_a_range_by_hand(fuser, tmp_path, monkeypatch):
 
 def test_a_black_hot_source_is_turned(fuser):
     thermal = SCENE[..., 1]
-    fused = fuser.fuse([255 - thermal, SCENE], Reading(black_hot={1}))
+    fused = fuser.fuse([255 - thermal, SCENE], reading=Reading(black_hot={1}))
     np.testing.assert_array_equal(fused, fuser.fuse([thermal, SCENE]))
 
 
@@ -286,12 +288,12 @@ def test_orientations_that_differ_are_told_and_can_be_left(fuser, tmp_path):
     with pytest.warns(FusionWarning, match="EXIF turns the sources differently.*--orientation ignore"):
         turned = fuser.fuse(paths)
     np.testing.assert_array_equal(turned, fuser.fuse([NEAR, FAR[::-1, ::-1]]))
-    np.testing.assert_array_equal(fuser.fuse(paths, Reading(orientation="ignore")), fuser.fuse([NEAR, FAR]))
+    np.testing.assert_array_equal(fuser.fuse(paths, reading=Reading(orientation="ignore")), fuser.fuse([NEAR, FAR]))
     exif[0x112] = 6
     Image.fromarray(FAR).save(tmp_path / "b.png", exif=exif)
     with pytest.raises(ImageError, match="--orientation ignore"):
         fuser.fuse(paths)
-    np.testing.assert_array_equal(fuser.fuse(paths, Reading(orientation="ignore")), fuser.fuse([NEAR, FAR]))
+    np.testing.assert_array_equal(fuser.fuse(paths, reading=Reading(orientation="ignore")), fuser.fuse([NEAR, FAR]))
 
 
 def test_a_pipe_is_refused(tmp_path):

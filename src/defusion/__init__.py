@@ -20,6 +20,9 @@ from defusion.errors import (
     EngineError,
     FusionWarning,
     ImageError,
+    OptionError,
+    OptionTypeError,
+    SourceTypeError,
     TrainingError,
     WeightsError,
 )
@@ -27,8 +30,12 @@ from defusion.errors import (
 if TYPE_CHECKING:
     from defusion.aligning import Aligned, align
     from defusion.alignment.record import Alignment
-    from defusion.api import FusedFile, Fuser, Parts, decompose, fuse, fuse_files
+    from defusion.api import decompose, fuse, fuse_files
     from defusion.batch.run import batch
+    from defusion.fuser import Fuser
+    from defusion.imaging import Picture, read, write
+    from defusion.options import Options
+    from defusion.results import FusedFile, Parts
     from defusion.rig import Rig
     from defusion.sources import Reading
     from defusion.video import FusedVideo, fuse_video
@@ -46,9 +53,14 @@ __all__ = [
     "Fuser",
     "FusionWarning",
     "ImageError",
+    "OptionError",
+    "OptionTypeError",
+    "Options",
     "Parts",
+    "Picture",
     "Reading",
     "Rig",
+    "SourceTypeError",
     "TrainingError",
     "WeightsError",
     "__version__",
@@ -58,12 +70,18 @@ __all__ = [
     "fuse",
     "fuse_files",
     "fuse_video",
+    "read",
+    "write",
 ]
 
 _FROM = {
-    **dict.fromkeys(("FusedFile", "Fuser", "Parts", "decompose", "fuse", "fuse_files"), "defusion.api"),
+    **dict.fromkeys(("decompose", "fuse", "fuse_files"), "defusion.api"),
+    **dict.fromkeys(("Picture", "read", "write"), "defusion.imaging"),
+    **dict.fromkeys(("FusedFile", "Parts"), "defusion.results"),
     **dict.fromkeys(("Aligned", "align"), "defusion.aligning"),
     "Alignment": "defusion.alignment.record",
+    "Fuser": "defusion.fuser",
+    "Options": "defusion.options",
     "Reading": "defusion.sources",
     "Rig": "defusion.rig",
     **dict.fromkeys(("FusedVideo", "fuse_video"), "defusion.video"),

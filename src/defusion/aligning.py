@@ -11,14 +11,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from defusion.alignment.frames import ALIGNS, Look, Wanted, aligned, resized_like
+from defusion.alignment.frames import Look, Wanted, aligned, resized_like
 from defusion.alignment.geometry import Shape
 from defusion.alignment.record import Alignment
 from defusion.alignment.warp import warped_picture
-from defusion.errors import ImageError
+from defusion.errors import ImageError, OptionError
 from defusion.files import unfit
 from defusion.imaging import Picture, check_folder, in_folder, open_output, to_array
 from defusion.imaging.picture import bands
+from defusion.options import ALIGNS
 from defusion.scene import Frame
 from defusion.sources import Source, frames_of
 
@@ -71,6 +72,7 @@ def align(
     Raises:
         ImageError: Fewer than two sources, one that cannot be read, or sources of different shape that cannot be
             lined up.
+        OptionError: No such model.
     """
     frames = frames_of(sources)
     made = _alignment(frames, model, reference, like, crop, alignment)
@@ -161,7 +163,7 @@ def _alignment(
         raise ImageError(f"{len(frames)} source came, aligning needs at least two pictures of one scene.")
     if model not in ALIGNS or model == "off":
         expected = ", ".join(each for each in ALIGNS if each != "off")
-        raise ImageError(f"no way to align is called {model!r}; expected {expected}")
+        raise OptionError(f"model came as {model!r}; expected {expected}")
     for number in (reference, like):
         if number is not None and not 0 <= number < len(frames):
             raise ImageError(f"source number {number} was asked for; expected 0 to {len(frames) - 1}")

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from defusion.api import Fuser
 from defusion.errors import DefusionError
+from defusion.fuser import Fuser
 from defusion.imaging import Picture, check_folder, luminance, write_together
 from defusion.imaging.figure import labelled_panels
 
@@ -36,7 +36,7 @@ def run_demo(output: Path, report: Callable[[str], None]) -> list[Path]:
     panels: dict[str, Picture] = {}
     for name, pair in pairs.items():
         a, b = pair()
-        fused = fuser.fuse_pictures([a, b])
+        fused = fuser.fuse([a, b])
         report(f"{name}: fused two sources of {a.size_text}")
         for label, picture in {"a": a, "b": b, "fused": fused}.items():
             pictures[f"{name}_{label}.png"] = picture

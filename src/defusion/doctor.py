@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -23,7 +24,7 @@ _EXTRAS = {
 }
 
 
-def examine(weights: str | None = None) -> dict[str, Any]:
+def examine(weights: str | os.PathLike[str] | None = None) -> dict[str, Any]:
     """Looks at the machine.
 
     Args:
@@ -32,7 +33,7 @@ def examine(weights: str | None = None) -> dict[str, Any]:
     Returns:
         Plain data for JSON: the machine, the engines, the extras, and what would be used and why.
     """
-    file = WeightsFile.open(resolve(weights))
+    file = WeightsFile.open(resolve(None if weights is None else os.fspath(weights)))
     file.tensors()  # are whole
     cache = cache_folder("openvino")
     cache_faults = [*faults(), *damaged(cache)]

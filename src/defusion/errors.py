@@ -2,12 +2,16 @@
 
     DefusionError
     ├── ImageError        a source or result that cannot be read, fused or written
+    │   └── SourceTypeError   a source of a type that is no picture
+    ├── OptionError       an option with a value that it cannot have
+    │   └── OptionTypeError   one with a value of another type
     ├── WeightsError      a weights file that is missing, foreign or does not fit
     ├── EngineError       an engine, device, precision or memory that this machine does not have
     ├── TrainingError     photographs, a recipe or a run folder that training cannot use
     ├── EvaluationError   a data set, method, metric or report that an evaluation cannot use
     └── BatchError        scenes, a manifest, a place or a scheduler that a batch cannot use
 
+Where an argument is wrong, its error is a `ValueError`, too; where it has the wrong type, a `TypeError`.
 A message says what came, what was expected and what to do next.
 """
 
@@ -20,6 +24,18 @@ class DefusionError(Exception):
 
 class ImageError(DefusionError, ValueError):
     """A source image or a result that cannot be read, fused or written."""
+
+
+class SourceTypeError(ImageError, TypeError):
+    """A source of a type that is no picture."""
+
+
+class OptionError(DefusionError, ValueError):
+    """An option with a value that it cannot have."""
+
+
+class OptionTypeError(OptionError, TypeError):
+    """An option with a value of another type."""
 
 
 class FusionWarning(UserWarning):

@@ -15,7 +15,7 @@ from defusion.tiling import Report
 
 @contextmanager
 def fusing_bar(wanted: bool) -> Iterator[Report | None]:
-    """Gives the callable that `Fuser.fusing` reports to; None where no bar is wanted or stderr is no terminal.
+    """Gives the callable that `Fuser.fuse_frames` reports to; None where no bar is wanted or stderr is no terminal.
 
     Work that is done at its first report is not shown. At the end, however it comes, the bar is taken away.
     """

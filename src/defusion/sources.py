@@ -16,14 +16,14 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from defusion.errors import FusionWarning, ImageError
+from defusion.errors import FusionWarning, ImageError, SourceTypeError
 from defusion.imaging import Picture, from_array, from_pillow, read, stack_in, to_array
 from defusion.imaging.tone import Levels
 from defusion.scene import Frame
 
 Array: TypeAlias = NDArray[Any]
 
-#: A path, an array, a PIL image, a torch tensor on the CPU, or anything else with `__array__`.
+#: A path, an array, a `Picture`, a PIL image, a torch tensor on the CPU, or anything else with `__array__`.
 Source: TypeAlias = Any
 
 _CHANNELS = (1, 3, 4)
@@ -79,11 +79,13 @@ def listed(sources: Any) -> list[Source]:
     if isinstance(sources, str | os.PathLike):
         return [sources]
     if isinstance(sources, bytes):
-        raise ImageError("bytes came; expected paths or arrays: decode them first")
-    if _is_image(sources):
+        raise SourceTypeError("bytes came; expected paths or arrays: decode them first")
+    if isinstance(sources, Picture) or _is_image(sources):
         raise ImageError("one image came; expected a list of two or more pictures")
     shape = getattr(sources, "shape", None)
     if shape is None or not hasattr(sources, "__array__"):
+        if not isinstance(sources, Iterable):
+            raise SourceTypeError(f"one {type(sources).__name__} came; expected a list of two or more pictures")
         return list(sources)
     if len(shape) < 3 or (
         len(shape) == 3 and (shape[-1] in _CHANNELS or (_is_tensor(sources) and shape[0] in (1, 3)))
@@ -113,13 +115,16 @@ def frames_of(sources: Iterable[Source], reading: Reading = AS_USUAL) -> list[Fr
 
 
 def given_back(picture: Picture, sources: Sequence[Source], notes: Sequence[str], reading: Reading) -> Any:
-    """Gives a picture in the kind of the sources: PIL images or torch tensors where all are, else an array.
+    """Gives a picture in the kind of the sources: a picture, PIL image or torch tensor where all are, else an array.
 
     Arrays have the deepest source's dtype, or the picture's depth where a file may be as deep.
     """
+    if all(isinstance(each, Picture) for each in sources):
+        return replace(picture, notes=tuple(notes))
     if all(map(_is_image, sources)):
         return _as_image(picture, notes)
-    arrays = [_as_array(each) for each in sources if not (isinstance(each, str | os.PathLike) or _is_image(each))]
+    as_files = (str, os.PathLike, Picture)
+    arrays = [_as_array(each) for each in sources if not (isinstance(each, as_files) or _is_image(each))]
     deepest = [each for each in arrays if from_array(each[:1, :1]).depth == picture.depth]
     dtypes = [each.dtype for each in deepest]
     if len(deepest) < len(sources):
@@ -209,8 +214,10 @@ def _pages(name: str, wanted: str | None) -> list[int]:
 def _picture(source: Source, name: str, reading: Reading) -> Picture:
     if _is_image(source):
         return from_pillow(source, name)
+    if isinstance(source, Picture):
+        return source
     if not (isinstance(source, np.ndarray) or hasattr(source, "__array__")):
-        raise ImageError(
+        raise SourceTypeError(
             f"{name} is of type {type(source).__name__}; expected a path, an array, a PIL image or a tensor"
         )
     if _is_tensor(source) and source.device.type != "cpu":

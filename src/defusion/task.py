@@ -14,8 +14,6 @@ from defusion.imaging.picture import bands
 from defusion.model.config import TaskName
 from defusion.tiling import Size, sample
 
-TASKS: tuple[TaskName, ...] = ("exposure", "focus", "infrared", "generic")
-
 #: Side of the places whose mean tones are compared.
 PLACE_PX = 8
 

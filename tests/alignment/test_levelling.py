@@ -51,5 +51,5 @@ def test_a_frame_one_stop_brighter_shows_as_no_band(photo: Pixels) -> None:
     fused = fuser.fuse(frames)
     assert np.abs(fused - scene)[20:-20, 90:150].mean() < 0.02
     named = [Frame.of(str(number), from_array(frame)) for number, frame in enumerate(frames)]
-    (note,) = [each for each in fuser.fusing(named).notes if "brightness" in each]
+    (note,) = [each for each in fuser.fuse_frames(named).notes if "brightness" in each]
     assert note == "1: brightness and colour brought to those of 2"

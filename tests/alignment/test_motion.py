@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from defusion import Fuser, ImageError
+from defusion import Fuser, OptionError
 from defusion.alignment.motion import reference_of, repaired, repairs
 from defusion.imaging import Picture, from_array
 from defusion.scene import Frame
@@ -66,13 +66,13 @@ def test_fusing_deghosts_three_exposures_and_says_where(photo: Pixels) -> None:
     frames = bracket(small)
     moved, places = with_movers(frames)
     named = [Frame.of(f"{number}.tif", picture) for number, picture in enumerate(pictures(moved))]
-    made, plain = (Fuser(task="exposure", align="off", deghost=how).fusing(named) for how in ("auto", "off"))
+    made, plain = (Fuser(task="exposure", align="off", deghost=how).fuse_frames(named) for how in ("auto", "off"))
     assert sorted(made.ghosts) == ["0.tif", "2.tif"] and not plain.ghosts
     assert sum("something moved" in note for note in made.notes) == 2
-    truth = Fuser(task="exposure", align="off", deghost="off").fuse_pictures(pictures(frames)).pixels
+    truth = Fuser(task="exposure", align="off", deghost="off").fuse(pictures(frames)).pixels
     off, was_off = (np.abs(each.picture().pixels - truth)[places].mean() for each in (made, plain))
     assert off < 0.15 * was_off
-    with pytest.raises(ImageError, match="no way to deghost is called 'some'"):
+    with pytest.raises(OptionError, match="deghost came as 'some'"):
         Fuser(deghost="some")
 
 

@@ -44,7 +44,7 @@ def test_a_lost_worker_loses_no_scene(cluster: Any, tmp_path: Path) -> None:
     (tmp_path / "root" / "scene004" / "over.png").write_bytes(b"no picture")
     worker = cluster.run(os.getpid)
     done: Counter[str] = Counter()
-    for result in defusion.batch(tmp_path / "root", out, align="off", engine="dask", scheduler=cluster):
+    for result in defusion.batch(tmp_path / "root", out, align="off", executor="dask", scheduler=cluster):
         done[result.scene, result.status] += 1
         if sum(done.values()) == 2:
             os.kill(next(iter(worker.values())), signal.SIGKILL)
@@ -54,7 +54,7 @@ def test_a_lost_worker_loses_no_scene(cluster: Any, tmp_path: Path) -> None:
     del plain["scene004.png"]
     assert pictures(out) == plain
     again = list(
-        defusion.batch(tmp_path / "root", out, align="off", engine="dask", scheduler=cluster.scheduler.address)
+        defusion.batch(tmp_path / "root", out, align="off", executor="dask", scheduler=cluster.scheduler.address)
     )
     assert Counter(each.status for each in again) == {"skipped": 11, "failed": 1}
 
@@ -75,8 +75,8 @@ def test_a_scheduler_that_is_not_there_is_one_sentence(root: Path, tmp_path: Pat
     assert done.returncode == 2, done.stderr
     assert done.stderr.splitlines()[-1].startswith("defusion: there is no Dask scheduler at tcp://127.0.0.1:9")
     assert not (tmp_path / "out").exists()
-    with pytest.raises(BatchError, match="a number of workers came with engine dask"):
-        defusion.batch(root, tmp_path / "out", engine="dask", workers=2)
+    with pytest.raises(BatchError, match="a number of workers came with executor dask"):
+        defusion.batch(root, tmp_path / "out", executor="dask", workers=2)
 
 
 def test_a_scheduler_that_goes_ends_the_batch_with_one_sentence(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 
 import defusion
-from defusion import BatchError, Fuser, ImageError, WeightsError
+from defusion import BatchError, Fuser, ImageError, OptionError, WeightsError
 from defusion.batch import SceneResult, local
 from defusion.batch.finding import Sources
 from defusion.batch.journal import Journal
@@ -45,7 +45,7 @@ def test_a_batch_makes_what_fuse_makes_and_goes_on_where_it_was(root: Path, tmp_
     fuser = Fuser(align="off")
     for name, result in first.items():
         assert result.output == str(out / f"{name}.png")
-        defusion.fuse_files(sorted((root / name).iterdir()), tmp_path / "single.png", fuser=fuser)
+        fuser.fuse_files(sorted((root / name).iterdir()), tmp_path / "single.png")
         assert Path(result.output).read_bytes() == (tmp_path / "single.png").read_bytes()
     page = (out / "report.html").read_text()
     assert page.count("data:image/webp;base64,") == 6
@@ -107,20 +107,20 @@ def test_scenes_have_options_formats_and_notes_of_their_own(root: Path, tmp_path
     found = results(manifest, tmp_path / "out", format="jpg")
     assert found["plain"].output == str(tmp_path / "out" / "plain.jpg")
     assert any("JPEG holds 8 bits" in note for note in found["plain"].notes)
-    assert "no task 'sleep'" in (found["wrong"].reason or "")
+    assert "task came as 'sleep'" in (found["wrong"].reason or "")
     assert "nobody" in (found["lost"].reason or "")
 
 
 def test_what_meets_all_scenes_ends_the_batch(root: Path, tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="nobody"):
         results(root, tmp_path / "out", weights="nobody")
-    with pytest.raises(BatchError, match=r"no task 'sleep'.*what was done stays done"):
+    with pytest.raises(OptionError, match="task came as 'sleep'"):
         results(root, tmp_path / "out", task="sleep")
     with pytest.raises(ImageError, match=r"suffix \.gif"):
         results(root, tmp_path / "out", format="gif")
-    with pytest.raises(BatchError, match="no engine 'ray'; expected local or dask"):
-        defusion.batch(root, tmp_path / "out", engine="ray")
-    with pytest.raises(BatchError, match="scheduler came with engine local"):
+    with pytest.raises(BatchError, match="no executor 'ray'; expected local or dask"):
+        defusion.batch(root, tmp_path / "out", executor="ray")
+    with pytest.raises(BatchError, match="scheduler came with executor local"):
         defusion.batch(root, tmp_path / "out", scheduler="tcp://127.0.0.1:1")
     (tmp_path / "file").touch()
     with pytest.raises(ImageError, match="is a file, expected a folder"):

@@ -8,6 +8,7 @@ import sys
 import textwrap
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from PIL import Image, ImageFilter
 from skimage import data
 from typer.testing import CliRunner
 
-from defusion import Fuser
+from defusion import Fuser, Options
 from defusion.cli import app
 from defusion.errors import DefusionError, EvaluationError, ImageError
 from defusion.evaluation import explain
@@ -304,7 +305,7 @@ def test_explaining_imports_no_torch() -> None:
     code = """
         import sys
         import numpy as np
-        from defusion.api import Fuser
+        from defusion.fuser import Fuser
         from defusion.sources import frames_of
         from defusion.evaluation import explain, explain_figures
         pair = explain.pair(Fuser(weights="paper"), frames_of([np.zeros((16, 16, 3), np.uint8)] * 2))
@@ -318,15 +319,18 @@ def test_explaining_imports_no_torch() -> None:
 def test_the_command_prints_the_numbers_of_its_figure(
     paper: Fuser, pyramid: Fuser, toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[dict[str, object]] = []
-    monkeypatch.setattr(
-        "defusion.api.Fuser", lambda **options: asked.append(options) or (paper if options["weights"] else pyramid)
-    )
+    asked: list[Options] = []
+
+    def fuser(options: Options, **choices: Any) -> Fuser:
+        asked.append(options.changed(**choices))
+        return paper if asked[-1].weights else pyramid
+
+    monkeypatch.setattr("defusion.fuser.Fuser", fuser)
     picture = tmp_path / "scene.png"
     Image.fromarray(np.rint(255 * toy.scene).astype(np.uint8)).save(picture)
     ran = CliRunner().invoke(app, ["explain", "toy", str(picture), "-o", str(tmp_path / "out"), "--json"])
-    assert [each["weights"] for each in asked] == ["paper", None]
-    assert {each["precision"] for each in asked} == {"float32"}  # whatever the processor has
+    assert [each.weights for each in asked] == ["paper", None]
+    assert {each.precision for each in asked} == {"float32"}  # whatever the processor has
     facts = json.loads(ran.stdout)
     assert (facts["width"], facts["height"], facts["seed"], facts["weights"]) == (128, 96, 0, "paper")
     assert facts["cases"] == [asdict(row.statistics) for row in toy.rows]

@@ -145,7 +145,7 @@ def screenshot(page: Any, name: str) -> None:
 def test_three_pictures_are_dropped_compared_zoomed_and_downloaded(
     page: Any, exposures: list[Path], tmp_path: Path
 ) -> None:
-    from defusion.api import Fuser, fuse_files
+    from defusion.fuser import Fuser
 
     screenshot(page, "start")
     assert barriers(page) == []
@@ -188,14 +188,14 @@ def test_three_pictures_are_dropped_compared_zoomed_and_downloaded(
     screenshot(page, "zoom")
     assert barriers(page) == []
 
-    written = fuse_files(sorted(exposures), tmp_path / "fused.tif", fuser=Fuser()).output
+    written = Fuser().fuse_files(sorted(exposures), tmp_path / "fused.tif").output
     with page.expect_download() as download:
         page.click("#download")
     assert Path(download.value.path()).read_bytes() == written.read_bytes()
     page.select_option("#format", "jpeg")
     with page.expect_download(timeout=60_000) as download:
         page.click("#download")
-    written = fuse_files(sorted(exposures), tmp_path / "fused.jpg", fuser=Fuser()).output
+    written = Fuser().fuse_files(sorted(exposures), tmp_path / "fused.jpg").output
     assert Path(download.value.path()).read_bytes() == written.read_bytes()
 
 

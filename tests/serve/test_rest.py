@@ -21,14 +21,14 @@ Client = Any
 
 
 def test_the_picture_has_the_bytes_that_the_command_writes(client: Client, pair: list[Path], tmp_path: Path) -> None:
-    from defusion.api import Fuser, fuse_files
+    from defusion.fuser import Fuser
 
     fuser = Fuser()
     for name, suffix in {"png": ".png", "tiff": ".tif", "jpeg": ".jpg"}.items():
         answer = client.post("/v1/fuse", params={"format": name}, files=parts(pair))
         assert answer.status_code == 200, answer.text
         assert answer.headers["content-type"] == f"image/{name}"
-        written = fuse_files(pair, tmp_path / f"fused{suffix}", fuser=fuser).output
+        written = fuser.fuse_files(pair, tmp_path / f"fused{suffix}").output
         assert answer.content == written.read_bytes()
 
 

@@ -31,9 +31,6 @@ from defusion.errors import ImageError
 from defusion.imaging import Picture, luminance
 from defusion.imaging.picture import bands
 
-#: What `align` may be: the ladder as high as it bears, none of it, or no freer than a model.
-ALIGNS = ("auto", "off", "translation", "similarity", "affine", "homography")
-
 #: Frames are lined up on so many pixels at most; those of larger stacks on fewer.
 _MOST_PX = 2e6
 _MOST_PX_OF_STACK = 1.2e6
@@ -147,7 +144,7 @@ class Wanted(NamedTuple):
     """How frames are to be aligned."""
 
     align: str = "auto"
-    """One of `ALIGNS`."""
+    """One of `options.ALIGNS`."""
     reference: int | None = None
     """Number of the frame that the others are laid upon, from 0; None for the larger of two, or the middle one."""
     crop: bool = True

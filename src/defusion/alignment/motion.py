@@ -26,9 +26,6 @@ Pixels = NDArray[np.float32]
 Places = NDArray[np.bool_]
 Strength = Literal["low", "high"]
 
-#: Values of --deghost.
-DEGHOSTS = ("auto", "off", "low", "high")
-
 #: Values at which a curve is known.
 _KNOTS = 129
 

@@ -45,7 +45,7 @@ class DaskCrew:
         try:
             from distributed import Client, as_completed
         except ImportError as error:
-            raise BatchError('engine dask needs distributed: pip install "defusion[cluster]"') from error
+            raise BatchError('executor dask needs distributed: pip install "defusion[cluster]"') from error
         self._own = not isinstance(scheduler, Client)
         if self._own:
             # What they say of a scheduler that is lost is raised here. Dask gives each a level of its own.

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from defusion.batch.places import is_url, joined, local_copies, telling_trouble
-from defusion.batch.scenes import BatchScene, Options
+from defusion.batch.scenes import BatchScene, OwnOptions
 from defusion.errors import BatchError
 
 SUFFIXES = (".csv", ".jsonl", ".ndjson")
@@ -17,7 +17,7 @@ SUFFIXES = (".csv", ".jsonl", ".ndjson")
 _COLUMNS = ("scene", "sources", "options")
 
 #: What a scene may have of its own.
-OPTION_NAMES = ("task", "infrared_palette", "align", "weights", "precision")
+OPTION_NAMES = ("task", "infrared_palette", "align", "deghost", "weights", "precision")
 
 
 def of_manifest(file: str) -> list[BatchScene]:
@@ -85,7 +85,7 @@ def _check_columns(where: str, names: Any) -> None:
         raise BatchError(f"{where}: unknown {', '.join(unknown)}; expected {', '.join(_COLUMNS)}")
 
 
-def _options(where: str, options: Any) -> Options:
+def _options(where: str, options: Any) -> OwnOptions:
     if not isinstance(options, Mapping):
         raise BatchError(f"{where}: options came as {type(options).__name__}; expected names and values")
     for name, value in options.items():

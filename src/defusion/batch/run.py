@@ -6,22 +6,24 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from threading import Event
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol, Unpack
 
 from defusion.batch.finding import Finder, Found, Source, Sources
 from defusion.batch.journal import Entry, Journal
 from defusion.batch.local import LocalCrew
 from defusion.batch.places import Shelf, absolute, is_url, shelf_of, stamp
 from defusion.batch.report import page
-from defusion.batch.scenes import BatchScene, Options
+from defusion.batch.scenes import BatchScene
 from defusion.batch.watch import Settling, changes
 from defusion.batch.work import Job, Outcome, settings_of
 from defusion.cache import cache_folder
-from defusion.errors import BatchError, WeightsError
+from defusion.errors import BatchError, OptionError, WeightsError
 from defusion.imaging import check_output
+from defusion.options import DEFAULTS, Choices, Options
 
 Status = Literal["done", "failed", "skipped"]
 JOURNAL = "batch.sqlite"
@@ -51,7 +53,7 @@ class SceneResult(NamedTuple):
 
 
 class Crew(Protocol):
-    """Who does the work: an engine."""
+    """Who does the work: an executor."""
 
     @property
     def has_room(self) -> bool:
@@ -84,22 +86,18 @@ class Settings(NamedTuple):
 def batch(
     sources: Sources,
     output: Source,
+    options: Options = DEFAULTS,
     *,
     group: bool = False,
     format: str = "png",
     retry_failed: bool = False,
     watch: bool = False,
     stop: Event | None = None,
-    engine: str = "local",
+    executor: str = "local",
     workers: int | None = None,
     scheduler: Any = None,
     journal: Source | None = None,
-    weights: Source | None = None,
-    device: str | None = None,
-    precision: str | None = None,
-    task: str | None = None,
-    infrared_palette: str | None = None,
-    align: str | None = None,
+    **choices: Unpack[Choices],
 ) -> Iterator[SceneResult]:
     """Fuses many scenes, and gives what became of each as it comes.
 
@@ -112,47 +110,40 @@ def batch(
             or .jsonl with scene, sources, options); several of one kind; or a mapping of names to files. Each may be
             a URL that fsspec knows, such as "s3://bucket/folder".
         output: Folder for results, made if need be, or a URL.
+        options: How to fuse.
         group: Sources are folders of frames, as on a camera card, that are divided into scenes.
         format: Suffix of results: png, tif, jpg, webp or exr.
         retry_failed: Try scenes again that failed in an earlier batch and have not changed since.
         watch: Go on when all is done, and fuse what appears, until `stop` is set.
         stop: Set by another thread, ends the batch when the scenes that are begun are done.
-        engine: "local" for processes on this machine, or "dask".
+        executor: "local" for processes on this machine, or "dask".
         workers: How many processes; None for as many as cores and memory take, which is measured.
-        scheduler: Of engine dask: an address, a client, or a cluster object.
+        scheduler: Of executor dask: an address, a client, or a cluster object.
         journal: File to keep what is done in; unless given, `batch.sqlite` in the output folder, or in the cache
             folder where the output is a URL.
-        weights: As for `Fuser`; so are the arguments below.
-        device: As for `Fuser`.
-        precision: As for `Fuser`.
-        task: As for `Fuser`.
-        infrared_palette: As for `Fuser`.
-        align: As for `Fuser`.
+        choices: Options by name, such as `align="off"`; they go before `options`. A scene's own go before both.
 
     Returns:
-        An iterator. A script that uses it with engine local does so below `if __name__ == "__main__":`.
+        An iterator. A script that uses it with executor local does so below `if __name__ == "__main__":`.
 
     Raises:
         BatchError: Scenes, a place or a scheduler that cannot be used; a full disk while it runs.
-        WeightsError, EngineError, ImageError: As for `Fuser`; or an unknown format.
+        OptionError, WeightsError, EngineError, ImageError: As for `Fuser`; or an unknown format.
     """
-    options = options_of(
-        **{"weights": weights, "device": device, "precision": precision, "task": task},
-        **{"infrared_palette": infrared_palette, "align": align},
-    )
+    options = anywhere(options.changed(**choices))
     kept_in = None if journal is None else Path(journal)
     settings = Settings(os.fspath(output), suffix_of(format), options, retry_failed, kept_in)
     finder = Finder(sources, settings.output, settings.suffix, group=group)
     found = finder.find(may_be_none=watch)
-    crew = crew_of(engine, workers, scheduler, None if watch else len(found.scenes), device)
+    crew = crew_of(executor, workers, scheduler, None if watch else len(found.scenes), options.device)
     return run(finder, found, settings, crew, watch=watch, stop=stop or Event())
 
 
-def options_of(**given: Source | None) -> Options:
-    """Returns options of `Fuser`, those that are not given left out."""
-    if (weights := given.get("weights")) is not None and Path(weights).exists():
-        given["weights"] = Path(weights).absolute()  # not a shipped one's name
-    return tuple(sorted((name, os.fspath(value)) for name, value in given.items() if value not in (None, "auto")))
+def anywhere(options: Options) -> Options:
+    """Returns options that mean the same in a process that runs in another folder."""
+    if options.weights is not None and Path(options.weights).exists():  # not a shipped one's name
+        return options.changed(weights=Path(options.weights).absolute())
+    return options
 
 
 def suffix_of(format: str) -> str:
@@ -166,30 +157,30 @@ def suffix_of(format: str) -> str:
     return suffix
 
 
-def crew_of(engine: str, workers: int | None, scheduler: Any, count: int | None, device: str | None) -> Crew:
-    """Returns an engine of work.
+def crew_of(executor: str, workers: int | None, scheduler: Any, count: int | None, device: str | None) -> Crew:
+    """Returns who does the work.
 
     Args:
-        engine: As for `batch`; so are the next two.
+        executor: As for `batch`; so are the next two.
         workers: How many processes.
-        scheduler: Of engine dask.
+        scheduler: Of executor dask.
         count: How many scenes there are, where that is known.
         device: What networks run on: of processes on a GPU there is one, unless a number is given.
 
     Raises:
-        BatchError: No such engine, or it is not there.
+        BatchError: No such executor, or it is not there.
     """
-    if engine == "local":
+    if executor == "local":
         if scheduler is not None:
-            raise BatchError("a scheduler came with engine local; expected engine dask with it")
+            raise BatchError("a scheduler came with executor local; expected executor dask with it")
         return LocalCrew(workers or (None if device in (None, "cpu") else 1), count)
-    if engine == "dask":
+    if executor == "dask":
         if workers is not None:
-            raise BatchError("a number of workers came with engine dask; its cluster has as many as it was given")
+            raise BatchError("a number of workers came with executor dask; its cluster has as many as it was given")
         from defusion.batch.cluster import DaskCrew
 
         return DaskCrew(scheduler)
-    raise BatchError(f"no engine {engine!r}; expected local or dask")
+    raise BatchError(f"no executor {executor!r}; expected local or dask")
 
 
 def run(
@@ -277,13 +268,14 @@ class _Work:
         stamps = sha256("\n".join(f"{source} {stamp(source)}" for source in scene.sources).encode()).hexdigest()
         if self._handled.get(scene.name) == stamps:
             return None
-        options = tuple(sorted((dict(self._settings.options) | dict(scene.options)).items()))
         file = scene.name + self._settings.suffix
         if not scene.sources:
             return self._refused(scene, stamps, "it holds no pictures; expected two or more")
         try:
+            own: dict[str, Any] = dict(scene.options)
+            options = replace(self._settings.options, **own)
             settings = self._settings_of(options)
-        except WeightsError as error:
+        except (OptionError, WeightsError) as error:
             return self._refused(scene, stamps, str(error))
         entry = self._journal.entry(scene.name)
         if entry and (entry.settings, entry.stamps) == (settings, stamps):

@@ -20,8 +20,8 @@ SUFFIXES = (
     *(".dng", ".nef", ".cr2", ".cr3", ".arw", ".raf", ".orf", ".rw2", ".pef", ".srw"),
 )
 
-#: A choice for some scenes: names and values of `Fuser`, sorted.
-Options = tuple[tuple[str, str], ...]
+#: What some scenes choose otherwise: names and values of `Options`, sorted.
+OwnOptions = tuple[tuple[str, str], ...]
 
 _NAME = re.compile(r"\{(\w+)\}")
 
@@ -33,7 +33,7 @@ class BatchScene(NamedTuple):
     """The result's name, without suffix."""
     sources: tuple[str, ...]
     """Paths or URLs, the one first whose profile and EXIF are kept."""
-    options: Options = ()
+    options: OwnOptions = ()
     """Those of this scene alone."""
 
 

@@ -16,13 +16,13 @@ from typing import Any, NamedTuple
 from PIL import Image
 
 from defusion import __version__
-from defusion.api import Fuser, fuse_files
 from defusion.batch.places import Shelf, local_copies, sha256, shelf_of
-from defusion.batch.scenes import Options
 from defusion.errors import DefusionError, EngineError, ImageError
 from defusion.files import unfit
+from defusion.fuser import Fuser
 from defusion.imaging import read
 from defusion.imaging.picture import converted
+from defusion.options import Options
 from defusion.weights import WeightsFile, resolve
 
 #: Longest side of a thumbnail, and its quality.
@@ -45,7 +45,6 @@ class Job(NamedTuple):
     file: str
     """The result's name in it."""
     options: Options
-    """For `Fuser`."""
     own_options: bool
     """Some of them are of this scene alone."""
     settings: str
@@ -82,8 +81,9 @@ def settings_of(options: Options, suffix: str) -> str:
     Raises:
         WeightsError: No such weights.
     """
-    weights = WeightsFile.open(resolve(dict(options).get("weights")))
-    others = [option for option in options if option[0] != "weights"]
+    given = options.given()
+    weights = WeightsFile.open(resolve(given.pop("weights", None)))
+    others = sorted(given.items())
     return hashlib.sha256(json.dumps([__version__, suffix, weights.sha256, others]).encode()).hexdigest()
 
 
@@ -124,7 +124,7 @@ def _fuse_scene(job: Job, shelf: Shelf, started: float) -> Outcome:
         if reason := unfit(shelf.path(job.file), files):
             raise ImageError(f"{shelf.path(job.file)} {reason}.")
         with shelf.staged(job.file) as staged:
-            made = fuse_files(files, staged, fuser=fuser)
+            made = fuser.fuse_files(files, staged, **job.options.of_scene())
             facts = {name: fact for name, fact in made.facts.items() if name not in ("output", "notes")}
             thumbnails = [thumbnail(file) for file in (files[0], staged)] if job.with_thumbnails else []
             digest, stamp = sha256(staged), shelf.stamp_of(staged)
@@ -148,18 +148,18 @@ _fusers: dict[Options, Fuser] = {}
 
 
 def loaded(options: Options) -> Fuser:
-    """Returns this process's network for some options, loaded once.
+    """Returns this process's network for some options, loaded once, whatever the other options are.
 
     Raises:
         DefusionError: As `Fuser`.
     """
+    network = options.network()
     with _lock:
-        if options not in _fusers:
+        if network not in _fusers:
             if len(_fusers) == _NETWORKS:
                 _fusers.pop(next(iter(_fusers)))
-            asked: dict[str, Any] = dict(options)
-            _fusers[options] = Fuser(**asked)
-        return _fusers[options]
+            _fusers[network] = Fuser(network)
+        return _fusers[network]
 
 
 def thumbnail(file: Path) -> str:

@@ -9,25 +9,26 @@ import typer
 
 from defusion.cli.app import app
 from defusion.cli.options import (
-    Align,
     AlignmentOption,
-    AlignOption,
     JsonOption,
     KeepOption,
     SaveAlignmentOption,
     known_alignment,
+    takes,
 )
 from defusion.cli.output import show_result, told
 from defusion.errors import DefusionError
+from defusion.options import Options
 
 
 @app.command(rich_help_panel="Pictures")
+@takes("align")
 def align(
     frames: Annotated[list[Path], typer.Argument(metavar="FRAME...", help="Two or more pictures of one scene.")],
     output: Annotated[
         Path, typer.Option("-o", "--output", metavar="FOLDER", help="Folder to write to; made if need be.")
     ],
-    model: AlignOption = Align.auto,
+    options: Options,
     reference: Annotated[
         Path | None,
         typer.Option(
@@ -48,13 +49,13 @@ def align(
     """Lay pictures of one scene upon each other: a hand-held bracket, a focus stack, different sensors."""
     from defusion.aligning import align_files
 
-    known = known_alignment(model, alignment, save_alignment, frames)
+    known = known_alignment(options, alignment, save_alignment, frames)
     if sum(each is not None for each in (reference, like, alignment)) > 1:
         raise DefusionError("--reference, --like and --alignment contradict each other; give one of them")
     made = align_files(
         frames,
         output,
-        model=model,
+        model=options.align,
         reference=_number(reference, frames),
         like=_number(like, frames),
         crop=not keep,

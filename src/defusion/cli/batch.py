@@ -14,17 +14,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from defusion.cli.app import app
-from defusion.cli.options import (
-    Align,
-    AlignOption,
-    DeviceOption,
-    PaletteOption,
-    PrecisionOption,
-    Task,
-    TaskOption,
-    WeightsOption,
-)
+from defusion.cli.options import takes
 from defusion.cli.output import fail, print_line, printable, say
+from defusion.options import Options
 
 if TYPE_CHECKING:
     from defusion.batch.finding import Found
@@ -44,6 +36,7 @@ _TOLD = 20
 
 
 @app.command(rich_help_panel="Pictures")
+@takes("task", "infrared_palette", "align", "deghost", "weights", "device", "precision")
 def batch(
     sources: Annotated[
         list[str],
@@ -54,6 +47,7 @@ def batch(
         ),
     ],
     output: Annotated[str, typer.Option("-o", "--output", metavar="FOLDER", help="Folder or URL for results.")],
+    options: Options,
     group: Annotated[
         bool, typer.Option("--group", help="Divide folders of frames, as of a camera card, into scenes.")
     ] = False,
@@ -90,24 +84,14 @@ def batch(
             rich_help_panel=WORK_PANEL,
         ),
     ] = None,
-    task: TaskOption = Task.auto,
-    infrared_palette: PaletteOption = "auto",
-    align: AlignOption = Align.auto,
-    weights: WeightsOption = None,
-    device: DeviceOption = None,
-    precision: PrecisionOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print a line of JSON a scene, as it comes.")] = False,
 ) -> None:
     """Fuse many scenes, each once, and go on where an interrupted batch was."""
     from defusion.batch.finding import Finder
     from defusion.batch.progress import batch_bar
-    from defusion.batch.run import JSON_FIELDS, REPORT, Settings, crew_of, options_of, run, suffix_of
+    from defusion.batch.run import JSON_FIELDS, REPORT, Settings, anywhere, crew_of, run, suffix_of
 
-    options = options_of(
-        **{"weights": weights, "device": device, "precision": precision, "task": task},
-        **{"infrared_palette": infrared_palette, "align": align},
-    )
-    settings = Settings(output, suffix_of(format), options, retry_failed, journal)
+    settings = Settings(output, suffix_of(format), anywhere(options), retry_failed, journal)
     finder = Finder(sources, output, settings.suffix, group=group)
     found = finder.find(may_be_none=watch or dry_run)
     for note in found.notes:
@@ -119,7 +103,7 @@ def batch(
     failures: dict[str, str] = {}
     total = None if watch else len(found.scenes)
     with _stopped(watch) as stop, batch_bar(total, wanted=not as_json) as advance:
-        crew = crew_of(engine, workers, scheduler, total, device)
+        crew = crew_of(engine, workers, scheduler, total, options.device)
         for result in run(finder, found, settings, crew, watch=watch, stop=stop, told=say):
             counts[result.status] += 1
             advance(counts)

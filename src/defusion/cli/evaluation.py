@@ -10,20 +10,16 @@ import typer
 
 from defusion.cli.app import app, explain_app
 from defusion.cli.options import (
-    Align,
-    DeviceOption,
-    EngineOption,
     ExplainPrecisionOption,
     ExplainWeightsOption,
     JsonOption,
-    Precision,
     Protocol,
     Published,
-    Task,
     files_read,
-    fuser_of,
+    takes,
 )
 from defusion.cli.output import fail, leaving_quietly, need, show_result, told
+from defusion.options import Options
 
 
 @app.command(rich_help_panel="Evaluation")
@@ -131,6 +127,7 @@ def measure(
 
 
 @explain_app.command("toy")
+@takes("engine", "device")
 def explain_toy(
     picture: Annotated[Path, typer.Argument(help="A picture, from which sources are made.")],
     output: Annotated[
@@ -138,22 +135,21 @@ def explain_toy(
     ],
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of masks and noise.")] = 0,
     weights: ExplainWeightsOption = "paper",
-    engine: EngineOption = None,
-    device: DeviceOption = None,
-    precision: ExplainPrecisionOption = Precision.float32,
+    precision: ExplainPrecisionOption = "float32",
+    *,
+    options: Options,
     as_json: JsonOption = False,
 ) -> None:
     """Have five pairs of sources made from one picture taken apart and fused, as in Fig. 7 of the paper."""
     need("cv2", "matplotlib", extra="evaluate")
-    from defusion.api import network_facts
     from defusion.evaluation.explain import toy
     from defusion.evaluation.explain_figures import files_of, save, toy_figure
+    from defusion.fuser import Fuser
     from defusion.imaging import check_folder, read
 
-    check_folder(output, [file.name for file in files_of(output, "toy").values()], files_read([picture], weights))
-    paper, pyramid = (
-        fuser_of(each, engine, device, precision, Task.auto, "none", Align.off) for each in (weights, None)
-    )
+    options = options.changed(weights=weights, precision=precision)
+    check_folder(output, [file.name for file in files_of(output, "toy").values()], files_read([picture], options))
+    paper, pyramid = (Fuser(options, weights=each, infrared_palette="none", align="off") for each in (weights, None))
     scene = read(picture)
     made = toy(paper, pyramid, scene.pixels, seed=seed)
     files = save(toy_figure(made), output, "toy")
@@ -161,7 +157,7 @@ def explain_toy(
     facts = {
         "outputs": {suffix: str(file) for suffix, file in files.items()},
         **{"width": width, "height": height, "seed": seed},
-        **network_facts(paper),
+        **paper.network,
         "cases": [asdict(row.statistics) for row in made.rows],
         "notes": told((*scene.notes, *made.notes)),
     }
@@ -169,6 +165,7 @@ def explain_toy(
 
 
 @explain_app.command("pair")
+@takes("engine", "device")
 def explain_pair(
     a: Annotated[Path, typer.Argument(help="A picture of a scene.")],
     b: Annotated[Path, typer.Argument(help="Another of the same scene, of the same size.")],
@@ -176,21 +173,22 @@ def explain_pair(
         Path, typer.Option("-o", "--output", metavar="DIR", help="Folder to write to; made if need be.")
     ],
     weights: ExplainWeightsOption = "paper",
-    engine: EngineOption = None,
-    device: DeviceOption = None,
-    precision: ExplainPrecisionOption = Precision.float32,
+    precision: ExplainPrecisionOption = "float32",
+    *,
+    options: Options,
     as_json: JsonOption = False,
 ) -> None:
     """Map where the common and the unique embeddings of two sources are activated, as in Fig. 8 of the paper."""
     need("cv2", "matplotlib", extra="evaluate")
-    from defusion.api import network_facts
     from defusion.evaluation.explain import pair
     from defusion.evaluation.explain_figures import files_of, pair_figure, save
+    from defusion.fuser import Fuser
     from defusion.imaging import check_folder
     from defusion.sources import frames_of
 
-    check_folder(output, [file.name for file in files_of(output, "pair").values()], files_read([a, b], weights))
-    paper = fuser_of(weights, engine, device, precision, Task.auto, "auto")
+    options = options.changed(weights=weights, precision=precision)
+    check_folder(output, [file.name for file in files_of(output, "pair").values()], files_read([a, b], options))
+    paper = Fuser(options)
     frames = [frame.kept() for frame in frames_of([a, b])]
     made = pair(paper, frames)
     files = save(pair_figure(made), output, "pair")
@@ -198,7 +196,7 @@ def explain_pair(
     facts = {
         "outputs": {suffix: str(file) for suffix, file in files.items()},
         **{"width": width, "height": height},
-        **network_facts(paper),
+        **paper.network,
         **asdict(made.statistics),
         "notes": told(made.notes),
     }

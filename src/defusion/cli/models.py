@@ -13,17 +13,19 @@ from defusion.cli.app import app, weights_app
 from defusion.cli.options import (
     JsonOption,
     Projection,
-    WeightsOption,
+    takes,
 )
 from defusion.cli.output import need, show_result
+from defusion.options import Options
 
 
 @app.command(rich_help_panel="Models")
-def doctor(weights: WeightsOption = None, as_json: JsonOption = False) -> None:
+@takes("weights")
+def doctor(options: Options, as_json: JsonOption = False) -> None:
     """Show what this machine has, what would be used to fuse, and why."""
     from defusion.doctor import examine, lines_of
 
-    found = examine(weights)
+    found = examine(options.weights)
     show_result(found, as_json, *lines_of(found))
 
 

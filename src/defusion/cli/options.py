@@ -3,52 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import StrEnum
+from functools import wraps
+from inspect import Parameter, Signature, signature
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
 from defusion.errors import ImageError
+from defusion.options import NETWORK, Options, default, says, values
 
 _NUMBER = r"-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?"
-
-
-class Engine(StrEnum):
-    """Values of --engine."""
-
-    openvino = "openvino"
-    torch = "torch"
-
-
-class Precision(StrEnum):
-    """Values of --precision."""
-
-    float32 = "float32"
-    bfloat16 = "bfloat16"
-    float16 = "float16"
-
-
-class Task(StrEnum):
-    """Values of --task."""
-
-    auto = "auto"
-    exposure = "exposure"
-    focus = "focus"
-    infrared = "infrared"
-    generic = "generic"
-
-
-class Align(StrEnum):
-    """Values of --align."""
-
-    auto = "auto"
-    off = "off"
-    translation = "translation"
-    similarity = "similarity"
-    affine = "affine"
-    homography = "homography"
 
 
 class Orientation(StrEnum):
@@ -56,15 +23,6 @@ class Orientation(StrEnum):
 
     apply = "apply"
     ignore = "ignore"
-
-
-class Deghost(StrEnum):
-    """Values of --deghost."""
-
-    auto = "auto"
-    off = "off"
-    low = "low"
-    high = "high"
 
 
 class Protocol(StrEnum):
@@ -90,33 +48,47 @@ class Projection(StrEnum):
 
 
 MODEL_PANEL = "Model"
-WeightsOption = Annotated[
-    str | None,
-    typer.Option(
-        "--weights",
-        help="Shipped weights by name, or a weights file. pyramid, unless given; paper makes the paper's P_r.",
-        rich_help_panel=MODEL_PANEL,
-    ),
-]
-EngineOption = Annotated[
-    Engine | None,
-    typer.Option(
-        "--engine", help="openvino, or torch where --device is not cpu, unless given.", rich_help_panel=MODEL_PANEL
-    ),
-]
-DeviceOption = Annotated[
-    str | None,
-    typer.Option("--device", help="cpu (default), or a torch device such as cuda.", rich_help_panel=MODEL_PANEL),
-]
-PrecisionOption = Annotated[
-    Precision | None,
-    typer.Option(
-        "--precision", help="The fastest that is good enough here, unless given.", rich_help_panel=MODEL_PANEL
-    ),
-]
+ALIGN_PANEL = "Alignment and motion"
+_PANELS = {
+    **dict.fromkeys(NETWORK, MODEL_PANEL),
+    **dict.fromkeys(("align", "deghost"), ALIGN_PANEL),
+}
+
+
+def shared(name: str) -> Any:
+    """Returns the type of a parameter that is one of `Options`: its help, its values, its place in the help text."""
+    allowed = values(name) if name != "infrared_palette" else ()  # which would load numpy
+    kind: Any = Literal[allowed] if allowed else str
+    option = typer.Option(f"--{name.replace('_', '-')}", help=says(name), rich_help_panel=_PANELS.get(name))
+    return Annotated[kind | None if default(name) is None else kind, option]
+
+
+def takes(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Gives a command some of the shared options: it gets them as one parameter, `options: Options`."""
+
+    def decorated(command: Callable[..., None]) -> Callable[..., None]:
+        @wraps(command)
+        def called(**given: Any) -> None:
+            command(options=Options(**{name: given.pop(name) for name in names}), **given)
+
+        parameters: list[Parameter] = []
+        for each in signature(command, eval_str=True).parameters.values():
+            if each.name != "options":
+                parameters.append(each)
+                continue
+            for name in names:
+                parameters.append(each.replace(name=name, default=default(name), annotation=shared(name)))
+        called.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
+        called.__annotations__ = {each.name: each.annotation for each in parameters}
+        del called.__wrapped__  # whose signature typer would ask for
+        return called
+
+    return decorated
+
+
 #: Of commands that give numbers: they are to be the same on all machines.
 ExplainPrecisionOption = Annotated[
-    Precision, typer.Option("--precision", help="What the network computes in.", rich_help_panel=MODEL_PANEL)
+    str, typer.Option("--precision", help="What the network computes in.", rich_help_panel=MODEL_PANEL)
 ]
 #: Of commands that show embeddings, which the pyramid network has none of.
 ExplainWeightsOption = Annotated[
@@ -125,38 +97,10 @@ ExplainWeightsOption = Annotated[
         "--weights", help="Of the paper's network: shipped ones by name, or a file.", rich_help_panel=MODEL_PANEL
     ),
 ]
-TaskOption = Annotated[
-    Task,
-    typer.Option("--task", help="What the report calls the scene; auto sees by itself. The picture is the same."),
-]
-PaletteOption = Annotated[
-    str,
-    typer.Option(
-        "--infrared-palette",
-        help="False colour of a thermal source, such as iron; auto recognises it, none leaves it.",
-    ),
-]
-ALIGN_PANEL = "Alignment and motion"
-DeghostOption = Annotated[
-    Deghost,
-    typer.Option(
-        "--deghost",
-        help="Exposures: show what moves as the best exposed frame does; auto in three and more, low less of it.",
-        rich_help_panel=ALIGN_PANEL,
-    ),
-]
 MapsOption = Annotated[
     Path | None,
     typer.Option(
         "--maps", metavar="FOLDER", help="Write masks of what moved, one a frame.", rich_help_panel=ALIGN_PANEL
-    ),
-]
-AlignOption = Annotated[
-    Align,
-    typer.Option(
-        "--align",
-        help="Lay frames upon each other: auto as well as can be told, others no more freely than that; off not.",
-        rich_help_panel=ALIGN_PANEL,
     ),
 ]
 KeepOption = Annotated[
@@ -224,48 +168,20 @@ JpegQualityOption = Annotated[int, typer.Option("--jpeg-quality", min=1, max=100
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
 
 
-def files_read(sources: Sequence[Path], weights: str | None) -> list[Path]:
+def files_read(sources: Sequence[Path], options: Options) -> list[Path]:
     """Returns all files that a command reads, so that it writes over none of them."""
-    return [*sources, *([Path(weights)] if weights is not None else [])]
-
-
-def fuser_of(
-    weights: str | None,
-    engine: Engine | None,
-    device: str | None,
-    precision: Precision | None,
-    task: Task,
-    infrared_palette: str,
-    align: str = "auto",
-    deghost: str = "auto",
-    *,
-    keep: bool = False,
-) -> Any:
-    """Loads a network as the options of a command ask for."""
-    from defusion.api import Fuser
-
-    return Fuser(
-        weights=weights,
-        engine=engine,
-        device=device,
-        precision=precision,
-        task=task,
-        infrared_palette=infrared_palette,
-        align=align,
-        crop=not keep,
-        deghost=deghost,
-    )
+    return [*sources, *([Path(options.weights)] if options.weights is not None else [])]
 
 
 def known_alignment(
-    align: Align, alignment: Path | None, save_alignment: Path | None, sources: Sequence[Path]
+    options: Options, alignment: Path | None, save_alignment: Path | None, sources: Sequence[Path]
 ) -> Any:
     """Reads --alignment, None without it; the options that go with it must not contradict --align."""
     from defusion.alignment.record import Alignment
     from defusion.errors import DefusionError
     from defusion.files import unfit
 
-    if align == Align.off and (alignment or save_alignment):
+    if options.align == "off" and (alignment or save_alignment):
         raise DefusionError("--align off leaves nothing to apply or to save; leave it away, or the other option")
     if save_alignment is not None and (reason := unfit(save_alignment, sources)):
         raise DefusionError(f"{save_alignment} {reason}")

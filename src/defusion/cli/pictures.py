@@ -9,14 +9,8 @@ import typer
 
 from defusion.cli.app import app
 from defusion.cli.options import (
-    Align,
     AlignmentOption,
-    AlignOption,
     BlackHotOption,
-    Deghost,
-    DeghostOption,
-    DeviceOption,
-    EngineOption,
     JpegQualityOption,
     JsonOption,
     KeepOption,
@@ -24,22 +18,19 @@ from defusion.cli.options import (
     Orientation,
     OrientationOption,
     PagesOption,
-    PaletteOption,
-    PrecisionOption,
     RangeOption,
     SaveAlignmentOption,
-    Task,
-    TaskOption,
-    WeightsOption,
     files_read,
-    fuser_of,
     known_alignment,
     reading_of,
+    takes,
 )
 from defusion.cli.output import say, show_result, told
+from defusion.options import Options
 
 
 @app.command(rich_help_panel="Pictures")
+@takes("task", "infrared_palette", "align", "deghost", "weights", "engine", "device", "precision")
 def fuse(
     sources: Annotated[
         list[Path],
@@ -48,9 +39,7 @@ def fuse(
     output: Annotated[
         Path, typer.Option("-o", "--output", help="Picture to write: .tif, .png, .webp, .jpg, .avif, .jxl or .exr.")
     ],
-    task: TaskOption = Task.auto,
-    infrared_palette: PaletteOption = "auto",
-    align: AlignOption = Align.auto,
+    options: Options,
     keep: KeepOption = False,
     alignment: AlignmentOption = None,
     save_alignment: SaveAlignmentOption = None,
@@ -59,28 +48,22 @@ def fuse(
     ranges: RangeOption = None,
     black_hot: BlackHotOption = None,
     jpeg_quality: JpegQualityOption = 95,
-    deghost: DeghostOption = Deghost.auto,
     maps: MapsOption = None,
-    weights: WeightsOption = None,
-    engine: EngineOption = None,
-    device: DeviceOption = None,
-    precision: PrecisionOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Fuse pictures of one scene into one: exposures, a focus stack, infrared and visible."""
-    from defusion.api import fuse_files
+    from defusion.fuser import Fuser
     from defusion.imaging import check_output
     from defusion.progress import fusing_bar
 
-    check_output(output, files_read(sources, weights))  # before the network is loaded
-    known = known_alignment(align, alignment, save_alignment, [*sources, output])
+    check_output(output, files_read(sources, options))  # before the network is loaded
+    known = known_alignment(options, alignment, save_alignment, [*sources, output])
     reading = reading_of(sources, pages, orientation, ranges, black_hot)
-    fuser = fuser_of(weights, engine, device, precision, task, infrared_palette, align, deghost, keep=keep)
+    fuser = Fuser(options, crop=not keep)
     with fusing_bar(wanted=not as_json) as report:
-        made = fuse_files(
+        made = fuser.fuse_files(
             sources,
             output,
-            fuser=fuser,
             report=report,
             alignment=known,
             reading=reading,
@@ -94,36 +77,31 @@ def fuse(
 
 
 @app.command(rich_help_panel="Pictures")
+@takes("task", "infrared_palette", "align", "weights", "engine", "device", "precision")
 def decompose(
     a: Annotated[Path, typer.Argument(help="A picture of a scene.")],
     b: Annotated[Path, typer.Argument(help="Another of the same scene.")],
     output: Annotated[
         Path, typer.Option("-o", "--output", metavar="DIR", help="Folder to write to; made if need be.")
     ],
-    task: TaskOption = Task.auto,
-    infrared_palette: PaletteOption = "auto",
-    align: AlignOption = Align.auto,
+    options: Options,
     alignment: AlignmentOption = None,
     save_alignment: SaveAlignmentOption = None,
-    weights: WeightsOption = None,
-    engine: EngineOption = None,
-    device: DeviceOption = None,
-    precision: PrecisionOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show what two pictures share, what each has alone, and what they fuse to."""
-    from defusion.api import PartPictures, facts_of
     from defusion.cache import faults
+    from defusion.fuser import Fuser
     from defusion.imaging import check_folder, write_together
     from defusion.imaging.figure import labelled_panels
+    from defusion.results import PartPictures
     from defusion.sources import frames_of
 
     of_parts = [f"{name}{suffix}" for name in PartPictures._fields for suffix in (".png", ".tif")]
-    check_folder(output, [*of_parts, "figure.png"], files_read([a, b], weights))
-    known = known_alignment(align, alignment, save_alignment, [a, b])
-    fuser = fuser_of(weights, engine, device, precision, task, infrared_palette, align)
+    check_folder(output, [*of_parts, "figure.png"], files_read([a, b], options))
+    known = known_alignment(options, alignment, save_alignment, [a, b])
     frames = [frame.kept() for frame in frames_of([a, b])]
-    decomposed = fuser.decomposing(frames, known)
+    decomposed = Fuser(options).decompose_frames(frames, known)
     parts = decomposed.parts._asdict()
     notes = told((*decomposed.notes, *faults()))
     suffix = ".tif" if decomposed.parts.fused.depth == "float32" else ".png"
@@ -134,11 +112,7 @@ def decompose(
     if save_alignment is not None and decomposed.alignment is not None:
         decomposed.alignment.save(save_alignment)
     named = {name: str(output / file) for name, file in files.items()}
-    facts = {
-        "outputs": named,
-        **facts_of(fuser, decomposed.plan, decomposed.form, decomposed.alignment),
-        "notes": notes,
-    }
+    facts = {"outputs": named, **decomposed.facts(), "notes": notes}
     show_result(facts, as_json, f"parts are in {output}")
 
 

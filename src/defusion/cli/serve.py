@@ -7,14 +7,17 @@ from typing import Annotated
 import typer
 
 from defusion.cli.app import app
-from defusion.cli.options import DeviceOption, EngineOption, PrecisionOption, WeightsOption
+from defusion.cli.options import takes
 from defusion.cli.output import need, say
+from defusion.options import Options
 
 _LIMITS = "Limits"
 
 
 @app.command(rich_help_panel="Pictures")
+@takes("weights", "engine", "device", "precision")
 def serve(
+    options: Options,
     host: Annotated[str, typer.Option("--host", help="Address to listen at; 0.0.0.0 for all.")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 for one that is free.")] = 8000,
     token: Annotated[
@@ -29,10 +32,6 @@ def serve(
         typer.Option("--allow-host", metavar="NAME", help="Name that a proxy calls the service by."),
     ] = None,
     workers: Annotated[int, typer.Option("--workers", min=1, help="Processes that fuse.")] = 1,
-    weights: WeightsOption = None,
-    engine: EngineOption = None,
-    device: DeviceOption = None,
-    precision: PrecisionOption = None,
     max_upload_mb: Annotated[
         int, typer.Option("--max-upload-mb", min=1, help="Of one request.", rich_help_panel=_LIMITS)
     ] = 1024,
@@ -80,4 +79,4 @@ def serve(
     settings = Settings(host, port, workers, token, tuple(cors or ()), tuple(allow_host or ()), limits)
     if not settings.loopback and token is None:
         say("note: whoever reaches this machine can use the service; --token asks for a token")
-    run(settings, {"weights": weights, "engine": engine, "device": device, "precision": precision}, say)
+    run(settings, options, say)

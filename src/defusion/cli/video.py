@@ -11,20 +11,13 @@ import typer
 
 from defusion.cli.app import app
 from defusion.cli.options import (
-    Align,
-    AlignOption,
-    DeviceOption,
-    EngineOption,
     JsonOption,
-    PaletteOption,
-    PrecisionOption,
-    Task,
-    WeightsOption,
     files_read,
-    fuser_of,
+    takes,
 )
 from defusion.cli.output import show_result, told
 from defusion.errors import DefusionError
+from defusion.options import Options
 
 rig_app = typer.Typer(help="Rigs: two fixed cameras, thermal and visible, registered once.", no_args_is_help=True)
 app.add_typer(rig_app, name="rig", rich_help_panel="Pictures")
@@ -54,6 +47,7 @@ FpsOption = Annotated[
 
 
 @app.command(rich_help_panel="Pictures")
+@takes("infrared_palette", "align", "weights", "engine", "device", "precision")
 def video(
     thermal: Annotated[
         str, typer.Argument(metavar="IR", help="A video file, a folder of numbered images, or such as 'ir_*.png'.")
@@ -70,7 +64,8 @@ def video(
     ],
     rig: RigOption = None,
     plane: PlaneOption = None,
-    align: AlignOption = Align.auto,
+    *,
+    options: Options,
     fps: FpsOption = "25",
     offset: Annotated[
         float, typer.Option("--offset", metavar="SECONDS", help="By how much IR began later than VIS.")
@@ -79,7 +74,6 @@ def video(
         str | None,
         typer.Option("--codec", help="h264, h265, vp9 or ffv1; h264, of more than 8 bits h265, unless given."),
     ] = None,
-    infrared_palette: PaletteOption = "auto",
     range_: Annotated[
         str | None,
         typer.Option(
@@ -87,13 +81,10 @@ def video(
         ),
     ] = None,
     black_hot: Annotated[bool, typer.Option("--black-hot", help="IR shows what is warm dark.")] = False,
-    weights: WeightsOption = None,
-    engine: EngineOption = None,
-    device: DeviceOption = None,
-    precision: PrecisionOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Fuse a thermal and a visible clip into one that does not flicker; killed, it goes on where it was."""
+    from defusion.fuser import Fuser
     from defusion.progress import clip_bar
     from defusion.rig import Rig
     from defusion.video import fuse_video
@@ -102,22 +93,21 @@ def video(
     if output == PIPE and as_json:
         raise DefusionError("-o - sends the frames to stdout, where --json would print; leave one of them away")
     known = None if rig is None else Rig.load(rig)
-    check_video_output(output, codec, [thermal, visible, *map(str, files_read([], weights))])
+    check_video_output(output, codec, [thermal, visible, *map(str, files_read([], options))])
     rates = _rates(fps)
-    fuser = fuser_of(weights, engine, device, precision, Task.infrared, "none", "off", "off")
     with clip_bar(wanted=not as_json) as report:
         made = fuse_video(
             thermal,
             visible,
             output,
-            fuser=fuser,
+            fuser=Fuser(options),
             rig=known,
             plane_m=plane,
-            align=align.value,
+            align=options.align,
             rates=rates,
             offset=Fraction(offset).limit_denominator(1_000_000),
             codec=codec,
-            infrared_palette=infrared_palette,
+            infrared_palette=options.infrared_palette,
             levels=None if range_ is None else _span(range_, "--range", "6800-7300"),
             black_hot=black_hot,
             report=report,
@@ -130,6 +120,7 @@ def video(
 
 
 @rig_app.command()
+@takes("align")
 def calibrate(
     sources: Annotated[
         list[str],
@@ -139,7 +130,8 @@ def calibrate(
         ),
     ],
     output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="Where to keep the rig, as JSON.")],
-    model: AlignOption = Align.auto,
+    *,
+    options: Options,
     distance: Annotated[
         float | None,
         typer.Option("--distance", metavar="METRES", help="How far away the scenes are; far away, unless given."),
@@ -166,7 +158,7 @@ def calibrate(
 
     if reason := unfit(output, sources):
         raise DefusionError(f"{output} {reason}")
-    if model is Align.off:
+    if options.align == "off":
         raise DefusionError("--align off leaves nothing to calibrate; leave it away")
     if (baseline is None) != (hfov is None):
         raise DefusionError("--baseline and --hfov belong together: parallax takes both; give both, or neither")
@@ -175,7 +167,7 @@ def calibrate(
     if baseline is not None and hfov is not None:
         right, down = _two(baseline, "--baseline", "35,0")
         parallax = parallax_of(pairs[0][1].open().width, hfov, right / 1000, down / 1000)
-    made = calibrated(pairs, model=model.value, distance_m=distance, parallax_px_m=parallax)
+    made = calibrated(pairs, model=options.align, distance_m=distance, parallax_px_m=parallax)
     made.save(output)
     line = (
         f"{output}: {made.pairs} pairs, {made.agreeing} agree by themselves; {made.residual_px:.1f} px off, "

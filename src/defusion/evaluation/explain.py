@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from defusion.api import Fuser
 from defusion.errors import EvaluationError
 from defusion.evaluation.baselines import DETAIL_FLOOR, detail_energy
+from defusion.fuser import Fuser
 from defusion.imaging import Picture
 from defusion.model.config import NetworkConfig
 from defusion.runtime import Planes
@@ -383,7 +383,7 @@ def _by_paper(paper: Fuser, a: Pixels, b: Pixels) -> Parts:
 
 
 def _by_pyramid(pyramid: Fuser, a: Pixels, b: Pixels) -> Parts:
-    return Parts(*(part.pixels for part in pyramid.decompose_pictures(Picture(a), Picture(b))))
+    return Parts(*(part.pixels for part in pyramid.decompose(Picture(a), Picture(b))))
 
 
 def _case_statistics(

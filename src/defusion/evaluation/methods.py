@@ -22,11 +22,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 import defusion
-from defusion.api import Fuser
 from defusion.errors import EvaluationError
 from defusion.evaluation.baselines import BASELINES, Pixels
 from defusion.evaluation.datasets import SUFFIXES, DataSet
 from defusion.evaluation.results import Scene
+from defusion.fuser import Fuser
 from defusion.imaging import Picture, read, write
 from defusion.imaging.picture import converted
 from defusion.sources import frames_of
@@ -79,7 +79,7 @@ class Network:
         def fuse(scene: Scene, out: Path) -> None:
             medical = scene.kind == "medical"  # in which colour is activity, whatever it looks like
             frames = [frame._replace(true_colours=medical) for frame in frames_of(scene.sources)]
-            _write(out, fuser.fusing(frames).picture())
+            _write(out, fuser.fuse_frames(frames).picture())
 
         return fuse
 

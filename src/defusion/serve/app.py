@@ -22,6 +22,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from defusion import __version__
+from defusion.options import DEFAULTS, Options
 from defusion.serve import metrics as prometheus
 from defusion.serve import options, uploads
 from defusion.serve.answers import events, job_facts, over, picture_facts, told, told_by_starlette
@@ -50,11 +51,11 @@ class Service:
 
     Args:
         settings: Where it listens, whom it lets in, its limits.
-        arguments: Of `Fuser`, unless a request says otherwise.
+        options: How to fuse, unless a request says otherwise.
     """
 
-    def __init__(self, settings: Settings, arguments: dict[str, str | None] | None = None) -> None:
-        self.settings, self._arguments = settings, dict(arguments or {})
+    def __init__(self, settings: Settings, options: Options = DEFAULTS) -> None:
+        self.settings, self._arguments = settings, options.given()
         self.metrics = Metrics()
         cors = Middleware(
             CORSMiddleware,

@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from defusion import options as choices
 from defusion.serve.problem import bad_request
 
 
@@ -15,7 +16,7 @@ class Option(NamedTuple):
     """An option of fusing that a client may choose."""
 
     argument: str
-    """What `Fuser` calls it."""
+    """What `Options` calls it."""
     says: str
     values: tuple[str, ...] = ()
     """What it may be; for a device there are too many."""
@@ -25,37 +26,26 @@ class Option(NamedTuple):
 SUFFIXES = {"png": ".png", "tiff": ".tif", "jpeg": ".jpg"}
 MEDIA_TYPES = {".png": "image/png", ".tif": "image/tiff", ".jpg": "image/jpeg"}
 
+#: Of `Options`, in the order that the page shows them in.
+_OPTIONS = ("task", "infrared_palette", "align", "deghost", "weights", "precision", "engine", "device")
+
 DEVICE = "(cpu|mps|(cuda|xpu)(:[0-9]{1,2})?)"
 
 
 @cache
 def options() -> Mapping[str, Option]:
     """Returns the options by their name in a query."""
-    from defusion.alignment.frames import ALIGNS
-    from defusion.alignment.motion import DEGHOSTS
-    from defusion.imaging import PALETTES
-    from defusion.task import TASKS
     from defusion.weights import bundled
 
-    return {
-        "task": Option("task", "What the report calls the scene; the picture is the same.", ("auto", *TASKS)),
-        "infrared-palette": Option(
-            "infrared_palette", "False colour of a thermal source.", ("auto", "none", *PALETTES)
-        ),
-        "align": Option("align", "How sources that do not line up are laid upon each other.", ALIGNS),
-        "deghost": Option("deghost", "How what moves between exposures is held still.", DEGHOSTS),
-        "weights": Option("weights", "Shipped weights, by name; paper makes the paper's P_r.", tuple(bundled())),
-        "precision": Option("precision", "What the network computes in.", ("float32", "bfloat16", "float16")),
-        "engine": Option("engine", "What the network runs in.", ("openvino", "torch")),
-        "device": Option("device", "cpu, or a torch device such as cuda:0."),
-    }
+    values = {name: choices.values(name) for name in _OPTIONS} | {"weights": tuple(bundled())}  # no files of clients
+    return {name.replace("_", "-"): Option(name, choices.says(name), values[name]) for name in _OPTIONS}
 
 
 class Wanted(NamedTuple):
     """What a request asks for."""
 
     arguments: dict[str, str]
-    """Of `Fuser`, by its names."""
+    """Of `Options`, by its names."""
     suffix: str | None
     """Of the result; None for that of the first source."""
 

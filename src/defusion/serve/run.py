@@ -9,6 +9,7 @@ from collections.abc import Callable
 import uvicorn
 
 from defusion.errors import DefusionError
+from defusion.options import Options
 from defusion.serve.app import Service
 from defusion.serve.settings import Settings
 
@@ -16,12 +17,12 @@ from defusion.serve.settings import Settings
 _FAREWELL_SECONDS = 2
 
 
-def serve(settings: Settings, arguments: dict[str, str | None], say: Callable[[str], None]) -> None:
+def serve(settings: Settings, options: Options, say: Callable[[str], None]) -> None:
     """Serves until SIGINT or SIGTERM comes.
 
     Args:
         settings: Where to listen, whom to let in, limits.
-        arguments: Of `Fuser`, unless a request says otherwise.
+        options: How to fuse, unless a request says otherwise.
         say: Is told where the page is.
 
     Raises:
@@ -29,7 +30,7 @@ def serve(settings: Settings, arguments: dict[str, str | None], say: Callable[[s
     """
     listening = _listening(settings)
     config = uvicorn.Config(
-        Service(settings, arguments).app,
+        Service(settings, options).app,
         log_level="warning",
         access_log=False,  # ids in paths open what they name
         server_header=False,

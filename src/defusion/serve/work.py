@@ -21,10 +21,11 @@ from typing import TYPE_CHECKING, Any, TextIO
 from defusion.errors import DefusionError
 from defusion.imaging.decoded import PixelsError, limit_pixels
 from defusion.machine import give_memory_back
+from defusion.options import Options
 from defusion.serve.store import without_paths
 
 if TYPE_CHECKING:
-    from defusion.api import Fuser
+    from defusion.fuser import Fuser
     from defusion.tiling import Progress
 
 Tell = Callable[[float], None]
@@ -44,14 +45,14 @@ def main() -> None:
     tasks: SimpleQueue[dict[str, Any]] = SimpleQueue()
     threading.Thread(target=_listen, args=(tasks, start["folder"]), daemon=True).start()
     if start["fuses"]:
-        _warm_up(start["arguments"])
+        _warm_up(Options(**start["arguments"]))
     _answer(answers, {"done": {}})
     while True:
         task = tasks.get()
         _answer(answers, _worked(task, start["arguments"], lambda part: _answer(answers, {"progress": part})))
 
 
-def _worked(task: dict[str, Any], arguments: dict[str, str | None], tell: Tell) -> dict[str, Any]:
+def _worked(task: dict[str, Any], arguments: dict[str, str], tell: Tell) -> dict[str, Any]:
     """Does a task, and says how it ended."""
     try:
         return {"done": _WORKS[task.pop("work")](task, arguments, tell)}
@@ -65,32 +66,31 @@ def _worked(task: dict[str, Any], arguments: dict[str, str | None], tell: Tell) 
         return {"failed": "internal", "detail": traceback.format_exc()}
 
 
-def _fuse(task: dict[str, Any], arguments: dict[str, str | None], tell: Tell) -> dict[str, Any]:
-    from defusion.api import fuse_files
+def _fuse(task: dict[str, Any], arguments: dict[str, str], tell: Tell) -> dict[str, Any]:
     from defusion.serve.sentence import sentence
 
-    fuser = _fuser(**{**arguments, **task["arguments"]})
-    made = fuse_files(task["sources"], task["output"], fuser=fuser, report=_telling(tell))
+    options = Options(**{**arguments, **task["arguments"]})
+    fuser = _loaded(options.network())
+    made = fuser.fuse_files(task["sources"], task["output"], report=_telling(tell), **options.of_scene())
     facts = {name: value for name, value in made.facts.items() if name != "output"}
     return dict(_scrubbed({**facts, "sentence": sentence(facts)}))
 
 
-def _decompose(task: dict[str, Any], arguments: dict[str, str | None], tell: Tell) -> dict[str, Any]:
-    from defusion.api import facts_of
+def _decompose(task: dict[str, Any], arguments: dict[str, str], tell: Tell) -> dict[str, Any]:
     from defusion.imaging import write
     from defusion.sources import frames_of
 
-    fuser = _fuser(**{**arguments, **task["arguments"]})
-    decomposed = fuser.decomposing([frame.kept() for frame in frames_of(task["sources"])])
+    options = Options(**{**arguments, **task["arguments"]})
+    frames = [frame.kept() for frame in frames_of(task["sources"])]
+    decomposed = _loaded(options.network()).decompose_frames(frames, **options.of_scene())
     tell(0.8)
     notes = list(decomposed.notes)
     for name, output in task["outputs"].items():
         notes += write(output, getattr(decomposed.parts, name))
-    facts = facts_of(fuser, decomposed.plan, decomposed.form, decomposed.alignment)
-    return dict(_scrubbed({"sources": 2, **facts, "notes": notes}))
+    return dict(_scrubbed({"sources": 2, **decomposed.facts(), "notes": notes}))
 
 
-def _align(task: dict[str, Any], arguments: dict[str, str | None], tell: Tell) -> dict[str, Any]:
+def _align(task: dict[str, Any], arguments: dict[str, str], tell: Tell) -> dict[str, Any]:
     from defusion.aligning import align_files
 
     made = align_files(task["sources"], task["folder"], model=task["arguments"].get("align", "auto"))
@@ -98,19 +98,19 @@ def _align(task: dict[str, Any], arguments: dict[str, str | None], tell: Tell) -
     return dict(_scrubbed({**facts, "files": [output.name for output in made.outputs]}))
 
 
-def _look(task: dict[str, Any], arguments: dict[str, str | None], tell: Tell) -> dict[str, Any]:
+def _look(task: dict[str, Any], arguments: dict[str, str], tell: Tell) -> dict[str, Any]:
     from defusion.serve.look import look
 
     return look(Path(task["source"]), Path(task["thumbnail"]), Path(task["preview"]))
 
 
-def _spread(task: dict[str, Any], arguments: dict[str, str | None], tell: Tell) -> dict[str, Any]:
+def _spread(task: dict[str, Any], arguments: dict[str, str], tell: Tell) -> dict[str, Any]:
     from defusion.serve.look import spread
 
     return spread(Path(task["source"]), Path(task["levels"]))
 
 
-def _example(task: dict[str, Any], arguments: dict[str, str | None], tell: Tell) -> dict[str, Any]:
+def _example(task: dict[str, Any], arguments: dict[str, str], tell: Tell) -> dict[str, Any]:
     from defusion.demo import demo_pairs
     from defusion.imaging import write
 
@@ -119,7 +119,7 @@ def _example(task: dict[str, Any], arguments: dict[str, str | None], tell: Tell)
     return {}
 
 
-_WORKS: dict[str, Callable[[dict[str, Any], dict[str, str | None], Tell], dict[str, Any]]] = {
+_WORKS: dict[str, Callable[[dict[str, Any], dict[str, str], Tell], dict[str, Any]]] = {
     "fuse": _fuse,
     "decompose": _decompose,
     "align": _align,
@@ -130,19 +130,19 @@ _WORKS: dict[str, Callable[[dict[str, Any], dict[str, str | None], Tell], dict[s
 
 
 @lru_cache(maxsize=2)
-def _fuser(**arguments: str | None) -> Fuser:
-    from defusion.api import Fuser
+def _loaded(network: Options) -> Fuser:
+    from defusion.fuser import Fuser
 
-    return Fuser(**{name: value for name, value in arguments.items() if value is not None})
+    return Fuser(network)
 
 
-def _warm_up(arguments: dict[str, str | None]) -> None:
+def _warm_up(options: Options) -> None:
     """Loads and compiles the network before the first client waits for it."""
     import numpy as np
 
     rng = np.random.default_rng(0)
     noise = [rng.integers(0, 256, (64, 64, 3), np.uint8) for _ in range(2)]
-    _fuser(**arguments).fuse(noise)
+    _loaded(options.network()).fuse(noise)
 
 
 def _telling(tell: Tell) -> Callable[[Progress], None]:

@@ -143,12 +143,10 @@ class Pool:
         fuses: They load a network.
         folder: The store's; workers delete it if the service dies.
         limits: What a task may take.
-        arguments: Of the network, unless a task says otherwise.
+        arguments: Of `Options`, unless a task says otherwise.
     """
 
-    def __init__(
-        self, count: int, *, fuses: bool, folder: Path, limits: Limits, arguments: dict[str, str | None]
-    ) -> None:
+    def __init__(self, count: int, *, fuses: bool, folder: Path, limits: Limits, arguments: dict[str, str]) -> None:
         self._count, self._limits = count, limits
         self._start = {
             "fuses": fuses,

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from defusion.api import Fuser
+from defusion.fuser import Fuser
 from defusion.imaging import PALETTES, Picture, as_temperature, luminance, recognised_palette, with_luminance
 from defusion.imaging.levels import used
 from defusion.imaging.tone import Levels
@@ -64,7 +64,8 @@ class PairFuser:
         seen = visible.region(slice(None), slice(None))
         light = seen if visible.grey else luminance(seen)
         frames = [Frame.of("thermal", heat), Frame.of("visible", Picture(light, levels=_WHOLE))]
-        made = np.concatenate(list(self._fuser.fusing(frames).bands))
+        fused = self._fuser.fuse_frames(frames, task="infrared", infrared_palette="none", align="off", deghost="off")
+        made = np.concatenate(list(fused.bands))
         made = self._steady.held(made[..., 0], np.asarray(heat.samples)[..., 0], light[..., 0])[..., None]
         trusted = heat.confidence(slice(None), slice(None))
         if trusted is not None:  # what levels share does not reach beyond the thermal picture

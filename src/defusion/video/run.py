@@ -13,8 +13,8 @@ import numpy as np
 
 from defusion import __version__
 from defusion.alignment.geometry import Shape, enlarged
-from defusion.api import Fuser
 from defusion.errors import ImageError
+from defusion.fuser import Fuser
 from defusion.imaging import Picture
 from defusion.imaging.picture import Depth
 from defusion.imaging.tone import Levels
@@ -77,7 +77,7 @@ def fuse_video(
         visible: As well.
         output: A video file (.mp4, .mov, .mkv or .webm; extra `video`), a folder for numbered PNG images, or "-" for
             YUV4MPEG2 on stdout, for your own ffmpeg.
-        fuser: The network, as loaded for `align="off"` and `task="infrared"`; None loads the default one.
+        fuser: The network; None loads the default one. Of its options only those of the network count.
         rig: How thermal frames lie in visible ones; None finds it from the first seconds of files, or all over
             folders.
         plane_m: Distance of what is to lie right, in metres, of a rig that knows how far its cameras are apart.
@@ -101,7 +101,7 @@ def fuse_video(
     output = os.fspath(output)
     check_video_output(output, codec, names)
     clips = opened_clips(*names, rates)
-    fuser = fuser or Fuser(task="infrared", align="off", deghost="off")
+    fuser = fuser or Fuser()
     notes: list[str] = []
     looks = looked(clips, offset)
     if not looks:

@@ -1,0 +1,277 @@
+"""Fuser: a loaded network that fuses and decomposes any number of scenes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Unpack, cast
+
+import numpy as np
+
+from defusion import stages, tiling
+from defusion.alignment.frames import Wanted
+from defusion.alignment.motion import write_masks
+from defusion.alignment.record import Alignment
+from defusion.cache import faults
+from defusion.errors import EngineError, ImageError, OptionError, WeightsError
+from defusion.imaging import check_output, open_output
+from defusion.imaging.picture import quantised
+from defusion.machine import free_bytes, give_memory_back
+from defusion.model.config import PyramidConfig, TaskName
+from defusion.options import DEFAULTS, NETWORK, Choices, Options, SceneChoices
+from defusion.results import Decomposed, Fused, FusedFile, PartPictures, Parts, Plan
+from defusion.runtime import Engine, load_engine
+from defusion.scene import Frame, Scene
+from defusion.sources import AS_USUAL, Reading, Source, frames_of, given_back, listed, warn
+from defusion.task import Glance, Kind, recognise
+from defusion.tiling import Band, Progress, Report, Size
+from defusion.weights import WeightsFile, bundled, resolve
+
+
+class Fuser:
+    """A loaded network, ready for any number of scenes, from several threads at once.
+
+    It can be pickled: whoever unpickles it loads the weights, which have to be where they were, on a machine that has
+    the engine, device and precision. On Linux it has the C library give large blocks back when they are freed.
+
+    Args:
+        options: How to fuse.
+        choices: Options that are chosen otherwise, by name; see `Options`.
+
+    Raises:
+        OptionError: An option with a value that it cannot have.
+        WeightsError: No such weights.
+        EngineError: The engine, device or precision is not there; none is replaced by another.
+    """
+
+    def __init__(self, options: Options = DEFAULTS, **choices: Unpack[Choices]) -> None:
+        options = options.changed(**choices)
+        give_memory_back()
+        path = resolve(None if options.weights is None else os.fspath(options.weights))
+        self.weights: WeightsFile = WeightsFile.open(path.absolute())
+        self.engine: Engine = load_engine(
+            self.weights, engine=options.engine, device=options.device, precision=options.precision
+        )
+        # Weights that are shipped lie elsewhere on another machine.
+        shipped = path == bundled().get(path.stem)
+        self.options: Options = options.changed(weights=path.stem if shipped else path.absolute())
+
+    def __reduce__(self) -> tuple[type[Fuser], tuple[Options]]:
+        """Travels to another process as its options: there the network is loaded anew."""
+        return Fuser, (self.options,)
+
+    @property
+    def network(self) -> dict[str, str]:
+        """Which network runs, and where: names of weights, engine, device and precision."""
+        return {
+            "weights": self.weights.path.stem,
+            "engine": self.engine.name,
+            "device": self.engine.device,
+            "precision": self.engine.precision,
+        }
+
+    def fuse(self, sources: Iterable[Source], *, reading: Reading = AS_USUAL, **choices: Unpack[SceneChoices]) -> Any:
+        """Fuses sources into one picture of their kind; see `fuse`. Choices go before the options of this object."""
+        given = listed(sources)
+        fused = self.fuse_frames(frames_of(given, reading), **choices)
+        picture = fused.picture()
+        notes = (*fused.notes, *faults())
+        warn(notes)
+        return given_back(picture, given, notes, reading)
+
+    def fuse_files(
+        self,
+        sources: Sequence[str | os.PathLike[str]],
+        output: str | os.PathLike[str],
+        *,
+        report: Report | None = None,
+        alignment: Alignment | None = None,
+        reading: Reading = AS_USUAL,
+        jpeg_quality: int = 95,
+        maps: str | os.PathLike[str] | None = None,
+        **choices: Unpack[SceneChoices],
+    ) -> FusedFile:
+        """Fuses files into a file; see `fuse_files`. Choices go before the options of this object."""
+        check_output(output, [*sources, self.weights.path])
+        frames = frames_of(sources, reading)
+        fused = self.fuse_frames(frames, report, alignment, **choices)
+        form = fused.form
+        with open_output(
+            output,
+            height=form.size.height,
+            width=form.size.width,
+            channels=form.channels,
+            depth=form.depth,
+            icc=form.icc,
+            exif=form.exif,
+            levels=form.levels,
+            xmp=form.xmp,
+            jpeg_quality=jpeg_quality,
+        ) as out:
+            for band in fused.bands:
+                out.append(band)
+        masks = {} if maps is None else write_masks(fused.ghosts, maps)
+        notes = (*fused.notes, *out.notes, *faults())
+        ranges = {name: list(each) for name, each in fused.ranges.items()}
+        facts = {"output": os.fspath(output), "sources": len(frames), **fused.facts(), "ranges": ranges}
+        facts |= {"ghosts": {name: str(mask) for name, mask in masks.items()}, "notes": list(notes)}
+        return FusedFile(Path(output), facts, notes, fused.alignment)
+
+    def decompose(
+        self, a: Source, b: Source, *, reading: Reading = AS_USUAL, **choices: Unpack[SceneChoices]
+    ) -> Parts:
+        """Decomposes two sources; see `decompose`. Choices go before the options of this object."""
+        made = self.decompose_frames([frame.kept() for frame in frames_of([a, b], reading)], **choices)
+        warn((*made.notes, *faults()))
+        return Parts(*(given_back(part, [a, b], made.notes, reading) for part in made.parts))
+
+    def plan(self, sources: Iterable[Source], **choices: Unpack[SceneChoices]) -> Plan:
+        """Says how sources would be fused, and why."""
+        options = self._options(choices)
+        scene = Scene(frames_of(sources), options.infrared_palette, align=Wanted(options.align, crop=options.crop))
+        scene.leave_out_blank()
+        if options.task in ("auto", "focus"):
+            scene.level()
+        return self._plan(scene.glances, options.task)
+
+    def fuse_frames(
+        self,
+        frames: Sequence[Frame],
+        report: Report | None = None,
+        alignment: Alignment | None = None,
+        **choices: Unpack[SceneChoices],
+    ) -> Fused:
+        """Fuses frames that are opened when they are needed, and gives the result band by band.
+
+        Two are opened once. More are opened one after the other: to see what they are, to make a reference of them
+        where the network is asked, and to be taken apart, of a large scene once for each of its slabs.
+
+        Args:
+            frames: Two or more.
+            report: Is told how far the work has come: of a stack from the first frame that is looked at on.
+            alignment: How they lie upon each other, where that is known; else it is found.
+            choices: Go before the options of this object.
+
+        Raises:
+            ImageError: Fewer than two frames, one that cannot be read, or they differ in size and cannot be aligned.
+        """
+        options = self._options(choices)
+        if len(frames) < 2:
+            raise ImageError(f"{len(frames)} source came, fusion needs at least two pictures of one scene.")
+        if len(frames) == 2:
+            frames = [frame.kept() for frame in frames]
+        align = alignment or Wanted(options.align, crop=options.crop)
+        scene = Scene(frames, options.infrared_palette, report if len(frames) > 2 else None, align)
+        scene.leave_out_blank()
+        scene.leave_out_copies()
+        if options.task in ("auto", "focus"):
+            scene.level()
+        plan = self._plan(scene.glances, options.task)
+        size, count = scene.form.size, len(scene.frames)
+        if plan.task == "exposure" and options.deghost != "off" and (count > 2 or options.deghost != "auto"):
+            scene.hold_still("low" if options.deghost == "low" else "high")
+        self._check_memory(size, count)
+        if scene.one_left:
+            made = stages.alone(next(scene.sources()), size)
+        elif plan.head == "pyramid":
+            made = stages.fuse(self.engine, scene.sources, count, size, report)
+        else:
+            made = _reported(tiling.paint(self.engine, *scene.pair(), size), size, report)
+        painted = (rows for band in made for _, rows in scene.painted(band, band.planes[0], keep_chroma=True))
+        form, notes, ranges = scene.form, scene.notes, scene.ranges
+        return Fused(plan, form, painted, notes, ranges, scene.alignment, scene.ghosts, self.network)
+
+    def decompose_frames(
+        self, frames: Sequence[Frame], alignment: Alignment | None = None, **choices: Unpack[SceneChoices]
+    ) -> Decomposed:
+        """Decomposes two frames, which are opened several times: give kept ones.
+
+        Args:
+            frames: Two.
+            alignment: How they lie upon each other, where that is known; else it is found.
+            choices: Go before the options of this object.
+
+        Raises:
+            ImageError: One cannot be read, or they differ in size and cannot be aligned.
+        """
+        options = self._options(choices)
+        scene = Scene(frames, options.infrared_palette, align=alignment or Wanted(options.align))
+        plan, form, size = self._plan(scene.glances, options.task), scene.form, scene.form.size
+        self._check_memory(size, 2)
+        if isinstance(self.weights.config, PyramidConfig):
+            return Decomposed(plan, form, self._divided(scene), scene.notes, scene.alignment, self.network)
+        parts = [np.empty((*size, form.channels), form.depth) for _ in PartPictures._fields]
+        a, b = scene.views()
+        for band in tiling.parts(self.engine, a, b, size):
+            for part, planes in zip(parts, band.planes, strict=False):  # the last part is the fused picture
+                for rows, pixels in scene.painted(band, planes, keep_chroma=False):
+                    part[rows] = quantised(pixels, form.depth, form.levels)
+        for band in tiling.paint(self.engine, a, b, size):
+            for rows, pixels in scene.painted(band, band.planes[0], keep_chroma=True):
+                parts[-1][rows] = quantised(pixels, form.depth, form.levels)
+        like = replace(form.picture([]), notes=scene.notes)
+        pictures = PartPictures(*(replace(like, samples=part) for part in parts))
+        return Decomposed(plan, form, pictures, scene.notes, scene.alignment, self.network)
+
+    def _divided(self, scene: Scene) -> PartPictures:
+        """Divides the fused picture into what both sources share and what each has alone: shares of its pixels."""
+        form = scene.form
+        parts = [np.empty((*form.size, form.channels), form.depth) for _ in PartPictures._fields]
+        for band in stages.fuse(self.engine, scene.sources, 2, form.size, parts=True):
+            common, uniques = band.planes
+            shares = np.clip(np.concatenate([common, uniques]), 0, None)
+            total = shares.sum(0, keepdims=True)
+            shares = np.where(total > 0, shares / np.maximum(total, 1e-6), [[[[1.0]]], [[[0.0]]], [[[0.0]]]])
+            for rows, pixels in scene.painted(band, common + uniques.sum(0, keepdims=True), keep_chroma=True):
+                inside = slice(rows.start - band.rows.start, rows.stop - band.rows.start)
+                upto = np.cumsum(shares[:, :, inside], 0).transpose(0, 2, 3, 1)
+                if pixels.shape[2] == 1:
+                    upto = upto.mean(3, keepdims=True)
+                # Each part is what is left of the sum so far, so that rounded parts add up to the rounded picture.
+                sums = [quantised(share * pixels, form.depth, form.levels) for share in upto[:2]]
+                sums.append(quantised(pixels, form.depth, form.levels))
+                parts[0][rows], parts[3][rows] = sums[0], sums[2]
+                parts[1][rows], parts[2][rows] = sums[1] - sums[0], sums[2] - sums[1]
+        like = replace(form.picture([]), notes=scene.notes)
+        return PartPictures(*(replace(like, samples=part) for part in parts))
+
+    def _check_memory(self, size: Size, count: int) -> None:
+        if isinstance(self.weights.config, PyramidConfig):
+            needed = stages.needed_bytes(size, count)
+        else:
+            needed = tiling.needed_bytes(self.weights.config, size)
+        free = free_bytes()
+        if self.engine.device == "cpu" and needed > free:
+            raise EngineError(
+                f"fusing takes about {needed // 10**6} MB of memory at once and {free // 10**6} MB are free; "
+                "close other programs, or use a machine with more"
+            )
+
+    def _options(self, choices: SceneChoices) -> Options:
+        """The options of one call."""
+        if fixed := [name for name in choices if name in NETWORK]:
+            raise OptionError(f"{fixed[0]} came in a call, but a Fuser has one network; make another Fuser for it")
+        return self.options.changed(**choices)
+
+    def _plan(self, glances: Sequence[Glance], task: str) -> Plan:
+        """Says what sources are, and how they are fused."""
+        (head,) = self.weights.config.heads
+        kind = recognise(glances) if task == "auto" else Kind(cast(TaskName, task), "it was asked for")
+        if len(glances) > 2 and head == "paper":
+            raise WeightsError(
+                f"{len(glances)} sources came, but weights {self.weights.path.stem!r} fuse two; give two, "
+                "or weights that fuse any number"
+            )
+        return Plan(*kind, head)
+
+
+def _reported(bands: Iterator[Band], size: Size, report: Report | None) -> Iterator[Band]:
+    """Reports bands of a pair as they are used, and the beginning where there will be several."""
+    if report is not None and size.height * size.width > tiling.WHOLE_PX:
+        report(Progress(0, size.height))
+    for band in bands:
+        yield band
+        if report is not None:
+            report(Progress(band.rows.stop, size.height))
