@@ -66,7 +66,7 @@ def test_a_scheduler_that_is_not_there_is_one_sentence(root: Path, tmp_path: Pat
         str(root),
         "-o",
         str(tmp_path / "out"),
-        "--engine",
+        "--executor",
         "dask",
         "--scheduler",
         "tcp://127.0.0.1:9",
@@ -92,7 +92,7 @@ def test_a_scheduler_that_goes_ends_the_batch_with_one_sentence(tmp_path: Path) 
                 time.sleep(0.1)
             address = json.loads(file.read_text())["address"]
             arguments = ["batch", str(tmp_path / "more"), "-o", str(tmp_path / "out"), "--json", "--align", "off"]
-            command = [sys.executable, "-m", "defusion", *arguments, "--engine", "dask", "--scheduler", address]
+            command = [sys.executable, "-m", "defusion", *arguments, "--executor", "dask", "--scheduler", address]
             with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as batch:
                 assert batch.stdout is not None
                 first = json.loads(batch.stdout.readline())

@@ -77,7 +77,7 @@ def test_json_has_null_with_a_reason_and_infinity_as_a_word(files):
 
 
 def test_the_command_prints_json(files):
-    done = run(*files, "--metric", "ce", "--metric", "lpips", "--json")
+    done = run(*files, "--metrics", "ce", "--metric", "lpips", "--json")
     assert (done.returncode, done.stderr) == (0, "")
     facts = json.loads(done.stdout)
     assert list(facts) == ["metrics", "undefined", "notes"]
@@ -86,7 +86,7 @@ def test_the_command_prints_json(files):
 
 
 def test_the_command_prints_a_table(files):
-    done = run(*files, "--metric", "qabf,ce")
+    done = run(*files, "--metrics", "qabf,ce")
     assert done.returncode == 0
     rows = [line.split() for line in done.stdout.splitlines()]
     assert rows[1][0] == "qabf" and rows[1][2] == "higher"
@@ -94,7 +94,7 @@ def test_the_command_prints_a_table(files):
 
 
 def test_the_command_refuses_an_unknown_metric(files):
-    done = run(*files, "--metric", "qafb", "--json")
+    done = run(*files, "--metrics", "qafb", "--json")
     assert done.returncode == 2
     assert done.stdout == ""
     (line,) = done.stderr.strip().splitlines()

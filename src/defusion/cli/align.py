@@ -16,7 +16,7 @@ from defusion.cli.options import (
     known_alignment,
     takes,
 )
-from defusion.cli.output import show_result, told
+from defusion.cli.output import show_done, told
 from defusion.errors import DefusionError
 from defusion.options import Options
 
@@ -68,7 +68,7 @@ def align(
         "outputs": [str(path) for path in made.outputs],
         "notes": told(made.notes),
     }
-    show_result(facts, as_json, f"{len(made.outputs)} frames are in {output}, laid upon {made.alignment.reference}")
+    show_done(facts, as_json, f"{len(made.outputs)} frames are in {output}, laid upon {made.alignment.reference}")
 
 
 def _number(frame: Path | None, frames: list[Path]) -> int | None:

@@ -4,15 +4,55 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
-from typing import Annotated
+from collections.abc import Callable, Sequence
+from functools import wraps
+from inspect import Parameter, Signature, signature
+from typing import Annotated, Any
 
 import typer
 
-from defusion.cli.output import fail
+from defusion.cli.output import Talk, fail
 from defusion.errors import DefusionError
 
-app = typer.Typer(
+_QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but what is wrong.")]
+_DebugOption = Annotated[bool, typer.Option("--debug", help="Keep the traceback of every failure.")]
+
+
+class App(typer.Typer):
+    """Commands that all have --quiet and --debug, as the command before them has."""
+
+    def command(  # type: ignore[override]  # whose settings are typer's to list
+        self, *settings: Any, **more: Any
+    ) -> Callable[[Callable[..., None]], Callable[..., None]]:
+        """Adds a command."""
+        register = super().command(*settings, **more)
+
+        def decorated(function: Callable[..., None]) -> Callable[..., None]:
+            @wraps(function)
+            def called(*, quiet: bool, debug: bool, **given: Any) -> None:
+                Talk.quiet, Talk.debug = Talk.quiet or quiet, Talk.debug or debug
+                function(**given)
+
+            own = list(signature(function, eval_str=True).parameters.values())
+            shared = [
+                Parameter(name, Parameter.KEYWORD_ONLY, default=False, annotation=kind)
+                for name, kind in (("quiet", _QuietOption), ("debug", _DebugOption))
+            ]
+            set_signature(called, [*own, *shared])
+            register(called)
+            return function
+
+        return decorated
+
+
+def set_signature(function: Callable[..., None], parameters: Sequence[Parameter]) -> None:
+    """Gives a function the parameters that typer makes options of."""
+    function.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
+    function.__annotations__ = {each.name: each.annotation for each in parameters}
+    del function.__wrapped__  # type: ignore[attr-defined]  # whose parameters typer would ask for
+
+
+app = App(
     name="defusion",
     help="One picture out of several of a scene.",
     no_args_is_help=True,
@@ -20,9 +60,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-weights_app = typer.Typer(help="Weights: what there is, what made it, and the authors' files.", no_args_is_help=True)
+weights_app = App(help="Weights: what there is, what made it, and the authors' files.", no_args_is_help=True)
 app.add_typer(weights_app, name="weights", rich_help_panel="Models")
-explain_app = typer.Typer(help="Figures of what the network sees: toy cases and embeddings.", no_args_is_help=True)
+explain_app = App(help="Figures of what the network sees: toy cases and embeddings.", no_args_is_help=True)
 app.add_typer(explain_app, name="explain", rich_help_panel="Evaluation")
 
 
@@ -39,9 +79,10 @@ def _options(
     version: Annotated[
         bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_version)
     ] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Keep the traceback of every failure.")] = False,
+    quiet: _QuietOption = False,
+    debug: _DebugOption = False,
 ) -> None:
-    pass
+    Talk.quiet, Talk.debug = quiet, debug
 
 
 class _Interrupted(BaseException):
@@ -74,7 +115,7 @@ def main() -> None:
     except (_Interrupted, Exception) as error:
         if interruption.number:  # whatever it made of other processes
             fail("interrupted; no file was left half written", 128 + interruption.number)
-        if "--debug" in sys.argv:
+        if Talk.debug:
             raise
         if isinstance(error, DefusionError):
             fail(str(error), 2)

@@ -15,15 +15,15 @@ import typer
 
 from defusion.cli.app import app
 from defusion.cli.options import takes
-from defusion.cli.output import fail, print_line, printable, say
+from defusion.cli.output import Talk, bar_wanted, fail, print_line, printable, say
 from defusion.options import Options
 
 if TYPE_CHECKING:
     from defusion.batch.finding import Found
 
 
-class WorkEngine(StrEnum):
-    """Values of batch's --engine."""
+class Executor(StrEnum):
+    """Values of --executor."""
 
     local = "local"
     dask = "dask"
@@ -36,7 +36,7 @@ _TOLD = 20
 
 
 @app.command(rich_help_panel="Pictures")
-@takes("task", "infrared_palette", "align", "deghost", "weights", "device", "precision")
+@takes("task", "infrared_palette", "align", "deghost", "weights", "engine", "device", "precision")
 def batch(
     sources: Annotated[
         list[str],
@@ -57,24 +57,24 @@ def batch(
         bool, typer.Option("--retry-failed", help="Try scenes again that failed before and have not changed.")
     ] = False,
     watch: Annotated[bool, typer.Option("--watch", help="Go on with what appears, until SIGTERM or Ctrl-C.")] = False,
-    engine: Annotated[
-        WorkEngine,
+    executor: Annotated[
+        Executor,
         typer.Option(
-            "--engine", help="local: processes of this machine; dask: a cluster.", rich_help_panel=WORK_PANEL
+            "--executor", help="local: processes of this machine; dask: a cluster.", rich_help_panel=WORK_PANEL
         ),
-    ] = WorkEngine.local,
+    ] = Executor.local,
     workers: Annotated[
         int | None,
         typer.Option(
             "--workers",
             min=1,
-            help="Processes of engine local; as many as cores and memory take, unless given.",
+            help="Processes of executor local; as many as cores and memory take, unless given.",
             rich_help_panel=WORK_PANEL,
         ),
     ] = None,
     scheduler: Annotated[
         str | None,
-        typer.Option("--scheduler", metavar="URL", help="Of engine dask: tcp://...", rich_help_panel=WORK_PANEL),
+        typer.Option("--scheduler", metavar="URL", help="Of executor dask: tcp://...", rich_help_panel=WORK_PANEL),
     ] = None,
     journal: Annotated[
         Path | None,
@@ -102,8 +102,8 @@ def batch(
     counts = dict.fromkeys(("done", "failed", "skipped"), 0)
     failures: dict[str, str] = {}
     total = None if watch else len(found.scenes)
-    with _stopped(watch) as stop, batch_bar(total, wanted=not as_json) as advance:
-        crew = crew_of(engine, workers, scheduler, total, options.device)
+    with _stopped(watch) as stop, batch_bar(total, wanted=bar_wanted(as_json)) as advance:
+        crew = crew_of(executor, workers, scheduler, total, options.device)
         for result in run(finder, found, settings, crew, watch=watch, stop=stop, told=say):
             counts[result.status] += 1
             advance(counts)
@@ -116,7 +116,7 @@ def batch(
             if as_json:
                 print_line(json.dumps({name: getattr(result, name) for name in JSON_FIELDS}))
     said = ", ".join(f"{count} {status}" for status, count in counts.items())
-    if not as_json:
+    if not (as_json or Talk.quiet):
         print_line(printable(f"{said}; look at {output.rstrip('/')}/{REPORT}"))
     for scene, reason in list(failures.items())[:_TOLD]:
         say(f"failed: {scene}: {reason}")

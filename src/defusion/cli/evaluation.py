@@ -18,7 +18,7 @@ from defusion.cli.options import (
     files_read,
     takes,
 )
-from defusion.cli.output import fail, leaving_quietly, need, show_result, told
+from defusion.cli.output import Talk, fail, leaving_quietly, need, show_done, show_result, told
 from defusion.options import Options
 
 
@@ -28,12 +28,12 @@ def evaluate(
         list[str],
         typer.Argument(metavar="DATASET...", help="Folders of scenes or of sets; NAME:FOLDER says which set it is."),
     ],
-    output: Annotated[Path, typer.Option("-o", "--output", metavar="REPORT", help="Folder for report and pictures.")],
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="FOLDER", help="Folder for report and pictures.")],
     methods: Annotated[
         list[str] | None,
         typer.Option(
             "--methods",
-            help="Parted by commas, or given again: defusion, defusion@WEIGHTS, average, maximum, mertens, "
+            help="Comma-separated, or given again: defusion, defusion@WEIGHTS, average, maximum, mertens, "
             "laplacian, guided, detail; NAME=FOLDER of pictures; NAME='COMMAND {a} {b} {out}'. "
             "Unless given: defusion, average, mertens, laplacian, detail.",
             show_default=False,
@@ -41,7 +41,7 @@ def evaluate(
     ] = None,
     metrics: Annotated[
         list[str] | None,
-        typer.Option("--metrics", help="Parted by commas, or given again; those of the protocol, unless given."),
+        typer.Option("--metrics", help="Comma-separated, or given again; those of the protocol, unless given."),
     ] = None,
     protocol: Annotated[
         Protocol, typer.Option("--protocol", help="toolkit: in colour; paper: metrics of the paper's tables.")
@@ -76,7 +76,7 @@ def evaluate(
 
     chosen = parse_methods(methods or DEFAULT_METHODS)
     sets = [each.spread(scenes) for each in find_sets(data_sets, _roles(roles))]
-    with progress_bar() as report:
+    with progress_bar(wanted=not Talk.quiet) as report:
         results = run_evaluation(
             sets,
             chosen,
@@ -89,7 +89,7 @@ def evaluate(
     files = write_report(results, output, quoted=[each.value for each in published or ()])
     told(results.notes)
     done = f"{len(results.outcomes) - len(results.failures)} pictures measured; look at {files[0]}"
-    show_result({"outputs": [str(file) for file in files], **results.summary()}, as_json, done)
+    show_done({"outputs": [str(file) for file in files], **results.summary()}, as_json, done)
     if failed := results.failures:
         first = failed[0]
         where = f"{first.method} on {first.scene.data_set}/{first.scene.name}"
@@ -104,9 +104,9 @@ def measure(
     reference: Annotated[
         Path | None, typer.Option("--reference", help="What the fused picture should be, where that is known.")
     ] = None,
-    metric: Annotated[
+    metrics: Annotated[
         list[str] | None,
-        typer.Option("--metric", metavar="NAME", help="Parted by commas, or given again. All, unless given."),
+        typer.Option("--metrics", metavar="NAME", help="Comma-separated, or given again. All, unless given."),
     ] = None,
     protocol: Annotated[
         Protocol,
@@ -118,7 +118,7 @@ def measure(
     need("cv2", "scipy", extra="evaluate")
     from defusion.evaluation.files import measure_files
 
-    found = measure_files(a, b, fused, reference, names=comma_separated(metric), protocol=protocol.value)
+    found = measure_files(a, b, fused, reference, names=comma_separated(metrics), protocol=protocol.value)
     told(found.notes)
     if as_json:
         show_result(found.facts(), as_json)
@@ -131,7 +131,7 @@ def measure(
 def explain_toy(
     picture: Annotated[Path, typer.Argument(help="A picture, from which sources are made.")],
     output: Annotated[
-        Path, typer.Option("-o", "--output", metavar="DIR", help="Folder to write to; made if need be.")
+        Path, typer.Option("-o", "--output", metavar="FOLDER", help="Folder to write to; made if need be.")
     ],
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of masks and noise.")] = 0,
     weights: ExplainWeightsOption = "paper",
@@ -170,7 +170,7 @@ def explain_pair(
     a: Annotated[Path, typer.Argument(help="A picture of a scene.")],
     b: Annotated[Path, typer.Argument(help="Another of the same scene, of the same size.")],
     output: Annotated[
-        Path, typer.Option("-o", "--output", metavar="DIR", help="Folder to write to; made if need be.")
+        Path, typer.Option("-o", "--output", metavar="FOLDER", help="Folder to write to; made if need be.")
     ],
     weights: ExplainWeightsOption = "paper",
     precision: ExplainPrecisionOption = "float32",
@@ -211,7 +211,7 @@ def _roles(given: str | None) -> dict[str, str] | None:
 
 
 def comma_separated(given: list[str] | None) -> list[str]:
-    """Names that are parted by commas, or given again."""
+    """Names that are separated by commas, or given again."""
     return [name.strip() for each in given or () for name in each.split(",")]
 
 

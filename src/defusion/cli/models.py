@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -15,7 +16,7 @@ from defusion.cli.options import (
     Projection,
     takes,
 )
-from defusion.cli.output import need, show_result
+from defusion.cli.output import Talk, need, show_done, show_result
 from defusion.options import Options
 
 
@@ -32,7 +33,9 @@ def doctor(options: Options, as_json: JsonOption = False) -> None:
 @app.command(rich_help_panel="Models")
 def train(
     photos: Annotated[list[Path], typer.Argument(help="Photographs, or folders that hold some at any depth.")],
-    run: Annotated[Path, typer.Option("-o", "--run", metavar="RUN", help="Folder for checkpoints, curves, weights.")],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="RUN", help="Folder for checkpoints, curves, weights.")
+    ],
     recipe: Annotated[
         str | None,
         typer.Option(
@@ -57,11 +60,11 @@ def train(
     from defusion.training.progress import progress_bar
     from defusion.weights import WeightsFile
 
-    chosen = recipe_of(run) if resume and recipe is None else load_recipe(recipe or "pyramid")
-    with progress_bar() as report:
+    chosen = recipe_of(output) if resume and recipe is None else load_recipe(recipe or "pyramid")
+    with nullcontext() if Talk.quiet else progress_bar() as report:
         trained = run_training(
             list(photos),
-            run,
+            output,
             chosen,
             start=weights,
             resume=resume,
@@ -74,7 +77,7 @@ def train(
         )
     data = WeightsFile.open(trained).about["data"]
     left_out = ", ".join(f"{count} {reason}" for reason, count in data["left_out"].items()) or "none"
-    show_result(
+    show_done(
         {"weights": str(trained), "recipe": chosen.name, "data": data},
         as_json,
         f"trained on {data['photographs']} photographs (left out: {left_out}); weights are in {trained}",
@@ -148,7 +151,7 @@ def convert_weights(
 
     file = convert(theirs, output, common_projection.value)
     head = "P_u, as the authors' test networks" if common_projection == "unique" else "P_c, as the paper"
-    show_result(
+    show_done(
         {"output": str(output), "layout": file.config.name, "common_projection": common_projection.value},
         as_json,
         f"layout `{file.config.name}`; f_c is projected by {head} does; written to {output}",

@@ -6,12 +6,13 @@ import re
 from collections.abc import Callable, Sequence
 from enum import StrEnum
 from functools import wraps
-from inspect import Parameter, Signature, signature
+from inspect import Parameter, signature
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
+from defusion.cli.app import set_signature
 from defusion.errors import ImageError
 from defusion.options import NETWORK, Options, default, says, values
 
@@ -78,9 +79,7 @@ def takes(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
                 continue
             for name in names:
                 parameters.append(each.replace(name=name, default=default(name), annotation=shared(name)))
-        called.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
-        called.__annotations__ = {each.name: each.annotation for each in parameters}
-        del called.__wrapped__  # whose signature typer would ask for
+        set_signature(called, parameters)
         return called
 
     return decorated

@@ -18,6 +18,25 @@ from defusion.errors import DefusionError
 _OBEYED = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 
 
+class Talk:
+    """How much is said beside results."""
+
+    quiet = False
+    """Say nothing but what is wrong; results that were asked for are printed."""
+    debug = False
+    """Keep the traceback of every failure."""
+
+
+def bar_wanted(as_json: bool) -> bool:
+    """Says whether a bar may be shown."""
+    return not (as_json or Talk.quiet)
+
+
+def show_done(facts: dict[str, Any], as_json: bool, line: str) -> None:
+    """Prints the facts as JSON, or else says in a line what was made."""
+    show_result(facts, as_json, *([] if Talk.quiet else [line]))
+
+
 def show_result(facts: dict[str, Any], as_json: bool, *lines: str) -> None:
     """Prints the facts as JSON, or else the lines, each of which stays one line."""
     for line in [json.dumps(facts, indent=2)] if as_json else map(printable, lines):
@@ -56,7 +75,12 @@ def told(notes: Iterable[str]) -> list[str]:
 
 
 def say(line: str) -> None:
-    """Prints a line to stderr, if anybody can have it."""
+    """Prints a line to stderr, if anybody wants and can have it."""
+    if not Talk.quiet:
+        _print_error(line)
+
+
+def _print_error(line: str) -> None:
     with suppress(OSError):
         typer.echo(printable(line), err=True)
 
@@ -67,7 +91,7 @@ def fail(message: str, code: int) -> None:
         sys.stdout.flush()
     except (AttributeError, OSError):  # the first where there is no stdout
         _let_stdout_go()
-    say(f"defusion: {message}")
+    _print_error(f"defusion: {message}")
     raise SystemExit(code)
 
 

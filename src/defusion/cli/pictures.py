@@ -25,7 +25,7 @@ from defusion.cli.options import (
     reading_of,
     takes,
 )
-from defusion.cli.output import say, show_result, told
+from defusion.cli.output import bar_wanted, say, show_done, told
 from defusion.options import Options
 
 
@@ -60,7 +60,7 @@ def fuse(
     known = known_alignment(options, alignment, save_alignment, [*sources, output])
     reading = reading_of(sources, pages, orientation, ranges, black_hot)
     fuser = Fuser(options, crop=not keep)
-    with fusing_bar(wanted=not as_json) as report:
+    with fusing_bar(wanted=bar_wanted(as_json)) as report:
         made = fuser.fuse_files(
             sources,
             output,
@@ -73,7 +73,7 @@ def fuse(
     told(made.notes)
     if save_alignment is not None and made.alignment is not None:
         made.alignment.save(save_alignment)
-    show_result(made.facts, as_json, f"fused into {output} ({made.facts['task']}: {made.facts['why']})")
+    show_done(made.facts, as_json, f"fused into {output} ({made.facts['task']}: {made.facts['why']})")
 
 
 @app.command(rich_help_panel="Pictures")
@@ -82,7 +82,7 @@ def decompose(
     a: Annotated[Path, typer.Argument(help="A picture of a scene.")],
     b: Annotated[Path, typer.Argument(help="Another of the same scene.")],
     output: Annotated[
-        Path, typer.Option("-o", "--output", metavar="DIR", help="Folder to write to; made if need be.")
+        Path, typer.Option("-o", "--output", metavar="FOLDER", help="Folder to write to; made if need be.")
     ],
     options: Options,
     alignment: AlignmentOption = None,
@@ -113,16 +113,18 @@ def decompose(
         decomposed.alignment.save(save_alignment)
     named = {name: str(output / file) for name, file in files.items()}
     facts = {"outputs": named, **decomposed.facts(), "notes": notes}
-    show_result(facts, as_json, f"parts are in {output}")
+    show_done(facts, as_json, f"parts are in {output}")
 
 
 @app.command(rich_help_panel="Pictures")
 def demo(
-    output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Folder to write to.")] = Path("demo"),
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="FOLDER", help="Folder to write to.")] = Path(
+        "demo"
+    ),
     as_json: JsonOption = False,
 ) -> None:
     """Make an exposure, a focus and an infrared-like pair from free photographs, and fuse them."""
     from defusion.demo import run_demo
 
     written = run_demo(output, report=say)
-    show_result({"outputs": [str(file) for file in written]}, as_json, f"look at {written[-1]}")
+    show_done({"outputs": [str(file) for file in written]}, as_json, f"look at {written[-1]}")

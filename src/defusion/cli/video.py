@@ -9,17 +9,17 @@ from typing import Annotated
 
 import typer
 
-from defusion.cli.app import app
+from defusion.cli.app import App, app
 from defusion.cli.options import (
     JsonOption,
     files_read,
     takes,
 )
-from defusion.cli.output import show_result, told
+from defusion.cli.output import bar_wanted, show_done, told
 from defusion.errors import DefusionError
 from defusion.options import Options
 
-rig_app = typer.Typer(help="Rigs: two fixed cameras, thermal and visible, registered once.", no_args_is_help=True)
+rig_app = App(help="Rigs: two fixed cameras, thermal and visible, registered once.", no_args_is_help=True)
 app.add_typer(rig_app, name="rig", rich_help_panel="Pictures")
 
 RIG_PANEL = "Rig"
@@ -95,7 +95,7 @@ def video(
     known = None if rig is None else Rig.load(rig)
     check_video_output(output, codec, [thermal, visible, *map(str, files_read([], options))])
     rates = _rates(fps)
-    with clip_bar(wanted=not as_json) as report:
+    with clip_bar(wanted=bar_wanted(as_json)) as report:
         made = fuse_video(
             thermal,
             visible,
@@ -116,7 +116,7 @@ def video(
     if output != PIPE:
         facts = made.facts
         line = f"{facts['frames']} frames fused into {output}, {facts['fps']:.1f} a second"
-        show_result(facts, as_json, line)
+        show_done(facts, as_json, line)
 
 
 @rig_app.command()
@@ -173,7 +173,7 @@ def calibrate(
         f"{output}: {made.pairs} pairs, {made.agreeing} agree by themselves; {made.residual_px:.1f} px off, "
         f"confidence {made.confidence:.2f}"
     )
-    show_result({"output": str(output), **made.facts()}, as_json, line)
+    show_done({"output": str(output), **made.facts()}, as_json, line)
 
 
 def _rates(fps: str) -> tuple[Fraction, Fraction]:

@@ -17,10 +17,12 @@ LOG_EVERY_S = 30.0
 
 
 @contextmanager
-def progress_bar() -> Iterator[Callable[[Progress], None]]:
-    """Gives the callable that `evaluate` reports to: a bar in a terminal, lines elsewhere."""
+def progress_bar(wanted: bool = True) -> Iterator[Callable[[Progress], None]]:
+    """Gives the callable that `evaluate` reports to: a bar in a terminal, lines elsewhere, nothing if not wanted."""
     console = Console(stderr=True)
-    if console.is_terminal:
+    if not wanted:
+        yield lambda progress: None
+    elif console.is_terminal:
         yield from _bar(console)
     else:
         yield _lines(console)
