@@ -13,6 +13,7 @@ from skimage import data
 
 from defusion import Fuser, ImageError
 from defusion.imaging import Picture, from_array
+from defusion.imaging.levels import used
 from defusion.imaging.tone import Levels, is_linear
 from defusion.scene import Frame, Scene
 from defusion.task import glance
@@ -291,3 +292,36 @@ def test_a_thermal_frame_with_few_dark_places_may_show_warmth_dark() -> None:
     for frame in (Frame.of("1.tif", from_array(thermal)), Frame("1.tif", lambda: from_array(255 - thermal), True)):
         seen = Scene([Frame.of("0.tif", visible), frame])
         assert not any(each.startswith(note) for each in seen.notes)
+
+
+def edged(samples: NDArray[np.generic], fill: int) -> Picture:
+    """A picture whose left places are no part of it, and hold something else."""
+    framed = samples.copy()
+    framed[:, :24] = fill
+    alpha = np.full((*framed.shape[:2], 1), 255, np.uint8)
+    alpha[:, :24] = 0
+    return replace(from_array(framed), alpha=alpha)
+
+
+def test_places_that_are_no_part_of_a_picture_do_not_set_its_range() -> None:
+    counts = PHOTO[..., 0].astype(np.uint16) + 6800
+    assert used(edged(counts, 0)).levels == used(from_array(counts)).levels
+    floats = PHOTO[..., 0].astype(np.float32) / 10 + 20.5
+    assert used(edged(floats, -9999)).levels == used(from_array(floats)).levels
+    deep = PHOTO.astype(np.uint16) << 4
+    assert used(edged(deep, 65535)).levels == Levels(0, 4095)
+
+
+def test_places_that_are_no_part_of_a_picture_have_no_colour() -> None:
+    grey = np.repeat(PHOTO[..., :1], 3, axis=2)
+    marked = grey.copy()
+    marked[:, :24] = (255, 0, 255)
+    assert glance(replace(edged(grey, 0), samples=marked)).colourless
+    assert not glance(from_array(marked)).colourless
+
+
+def test_places_that_are_no_part_of_a_picture_do_not_darken_it() -> None:
+    whole, framed = glance(from_array(PHOTO)), glance(edged(PHOTO, 0))
+    assert framed.brightness == pytest.approx(whole.brightness, abs=0.05)
+    thermal = edged(np.tile(np.arange(201, dtype=np.uint8), (161, 1)), 0)
+    assert not [note for note in scene(thermal, from_array(PHOTO)).notes if "black-hot" in note]

@@ -260,7 +260,7 @@ class Scene:
 
     def level(self) -> None:
         """Brings frames of a focus stack that are exposed otherwise than most to the tones of one of those."""
-        like, odd = odd_ones([float(each.tones.mean()) for each in self.glances])
+        like, odd = odd_ones([each.brightness for each in self.glances])
         if not odd or len({frame.open().grey for frame in self.frames}) > 1:
             return
 
@@ -329,7 +329,7 @@ class Scene:
     def pair(self) -> tuple[View, View]:
         """Opens two frames, the darker first: the network tells them apart, so their order must not be chance."""
         first, second = self.views()
-        dark, bright = ((float(each.tones.mean()), each.tones.tobytes()) for each in self.glances)
+        dark, bright = ((each.brightness, each.tones.tobytes()) for each in self.glances)
         return (first, second) if dark <= bright else (second, first)
 
     def painted(self, band: Band, planes: Planes, *, keep_chroma: bool) -> Iterator[tuple[slice, Pixels]]:
@@ -382,9 +382,7 @@ class Scene:
         names = [frame.name for frame in self.frames]
         if isinstance(align, Alignment):
             return align.for_frames(names, [look.shape for look in looks])
-        looks = [
-            look._replace(brightness=float(each.tones.mean())) for look, each in zip(looks, glances, strict=True)
-        ]
+        looks = [look._replace(brightness=each.brightness) for look, each in zip(looks, glances, strict=True)]
         return aligned(names, looks, lambda index: self.frames[index].open(), align)
 
     def _warped(self, alignment: Alignment) -> list[Frame]:
@@ -471,6 +469,9 @@ def _black_hot(frames: Sequence[Frame], glances: Sequence[Glance]) -> tuple[str,
     if len(colourless) != 1 or len(glances) < 2 or frames[colourless[0]].black_hot:
         return ()
     tones = glances[colourless[0]].tones.astype(np.float64)
+    tones = tones[~np.isnan(tones)]
+    if not tones.size:
+        return ()
     spread = tones.std()
     if spread == 0 or ((tones - tones.mean()) ** 3).mean() / spread**3 > _FEW_DARK:
         return ()

@@ -75,6 +75,12 @@ class Glance(NamedTuple):
     blank: str | None
     """What a source is that shows nothing: "black all over" or "white all over"."""
 
+    @property
+    def brightness(self) -> float:
+        """Mean of the tones, of places that it has."""
+        has = self.tones[~np.isnan(self.tones)]
+        return float(has.mean()) if has.size else 0.0
+
 
 class Kind(NamedTuple):
     """A kind of scene, and what it was told by."""
@@ -176,8 +182,8 @@ def _is_colourless(picture: Picture) -> bool:
     step = max(1, _LOOK_PX // picture.width)
     for top in range(0, picture.height, step):
         rows = slice(top, top + step)
-        colours = picture.region(rows, slice(None)) if linear else np.asarray(picture.samples[rows, :])
-        red, green, blue = np.moveaxis(colours, 2, 0)
+        colours = picture.counted(rows, slice(None))
+        red, green, blue = (picture.tone.pixels(colours) if linear else colours).T
         spread = np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue)
         coloured += int((spread > least).sum())
         if coloured > most:

@@ -92,7 +92,9 @@ def used(picture: Picture) -> Used:
     if dtype == np.uint8:
         return whole_range
     step = max(1, int(np.sqrt(picture.height * picture.width / _LOOK_PX)))
-    sample = np.asarray(picture.samples[::step, ::step])
+    sample = picture.counted(slice(None, None, step), slice(None, None, step))
+    if not sample.size:
+        return whole_range
     low, high = (float(each) for each in np.percentile(sample, [_SPECKS, 100 - _SPECKS]))
     narrow = grey and 0 < high - low < min(low, _NARROW * full)
     if dtype == np.uint16 and high > _NARROW * full and not narrow:
@@ -207,7 +209,9 @@ class _Extremes(NamedTuple):
         """Looks at all samples, some rows at a time."""
         least, most, outside, whole = np.inf, -np.inf, 0, True
         for rows in bands(picture.height, picture.width):
-            part = np.asarray(picture.samples[rows, :])
+            part = picture.counted(rows, slice(None))
+            if not part.size:
+                continue
             of_part, to_part = float(part.min()), float(part.max())
             least, most = min(least, of_part), max(most, to_part)
             if of_part < 0 or to_part > 1:
@@ -221,8 +225,8 @@ def _is_grey(picture: Picture) -> bool:
     step = 1 if picture.samples.dtype.kind == "u" else 1e-6
     high = max(1, _GREY_PX // picture.width)
     for top in range(0, 0 if picture.grey else picture.height, high):
-        red, green, blue = np.moveaxis(np.asarray(picture.samples[top : top + high, :]), 2, 0)
+        red, green, blue = picture.counted(slice(top, top + high), slice(None)).T
         spread = np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue)
-        if spread.max() > step:
+        if spread.size and spread.max() > step:
             return False
     return True

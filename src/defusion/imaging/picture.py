@@ -174,6 +174,11 @@ class Picture:
         """
         return None if self.alpha is None else scaled(self.alpha[rows, columns])[..., 0]
 
+    def counted(self, rows: slice, columns: slice) -> NDArray[Any]:
+        """Returns the samples [n, C] of those places of a region that are part of the picture at all."""
+        samples = np.asarray(self.samples[rows, columns]).reshape(-1, self.samples.shape[2])
+        return samples if self.alpha is None else samples[np.asarray(self.alpha[rows, columns]).ravel() > 0]
+
     @property
     def pixels(self) -> NDArray[np.float32]:
         """All pixels as HxWx3 in [0, 1], grey repeated; made anew each time, so for small pictures.

@@ -149,7 +149,8 @@ def distance_from_palette(picture: Picture, palette: str) -> float:
     """Returns the median distance of a picture's colours from a palette, of the cube's side; inf for grey."""
     if picture.grey:
         return float("inf")
-    return float(np.median(_nearest(_sample(picture), _line(palette))[1]))
+    pixels = _sample(picture)
+    return float(np.median(_nearest(pixels, _line(palette))[1])) if len(pixels) else float("inf")
 
 
 def as_temperature(picture: Picture, palette: str, name: str = "source") -> Picture:
@@ -252,6 +253,8 @@ def _sample(picture: Picture) -> NDArray[np.float32]:
     """Pixels [n, 3] from all over a picture."""
     step = max(1, picture.width // _SAMPLE_SIDE)
     tops = np.unique(np.linspace(0, picture.height - 1, _SAMPLE_SIDE).astype(int))
-    rows = [picture.region(slice(top, top + 1), slice(None, None, step)) for top in tops.tolist()]
-    pixels: NDArray[np.float32] = np.concatenate(rows, axis=1)[0]
-    return pixels
+    places = [(slice(top, top + 1), slice(None, None, step)) for top in tops.tolist()]
+    pixels: NDArray[np.float32] = np.concatenate([picture.region(*each)[0] for each in places])
+    if picture.alpha is None:
+        return pixels
+    return pixels[np.concatenate([np.asarray(picture.alpha[each])[0, :, 0] for each in places]) > 0]
