@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from defusion.alignment.frames import Look, Wanted, aligned, places_shown, shrink_to, shrunk
 from defusion.alignment.geometry import Matrix
+from defusion.alignment.hot_pixels import Spots, hot_pixels, without_hot_pixels
 from defusion.alignment.levelling import Tones, levelled, odd_ones, tones_between
 from defusion.alignment.motion import Strength, repaired, repairs
 from defusion.alignment.record import Alignment
@@ -189,8 +190,10 @@ class Scene:
             uses[index] = uses[index]._replace(grey=True)
         self.ghosts: dict[str, NDArray[np.uint8]] = {}
         """Where something moved, [h, w] of a small picture, 255 there, by the frame's name."""
+        self._hot = 0
         self.alignment = self._aligned(looks, [each.statistics for each in seen], align) if looks else None
         if self.alignment is not None and self.alignment.moves:
+            self._mend_hot_pixels(looks, self.alignment)
             self.frames = self._warped(self.alignment)
             seen = [self._see(frame, frame.open(), "none") for frame in self.frames]
             size = Size(*self.alignment.shape)
@@ -200,6 +203,8 @@ class Scene:
         # The pages of a file tell the same.
         self.notes = tuple(dict.fromkeys(note for each in seen for note in each.notes)) + chosen.notes
         self.notes += () if self.alignment is None else self.alignment.notes
+        if self._hot:
+            self.notes += (f"{self._hot} hot pixels stay while the scene moves: they show what is around them",)
         self.notes += _black_hot(self.frames, self.statistics)
         if not painted and palette not in ("auto", "none"):
             self.notes += (f"no source has colour, so none was converted back from palette {palette}",)
@@ -387,6 +392,12 @@ class Scene:
         looks = [look._replace(brightness=each.brightness) for look, each in zip(looks, statistics, strict=True)]
         return aligned(names, looks, lambda index: self.frames[index].open(), align)
 
+    def _mend_hot_pixels(self, looks: Sequence[Look], alignment: Alignment) -> None:
+        hot = hot_pixels([look.spots for look in looks], alignment)
+        self._hot = len(hot)
+        if self._hot:
+            self.frames = [frame._replace(open=partial(_mended, frame, hot)) for frame in self.frames]
+
     def _warped(self, alignment: Alignment) -> list[Frame]:
         """The frames as they lie in the result; those that are in memory are so as well, once."""
 
@@ -418,6 +429,10 @@ class Scene:
 
     def _matched(self, picture: Picture, frame: Frame) -> Picture:
         return in_profile_of(picture, self._first, frame.name)
+
+
+def _mended(frame: Frame, hot: Spots) -> Picture:
+    return without_hot_pixels(frame.open(), hot)
 
 
 def _levelled(open_frame: Callable[[Frame], Picture], frame: Frame, tones: Tones) -> Picture:
