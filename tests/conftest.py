@@ -76,8 +76,8 @@ def released_weights(tmp_path_factory: pytest.TempPathFactory) -> WeightsFile:
 @pytest.fixture(scope="session")
 def pyramid_weights(tmp_path_factory: pytest.TempPathFactory) -> WeightsFile:
     """A pyramid network of random numbers: what holds of it holds of any."""
+    from defusion.model.blocks import shapes
     from defusion.model.config import PyramidConfig
-    from defusion.model.pyramid import shapes
 
     rng, tensors = np.random.default_rng(4), {}
     for name, shape in shapes().items():

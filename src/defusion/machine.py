@@ -5,7 +5,14 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
+
+Given = TypeVar("Given")
+Made = TypeVar("Made")
 
 #: Where Linux says what a container may take and has taken, in bytes.
 _CGROUP = Path("/sys/fs/cgroup")
@@ -35,6 +42,34 @@ def free_bytes() -> int:
 def cores() -> int:
     """Returns how many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def in_order(work: Callable[[Given], Made], given: Iterable[Given]) -> Iterator[Made]:
+    """Does work on one thing after the other, in a thread a core; no more is taken than is worked on.
+
+    Args:
+        work: What is done, in any of the threads.
+        given: What it is done to; taken in the caller's thread.
+
+    Yields:
+        What is made, in the order of what was given.
+    """
+    count = cores()
+    if count == 1:
+        yield from map(work, given)
+        return
+    waiting: deque[Future[Made]] = deque()
+    with ThreadPoolExecutor(count) as pool:
+        try:
+            for each in given:
+                waiting.append(pool.submit(work, each))
+                if len(waiting) > count:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
 
 
 def processor() -> str:

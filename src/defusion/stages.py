@@ -18,21 +18,25 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from defusion.model.pyramid import levels_of
+from defusion.machine import in_order
+from defusion.model.pyramid import FINE_LEVELS, levels_of
 from defusion.runtime import Engine, Planes
 from defusion.runtime.engine import Decided
 from defusion.tiling import Band, Progress, Report, Size, View
 
-#: How much smaller a stage is than the next, and how many levels that takes.
+#: How much smaller a stage is than the next.
 STEP = 4
-LEVELS = 3  # those of STEP, and the coarser stage's finest, which has no state of its own
 
-#: How many of the finest levels of a large scene have no state of their own: a third of the time, and what they lack
-#: is how details lie together, which the coarser levels see.
-STATELESS = 2
+#: How much smaller than a stage is the last state that it leaves, for the next one to go on from, and how many levels
+#: of the next one that takes: those of STEP, and its own fine ones, which have no state.
+STATE_STEP = 1 << FINE_LEVELS
+LEVELS = 2 + FINE_LEVELS
+
+#: A scene that is no larger than this has no coarser stage, whose state would have no place.
+LEAST_PX = 128
 
 #: How far those levels and the close look see, in pixels, and what tiles begin at a multiple of.
-REACH_PX = 56
+REACH_PX = 80
 MULTIPLE = 1 << LEVELS
 
 #: Pixels of all sources that are worked on at once, and the memory that each takes.
@@ -71,9 +75,9 @@ class Known:
     """What a stage has decided, for the next finer one."""
 
     state: NDArray[np.float16]
-    """Of each source, [S, C, h/2, w/2]."""
+    """Of each source, [S, C, h/4, w/4]."""
     before: tuple[Planes, ...]
-    """The picture, or its parts, without the finest level, at half the size."""
+    """The picture, or its parts, without the fine levels, as large."""
     weight: NDArray[np.float16]
     """Of each source, [S, 1, h, w]."""
     closely: NDArray[np.bool_]
@@ -92,7 +96,10 @@ class Tile(NamedTuple):
 def scales_of(size: Size, sources: int) -> list[int]:
     """Returns how many pixels of the scene are one of each stage, from the coarsest stage to the scene itself."""
     scales = [1]
-    while sources * math.prod(reduced_size(size, scales[0])) > AT_ONCE_PX and min(reduced_size(size, scales[0])) > 64:
+    while (
+        sources * math.prod(reduced_size(size, scales[0])) > AT_ONCE_PX
+        and min(reduced_size(size, scales[0])) > LEAST_PX
+    ):
         scales.insert(0, scales[0] * STEP)
     return scales
 
@@ -134,7 +141,7 @@ def fuse(
     for rows, seen, held in _slabs(opened, count, size, kept, tell):
         cut = list(_tiles(Size(rows.stop, size.width), rows.start, count, Size(size.height, size.width)))
         made: list[Planes] = []
-        for tile, decided in _refined(engine, held, cut, size, known, parts, first=seen.start, stateless=STATELESS):
+        for tile, decided in _refined(engine, held, cut, size, known, parts, first=seen.start):
             for number, plane in enumerate(decided.made):
                 if len(made) == number:
                     made.append(np.empty((*plane.shape[:2], rows.stop - rows.start, size.width), np.float32))
@@ -178,7 +185,7 @@ def _known(engine: Engine, pixels: Planes, confidence: Planes | None, parts: boo
     made: Known | None = None
     for tile, decided in _refined(engine, views, _tiles(size, 0, count, size), size, known, parts):
         if made is None:
-            small = reduced_size(size, 2)
+            small = reduced_size(size, STATE_STEP)
             made = Known(
                 np.zeros((count, decided.state.shape[1], *small), np.float16),
                 tuple(np.zeros((*plane.shape[:2], *small), np.float32) for plane in decided.before),
@@ -187,11 +194,11 @@ def _known(engine: Engine, pixels: Planes, confidence: Planes | None, parts: boo
             )
         part = _kept(decided, Size(*decided.weight.shape[2:]))
         inner = _inner(tile)
-        of_half = [_scaled(each, 2) for each in inner]
-        half = [_scaled(each, 2) for each in (tile.rows, tile.columns)]
-        made.state[..., half[0], half[1]] = part.state[..., of_half[0], of_half[1]]
+        of_state = [_scaled(each, STATE_STEP) for each in inner]
+        place = [_scaled(each, STATE_STEP) for each in (tile.rows, tile.columns)]
+        made.state[..., place[0], place[1]] = part.state[..., of_state[0], of_state[1]]
         for whole, each in zip(made.before, part.before, strict=True):
-            whole[..., half[0], half[1]] = each[..., of_half[0], of_half[1]]
+            whole[..., place[0], place[1]] = each[..., of_state[0], of_state[1]]
         made.weight[..., tile.rows, tile.columns] = part.weight[..., inner[0], inner[1]]
         made.closely[..., tile.rows, tile.columns] = part.closely[..., inner[0], inner[1]]
     assert made is not None
@@ -207,7 +214,6 @@ def _refined(
     parts: bool,
     *,
     first: int = 0,
-    stateless: int = 1,
 ) -> Iterator[tuple[Tile, Decided]]:
     """Decides on tiles of a stage by what the coarser one knows; see `fuse`.
 
@@ -219,28 +225,33 @@ def _refined(
         known: By the coarser stage.
         parts: As `fuse` takes it.
         first: The first row that the sources hold.
-        stateless: How many of the finest levels have no state of their own.
     """
-    for tile in tiles:
+
+    def looked() -> Iterator[tuple[Tile, list[int], Planes, Planes | None]]:
+        for tile in tiles:
+            rows, columns = _scaled(tile.seen_rows, STEP), _scaled(tile.seen_columns, STEP)
+            chosen = _chosen(known.weight[..., rows, columns])
+            seen = (slice(tile.seen_rows.start - first, tile.seen_rows.stop - first), tile.seen_columns)
+            yield tile, chosen, *_looked([sources[number] for number in chosen], seen)
+
+    def decide(work: tuple[Tile, list[int], Planes, Planes | None]) -> tuple[Tile, Decided]:
+        tile, chosen, pixels, confidence = work
         rows, columns = _scaled(tile.seen_rows, STEP), _scaled(tile.seen_columns, STEP)
-        chosen = _chosen(known.weight[..., rows, columns])
         closely = bool(known.closely[..., rows, columns].any())
-        seen = (slice(tile.seen_rows.start - first, tile.seen_rows.stop - first), tile.seen_columns)
-        pixels, confidence = _looked(([sources[number] for number in chosen]), seen)
-        rows, columns = _scaled(tile.seen_rows, 2 * STEP), _scaled(tile.seen_columns, 2 * STEP)
+        rows, columns = (_scaled(each, STEP * STATE_STEP) for each in (tile.seen_rows, tile.seen_columns))
         sides = tuple(side >> LEVELS for side in pixels.shape[2:])
         state = _fitted(known.state[chosen][..., rows, columns].astype(np.float32), sides)
         before = tuple(_fitted(plane[..., rows, columns], sides) for plane in known.before)
-        decided = engine.decide(
-            pixels, confidence, LEVELS, coarser=(state, before), closely=closely, parts=parts, stateless=stateless
-        )
+        decided = engine.decide(pixels, confidence, LEVELS, coarser=(state, before), closely=closely, parts=parts)
         if len(chosen) < len(sources):
             decided = decided._replace(
                 state=_among(decided.state, chosen, len(sources)),
                 weight=_among(decided.weight, chosen, len(sources)),
                 trusted=None if decided.trusted is None else _among(decided.trusted, chosen, len(sources), 1.0),
             )
-        yield tile, decided
+        return tile, decided
+
+    return in_order(decide, looked())
 
 
 def _looked(sources: Sequence[Source], seen: tuple[slice, slice]) -> tuple[Planes, Planes | None]:
@@ -266,14 +277,14 @@ def _chosen(weight: NDArray[np.float16]) -> list[int]:
 
 def _kept(decided: Decided, size: Size) -> Known:
     """Keeps of a stage what the next one needs."""
-    half = reduced_size(size, 2)
+    small = reduced_size(size, STATE_STEP)
     closely = np.zeros((1, 1, *size), np.bool_)
     if decided.by_mask is not None and decided.trusted is not None:
         trusted = decided.trusted.min(0, keepdims=True)
         closely = (decided.by_mask > MASK_COUNTS) | (trusted < TRUSTED)
     return Known(
-        decided.state[..., : half.height, : half.width].astype(np.float16),
-        tuple(plane[..., : half.height, : half.width] for plane in decided.before),
+        decided.state[..., : small.height, : small.width].astype(np.float16),
+        tuple(plane[..., : small.height, : small.width] for plane in decided.before),
         decided.weight[..., : size.height, : size.width].astype(np.float16),
         closely[..., : size.height, : size.width],
     )

@@ -14,13 +14,13 @@ import pytest
 
 from defusion import cache
 from defusion.doctor import examine
-from defusion.model.pyramid import shapes
+from defusion.model.blocks import CLOSE_FEATURES, shapes
 from defusion.runtime import pyramid_graph
 from defusion.runtime.compiled import compiled, damaged
 from defusion.runtime.vino import Core, Model
 
 OPTIONS = {"INFERENCE_PRECISION_HINT": "f32"}
-FRAME = np.random.default_rng(0).random((2, 3, 24, 32), np.float32)
+FRAME = np.random.default_rng(1).random((2, CLOSE_FEATURES, 24, 32), np.float32)
 
 posix = pytest.mark.skipif(os.name == "nt", reason="links and modes of POSIX")
 
@@ -35,8 +35,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def graph(seed: int = 0) -> Model:
     random = np.random.default_rng(seed)
     tensors = {name: random.normal(0, 0.1, shape).astype(np.float32) for name, shape in shapes().items()}
-    plain = {"with_confidence": False, "goes_on": False, "closely": False, "parts": False}
-    return pyramid_graph.build(tensors, 1, **plain)
+    return pyramid_graph.build(tensors, "look")
 
 
 def answer() -> np.ndarray:
@@ -142,7 +141,7 @@ def test_a_full_disk_is_no_hindrance(folder: Path, monkeypatch: pytest.MonkeyPat
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "write_bytes", full)
-    assert answer().shape == (1, 3, 24, 32)
+    assert answer().shape == (2, 8, 24, 32)
     assert list(folder.iterdir()) == []
     assert "cannot be kept" in cache.faults()[0] and "No space left" in cache.faults()[0]
 
@@ -153,7 +152,7 @@ def test_many_may_begin_at_once(folder: Path) -> None:
         f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); from test_compiled import graph\n"
         "from defusion.runtime.compiled import compiled\n"
         "from defusion.runtime.vino import Core\n"
-        "frame = np.random.default_rng(0).random((2, 3, 24, 32), np.float32)\n"
+        "frame = np.random.default_rng(1).random((2, 13, 24, 32), np.float32)\n"
         f"made = compiled(Core(), graph(), {OPTIONS!r})(frame)[0]\n"
         "print(made.tobytes().hex() if not faults() else faults())\n"
     )

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from defusion.errors import EngineError, WeightsError
-from defusion.model.pyramid import WIDTH, levels_of
+from defusion.model.blocks import WIDTH
+from defusion.model.pyramid import levels_of
 from defusion.runtime import Engine, Planes, load_engine
 from defusion.runtime.engine import Decided
 from defusion.weights import WeightsFile, save
@@ -42,16 +43,16 @@ def planes_of(decided: Decided) -> list[Planes]:
 
 
 @pytest.mark.parametrize(
-    ("count", "with_confidence", "goes_on", "closely", "parts", "stateless"),
+    ("count", "with_confidence", "goes_on", "closely", "parts"),
     [
-        (1, False, False, True, False, 1),
-        (2, False, False, True, True, 1),
-        (2, True, False, True, False, 1),
-        (3, True, False, False, True, 2),
-        (2, False, True, True, False, 2),
-        (4, True, True, False, False, 1),
-        (3, True, True, True, True, 2),
-        (2, False, True, False, True, 1),
+        (1, False, False, True, False),
+        (2, False, False, True, True),
+        (2, True, False, True, False),
+        (3, True, False, False, True),
+        (2, False, True, True, False),
+        (4, True, True, False, False),
+        (3, True, True, True, True),
+        (2, False, True, False, True),
     ],
 )
 def test_engines_agree(
@@ -62,12 +63,11 @@ def test_engines_agree(
     goes_on: bool,
     closely: bool,
     parts: bool,
-    stateless: int,
 ) -> None:
     confidence = np.clip(2 * sources(count, channels=1, seed=5) - 0.5, 0, 1) if with_confidence else None
     known = coarser(count, 3, parts) if goes_on else None
     made, expected = (
-        engine.decide(sources(count), confidence, 3, coarser=known, closely=closely, parts=parts, stateless=stateless)
+        engine.decide(sources(count), confidence, 3, coarser=known, closely=closely, parts=parts)
         for engine in (vino, torch_engine)
     )
     assert (made.by_mask is None) == (made.trusted is None) == (not closely)

@@ -28,7 +28,7 @@ RigOption = Annotated[
     typer.Option(
         "--rig",
         metavar="FILE",
-        help="Align thermal frames to visible ones as `defusion rig calibrate` found it.",
+        help="Lay thermal frames upon visible ones as `defusion rig calibrate` found it.",
         rich_help_panel=RIG_PANEL,
     ),
 ]

@@ -1,8 +1,8 @@
 """What the pyramid network needs of an engine: a handful of operations on planes.
 
-`pyramid.py` is written once against this protocol. `torch_ops.py` runs it in torch, to train it and on GPUs;
-`runtime/pyramid_graph.py` builds an OpenVINO graph of it. Planes are of type `P`; `+`, `-`, `*`, `/` and unary minus
-work on them, on planes and numbers, and broadcast.
+The network is written once, against these protocols. `torch_ops.py` runs all of it in torch, to train it and on GPUs.
+On a processor `runtime/array_ops.py` works on pixels, and `runtime/pyramid_graph.py` has OpenVINO run the
+convolutions. Planes are of type `P`; `+`, `-`, `*` and `/` work on them, on planes and numbers, and broadcast.
 """
 
 from __future__ import annotations
@@ -13,18 +13,41 @@ from typing import Any, Protocol, TypeVar
 #: Planes [B, C, H, W] of one engine. B is S sources of N scenes, the scenes of a source side by side, or N.
 P = TypeVar("P", bound=Any)
 
+#: Is added to what is divided by, and may be zero.
+TINY = 1e-6
+
 
 class Ops(Protocol[P]):
-    """Operations of an engine. Names of weights are those of the weights file."""
-
-    def conv(self, x: P, name: str, *, dilation: int = 1) -> P:
-        """Convolves by the weights `name.weight` and, if there are any, `name.bias`; zeros beyond the edge."""
-
-    def number(self, name: str, index: int) -> Any:
-        """Returns one number of the weights `name`."""
+    """Operations over sources and channels."""
 
     def relu(self, x: P) -> P:
         """Returns x where it is above zero, else zero."""
+
+    def concat(self, planes: Sequence[P]) -> P:
+        """Lays planes side by side as channels."""
+
+    def over_sources(self, x: P) -> P:
+        """Sums planes over the sources: [S N, C, H, W] to [N, C, H, W]."""
+
+    def mean_over_sources(self, x: P) -> P:
+        """Returns the mean over the sources: [S N, C, H, W] to [N, C, H, W]."""
+
+    def each_source(self, x: P) -> P:
+        """Repeats planes of the scene for each source: [N, C, H, W] to [S N, C, H, W], or what broadcasts alike."""
+
+
+class LayerOps(Ops[P], Protocol[P]):
+    """Operations of layers, with their weights."""
+
+    def conv(self, x: P, name: str, *, dilation: int = 1) -> P:
+        """Convolves by the weights `name.weight` and `name.bias` of the weights file; zeros beyond the edge."""
+
+    def numbers(self, name: str) -> Sequence[Any]:
+        """Returns the weights `name`, a few numbers."""
+
+
+class PixelOps(Ops[P], Protocol[P]):
+    """Operations on pixels, without weights."""
 
     def sigmoid(self, x: P) -> P:
         """Returns 1 / (1 + exp(-x))."""
@@ -43,9 +66,6 @@ class Ops(Protocol[P]):
 
     def channels(self, x: P, start: int, stop: int) -> P:
         """Takes channels, start to stop."""
-
-    def concat(self, planes: Sequence[P]) -> P:
-        """Lays planes side by side as channels."""
 
     def mean(self, x: P) -> P:
         """Returns the mean over channels, [B, 1, H, W]."""
@@ -71,14 +91,35 @@ class Ops(Protocol[P]):
     def unfold(self, x: P) -> P:
         """Undoes `fold`."""
 
-    def over_sources(self, x: P) -> P:
-        """Sums planes over the sources: [S N, C, H, W] to [N, C, H, W]."""
-
-    def mean_over_sources(self, x: P) -> P:
-        """Returns the mean over the sources: [S N, C, H, W] to [N, C, H, W]."""
-
     def most_of_sources(self, x: P) -> P:
         """Returns the largest over the sources: [S N, C, H, W] to [N, C, H, W]."""
 
-    def each_source(self, x: P) -> P:
-        """Repeats planes of the scene for each source: [N, C, H, W] to [S N, C, H, W], or what broadcasts alike."""
+
+class Learned(Protocol[P]):
+    """What the network has learned; see `defusion.model.blocks.Blocks`."""
+
+    def look(self, features: P) -> P:
+        """Returns what the close look says of features [S N, CLOSE_FEATURES, H/2, W/2], [S N, 8, H/2, W/2]."""
+
+    def state(self, features: P, coarser: P | None, confidence: P | None) -> P:
+        """Returns the state of each source at a level, [S N, WIDTH, h, w].
+
+        Args:
+            features: [S N, FEATURES, h, w].
+            coarser: The state at the next coarser level, as large; None of the base.
+            confidence: [S N, 1, h, w]; None for everywhere.
+        """
+
+    def said(self, name: str, state: P) -> tuple[P, P]:
+        """Returns what a state says of each source, [S N, SAID, h, w], and of the scene, [N, OF_SCENE, h, w]."""
+
+    def by_energy(self, name: str) -> Sequence[Any]:
+        """Returns how far energy counts by itself: of a level, and of the finest."""
+
+
+def mean_of_sources(ops: Ops[P], x: P, confidence: P | None) -> P:
+    """Returns the mean over the sources, weighed by confidence: [S N, C, h, w] to [N, C, h, w]."""
+    if confidence is None:
+        return ops.mean_over_sources(x)
+    mean: P = ops.over_sources(x * confidence) / (ops.over_sources(confidence) + TINY)
+    return mean

@@ -10,7 +10,8 @@
 The network decides; pixels pass through. The order of the sources cannot matter: they meet in means and in a softmax.
 The fused picture is the sum of a common part and of one unique part a source, by construction.
 
-Nothing here imports an engine. `Ops` names the operations; torch and OpenVINO both run this one text.
+Nothing here imports an engine. `PixelOps` names the operations on pixels, `Learned` what the network learns
+(`blocks.py`): torch trains both, and `runtime` has OpenCV and OpenVINO run them.
 """
 
 from __future__ import annotations
@@ -19,16 +20,13 @@ import math
 from collections.abc import Sequence
 from typing import Any, Generic, NamedTuple
 
-from defusion.model.ops import Ops, P
+from defusion.model.ops import TINY, Learned, P, PixelOps, mean_of_sources
 
 #: Levels end where the shorter side of a picture is about so many pixels.
 COARSEST_PX = 8
 
 #: Energy of detail below this, the square of half a level of 255, is rounding.
 ENERGY_FLOOR = 4e-6
-
-#: Is added to what is divided by, and may be zero.
-TINY = 1e-6
 
 #: A place of less confidence than the first does not count, if another does: its logits are lower by as much.
 NO_CONFIDENCE = 1e-4
@@ -43,13 +41,9 @@ LIGHT_SCALE = 4.0
 WHITE = (0.92, 1.0)
 BLACK = (0.06, 0.0)
 
-#: A source's channels at each level, and of the close look, which are those of four pixels.
-WIDTH = 24
-CLOSE_WIDTH = 24
-
-#: How many features a level has, and the close look; see `PyramidNet.features` and `look_closely`.
-FEATURES = 9
-CLOSE_FEATURES = 4
+#: How many of the finest levels have no state of their own: they go by the last state, and by the energy of their
+#: detail. Nearly all pixels lie on these.
+FINE_LEVELS = 2
 
 
 class Level(NamedTuple):
@@ -78,15 +72,15 @@ class Votes(NamedTuple):
     weight: Any
     """Of each source, [S N, 1, h, w]; sums to one."""
     shared: Any
-    """How much of what a source gives belongs to the common part, [S N, 1, h, w] in [0, 1]."""
+    """How much of what a source gives belongs to the common part, [S N, 1, h, w] in [0, 1]; None if nobody asks."""
     by_mask: Any
-    """How far the mask decides in place of the weights, [N, 1, h, w] in [0, 1]."""
+    """How far the mask decides in place of the weights, [N, 1, h, w] in [0, 1]; None without a mask."""
     kept: Any
     """How much of the detail is the scene's, and not noise, [N, 1, h, w] in [0, 1]; None of the base, all of it."""
 
 
 class Coarser(NamedTuple):
-    """What is known of a scene from its coarser levels, at half the size of the last level that is still to come."""
+    """What is known of a scene from its coarser levels: all but the fine ones, at the size of the last of them."""
 
     state: Any
     """[S N, WIDTH, h, w]"""
@@ -100,10 +94,10 @@ class Made(NamedTuple):
     made: tuple[Any, ...]
     """The fused picture, [N, 3, H, W]; or the common part of it, and the unique ones, [S N, 3, H, W]."""
     coarser: Coarser
-    """The same without the finest level."""
+    """The same without the fine levels."""
     closely: Closely
     votes: list[Votes]
-    """From the coarsest level to the finest."""
+    """From the finest level to the coarsest, as `PyramidNet.pyramid` has the levels."""
 
 
 def levels_of(height: int, width: int) -> int:
@@ -112,10 +106,10 @@ def levels_of(height: int, width: int) -> int:
 
 
 class PyramidNet(Generic[P]):
-    """The network, run by an engine's operations, which hold the weights."""
+    """The network, run by an engine's operations on pixels, and by what it has learned."""
 
-    def __init__(self, ops: Ops[P]) -> None:
-        self.ops = ops
+    def __init__(self, ops: PixelOps[P], learned: Learned[P]) -> None:
+        self.ops, self.learned = ops, learned
 
     def forward(
         self,
@@ -126,7 +120,6 @@ class PyramidNet(Generic[P]):
         coarser: Coarser | None = None,
         closely: bool = True,
         parts: bool = False,
-        stateless: int = 1,
     ) -> Made:
         """Decomposes and fuses sources.
 
@@ -137,12 +130,10 @@ class PyramidNet(Generic[P]):
             coarser: What is coarser than those levels; None has it read off the sources.
             closely: Look at full size for noise and focus; not where coarser levels tell that there is neither.
             parts: Make the common and the unique parts, whose sum is the fused picture, in place of that.
-            stateless: How many of the finest levels have no state of their own, from one to `count`: they go by the
-                last state, and by the energy of their detail. Large scenes are decided so in a third of the time.
         """
         ops = self.ops
         if confidence is not None:  # what a source lacks is filled by the others: nobody sees what it holds there
-            others = ops.each_source(self.mean_of_sources(sources, confidence))
+            others = ops.each_source(mean_of_sources(ops, sources, confidence))
             sources = others + confidence * (sources - others)
         near = self.look_closely(sources, confidence) if closely else Closely(confidence, None)
         levels = self.pyramid(sources, near.confidence, count)
@@ -153,14 +144,16 @@ class PyramidNet(Generic[P]):
                 level.plane if level.detail is None else level.detail
                 for level in self.pyramid(by_mask if parts else ops.over_sources(by_mask), None, count)
             ]
-        votes, state = self.decide(levels, None if coarser is None else coarser.state, stateless)
+        votes, state = self.decide(levels, None if coarser is None else coarser.state, closely, parts)
         if coarser is not None:  # it has the base
             levels, masked = levels[:-1], masked[:-1]
-        made = before = None if coarser is None else coarser.made
-        for vote, level, of_mask in zip(votes, levels[::-1], masked[::-1], strict=True):
-            before = made
-            band = self.band(vote, level, of_mask, parts)
+        made = None if coarser is None else coarser.made
+        before = made
+        for number in range(len(levels) - 1, -1, -1):
+            band = self.band(votes[number], levels[number], masked[number], parts)
             made = band if made is None else tuple(ops.double(m) + b for m, b in zip(made, band, strict=True))
+            if number == min(FINE_LEVELS, count):
+                before = made
         assert made is not None
         assert before is not None
         return Made(made, Coarser(state, before), near, votes)
@@ -170,28 +163,15 @@ class PyramidNet(Generic[P]):
         ops = self.ops
         light = ops.mean(sources)
         detail = light - ops.double(ops.halve(light))
-        energy = ops.double(self.local_energy(detail))
-        away = light - ops.each_source(self.mean_of_sources(light, confidence))
-        features = ops.concat(
-            [
-                (light - 0.5) * LIGHT_SCALE,
-                detail * DETAIL_SCALE,
-                energy * ENERGY_SCALE,
-                away * LIGHT_SCALE,
-            ]
-        )
-        embedding = ops.relu(ops.conv(ops.fold(features), "close.embed"))
-        common, unique = self.common_and_unique(embedding, None)
-        state = ops.relu(ops.conv(unique, "close.unique") + ops.each_source(ops.conv(common, "close.common")))
-        state = state + ops.relu(ops.conv(state, "close.far", dilation=2))
-        state = state + ops.relu(ops.conv(state, "close.farther", dilation=4))
-        state = state + ops.relu(ops.conv(state, "close.near"))
-        state = ops.relu(ops.conv(ops.concat([ops.unfold(state), features]), "close.full"))
-        said = ops.conv(state, "close.head")
+        energy = self.local_energy(detail)
+        away = light - ops.each_source(mean_of_sources(ops, light, confidence))
+        of_pixels = ops.concat([(light - 0.5) * LIGHT_SCALE, detail * DETAIL_SCALE, away * LIGHT_SCALE])
+        features = ops.concat([ops.fold(of_pixels), energy * ENERGY_SCALE])
+        said = ops.unfold(self.learned.look(features))
         trusted = ops.sigmoid(ops.channels(said, 0, 1))
         if confidence is not None:
             trusted = trusted * confidence
-        logits = ops.channels(said, 1, 2) + energy * ops.number("close.energy", 0)
+        logits = ops.channels(said, 1, 2) + ops.double(energy) * self.learned.by_energy("close")[0]
         return Closely(trusted, self.weights(logits, trusted))
 
     def pyramid(self, plane: P, confidence: P | None, count: int) -> list[Level]:
@@ -214,19 +194,21 @@ class PyramidNet(Generic[P]):
         levels.append(Level(plane, confidence, None))
         return levels
 
-    def decide(self, levels: Sequence[Level], state: P | None, stateless: int = 1) -> tuple[list[Votes], P]:
+    def decide(self, levels: Sequence[Level], state: P | None, closely: bool, parts: bool) -> tuple[list[Votes], P]:
         """Decides on each level, from the coarsest to the finest.
 
         Args:
             levels: As `pyramid` gives them.
             state: Of the sources at the base's size; None has the base decided on, too.
-            stateless: How many of the finest levels have no state of their own.
+            closely: There is a mask.
+            parts: The parts are asked for.
 
         Returns:
-            What is decided, and the last state, at the size of the first of those levels that has one.
+            What is decided, of the finest level first, and the last state.
         """
         ops = self.ops
         *of_detail, base = levels
+        fine = min(FINE_LEVELS, len(of_detail))
         lights = [ops.mean(level.detail) for level in of_detail]
         energies = [self.local_energy(light) for light in lights]  # each at half its level's size
         # What the finest level and its colours say, at the size of each level from the second on, and of the base.
@@ -238,22 +220,26 @@ class PyramidNet(Generic[P]):
         if state is None:
             nothing = ops.mean(base.plane) * 0.0
             features = self.features(base, nothing, energies[-1], finest[-1], nothing, marks[-1])
-            state = self.block(features, None, base.confidence)
+            state = self.learned.state(features, None, base.confidence)
             votes.append(self.vote("base", state, energies[-1], finest[-1], base.confidence))
-        for number in range(len(of_detail) - 1, stateless - 1, -1):
+        for number in range(len(of_detail) - 1, fine - 1, -1):
             level, light = of_detail[number], lights[number]
             energy = ops.double(energies[number])
             correlation = ops.double(self.correlation(light, level.confidence))
             features = self.features(level, light, energy, finest[number - 1], correlation, marks[number - 1])
-            state = self.block(features, ops.double(state), level.confidence)
+            state = self.learned.state(features, ops.double(state), level.confidence)
             votes.append(self.vote("level", state, energy, finest[number - 1], level.confidence))
-        for number in range(min(stateless, len(of_detail)) - 1, -1, -1):
-            of_finest = energies[0] if number == 0 else finest[number]
-            doublings = min(stateless, len(of_detail)) - 1 - number
-            votes.append(
-                self.vote("finest", state, energies[number], of_finest, levels[number].confidence, doublings)
+        for number in range(fine - 1, -1, -1):
+            vote = self.vote(
+                "fine",
+                state,
+                energies[number],
+                finest[number],
+                levels[number + 1].confidence,
+                doublings=fine - 1 - number,
             )
-        return votes, state
+            votes.append(self.doubled(vote, levels[number].confidence, closely, parts))
+        return votes[::-1], state
 
     def features(self, level: Level, light: P, energy: P, finest: P, correlation: P, marks: P) -> P:
         """Lays side by side what the network reads of each source at a level."""
@@ -270,20 +256,7 @@ class PyramidNet(Generic[P]):
             ]
         )
 
-    def block(self, features: P, coarser: P | None, confidence: P | None) -> P:
-        """Returns the state of each source, of its features and of the state at the next coarser level."""
-        ops = self.ops
-        embedding = ops.conv(features, "embed")
-        if coarser is not None:
-            embedding = embedding + ops.conv(coarser, "carry")
-        common, unique = self.common_and_unique(ops.relu(embedding), confidence)
-        state = ops.relu(ops.conv(unique, "unique") + ops.each_source(ops.conv(common, "common")))
-        deeper: P = state + ops.relu(ops.conv(state, "state"))
-        return deeper
-
-    def vote(
-        self, name: str, state: P, energy: P, finest: P, confidence: P | None, doublings: int | None = None
-    ) -> Votes:
+    def vote(self, name: str, state: P, energy: P, finest: P, confidence: P | None, *, doublings: int = 0) -> Votes:
         """Reads off the state what is decided on a level.
 
         Energy counts by itself, as in blends that ask no network; the state says by how much, and what else counts.
@@ -291,27 +264,35 @@ class PyramidNet(Generic[P]):
         Args:
             name: Whose weights read it.
             state: Of each source.
-            energy: Of the level's detail; at half its size where the level has no state of its own.
+            energy: Of the level's detail.
             finest: Of the finest detail, as large.
-            confidence: Of the level.
-            doublings: How many times as large that energy is as the state; None where the level has its own.
+            confidence: As large.
+            doublings: How many times as large those are as the state.
         """
         ops = self.ops
-        said = ops.conv(state, f"{name}.source")
-        scene = ops.conv(ops.mean_over_sources(state), f"{name}.scene")
-        for _ in range(doublings or 0):
+        said, scene = self.learned.said(name, state)
+        for _ in range(doublings):
             said, scene = ops.double(said), ops.double(scene)
-        by_energy = ops.channels(said, 1, 2) + ops.number(f"{name}.energy", 0)
-        by_finest = ops.channels(said, 2, 3) + ops.number(f"{name}.energy", 1)
+        own, of_finest = self.learned.by_energy(name)
+        by_energy = ops.channels(said, 1, 2) + own
+        by_finest = ops.channels(said, 2, 3) + of_finest
         logits = ops.channels(said, 0, 1) + by_energy * energy + by_finest * finest
-        shared = ops.channels(said, 3, 4)
-        if doublings is not None:
-            logits, shared, scene = ops.double(logits), ops.double(shared), ops.double(scene)
         return Votes(
             self.weights(logits, confidence),
-            ops.sigmoid(shared),
+            ops.sigmoid(ops.channels(said, 3, 4)),
             ops.sigmoid(ops.channels(scene, 0, 1)),
             None if name == "base" else ops.sigmoid(ops.channels(scene, 1, 2)),
+        )
+
+    def doubled(self, vote: Votes, confidence: P | None, closely: bool, parts: bool) -> Votes:
+        """Brings what is decided at half a level's size to the level, whose confidence this is."""
+        ops = self.ops
+        weight = ops.double(vote.weight)
+        return Votes(
+            weight if confidence is None else self.shares(weight, confidence),
+            ops.double(vote.shared) if parts else None,
+            ops.double(vote.by_mask) if closely else None,
+            ops.double(vote.kept),
         )
 
     def band(self, vote: Votes, level: Level, masked: P | None, parts: bool) -> tuple[P, ...]:
@@ -330,25 +311,17 @@ class PyramidNet(Generic[P]):
         common = vote.shared * made
         return ops.over_sources(common), made - common
 
-    def common_and_unique(self, embedding: P, confidence: P | None) -> tuple[P, P]:
-        """Splits embeddings into what the sources share and what each has alone (paper, eq. 2)."""
-        common = self.mean_of_sources(embedding, confidence)
-        return common, embedding - self.ops.each_source(common)
-
-    def mean_of_sources(self, x: P, confidence: P | None) -> P:
-        """Returns the mean over the sources, weighed by confidence."""
-        ops = self.ops
-        if confidence is None:
-            return ops.mean_over_sources(x)
-        mean: P = ops.over_sources(x * confidence) / (ops.over_sources(confidence) + TINY)
-        return mean
-
     def weights(self, logits: P, confidence: P | None) -> P:
         """Returns the softmax over the sources; a place of no confidence has no weight where another has any."""
         ops = self.ops
         if confidence is not None:  # no logit makes up for a place that is not there
             logits = logits - ops.relu(confidence * (-1.0 / NO_CONFIDENCE) + 1.0) * ABSENT_LOGITS
         odds = ops.exp(logits - ops.each_source(ops.most_of_sources(logits)))
+        return self.shares(odds, confidence)
+
+    def shares(self, odds: P, confidence: P | None) -> P:
+        """Returns odds, counted by confidence, as weights that sum to one over the sources."""
+        ops = self.ops
         if confidence is not None:
             odds = odds * (confidence + TINY)
         weights: P = odds / (ops.each_source(ops.over_sources(odds)) + TINY * TINY)
@@ -362,7 +335,7 @@ class PyramidNet(Generic[P]):
     def correlation(self, light: P, confidence: P | None) -> P:
         """Returns how far a source's detail goes with that of all, from -1 to 1, at half the size."""
         ops = self.ops
-        of_all = ops.each_source(self.mean_of_sources(light, confidence))
+        of_all = ops.each_source(mean_of_sources(ops, light, confidence))
         both, own, all_ = (ops.blur(ops.halve(x)) for x in (light * of_all, light * light, of_all * of_all))
         likeness: P = both / (ops.sqrt(own * all_) + ENERGY_FLOOR)
         return likeness
@@ -374,29 +347,3 @@ class PyramidNet(Generic[P]):
         white = ops.clamp((most - WHITE[0]) * (1.0 / (WHITE[1] - WHITE[0])), 0.0, 1.0)
         black = ops.clamp((most - BLACK[0]) * (1.0 / (BLACK[1] - BLACK[0])), 0.0, 1.0)
         return ops.concat([white, black, most - least])
-
-
-def shapes() -> dict[str, tuple[int, ...]]:
-    """Returns the shape of each weight, by its name."""
-    convolutions = {
-        "close.embed": (CLOSE_WIDTH, 4 * CLOSE_FEATURES, 3),
-        "close.unique": (CLOSE_WIDTH, CLOSE_WIDTH, 3),
-        "close.common": (CLOSE_WIDTH, CLOSE_WIDTH, 3),
-        "close.far": (CLOSE_WIDTH, CLOSE_WIDTH, 3),
-        "close.farther": (CLOSE_WIDTH, CLOSE_WIDTH, 3),
-        "close.near": (CLOSE_WIDTH, CLOSE_WIDTH, 3),
-        "close.full": (12, CLOSE_WIDTH // 4 + CLOSE_FEATURES, 3),
-        "close.head": (2, 12, 3),
-        "embed": (WIDTH, FEATURES, 3),
-        "carry": (WIDTH, WIDTH, 1),
-        "unique": (WIDTH, WIDTH, 3),
-        "common": (WIDTH, WIDTH, 3),
-        "state": (WIDTH, WIDTH, 3),
-        **{f"{name}.source": (4, WIDTH, 1) for name in ("base", "level", "finest")},
-        **{f"{name}.scene": (2, WIDTH, 1) for name in ("base", "level", "finest")},
-    }
-    found: dict[str, tuple[int, ...]] = {"close.energy": (1,)}
-    found |= {f"{name}.energy": (2,) for name in ("base", "level", "finest")}
-    for name, (out, into, side) in convolutions.items():
-        found |= {f"{name}.weight": (out, into, side, side), f"{name}.bias": (out,)}
-    return found

@@ -1,4 +1,4 @@
-"""`Ops` in torch, and the pyramid network as a torch module, to train it and to run it on a GPU."""
+"""Operations in torch, and the pyramid network as a torch module, to train it and to run it on a GPU."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from defusion.errors import WeightsError
-from defusion.model.pyramid import Coarser, Made, PyramidNet, shapes
+from defusion.model.blocks import Blocks, shapes
+from defusion.model.pyramid import Coarser, Made, PyramidNet
 from defusion.weights import WeightsFile
 
 
 class TorchOps:
-    """`defusion.model.ops.Ops` on tensors.
+    """`LayerOps` and `PixelOps` on tensors.
 
     Args:
         weights: By their names.
@@ -32,8 +33,8 @@ class TorchOps:
             x, weight, bias = x.to(self._low), weight.to(self._low), bias.to(self._low)
         return F.conv2d(x, weight, bias, padding=padding, dilation=dilation).float()
 
-    def number(self, name: str, index: int) -> Tensor:
-        return self._weights[name][index]
+    def numbers(self, name: str) -> Sequence[Tensor]:
+        return self._weights[name].unbind()
 
     relu = staticmethod(F.relu)
     sigmoid = staticmethod(torch.sigmoid)
@@ -132,11 +133,11 @@ class TorchPyramid(nn.Module):
                 elif name.startswith(("state.", "close.far", "close.near")):
                     value.mul_(0.5)
         given = self.named_weights()
-        given["close.head.bias"].copy_(torch.tensor([4.0, 0.0]))
+        given["close.head.bias"].copy_(torch.tensor([4.0] * 4 + [0.0] * 4))
         given["close.energy"].fill_(3.0)
-        for name, energy in (("base", (0.1, 0.0)), ("level", (1.0, 0.4)), ("finest", (1.0, 0.4))):
+        for name, energy in (("base", (0.1, 0.0)), ("level", (1.0, 0.4)), ("fine", (1.0, 0.4))):
             given[f"{name}.energy"].copy_(torch.tensor(energy))
-            given[f"{name}.scene.bias"].copy_(torch.tensor([-1.0, 5.0]))
+            given[f"{name}.scene.bias"].copy_(torch.tensor([-1.0, 3.0]))
 
     def forward(
         self,
@@ -147,11 +148,10 @@ class TorchPyramid(nn.Module):
         coarser: Coarser | None = None,
         closely: bool = True,
         parts: bool = False,
-        stateless: int = 1,
     ) -> Made:
         """Runs the network on sources [S, N, 3, H, W], confidence [S, N, 1, H, W]."""
         ops = TorchOps(self.named_weights(), len(sources), self.low)
         flat = None if confidence is None else confidence.flatten(0, 1)
-        return PyramidNet(ops).forward(
-            sources.flatten(0, 1), flat, count, coarser=coarser, closely=closely, parts=parts, stateless=stateless
+        return PyramidNet(ops, Blocks(ops)).forward(
+            sources.flatten(0, 1), flat, count, coarser=coarser, closely=closely, parts=parts
         )

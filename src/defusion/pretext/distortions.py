@@ -7,6 +7,7 @@ distorted ones, drawn anew for each call, so that sources of one scene are disto
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -53,13 +54,14 @@ def blur(planes: Tensor, radius_px: Tensor, soft: Tensor) -> Tensor:
     """Blurs planes [N, C, H, W] in [0, 1] by radii [N] up to `DEFOCUS_PX`: of Gaussians where soft, else of disks."""
     n, channels, _, _ = planes.shape
     radius_px, soft = radius_px.view(n, 1, 1), soft.view(n, 1, 1)
-    offsets = torch.arange(-DEFOCUS_PX, DEFOCUS_PX + 1, device=planes.device).float()
+    reach_px = min(DEFOCUS_PX, math.ceil(2 * float(radius_px.max())))
+    offsets = torch.arange(-reach_px, reach_px + 1, device=planes.device).float()
     distance = (offsets[:, None] ** 2 + offsets[None, :] ** 2).sqrt()
     disk = (radius_px + 0.5 - distance).clamp(0, 1)
     gauss = torch.exp(-0.5 * (distance / (0.6 * radius_px)) ** 2)
     kernels = torch.where(soft, gauss, disk)
     kernels = kernels / kernels.sum((1, 2), keepdim=True)
-    padded = F.pad(planes, (DEFOCUS_PX,) * 4, mode="reflect")
+    padded = F.pad(planes, (reach_px,) * 4, mode="reflect")
     # One kernel a scene: its planes are the channels of as many groups.
     padded = padded.reshape(1, channels * n, *padded.shape[2:])
     weights = kernels.repeat_interleave(channels, 0)[:, None]

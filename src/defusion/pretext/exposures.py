@@ -16,7 +16,7 @@ from defusion.pretext.views import Views, as_camera, chance, normal, one_of, uni
 
 #: How much of the scene's added range is left in what is asked for, in stops a stop, and how much of it what is lit
 #: least is darkened by: people look for the picture in which the dark is seen, not for the darkest.
-KEPT_RANGE = 0.4
+KEPT_RANGE = 0.25
 DARKENED = 0.1
 
 #: Share of scenes in which something moves.
@@ -60,7 +60,7 @@ def exposures(photos: Tensor, sources: int, generator: Generator) -> Views:
     radiance = (sees * with_thing + (1 - sees) * light) * 2**added
     place = torch.linspace(0, 1, sources, device=photos.device)[:, None, None, None, None]
     jitter = 0.6 * normal((sources, n, 1, 1, 1), generator) / (sources - 1)
-    exposure = 2 ** (-(span + 0.3) * (1 - place) + jitter - 0.2)
+    exposure = 2 ** (-(span + 0.2) * (1 - place) + jitter - 0.1)
     views = radiance * exposure
     # Cameras drift in white balance, have noise in the shadows, and drop the deepest of them.
     white_balance = 1 + 0.03 * normal((sources, n, 3, 1, 1), generator)

@@ -8,10 +8,12 @@ import torch
 from torch import Generator, Tensor
 
 from defusion.pretext.absent import absent, grainy
+from defusion.pretext.distortions import blur
+from defusion.pretext.edges import edge_field
 from defusion.pretext.exposures import exposures
 from defusion.pretext.focus import focus
 from defusion.pretext.sensors import sensors
-from defusion.pretext.views import Views, joined
+from defusion.pretext.views import Views, chance, joined, normal, uniform
 
 #: Makes views of scenes [N, 3, H, W], by so many sources.
 Kind = Callable[[Tensor, int, Generator], Views]
@@ -26,6 +28,10 @@ KINDS: dict[str, Kind] = {
 
 #: Share of each kind, of ten scenes.
 SHARES = {"focus": 3.0, "exposures": 3.0, "sensors": 2.0, "absent": 1.0, "grainy": 1.0}
+
+#: Share of photographs that get a rough thing, as fine in texture as noise, and its strength, of full range.
+ROUGH = 0.3
+ROUGHNESS = (0.03, 0.3)
 
 #: Chance of two, three and four sources.
 SOURCES = {2: 0.8, 3: 0.13, 4: 0.07}
@@ -42,6 +48,7 @@ def mixed(photos: Tensor, generator: Generator) -> tuple[Views, list[str]]:
     sources = list(SOURCES)[int(drawn)]
     chances = torch.tensor([SHARES[name] for name in KINDS], device=device)
     kinds = torch.multinomial(chances, len(photos), replacement=True, generator=generator)
+    photos = rough(photos, generator)
     views, names = [], []
     for number, (name, make) in enumerate(KINDS.items()):
         chosen = photos[kinds == number]
@@ -49,3 +56,21 @@ def mixed(photos: Tensor, generator: Generator) -> tuple[Views, list[str]]:
             views.append(make(chosen, sources, generator))
             names += [name] * len(chosen)
     return joined(views), names
+
+
+def rough(photos: Tensor, generator: Generator) -> Tensor:
+    """Makes a part of some photographs [N, 3, H, W] rough, as stone, gravel and leaves are.
+
+    Where one source has such a part in focus and another has not, the first must not be taken for noise.
+    """
+    n, _, height, width = photos.shape
+    grain = normal((n, 1, height, width), generator) + 0.2 * normal((n, 3, height, width), generator)
+    radius_px, gaussian = (
+        uniform(n, 0.5, 1.6, generator).flatten(),
+        torch.ones(n, dtype=torch.bool, device=grain.device),
+    )
+    soft = blur(0.5 + 0.1 * grain, radius_px, gaussian) - 0.5
+    soft = soft / (soft.std((1, 2, 3), keepdim=True) + 1e-3)
+    strength = ROUGHNESS[0] + (ROUGHNESS[1] - ROUGHNESS[0]) * uniform(n, 0, 1, generator) ** 2
+    where = (edge_field(photos, generator) > uniform(n, -1.5, 0.8, generator)) & chance(n, ROUGH, generator)
+    return (photos + strength * where * soft * photos.mean(1, keepdim=True).sqrt()).clamp(0, 1)

@@ -42,9 +42,9 @@ class Decided(NamedTuple):
     made: tuple[Planes, ...]
     """The fused picture, [1, 3, H, W]; or the common part of it, and the unique ones, [S, 3, H, W]."""
     before: tuple[Planes, ...]
-    """The same without the finest level, at half the size."""
+    """The same without the fine levels, at a quarter of the size, or as large as the base of a scene of one level."""
     state: Planes
-    """Of each source, [S, C, H/2, W/2]."""
+    """Of each source, as large: [S, C, H/4, W/4]."""
     weight: Planes
     """Of each source at the finest level, [S, 1, H, W]."""
     by_mask: Planes | None
@@ -74,7 +74,6 @@ class Engine(Protocol):
         coarser: tuple[Planes, tuple[Planes, ...]] | None = None,
         closely: bool = True,
         parts: bool = False,
-        stateless: int = 1,
     ) -> Decided:
         """Runs the pyramid network; see `defusion.model.pyramid.PyramidNet.forward`.
 
@@ -85,7 +84,6 @@ class Engine(Protocol):
             coarser: State, [S, C, H/2^count, W/2^count], and what is made of coarser levels, as large.
             closely: Look at full size for noise and focus.
             parts: Make the common and the unique parts.
-            stateless: How many of the finest levels have no state of their own.
         """
 
     def fuse(self, a: Planes, b: Planes, attention: Attention | None = None) -> Planes:

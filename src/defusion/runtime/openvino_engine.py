@@ -10,23 +10,26 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from defusion.errors import EngineError
-from defusion.model.config import SIZE_MULTIPLE, NetworkConfig
+from defusion.model.config import SIZE_MULTIPLE, NetworkConfig, PyramidConfig
+from defusion.model.pyramid import Coarser, PyramidNet
 from defusion.runtime.engine import Attention, Decided, Embeddings, EngineName, Pictures, Planes, Precision
 from defusion.runtime.precision import CAPABILITIES, capabilities
 from defusion.weights import WeightsFile
 
 if TYPE_CHECKING:
     from defusion.runtime.graph import Output
+    from defusion.runtime.pyramid_graph import Part
 
 Planesets = Mapping[str, Planes]
 _OPENVINO_TYPES: dict[Precision, str] = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}
 
 
 class Graph(NamedTuple):
-    """Which graph: of the paper's network with some outputs, or of the pyramid network with its arguments."""
+    """Which graph: of the paper's network with some outputs, or of a part of the pyramid network."""
 
-    name: str
-    arguments: tuple[int, ...] = ()
+    part: Part | None = None
+    name: str = ""
+    inputs: tuple[str, ...] = ()
     outputs: tuple[Output, ...] = ()
     attention_given: bool = False
     opened_given: bool = False
@@ -54,6 +57,15 @@ class OpenVinoEngine:
         self._compiled: dict[Graph, Any] = {}
         self._requests = threading.local()
         self._lock = threading.Lock()
+        if isinstance(self.config, PyramidConfig):
+            from defusion.runtime.array_ops import ArrayOps
+            from defusion.runtime.pyramid_graph import GraphBlocks
+
+            self._pyramid = PyramidNet(ArrayOps(), GraphBlocks(weights.tensors(), self._learned))
+
+    def _learned(self, part: Part, name: str, inputs: Planesets) -> Planesets:
+        """Runs a part of what the pyramid network has learned."""
+        return _run(self._request(Graph(part, name, tuple(sorted(inputs)))), inputs)
 
     def decide(
         self,
@@ -64,23 +76,18 @@ class OpenVinoEngine:
         coarser: tuple[Planes, tuple[Planes, ...]] | None = None,
         closely: bool = True,
         parts: bool = False,
-        stateless: int = 1,
     ) -> Decided:
         """Runs the pyramid network."""
-        inputs = {"sources": sources, **_given(confidence=confidence)}
-        if coarser is not None:
-            state, before = coarser
-            inputs["coarser.state"] = state
-            inputs |= {f"coarser.made{number}": plane for number, plane in enumerate(before)}
-        graph = Graph("pyramid", (count, confidence is not None, coarser is not None, closely, parts, stateless))
-        made = _run(self._request(graph), inputs)
+        known = None if coarser is None else Coarser(*coarser)
+        made = self._pyramid.forward(sources, confidence, count, coarser=known, closely=closely, parts=parts)
+        finest = made.votes[0]
         return Decided(
-            tuple(made[f"made{number}"] for number in range(1 + parts)),
-            tuple(made[f"before{number}"] for number in range(1 + parts)),
-            made["state"],
-            made["weight"],
-            made.get("by_mask"),
-            made.get("trusted"),
+            made.made,
+            made.coarser.made,
+            made.coarser.state,
+            finest.weight,
+            finest.by_mask if closely else None,
+            made.closely.confidence if closely else None,
         )
 
     def fuse(self, a: Planes, b: Planes, attention: Attention | None = None) -> Planes:
@@ -129,7 +136,7 @@ class OpenVinoEngine:
 
     def _graphs(self, outputs: tuple[Output, ...], *, attention_given: bool) -> tuple[Graph, ...]:
         """The network's graphs for some outputs, in the order that they run: what opens the encoder is float32."""
-        whole = Graph("network", outputs=outputs, attention_given=attention_given)
+        whole = Graph(outputs=outputs, attention_given=attention_given)
         if self.precision == "float32":
             return (whole,)
         opening: tuple[Output, ...] = ("opened", "attention") if "attention" in outputs else ("opened",)
@@ -152,26 +159,24 @@ class OpenVinoEngine:
             self._compiled.pop(graph, None)
 
     def _compile(self, graph: Graph) -> Any:
+        from defusion.runtime import graph as paper
         from defusion.runtime import pyramid_graph
         from defusion.runtime.compiled import compiled
-        from defusion.runtime.graph import build
 
         if isinstance(self.config, NetworkConfig):
             given = {"attention_given": graph.attention_given, "opened_given": graph.opened_given}
-            model = build(self.config, self._weights.tensors(), graph.outputs, **given)
+            model = paper.build(self.config, self._weights.tensors(), graph.outputs, **given)
         else:
-            count, with_confidence, goes_on, closely, parts, stateless = graph.arguments
+            assert graph.part is not None
             model = pyramid_graph.build(
                 self._weights.tensors(),
-                int(count),
-                with_confidence=bool(with_confidence),
-                goes_on=bool(goes_on),
-                closely=bool(closely),
-                parts=bool(parts),
-                stateless=int(stateless),
+                graph.part,
+                name=graph.name,
+                with_coarser="coarser" in graph.inputs,
+                with_confidence="confidence" in graph.inputs,
             )
-        # Pixels are float32 in any precision, and so is what looks at them first.
-        low = graph.name == "network" and "opened" not in graph.outputs
+        # What looks at pixels first is float32 in any precision.
+        low = "opened" not in graph.outputs
         options = {
             # OpenVINO's own default would be bf16.
             "INFERENCE_PRECISION_HINT": _OPENVINO_TYPES[self.precision if low else "float32"],

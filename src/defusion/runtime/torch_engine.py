@@ -117,7 +117,6 @@ class TorchEngine:
         coarser: tuple[Planes, tuple[Planes, ...]] | None = None,
         closely: bool = True,
         parts: bool = False,
-        stateless: int = 1,
     ) -> Decided:
         """Runs the pyramid network."""
         known = None
@@ -131,9 +130,8 @@ class TorchEngine:
             coarser=known,
             closely=closely,
             parts=parts,
-            stateless=stateless,
         )
-        finest = made.votes[-1]
+        finest = made.votes[0]
         return Decided(
             tuple(_planes(plane) for plane in made.made),
             tuple(_planes(plane) for plane in made.coarser.made),

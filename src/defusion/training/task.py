@@ -20,7 +20,7 @@ from defusion.model.torch_ops import TorchPyramid
 from defusion.pretext import CudBatch
 from defusion.pretext.mixed import mixed
 from defusion.training.objective import CudObjective, start_network
-from defusion.training.pyramid_objective import PARTS_EVERY, STATELESS, WEIGHTS, PyramidObjective
+from defusion.training.pyramid_objective import PARTS_EVERY, WEIGHTS, PyramidObjective
 from defusion.training.recipe import Recipe
 from defusion.weights import WeightsFile
 
@@ -154,8 +154,7 @@ class PyramidTask:
         with torch.no_grad():
             views, kinds = mixed(scenes, generator)
         parts = step % PARTS_EVERY == 0
-        drawn = torch.rand(1, generator=generator, device=generator.device)
-        return weighed(objective(views, parts=parts, stateless=2 if drawn < STATELESS else 1), kinds)
+        return weighed(objective(views, parts=parts), kinds)
 
     def measured(self, network: nn.Module, scenes: Tensor, generator: Generator) -> dict[str, float]:
         """See `Task`."""

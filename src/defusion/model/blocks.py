@@ -1,0 +1,92 @@
+"""What the pyramid network learns: convolutions that read features of the sources and tell what to do.
+
+Each block splits its embeddings into what the sources share and what each has alone (paper, eq. 2).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Generic
+
+from defusion.model.ops import LayerOps, P, mean_of_sources
+
+#: A source's channels at each level, and of the close look, where they are those of four pixels. There are more where
+#: each of the four is told from the others.
+WIDTH = 24
+CLOSE_WIDTH = 16
+PIXELS_WIDTH = 32
+
+#: How many features a level has, and the close look; see `PyramidNet.features` and `PyramidNet.look_closely`.
+FEATURES = 9
+CLOSE_FEATURES = 13
+
+#: What a state says of each source, and of the scene; see `PyramidNet.vote`. The base has weights of its own, and so
+#: have the levels with a state, and the fine ones.
+SAID, OF_SCENE = 4, 2
+HEADS = ("base", "level", "fine")
+
+
+class Blocks(Generic[P]):
+    """`defusion.model.ops.Learned` by an engine's convolutions, which hold the weights."""
+
+    def __init__(self, ops: LayerOps[P]) -> None:
+        self.ops = ops
+
+    def look(self, features: P) -> P:
+        """Returns what the close look says."""
+        ops = self.ops
+        common, unique = common_and_unique(ops, ops.relu(ops.conv(features, "close.embed")), None)
+        state = ops.relu(ops.conv(unique, "close.unique") + ops.each_source(ops.conv(common, "close.common")))
+        state = state + ops.relu(ops.conv(state, "close.far", dilation=2))
+        state = state + ops.relu(ops.conv(state, "close.farther", dilation=4))
+        state = state + ops.relu(ops.conv(state, "close.near"))
+        pixels = ops.relu(ops.conv(ops.concat([state, features]), "close.pixels"))
+        return ops.conv(pixels, "close.head")
+
+    def state(self, features: P, coarser: P | None, confidence: P | None) -> P:
+        """Returns the state of each source at a level."""
+        ops = self.ops
+        embedding = ops.conv(features, "embed")
+        if coarser is not None:
+            embedding = embedding + ops.conv(coarser, "carry")
+        common, unique = common_and_unique(ops, ops.relu(embedding), confidence)
+        state = ops.relu(ops.conv(unique, "unique") + ops.each_source(ops.conv(common, "common")))
+        deeper: P = state + ops.relu(ops.conv(state, "state"))
+        return deeper
+
+    def by_energy(self, name: str) -> Sequence[Any]:
+        """Returns how far energy counts by itself."""
+        return self.ops.numbers(f"{name}.energy")
+
+    def said(self, name: str, state: P) -> tuple[P, P]:
+        """Returns what a state says of each source, and of the scene."""
+        ops = self.ops
+        return ops.conv(state, f"{name}.source"), ops.conv(ops.mean_over_sources(state), f"{name}.scene")
+
+
+def common_and_unique(ops: LayerOps[P], embedding: P, confidence: P | None) -> tuple[P, P]:
+    """Splits embeddings into what the sources share and what each has alone (paper, eq. 2)."""
+    common = mean_of_sources(ops, embedding, confidence)
+    return common, embedding - ops.each_source(common)
+
+
+def shapes() -> dict[str, tuple[int, ...]]:
+    """Returns the shape of each weight, by its name."""
+    convolutions = {
+        "close.embed": (CLOSE_WIDTH, CLOSE_FEATURES, 3),
+        **{f"close.{name}": (CLOSE_WIDTH, CLOSE_WIDTH, 3) for name in ("unique", "common", "far", "farther", "near")},
+        "close.pixels": (PIXELS_WIDTH, CLOSE_WIDTH + CLOSE_FEATURES, 3),
+        "close.head": (8, PIXELS_WIDTH, 1),
+        "embed": (WIDTH, FEATURES, 3),
+        "carry": (WIDTH, WIDTH, 1),
+        "unique": (WIDTH, WIDTH, 3),
+        "common": (WIDTH, WIDTH, 3),
+        "state": (WIDTH, WIDTH, 3),
+        **{f"{name}.source": (SAID, WIDTH, 1) for name in HEADS},
+        **{f"{name}.scene": (OF_SCENE, WIDTH, 1) for name in HEADS},
+    }
+    found: dict[str, tuple[int, ...]] = {"close.energy": (1,)}
+    found |= {f"{name}.energy": (2,) for name in HEADS}
+    for name, (out, into, side) in convolutions.items():
+        found |= {f"{name}.weight": (out, into, side, side), f"{name}.bias": (out,)}
+    return found

@@ -1,0 +1,111 @@
+"""`defusion.model.ops.PixelOps` on arrays, by numpy and OpenCV: pixels are worked on plane by plane.
+
+A batch holds the sources of one scene, [S, C, H, W], float32 and in order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import cv2
+import numpy as np
+
+from defusion.runtime.engine import Planes
+
+_QUARTER = np.array([0.25, 0.5, 0.25], np.float32)
+
+
+class ArrayOps:
+    """Operations on the sources of a scene."""
+
+    def relu(self, x: Planes) -> Planes:
+        return np.maximum(x, 0)
+
+    def sigmoid(self, x: Planes) -> Planes:
+        made = np.exp(np.minimum(-x, np.float32(80)))  # beyond that it would overflow
+        made += 1
+        return np.reciprocal(made, out=made)
+
+    def log(self, x: Planes) -> Planes:
+        return np.log(x)
+
+    def exp(self, x: Planes) -> Planes:
+        return np.exp(x)
+
+    def sqrt(self, x: Planes) -> Planes:
+        return np.sqrt(np.maximum(x, 0))
+
+    def clamp(self, x: Planes, low: float, high: float) -> Planes:
+        return np.clip(x, np.float32(low), np.float32(high))
+
+    def channels(self, x: Planes, start: int, stop: int) -> Planes:
+        return x[:, start:stop]
+
+    def concat(self, planes: Sequence[Planes]) -> Planes:
+        return np.concatenate(planes, 1)
+
+    def mean(self, x: Planes) -> Planes:
+        made: Planes = np.add.reduce(x, 1, keepdims=True)
+        made *= np.float32(1 / x.shape[1])
+        return made
+
+    def most(self, x: Planes) -> Planes:
+        most: Planes = np.maximum.reduce(x, 1, keepdims=True)
+        return most
+
+    def least(self, x: Planes) -> Planes:
+        least: Planes = np.minimum.reduce(x, 1, keepdims=True)
+        return least
+
+    def halve(self, x: Planes) -> Planes:
+        size = (x.shape[3] // 2, x.shape[2] // 2)
+        return _each_plane(x, size, lambda plane, made: cv2.resize(plane, size, made, interpolation=cv2.INTER_AREA))
+
+    def double(self, x: Planes) -> Planes:
+        size = (2 * x.shape[3], 2 * x.shape[2])
+        return _each_plane(x, size, lambda plane, made: cv2.resize(plane, size, made, interpolation=cv2.INTER_LINEAR))
+
+    def blur(self, x: Planes) -> Planes:
+        size = (x.shape[3], x.shape[2])
+        return _each_plane(
+            x,
+            size,
+            lambda plane, made: cv2.sepFilter2D(
+                plane, cv2.CV_32F, _QUARTER, _QUARTER, made, borderType=cv2.BORDER_REPLICATE
+            ),
+        )
+
+    def fold(self, x: Planes) -> Planes:
+        count, channels, height, width = x.shape
+        cells = x.reshape(count, channels, height // 2, 2, width // 2, 2).transpose(0, 1, 3, 5, 2, 4)
+        return np.ascontiguousarray(cells).reshape(count, 4 * channels, height // 2, width // 2)
+
+    def unfold(self, x: Planes) -> Planes:
+        count, channels, height, width = x.shape
+        cells = x.reshape(count, channels // 4, 2, 2, height, width).transpose(0, 1, 4, 2, 5, 3)
+        return np.ascontiguousarray(cells).reshape(count, channels // 4, 2 * height, 2 * width)
+
+    def over_sources(self, x: Planes) -> Planes:
+        total: Planes = np.add.reduce(x, 0, keepdims=True)
+        return total
+
+    def mean_over_sources(self, x: Planes) -> Planes:
+        mean = self.over_sources(x)
+        mean *= np.float32(1 / len(x))
+        return mean
+
+    def most_of_sources(self, x: Planes) -> Planes:
+        most: Planes = np.maximum.reduce(x, 0, keepdims=True)
+        return most
+
+    def each_source(self, x: Planes) -> Planes:
+        return x  # it broadcasts
+
+
+def _each_plane(x: Planes, size: tuple[int, int], work: Callable[[Planes, Planes], object]) -> Planes:
+    """Makes a plane of a size, (width, height), of each plane of x."""
+    made = np.empty((*x.shape[:2], size[1], size[0]), np.float32)
+    for planes, places in zip(x, made, strict=True):
+        for plane, place in zip(planes, places, strict=True):
+            work(plane, place)
+    return made
