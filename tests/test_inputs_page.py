@@ -165,6 +165,7 @@ ELSEWHERE = {
     "a range, or heat": "test_sources.py",
     "profiles in JPEG XL": "imaging/test_formats.py",
     "a pipe or device": "test_sources.py",
+    "radiometric JPEG": "imaging/test_flir.py",
     "16-bit result": "imaging/test_write.py",
     "float result": "imaging/test_write.py",
 }

@@ -22,10 +22,12 @@ from defusion.machine import free_bytes, give_memory_back
 from defusion.model.config import PyramidConfig, TaskName
 from defusion.options import DEFAULTS, NETWORK, Choices, Options, SceneChoices
 from defusion.results import Decomposed, Fused, FusedFile, PartPictures, Parts, Plan
+from defusion.rig import Rig
 from defusion.runtime import Engine, load_engine
-from defusion.scene import Frame, Scene
+from defusion.scene import Frame, Pixels, Scene
 from defusion.sources import AS_USUAL, Reading, Source, frames_of, given_back, listed, warn
 from defusion.task import Glance, Kind, recognise
+from defusion.temperatures import NOT_MEASURED, Heat, Isotherm, check_sidecar, has_pages, write_sidecar
 from defusion.tiling import Band, Progress, Report, Size
 from defusion.weights import WeightsFile, bundled, resolve
 
@@ -97,7 +99,8 @@ class Fuser:
         check_output(output, [*sources, self.weights.path])
         frames = frames_of(sources, reading)
         fused = self.fuse_frames(frames, report, alignment, **choices)
-        form = fused.form
+        form, heat = fused.form, fused.heat
+        lost = check_sidecar(output, sources, heat)
         with open_output(
             output,
             height=form.size.height,
@@ -112,11 +115,15 @@ class Fuser:
         ) as out:
             for band in fused.bands:
                 out.append(band)
+            of_heat = heat.added_to(out, form.size.height) if heat is not None and has_pages(output) else None
+        if of_heat is not None:
+            write_sidecar(output, of_heat)
         masks = {} if maps is None else write_masks(fused.ghosts, maps)
-        notes = (*fused.notes, *out.notes, *faults())
+        notes = (*fused.notes, *lost, *out.notes, *faults())
         ranges = {name: list(each) for name, each in fused.ranges.items()}
         facts = {"output": os.fspath(output), "sources": len(frames), **fused.facts(), "ranges": ranges}
-        facts |= {"ghosts": {name: str(mask) for name, mask in masks.items()}, "notes": list(notes)}
+        facts |= {"ghosts": {name: str(mask) for name, mask in masks.items()}, "temperatures": of_heat}
+        facts["notes"] = list(notes)
         return FusedFile(Path(output), facts, notes, fused.alignment)
 
     def decompose(
@@ -158,11 +165,14 @@ class Fuser:
             ImageError: Fewer than two frames, one that cannot be read, or they differ in size and cannot be aligned.
         """
         options = self._options(choices)
+        isotherm = None if options.isotherm is None else Isotherm.read(options.isotherm, options.palette)
         if len(frames) < 2:
             raise ImageError(f"{len(frames)} source came, fusion needs at least two pictures of one scene.")
+        align = alignment or Wanted(options.align, crop=options.crop)
+        if options.rig is not None:
+            frames, align = Rig.load(options.rig).laid_frames(frames, options.plane), Wanted("off")
         if len(frames) == 2:
             frames = [frame.kept() for frame in frames]
-        align = alignment or Wanted(options.align, crop=options.crop)
         scene = Scene(frames, options.infrared_palette, report if len(frames) > 2 else None, align)
         scene.leave_out_blank()
         scene.leave_out_copies()
@@ -179,9 +189,16 @@ class Fuser:
             made = stages.fuse(self.engine, scene.sources, count, size, report)
         else:
             made = _reported(tiling.paint(self.engine, *scene.pair(), size), size, report)
-        painted = (rows for band in made for _, rows in scene.painted(band, band.planes[0], keep_chroma=True))
-        form, notes, ranges = scene.form, scene.notes, scene.ranges
-        return Fused(plan, form, painted, notes, ranges, scene.alignment, scene.ghosts, self.network)
+        heat = Heat.among(scene.frames) if plan.task == "infrared" else None
+        bands = (each for band in made for each in scene.painted(band, band.planes[0], keep_chroma=True))
+        form = scene.form
+        painted: Iterator[Pixels] = (pixels for _, pixels in bands)
+        if isotherm is not None:
+            if heat is None:
+                raise ImageError(NOT_MEASURED)
+            form, painted = form._replace(channels=3), isotherm.painted_bands(bands, heat)
+        notes, ranges = scene.notes, scene.ranges
+        return Fused(plan, form, painted, notes, ranges, scene.alignment, scene.ghosts, self.network, heat)
 
     def decompose_frames(
         self, frames: Sequence[Frame], alignment: Alignment | None = None, **choices: Unpack[SceneChoices]

@@ -21,6 +21,10 @@ DEGHOSTS = ("auto", "off", "low", "high")
 NETWORK = ("weights", "engine", "device", "precision")
 
 
+#: Options for a thermal source.
+THERMAL = ("rig", "plane", "isotherm", "palette")
+
+
 class SceneChoices(TypedDict, total=False):
     """Options that may differ from call to call of one `Fuser`."""
 
@@ -29,6 +33,10 @@ class SceneChoices(TypedDict, total=False):
     align: str
     crop: bool
     deghost: str
+    rig: str | os.PathLike[str] | None
+    plane: float | None
+    isotherm: str | None
+    palette: str
 
 
 class Choices(SceneChoices, total=False):
@@ -60,6 +68,10 @@ def _values(option: Field[Any]) -> tuple[str, ...]:
         from defusion.imaging import PALETTES
 
         return "auto", "none", *PALETTES
+    if option.name == "palette":
+        from defusion.imaging import PALETTES
+
+        return PALETTES
     return tuple(option.metadata["values"])
 
 
@@ -83,6 +95,10 @@ class Options:
             laid upon.
         deghost: What moves between exposures is shown as the best exposed of them shows it: "low" where they differ
             strongly, "high" where they differ at all, "auto" is "high" from three exposures on, "off" nowhere.
+        rig: A file of `defusion rig calibrate`: the first source, the thermal one, is laid upon the second by it.
+        plane: Distance of what is to lie right, in metres, of a rig that knows how far its cameras are apart.
+        isotherm: What a thermal source measures from one value to another is painted: "30..40", in degrees or counts.
+        palette: The colours of the isotherm.
 
     Raises:
         OptionError: A value that is not one of an option's values; it is a `ValueError`.
@@ -126,6 +142,22 @@ class Options:
             DEGHOSTS,
         ),
     )
+    rig: str | os.PathLike[str] | None = field(
+        default=None,
+        metadata=_help(
+            "A file of `defusion rig calibrate`: the first source, the thermal one, is laid upon the second.",
+            kind=(str, os.PathLike),
+        ),
+    )
+    plane: float | None = field(
+        default=None,
+        metadata=_help("With a rig that knows its parallax: distance in metres of what is to lie right.", kind=float),
+    )
+    isotherm: str | None = field(
+        default=None,
+        metadata=_help("Paint what a thermal source measures from one value to another, such as 30..40."),
+    )
+    palette: str = field(default="iron", metadata=_help("Colours of the isotherm, such as inferno."))
 
     def __post_init__(self) -> None:
         for each in fields(self):
@@ -147,6 +179,10 @@ class Options:
             "align": self.align,
             "crop": self.crop,
             "deghost": self.deghost,
+            "rig": self.rig,
+            "plane": self.plane,
+            "isotherm": self.isotherm,
+            "palette": self.palette,
         }
 
     def given(self) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from defusion.alignment.record import Alignment
 from defusion.imaging import Picture
 from defusion.model.config import HeadName, TaskName
 from defusion.scene import Form, Pixels
+from defusion.temperatures import Heat
 
 
 class Parts(NamedTuple):
@@ -62,6 +63,8 @@ class Fused(NamedTuple):
     """Where something moved, 255 in a small picture [h, w], by the source's name."""
     network: Mapping[str, str]
     """Which network makes it, and where; see `Fuser.network`."""
+    heat: Heat | None = None
+    """What a thermal source measures, as it lies in the result; None where none does."""
 
     def picture(self) -> Picture:
         """Makes the whole picture in memory."""

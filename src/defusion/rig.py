@@ -53,6 +53,17 @@ class Rig:
     parallax_px_m: tuple[float, float] | None = None
     """By how many visible pixels, to the right and down, what is a metre away is shifted against what is far away."""
 
+    @classmethod
+    def of(cls, matrix: Matrix, *, thermal: tuple[int, int], visible: tuple[int, int]) -> Rig:
+        """Makes a rig of a matrix that is known by other means.
+
+        Args:
+            matrix: [3, 3], maps pixels of visible pictures to those of thermal ones.
+            thermal: Height and width of thermal pictures.
+            visible: Those of visible ones.
+        """
+        return cls(Shape(*thermal), Shape(*visible), matrix, "homography", 0.0, 1.0, 0, 0)
+
     def matrix_at(self, plane_m: float | None) -> Matrix:
         """Returns the matrix for what is at a distance; None for that of the calibration.
 

@@ -29,7 +29,7 @@ from defusion.imaging import (
 )
 from defusion.imaging.colour_tags import linear_profile
 from defusion.imaging.levels import Chosen, Used, choose, used
-from defusion.imaging.picture import DEPTHS, Depth, bands, full_scale, quantised
+from defusion.imaging.picture import DEPTHS, Depth, Measured, bands, full_scale, quantised
 from defusion.imaging.tone import Levels, Tone, is_linear
 from defusion.runtime import Planes
 from defusion.stages import Source
@@ -43,6 +43,9 @@ Pixels = NDArray[np.float32]
 _FEW_DARK = -1.5
 
 _TURNED = "EXIF turns the sources differently, as they are taken; --orientation ignore takes them as they are stored"
+
+#: What grey samples of a kind are measured in, where their file does not say it.
+_UNITS = {"bits": "counts", "counts": "counts", "units": "as stored"}
 
 #: Sources of one kind of light rise and fall together: the ranks of their tones correlate by more than this.
 _ALIKE = 0.8
@@ -90,10 +93,12 @@ class _Meaning(NamedTuple):
     levels: Levels | None
     is_light: bool
     """They are light, even if no profile says so."""
+    measured: Measured | None = None
+    """They are measured, even if the file does not say so."""
 
     def of(self, picture: Picture) -> Picture:
         icc = linear_profile() if self.is_light and picture.icc is None else picture.icc
-        return replace(picture, levels=self.levels, icc=icc)
+        return replace(picture, levels=self.levels, icc=icc, measured=picture.measured or self.measured)
 
 
 class Form(NamedTuple):
@@ -211,7 +216,7 @@ class Scene:
             self.notes += ("values are proportional to light: fused as the eye sees them, and given back as light",)
         self.ranges = {
             frame.name: (levels.low, levels.high)
-            for frame, (levels, _) in zip(frames, meanings, strict=True)
+            for frame, (levels, *_) in zip(frames, meanings, strict=True)
             if levels is not None
         }
         """Black and white of the frames that do not use all of their range."""
@@ -438,10 +443,12 @@ def _confidence(picture: Picture, rows: slice, columns: slice) -> Planes:
 
 def _meaning(frame: Frame, levels: Levels | None, of: Used, *, is_light: bool) -> _Meaning:
     """What a frame's samples stand for, turned round where heat is dark."""
+    unit = _UNITS.get(of.kind) if of.grey else None
+    measured = None if unit is None else Measured(unit)
     if not frame.black_hot:
-        return _Meaning(levels, is_light)
+        return _Meaning(levels, is_light, measured)
     low, high, white = levels or Levels(0, of.scale)
-    return _Meaning(Levels(high, low, white), is_light)
+    return _Meaning(Levels(high, low, white), is_light, measured)
 
 
 def _alike(glances: Sequence[Glance], number: int) -> bool:

@@ -142,8 +142,8 @@ def batch(
 def anywhere(options: Options) -> Options:
     """Returns options that mean the same in a process that runs in another folder."""
     if options.weights is not None and Path(options.weights).exists():  # not a shipped one's name
-        return options.changed(weights=Path(options.weights).absolute())
-    return options
+        options = options.changed(weights=Path(options.weights).absolute())
+    return options if options.rig is None else options.changed(rig=Path(options.rig).absolute())
 
 
 def suffix_of(format: str) -> str:

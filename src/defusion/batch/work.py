@@ -23,6 +23,7 @@ from defusion.fuser import Fuser
 from defusion.imaging import read
 from defusion.imaging.picture import converted
 from defusion.options import Options
+from defusion.rig import Rig
 from defusion.weights import WeightsFile, resolve
 
 #: Longest side of a thumbnail, and its quality.
@@ -80,9 +81,12 @@ def settings_of(options: Options, suffix: str) -> str:
 
     Raises:
         WeightsError: No such weights.
+        ImageError: No such rig.
     """
     given = options.given()
     weights = WeightsFile.open(resolve(given.pop("weights", None)))
+    if options.rig is not None:
+        given["rig"] = json.dumps(Rig.load(options.rig).facts())
     others = sorted(given.items())
     return hashlib.sha256(json.dumps([__version__, suffix, weights.sha256, others]).encode()).hexdigest()
 

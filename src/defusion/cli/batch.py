@@ -16,7 +16,7 @@ import typer
 from defusion.cli.app import app
 from defusion.cli.options import takes
 from defusion.cli.output import Talk, bar_wanted, fail, print_line, printable, say
-from defusion.options import Options
+from defusion.options import THERMAL, Options
 
 if TYPE_CHECKING:
     from defusion.batch.finding import Found
@@ -36,7 +36,7 @@ _TOLD = 20
 
 
 @app.command(rich_help_panel="Pictures")
-@takes("task", "infrared_palette", "align", "deghost", "weights", "engine", "device", "precision")
+@takes("task", "infrared_palette", "align", "deghost", *THERMAL, "weights", "engine", "device", "precision")
 def batch(
     sources: Annotated[
         list[str],

@@ -14,7 +14,7 @@ import typer
 
 from defusion.cli.app import set_signature
 from defusion.errors import ImageError
-from defusion.options import NETWORK, Options, default, says, values
+from defusion.options import NETWORK, THERMAL, Options, default, says, values
 
 _NUMBER = r"-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?"
 
@@ -53,13 +53,14 @@ ALIGN_PANEL = "Alignment and motion"
 _PANELS = {
     **dict.fromkeys(NETWORK, MODEL_PANEL),
     **dict.fromkeys(("align", "deghost"), ALIGN_PANEL),
+    **dict.fromkeys(THERMAL, "Thermal cameras"),
 }
 
 
 def shared(name: str) -> Any:
     """Returns the type of a parameter that is one of `Options`: its help, its values, its place in the help text."""
-    allowed = values(name) if name != "infrared_palette" else ()  # which would load numpy
-    kind: Any = Literal[allowed] if allowed else str
+    allowed = values(name) if name not in ("infrared_palette", "palette") else ()  # which would load numpy
+    kind: Any = Literal[allowed] if allowed else float if name == "plane" else str
     option = typer.Option(f"--{name.replace('_', '-')}", help=says(name), rich_help_panel=_PANELS.get(name))
     return Annotated[kind | None if default(name) is None else kind, option]
 

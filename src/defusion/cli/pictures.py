@@ -26,11 +26,12 @@ from defusion.cli.options import (
     takes,
 )
 from defusion.cli.output import bar_wanted, say, show_done, told
-from defusion.options import Options
+from defusion.errors import DefusionError
+from defusion.options import THERMAL, Options
 
 
 @app.command(rich_help_panel="Pictures")
-@takes("task", "infrared_palette", "align", "deghost", "weights", "engine", "device", "precision")
+@takes("task", "infrared_palette", "align", "deghost", *THERMAL, "weights", "engine", "device", "precision")
 def fuse(
     sources: Annotated[
         list[Path],
@@ -58,6 +59,8 @@ def fuse(
 
     check_output(output, files_read(sources, options))  # before the network is loaded
     known = known_alignment(options, alignment, save_alignment, [*sources, output])
+    if options.rig is not None and (known is not None or save_alignment is not None):
+        raise DefusionError("--rig says how the sources lie, as an alignment does; leave one of them away")
     reading = reading_of(sources, pages, orientation, ranges, black_hot)
     fuser = Fuser(options, crop=not keep)
     with fusing_bar(wanted=bar_wanted(as_json)) as report:

@@ -17,37 +17,18 @@ from defusion.cli.options import (
 )
 from defusion.cli.output import bar_wanted, show_done, told
 from defusion.errors import DefusionError
-from defusion.options import Options
+from defusion.options import THERMAL, Options
 
 rig_app = App(help="Rigs: two fixed cameras, thermal and visible, registered once.", no_args_is_help=True)
 app.add_typer(rig_app, name="rig", rich_help_panel="Pictures")
 
-RIG_PANEL = "Rig"
-RigOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--rig",
-        metavar="FILE",
-        help="Lay thermal frames upon visible ones as `defusion rig calibrate` found it.",
-        rich_help_panel=RIG_PANEL,
-    ),
-]
-PlaneOption = Annotated[
-    float | None,
-    typer.Option(
-        "--plane",
-        metavar="METRES",
-        help="Distance of what is to lie right, of a rig that knows how far its cameras are apart.",
-        rich_help_panel=RIG_PANEL,
-    ),
-]
 FpsOption = Annotated[
     str, typer.Option("--fps", metavar="N", help="Frames a second of numbered images; 9,30 if IR's differ.")
 ]
 
 
 @app.command(rich_help_panel="Pictures")
-@takes("infrared_palette", "align", "weights", "engine", "device", "precision")
+@takes("infrared_palette", "align", *THERMAL, "weights", "engine", "device", "precision")
 def video(
     thermal: Annotated[
         str, typer.Argument(metavar="IR", help="A video file, a folder of numbered images, or such as 'ir_*.png'.")
@@ -62,8 +43,6 @@ def video(
             help="Video file (.mp4, .mov, .mkv, .webm), folder for images, or - to feed your own ffmpeg.",
         ),
     ],
-    rig: RigOption = None,
-    plane: PlaneOption = None,
     *,
     options: Options,
     fps: FpsOption = "25",
@@ -87,12 +66,14 @@ def video(
     from defusion.fuser import Fuser
     from defusion.progress import clip_bar
     from defusion.rig import Rig
+    from defusion.temperatures import Isotherm
     from defusion.video import fuse_video
     from defusion.video.output import PIPE, check_video_output
 
     if output == PIPE and as_json:
         raise DefusionError("-o - sends the frames to stdout, where --json would print; leave one of them away")
-    known = None if rig is None else Rig.load(rig)
+    rig = None if options.rig is None else Rig.load(options.rig)
+    isotherm = None if options.isotherm is None else Isotherm.read(options.isotherm, options.palette)
     check_video_output(output, codec, [thermal, visible, *map(str, files_read([], options))])
     rates = _rates(fps)
     with clip_bar(wanted=bar_wanted(as_json)) as report:
@@ -101,8 +82,9 @@ def video(
             visible,
             output,
             fuser=Fuser(options),
-            rig=known,
-            plane_m=plane,
+            rig=rig,
+            plane_m=options.plane,
+            isotherm=isotherm,
             align=options.align,
             rates=rates,
             offset=Fraction(offset).limit_denominator(1_000_000),

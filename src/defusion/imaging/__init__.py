@@ -6,7 +6,7 @@ from defusion.imaging.colour import luminance, with_luminance
 from defusion.imaging.picture import Picture, from_array, to_array
 from defusion.imaging.profile import in_profile_of
 from defusion.imaging.read import from_pillow, read, stack_in
-from defusion.imaging.thermal import PALETTES, as_temperature, distance_from_palette, recognised_palette
+from defusion.imaging.thermal import PALETTES, as_temperature, distance_from_palette, in_palette, recognised_palette
 from defusion.imaging.write import (
     PictureWriter,
     check_folder,
@@ -29,6 +29,7 @@ __all__ = [
     "from_array",
     "from_pillow",
     "in_folder",
+    "in_palette",
     "in_profile_of",
     "luminance",
     "make_folder",

@@ -59,13 +59,25 @@ class TiffEncoder:
     """TIFF in strips, with deflate and a predictor; compressed on all cores."""
 
     def __init__(self, file: BinaryIO, layout: Layout) -> None:
-        self._file, self._layout = file, layout
+        self._file = file
         self._big = layout.height * layout.row_bytes > _CLASSIC_BYTES
+        self._at = file.write(struct.pack("<4sHHQ", b"II+\0", 8, 0, 0) if self._big else b"II*\0" + bytes(4))
+        self._link = 8 if self._big else 4
+        """Where the place of the next directory is written."""
+        self.begin_page(layout)
+
+    def begin_page(self, layout: Layout, description: str = "") -> None:
+        """Begins the first page, or the next after one that is finished.
+
+        Args:
+            layout: Of the page.
+            description: What it shows.
+        """
+        self._layout, self._description = layout, description
         self._strip_rows = min(layout.height, max(1, _STRIP_BYTES // layout.row_bytes))
         self._held: NDArray[Any] = np.empty((0, layout.width, layout.channels), layout.dtype)
         self._offsets: list[int] = []
         self._sizes: list[int] = []
-        self._at = file.write(struct.pack("<4sHHQ", b"II+\0", 8, 0, 0) if self._big else b"II*\0" + bytes(4))
 
     def add(self, samples: NDArray[Any]) -> None:
         """Writes all strips that are full."""
@@ -81,9 +93,12 @@ class TiffEncoder:
         if self._layout.exif:
             directory |= exif.descriptive(exif.parse(self._layout.exif))
         padding = self._at % 2
-        self._file.write(bytes(padding) + exif.pack(directory, self._at + padding, self._big))
-        self._file.seek(8 if self._big else 4)
-        self._file.write(struct.pack("<Q" if self._big else "<I", self._at + padding))
+        place = self._at + padding
+        self._at += self._file.write(bytes(padding) + exif.pack(directory, place, self._big))
+        self._file.seek(self._link)
+        self._file.write(struct.pack("<Q" if self._big else "<I", place))
+        self._file.seek(self._at)
+        self._link = place + (8 + 20 * len(directory) if self._big else 2 + 12 * len(directory))
 
     def _write_strips(self, samples: NDArray[Any]) -> None:
         strips = [samples[top : top + self._strip_rows] for top in range(0, len(samples), self._strip_rows)]
@@ -114,6 +129,9 @@ class TiffEncoder:
             317: exif.field(exif.SHORT, 3 if floats else 2),  # predictor
             339: exif.field(exif.SHORT, *[3 if floats else 1] * channels),
         }
+        if self._description:
+            text = self._description.encode() + b"\0"
+            directory[270] = exif.Field(exif.ASCII, len(text), text)
         if icc:
             directory[34675] = exif.Field(exif.UNDEFINED, len(icc), icc)
         if xmp := self._layout.xmp:

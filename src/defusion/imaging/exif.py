@@ -31,7 +31,7 @@ class Field(NamedTuple):
 Directory: TypeAlias = "dict[int, Field | Directory]"
 
 # Field types
-BYTE, SHORT, LONG, RATIONAL, UNDEFINED, LONG8 = 1, 3, 4, 5, 7, 16
+BYTE, ASCII, SHORT, LONG, RATIONAL, UNDEFINED, LONG8 = 1, 2, 3, 4, 5, 7, 16
 
 PREFIX = b"Exif\0\0"
 _HEADER = b"II*\0\x08\0\0\0"

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -57,6 +57,16 @@ class LazySamples(ABC):
 Samples: TypeAlias = NDArray[Any] | LazySamples
 
 
+@dataclass(frozen=True)
+class Measured:
+    """What the samples of a picture measure."""
+
+    unit: str
+    """Such as "celsius"."""
+    facts: Mapping[str, float] = field(default_factory=dict)
+    """What was set of the scene when it was measured, such as its emissivity."""
+
+
 @dataclass(frozen=True, eq=False)
 class Picture:
     """Samples with what has to travel beside them.
@@ -81,6 +91,8 @@ class Picture:
     """XMP packet, as it stood in the file but for its orientation."""
     turned: int = 1
     """The EXIF orientation by which the samples were set upright."""
+    measured: Measured | None = None
+    """What the samples measure, where the file says it."""
 
     def as_stored(self) -> Picture:
         """Returns the picture as its file has it, not set upright."""

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from defusion.errors import ImageError
-from defusion.imaging import codecs, exif, exr, heif, netpbm, raw
+from defusion.imaging import codecs, exif, exr, flir, heif, netpbm, raw
 from defusion.imaging.colour_tags import profile_of_png
 from defusion.imaging.decoded import check_bytes, telling_damage, upright
 from defusion.imaging.limits import COPIES, check_claims, check_flat, check_jpeg, check_png
@@ -154,9 +154,22 @@ def _png(file: BinaryIO) -> Image:
 
 
 def _read_jpeg(file: BinaryIO, name: str, page: int | None) -> Picture:
-    check_jpeg(file.read())
+    data = file.read()
+    check_jpeg(data)
     file.seek(0)
-    return _from_file(_jpeg(file), file, name, page)
+    image = _jpeg(file)
+    told: tuple[str, ...] = ()
+    try:
+        found = flir.radiometric(data, name)
+    except ValueError as error:
+        found, told = None, (f"{name}: its temperatures cannot be read, {error}: the painted picture is used",)
+    if found is None:
+        picture = _from_file(image, file, name, page)
+        return replace(picture, notes=(*picture.notes, *told)) if told else picture
+    celsius, measured = found
+    note = f"{name}: temperatures from {celsius.min():.1f} to {celsius.max():.1f} degrees Celsius read from it"
+    picture = _joined(name, celsius, None, image.info.get("exif"), None, (note,))
+    return replace(picture, measured=measured)
 
 
 def _read_avif(file: BinaryIO, name: str, page: int | None) -> Picture:

@@ -131,6 +131,26 @@ def thermal_luminance(region: NDArray[np.float32], palette: str) -> NDArray[np.f
     return _nearest(region, _line(palette))[0][..., np.newaxis]
 
 
+def in_palette(places: NDArray[np.float32], palette: str) -> NDArray[np.float32]:
+    """Paints temperature in false colour.
+
+    Args:
+        places: [..., 1], from 0 for the coldest colour of the palette to 1 for the hottest; clipped.
+        palette: One of `PALETTES`.
+
+    Returns:
+        RGB pixels [..., 3] in [0, 1].
+
+    Raises:
+        ImageError: There is no such palette.
+    """
+    line = _line(palette)
+    at = np.clip(places[..., 0], 0, 1) * np.float32(len(line.starts))
+    piece = np.minimum(at.astype(int), len(line.starts) - 1)
+    colours: NDArray[np.float32] = line.starts[piece] + (at - piece)[..., np.newaxis] * line.steps[piece]
+    return colours
+
+
 def recognised_palette(picture: Picture) -> str | None:
     """Says which palette a picture is painted with; None for photographs and pictures without colour.
 

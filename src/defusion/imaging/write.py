@@ -287,6 +287,27 @@ class PictureWriter:
             self._encoder.add(samples)
         self._rows += len(rows)
 
+    def add_page(self, plane: NDArray[Any], description: str) -> None:
+        """Writes a second page into a TIFF whose rows are all there.
+
+        Args:
+            plane: [H, W, 1] of uint8, uint16 or float32, as the page has it.
+            description: What it shows.
+
+        Raises:
+            ImageError: The file is no TIFF, rows are missing, or the disk is full.
+        """
+        if not isinstance(self._encoder, encode.TiffEncoder):
+            raise ImageError(f"{self._path} is no TIFF, others hold one page; choose .tif.")
+        self.finish()
+        height, width, channels = plane.shape
+        with _telling_failure(self._path):
+            self._encoder.begin_page(Layout(height, width, channels, plane.dtype, None, None), description)
+            for rows in bands(height, width):
+                self._encoder.add(plane[rows])
+            self._encoder.finish()
+            self._file.flush()
+
     def finish(self) -> None:
         """Writes what is left, when all rows are there, so that nothing but the file's name is missing.
 

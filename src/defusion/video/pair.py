@@ -13,14 +13,22 @@ from defusion.fuser import Fuser
 from defusion.imaging import PALETTES, Picture, as_temperature, luminance, recognised_palette, with_luminance
 from defusion.imaging.levels import used
 from defusion.imaging.tone import Levels
+from defusion.options import SceneChoices
 from defusion.rig import Rig
 from defusion.scene import Frame
+from defusion.temperatures import Isotherm
 from defusion.video.steady import Steady
 
 Pixels = NDArray[np.float32]
 
 #: Pixels are black at 0 and white at 1, whatever values a frame happens to use.
 _WHOLE = Levels(0, 1)
+
+#: Planes that lie upon each other already, and mean what they should.
+_LAID: SceneChoices = {
+    **{"task": "infrared", "infrared_palette": "none", "align": "off", "deghost": "off"},
+    **{"rig": None, "plane": None, "isotherm": None},
+}
 
 #: Places of a thermal picture whose confidence is one part in so many show the fused picture alone.
 _INSIDE = 4
@@ -45,18 +53,26 @@ class PairFuser:
         meant: What thermal frames mean.
         steady: Holds what must not change from frame to frame.
         plane_m: As `Rig.laid` has it.
+        isotherm: Is painted by what thermal frames measure.
     """
 
     def __init__(
-        self, fuser: Fuser, rig: Rig | None, meant: Meant, steady: Steady, plane_m: float | None = None
+        self,
+        fuser: Fuser,
+        rig: Rig | None,
+        meant: Meant,
+        steady: Steady,
+        plane_m: float | None = None,
+        isotherm: Isotherm | None = None,
     ) -> None:
-        self._fuser, self._rig, self._meant, self._steady, self._plane_m = fuser, rig, meant, steady, plane_m
+        self._fuser, self._rig, self._meant, self._steady = fuser, rig, meant, steady
+        self._plane_m, self._isotherm = plane_m, isotherm
 
     def fused(self, thermal: Picture, visible: Picture) -> Pixels:
         """Fuses two pictures.
 
         Returns:
-            [H, W, C] in [0, 1], as many channels as the visible one has.
+            [H, W, C] in [0, 1], as many channels as the visible one has, or three with an isotherm.
         """
         heat = grey_of(thermal, self._meant)
         if self._rig is not None:
@@ -64,13 +80,23 @@ class PairFuser:
         seen = visible.region(slice(None), slice(None))
         light = seen if visible.grey else luminance(seen)
         frames = [Frame.of("thermal", heat), Frame.of("visible", Picture(light, levels=_WHOLE))]
-        fused = self._fuser.fuse_frames(frames, task="infrared", infrared_palette="none", align="off", deghost="off")
+        fused = self._fuser.fuse_frames(frames, **_LAID)
         made = np.concatenate(list(fused.bands))
         made = self._steady.held(made[..., 0], np.asarray(heat.samples)[..., 0], light[..., 0])[..., None]
         trusted = heat.confidence(slice(None), slice(None))
         if trusted is not None:  # what levels share does not reach beyond the thermal picture
             made = light + np.minimum(_INSIDE * trusted, 1)[..., None] * (made - light)
-        return made if visible.grey else with_luminance(seen, made)
+        made = made if visible.grey else with_luminance(seen, made)
+        return made if self._isotherm is None else self._isotherm.painted(made, self._values(thermal, visible))
+
+    def _values(self, thermal: Picture, visible: Picture) -> Pixels:
+        """What is measured at the places of the result, NaN where nothing is."""
+        laid = thermal if self._rig is None else self._rig.laid(thermal, visible, self._plane_m)
+        values: Pixels = np.asarray(laid.samples).astype(np.float32)
+        trusted = laid.confidence(slice(None), slice(None))
+        if trusted is not None:
+            values[trusted == 0] = np.nan
+        return values
 
 
 def meaning_of(

@@ -20,6 +20,7 @@ from defusion.imaging.picture import Depth
 from defusion.imaging.tone import Levels
 from defusion.rig import Rig, calibrated
 from defusion.scene import Frame
+from defusion.temperatures import NOT_MEASURED, Isotherm
 from defusion.video.clip import Clip, matched
 from defusion.video.film import Film
 from defusion.video.output import PIPE, Form, Output, check_video_output, opened_output
@@ -64,6 +65,7 @@ def fuse_video(
     infrared_palette: str = "auto",
     levels: tuple[float, float] | None = None,
     black_hot: bool = False,
+    isotherm: Isotherm | None = None,
     report: ClipReport | None = None,
 ) -> FusedVideo:
     """Fuses a thermal and a visible clip of one scene into one, as large and as deep as the visible one.
@@ -89,6 +91,7 @@ def fuse_video(
         infrared_palette: The false colour of the thermal clip; "auto" recognises it, "none" leaves it.
         levels: Black and white of the thermal clip in its own values; None finds them from some of its frames.
         black_hot: The thermal clip shows what is warm dark.
+        isotherm: Is painted by what the thermal clip measures: degrees or counts.
         report: Is told how far the work has come.
 
     Raises:
@@ -110,7 +113,11 @@ def fuse_video(
     meant = meaning_of([hot for hot, _ in looks], infrared_palette, asked, black_hot=black_hot)
     rig = _rig(looks, meant, rig, align, names, notes)
     form = _form(looks[0][1], clips[1])
-    made_of = _made_of(clips, fuser, rig, plane_m, offset, codec, meant, form)
+    if isotherm is not None:
+        if not looks[0][0].grey or looks[0][0].depth == "uint8":
+            raise ImageError(NOT_MEASURED)
+        form = form._replace(channels=3)
+    made_of = _made_of(clips, fuser, rig, plane_m, offset, codec, meant, form, isotherm)
     suffix = ".nut" if Path(output).suffix and not Path(output).is_dir() else None
     segments = None if output == PIPE else Segments(Path(output), made_of, suffix)
     sound = next((each for each in reversed(clips) if isinstance(each, Film) and each.sound), None)
@@ -121,7 +128,7 @@ def fuse_video(
         steady.go_on(record.state)
         notes.append(f"{output}: went on after the {record.frames} frames that an earlier run had made")
     del looks
-    pair = PairFuser(fuser, rig, meant, steady, plane_m)
+    pair = PairFuser(fuser, rig, meant, steady, plane_m, isotherm)
     done, frames = _made(clips, offset, pair, out, segments, steady, record, report)
     out.finish(done.first, done.last + clips[1].step)
     if segments is not None:
