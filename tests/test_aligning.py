@@ -1,4 +1,4 @@
-"""align() and `defusion align`: frames laid upon each other, what is said of them, and what is refused."""
+"""align() and `defusion align`: frames aligned to each other, what is said of them, and what is refused."""
 
 from __future__ import annotations
 

@@ -301,7 +301,7 @@ def test_too_little_memory_is_said_in_a_sentence(
     def greedy(*_: object) -> None:
         raise MemoryError("Unable to allocate 11.1 MiB")
 
-    monkeypatch.setattr("defusion.scene.glance", greedy)
+    monkeypatch.setattr("defusion.scene.measure", greedy)
     monkeypatch.setattr(signal, "signal", lambda *_: None)
     monkeypatch.setattr(sys, "argv", ["defusion", "fuse", *map(str, pair), "-o", str(tmp_path / "out.png")])
     with pytest.raises(SystemExit) as ended:

@@ -1,4 +1,4 @@
-"""Rigs: two cameras registered once, and their frames laid upon each other."""
+"""Rigs: two cameras registered once, and their frames aligned to each other."""
 
 import json
 import subprocess

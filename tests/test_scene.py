@@ -16,7 +16,7 @@ from defusion.imaging import Picture, from_array
 from defusion.imaging.levels import used
 from defusion.imaging.tone import Levels, is_linear
 from defusion.scene import Frame, Scene
-from defusion.task import glance
+from defusion.task import measure
 
 PHOTO = np.ascontiguousarray(data.astronaut()[40:201, 100:301])
 
@@ -68,23 +68,23 @@ def inferno(heat: NDArray[np.uint8]) -> Picture:
 def test_one_frame_in_false_colour_is_recognised_and_two_are_left() -> None:
     heat = PHOTO.mean(2).astype(np.uint8)
     hot, visible = inferno(heat), from_array(PHOTO)
-    assert [each.colourless for each in scene(hot, visible).glances] == [True, False]
-    assert [each.colourless for each in scene(visible, hot).glances] == [False, True]
-    assert [each.colourless for each in scene(hot, visible, palette="none").glances] == [False, False]
-    assert [each.colourless for each in scene(hot, hot).glances] == [False, False]
+    assert [each.colourless for each in scene(hot, visible).statistics] == [True, False]
+    assert [each.colourless for each in scene(visible, hot).statistics] == [False, True]
+    assert [each.colourless for each in scene(hot, visible, palette="none").statistics] == [False, False]
+    assert [each.colourless for each in scene(hot, hot).statistics] == [False, False]
 
 
 def test_a_palette_that_is_named_goes_to_the_frame_nearest_to_it() -> None:
     heat = PHOTO.mean(2).astype(np.uint8)
     hot, visible = inferno(heat), from_array(PHOTO)
     for pictures, expected in [((hot, visible), [True, False]), ((visible, hot), [False, True])]:
-        assert [each.colourless for each in scene(*pictures, palette="iron").glances] == expected
+        assert [each.colourless for each in scene(*pictures, palette="iron").statistics] == expected
 
 
 def test_a_palette_that_is_named_leaves_grey_frames_as_they_are() -> None:
     grey = from_array(PHOTO[..., 0])
     seen = scene(grey, grey, palette="iron")
-    assert seen.notes == ("no source has colour, so none was led back from palette iron",)
+    assert seen.notes == ("no source has colour, so none was converted back from palette iron",)
     assert seen.form.channels == 1
 
 
@@ -126,9 +126,9 @@ def test_a_spot_in_a_large_black_frame_is_something() -> None:
     dark = np.zeros((1500, 1500, 3), np.uint8)
     spotted = dark.copy()
     spotted[700, 611] = 40
-    assert glance(from_array(dark)).blank == "black all over"
+    assert measure(from_array(dark)).blank == "black all over"
     for picture in (from_array(spotted), from_array(255 - spotted)):
-        assert glance(picture).blank is None
+        assert measure(picture).blank is None
 
 
 @pytest.mark.parametrize("bits", [10, 12, 14])
@@ -278,7 +278,7 @@ def test_a_grey_first_source_of_other_tones_is_brought_to_those_of_colours() -> 
 def test_colours_that_are_no_temperature_are_left() -> None:
     hot, visible = inferno(PHOTO.mean(2).astype(np.uint8)), from_array(PHOTO)
     frames = [Frame("0.tif", lambda: hot, true_colours=True), Frame.of("1.tif", visible)]
-    assert [each.colourless for each in Scene(frames).glances] == [False, False]
+    assert [each.colourless for each in Scene(frames).statistics] == [False, False]
 
 
 def test_a_thermal_frame_with_few_dark_places_may_show_warmth_dark() -> None:
@@ -316,12 +316,12 @@ def test_places_that_are_no_part_of_a_picture_have_no_colour() -> None:
     grey = np.repeat(PHOTO[..., :1], 3, axis=2)
     marked = grey.copy()
     marked[:, :24] = (255, 0, 255)
-    assert glance(replace(edged(grey, 0), samples=marked)).colourless
-    assert not glance(from_array(marked)).colourless
+    assert measure(replace(edged(grey, 0), samples=marked)).colourless
+    assert not measure(from_array(marked)).colourless
 
 
 def test_places_that_are_no_part_of_a_picture_do_not_darken_it() -> None:
-    whole, framed = glance(from_array(PHOTO)), glance(edged(PHOTO, 0))
+    whole, framed = measure(from_array(PHOTO)), measure(edged(PHOTO, 0))
     assert framed.brightness == pytest.approx(whole.brightness, abs=0.05)
     thermal = edged(np.tile(np.arange(201, dtype=np.uint8), (161, 1)), 0)
     assert not [note for note in scene(thermal, from_array(PHOTO)).notes if "black-hot" in note]

@@ -10,7 +10,7 @@ from skimage.filters import gaussian
 
 from defusion import Fuser, OptionError, task
 from defusion.imaging import from_array
-from defusion.task import Kind, glance, recognise
+from defusion.task import Kind, measure, recognise
 
 Sources = list[NDArray[np.uint8]]
 
@@ -31,7 +31,7 @@ def focus(scene: NDArray[np.uint8]) -> Sources:
 
 
 def kind(sources: Sources) -> Kind:
-    return recognise([glance(from_array(source)) for source in sources])
+    return recognise([measure(from_array(source)) for source in sources])
 
 
 @pytest.mark.parametrize("scene", [SCENE, GREY], ids=["colour", "grey"])
@@ -54,7 +54,7 @@ def test_rounding_and_a_mark_are_no_colour() -> None:
     rounded[3, 4] = 250, 10, 10
     assert kind([rounded, SCENE]) == ("infrared", "1 of 2 sources have no colour")
     tinted = np.stack([GREY // 4, GREY // 4 + 2, GREY // 4], 2).astype(np.uint8)
-    assert not glance(from_array(tinted)).colourless
+    assert not measure(from_array(tinted)).colourless
 
 
 def test_a_frame_of_a_stack_that_lost_its_colour_is_one_of_them() -> None:
@@ -98,10 +98,10 @@ def test_texture_in_focus_is_not_noise_beside_itself_out_of_focus() -> None:
     rng = np.random.default_rng(0)
     texture = np.clip(SCENE.astype(int) + rng.normal(0, 20, SCENE.shape[:2])[..., None], 0, 255).astype(np.uint8)
     soft = (gaussian(texture, 2, channel_axis=2) * 255).astype(np.uint8)
-    assert glance(from_array(texture)).noise.mean() > 0.3
+    assert measure(from_array(texture)).noise.mean() > 0.3
     filled = texture.copy()
     filled[:80, :80] = rng.integers(0, 100, (80, 80, 3))
-    of_texture, of_soft, of_filled = (glance(from_array(picture)) for picture in (texture, soft, filled))
+    of_texture, of_soft, of_filled = (measure(from_array(picture)) for picture in (texture, soft, filled))
     assert task._missing([of_texture, of_soft]) < 0.01
     assert task._missing([of_filled, of_soft]) > 0.1
 
@@ -109,9 +109,9 @@ def test_texture_in_focus_is_not_noise_beside_itself_out_of_focus() -> None:
 def test_print_is_not_taken_for_noise() -> None:
     page = data.page()
     lines = np.ascontiguousarray(np.stack([page[:176, :352]] * 3, 2))
-    assert not glance(from_array(lines)).noise.any()
+    assert not measure(from_array(lines)).noise.any()
     noise = np.random.default_rng(0).integers(0, 255, lines.shape).astype(np.uint8)
-    assert glance(from_array(noise)).noise.mean() > 0.5
+    assert measure(from_array(noise)).noise.mean() > 0.5
 
 
 def test_a_source_of_one_tone_decides_nothing() -> None:

@@ -1,4 +1,4 @@
-"""align(): pictures of one scene, laid upon one of them."""
+"""align(): pictures of one scene, aligned to one of them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Array = NDArray[Any]
 
 
 class Aligned(NamedTuple):
-    """Frames that lie upon each other."""
+    """Aligned frames."""
 
     frames: list[Array]
     """As their sources are; those that are left out of a stack are missing."""
@@ -36,7 +36,7 @@ class Aligned(NamedTuple):
 
 
 class AlignedFiles(NamedTuple):
-    """Files of frames that lie upon each other."""
+    """Files of aligned frames."""
 
     outputs: list[Path]
     alignment: Alignment
@@ -53,13 +53,13 @@ def align(
     crop: bool = True,
     alignment: Alignment | None = None,
 ) -> Aligned:
-    """Lays pictures of one scene upon one of them: exposures, a focus stack, pictures of different sensors.
+    """Aligns pictures of one scene to one of them: exposures, a focus stack, pictures of different sensors.
 
     Args:
         sources: Two or more arrays or paths, as `fuse` takes them; sizes may differ.
         model: The freest motion: "translation", "similarity", "affine" or "homography"; "auto" is the last.
             Blocks that were held out say how free it has to be.
-        reference: Number of the source that the others are laid upon, from 0; unless given the larger of two, or the
+        reference: Number of the source that the others are aligned to, from 0; unless given the larger of two, or the
             middle one, in order of exposure where that differs.
         like: Number of a source whose size all get; nothing else is done.
         crop: Keep what all frames cover; else all of the reference, where a frame shows its nearest edge beyond it.
@@ -100,7 +100,7 @@ def align_files(
     crop: bool = True,
     alignment: Alignment | None = None,
 ) -> AlignedFiles:
-    """Lays picture files upon one of them, and writes them into a folder under their own names.
+    """Aligns picture files to one of them, and writes them into a folder under their own names.
 
     Args, raises: as `align`; files are PNG, or TIFF where samples are floats. All appear or none, and none in the
     place of a source.

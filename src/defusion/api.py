@@ -77,7 +77,7 @@ def fuse_files(
             never a source, nor what is no regular file.
         options: How to fuse.
         report: Is told how far the work has come: of a stack from the first frame that is looked at on.
-        alignment: How the sources lie upon each other, where that is known; else it is found.
+        alignment: A known alignment of the sources; found unless given.
         reading: Which pages are taken, and what is not as files mostly have it.
         jpeg_quality: Of a JPEG, from 1 to 100.
         maps: Folder for masks of what moved, a PNG for each source in which something did; made if need be.

@@ -26,8 +26,12 @@ from defusion.rig import Rig
 from defusion.runtime import Engine, load_engine
 from defusion.scene import Frame, Pixels, Scene
 from defusion.sources import AS_USUAL, Reading, Source, frames_of, given_back, listed, warn
+<<<<<<< HEAD
 from defusion.task import Glance, Kind, recognise
 from defusion.temperatures import NOT_MEASURED, Heat, Isotherm, check_sidecar, has_pages, write_sidecar
+=======
+from defusion.task import Kind, Statistics, recognise
+>>>>>>> b9de5bd (Files that the last commit took away by mistake are back)
 from defusion.tiling import Band, Progress, Report, Size
 from defusion.weights import WeightsFile, bundled, resolve
 
@@ -141,7 +145,7 @@ class Fuser:
         scene.leave_out_blank()
         if options.task in ("auto", "focus"):
             scene.level()
-        return self._plan(scene.glances, options.task)
+        return self._plan(scene.statistics, options.task)
 
     def fuse_frames(
         self,
@@ -158,7 +162,7 @@ class Fuser:
         Args:
             frames: Two or more.
             report: Is told how far the work has come: of a stack from the first frame that is looked at on.
-            alignment: How they lie upon each other, where that is known; else it is found.
+            alignment: A known alignment of the frames; found unless given.
             choices: Go before the options of this object.
 
         Raises:
@@ -178,7 +182,7 @@ class Fuser:
         scene.leave_out_copies()
         if options.task in ("auto", "focus"):
             scene.level()
-        plan = self._plan(scene.glances, options.task)
+        plan = self._plan(scene.statistics, options.task)
         size, count = scene.form.size, len(scene.frames)
         if plan.task == "exposure" and options.deghost != "off" and (count > 2 or options.deghost != "auto"):
             scene.hold_still("low" if options.deghost == "low" else "high")
@@ -207,7 +211,7 @@ class Fuser:
 
         Args:
             frames: Two.
-            alignment: How they lie upon each other, where that is known; else it is found.
+            alignment: A known alignment of the frames; found unless given.
             choices: Go before the options of this object.
 
         Raises:
@@ -215,7 +219,7 @@ class Fuser:
         """
         options = self._options(choices)
         scene = Scene(frames, options.infrared_palette, align=alignment or Wanted(options.align))
-        plan, form, size = self._plan(scene.glances, options.task), scene.form, scene.form.size
+        plan, form, size = self._plan(scene.statistics, options.task), scene.form, scene.form.size
         self._check_memory(size, 2)
         if isinstance(self.weights.config, PyramidConfig):
             return Decomposed(plan, form, self._divided(scene), scene.notes, scene.alignment, self.network)
@@ -272,13 +276,13 @@ class Fuser:
             raise OptionError(f"{fixed[0]} came in a call, but a Fuser has one network; make another Fuser for it")
         return self.options.changed(**choices)
 
-    def _plan(self, glances: Sequence[Glance], task: str) -> Plan:
+    def _plan(self, statistics: Sequence[Statistics], task: str) -> Plan:
         """Says what sources are, and how they are fused."""
         (head,) = self.weights.config.heads
-        kind = recognise(glances) if task == "auto" else Kind(cast(TaskName, task), "it was asked for")
-        if len(glances) > 2 and head == "paper":
+        kind = recognise(statistics) if task == "auto" else Kind(cast(TaskName, task), "it was asked for")
+        if len(statistics) > 2 and head == "paper":
             raise WeightsError(
-                f"{len(glances)} sources came, but weights {self.weights.path.stem!r} fuse two; give two, "
+                f"{len(statistics)} sources came, but weights {self.weights.path.stem!r} fuse two; give two, "
                 "or weights that fuse any number"
             )
         return Plan(*kind, head)

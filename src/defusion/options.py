@@ -91,8 +91,8 @@ class Options:
             "auto" recognises it, "none" takes all colours as they are.
         align: How freely sources are moved until they line up: "translation", "similarity", "affine" or
             "homography"; "auto" finds out, "off" leaves them where they are.
-        crop: Where sources had to be aligned, the result is what all show; else all of the one that the others are
-            laid upon.
+        crop: Where sources had to be aligned, the result is what all show; else all of the
+            reference that the others are aligned to.
         deghost: What moves between exposures is shown as the best exposed of them shows it: "low" where they differ
             strongly, "high" where they differ at all, "auto" is "high" from three exposures on, "off" nowhere.
         rig: A file of `defusion rig calibrate`: the first source, the thermal one, is laid upon the second by it.

@@ -1,4 +1,4 @@
-"""A rig: two fixed cameras, thermal and visible, registered once; its frames are then laid upon each other unseen."""
+"""A rig: two fixed cameras, thermal and visible, registered once; after that frames are aligned unseen."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class Rig:
         return self.matrix @ shifted(-right * nearer, -down * nearer)
 
     def laid(self, thermal: Picture, visible: Picture, plane_m: float | None = None) -> Picture:
-        """Lays a thermal picture upon a visible one, with alpha that fades where it ends inside of that.
+        """Warps a thermal picture onto a visible one, with alpha that fades where it ends inside of that.
 
         Args:
             thermal: A picture of the thermal camera.
@@ -110,7 +110,7 @@ class Rig:
                 )
 
     def laid_frames(self, frames: Sequence[Frame], plane_m: float | None = None) -> list[Frame]:
-        """Lays the first of two frames, the thermal one, upon the second.
+        """Warps the first of two frames, the thermal one, onto the second.
 
         Raises:
             ImageError: Not two frames came; or later, as `laid`.

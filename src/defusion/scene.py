@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from defusion.alignment.frames import Look, Wanted, aligned, places_shown, shrink_to, shrunk
 from defusion.alignment.geometry import Matrix
+from defusion.alignment.hot_pixels import Spots, hot_pixels, without_hot_pixels
 from defusion.alignment.levelling import Tones, levelled, odd_ones, tones_between
 from defusion.alignment.motion import Strength, repaired, repairs
 from defusion.alignment.record import Alignment
@@ -33,7 +34,7 @@ from defusion.imaging.picture import DEPTHS, Depth, Measured, bands, full_scale,
 from defusion.imaging.tone import Levels, Tone, is_linear
 from defusion.runtime import Planes
 from defusion.stages import Source
-from defusion.task import Glance, glance
+from defusion.task import Statistics, measure
 from defusion.tiling import Band, Progress, Report, Size, View
 
 Pixels = NDArray[np.float32]
@@ -66,7 +67,7 @@ class Frame(NamedTuple):
     black_hot: bool = False
     """It shows what is warm dark."""
     true_colours: bool = False
-    """Its colours are no temperature, even if they look so: activity in a medical picture."""
+    """Its colours are not temperature, even if they look like it: those of PET and SPECT are not."""
 
     def kept(self) -> Frame:
         """Opens the frame now, and keeps it."""
@@ -74,7 +75,7 @@ class Frame(NamedTuple):
         return self._replace(open=lambda: picture)
 
     def as_temperature(self, palette: str) -> Frame:
-        """Returns the frame led back from false colour."""
+        """Returns the frame converted back from false colour."""
         return self._replace(open=lambda: as_temperature(self.open(), palette, self.name))
 
     def meant(self, meaning: _Meaning) -> Frame:
@@ -131,7 +132,7 @@ class Form(NamedTuple):
 class _Seen(NamedTuple):
     """What opening a frame once told of it."""
 
-    glance: Glance
+    statistics: Statistics
     depth: Depth
     grey: bool
     """One channel."""
@@ -149,7 +150,7 @@ class Scene:
         frames: Two or more; each is opened once, to see what it is.
         palette: The false colour that one frame is in, one of `PALETTES`; "auto" recognises it, "none" leaves it.
         report: Is told which frame is looked at.
-        align: How frames that do not line up are laid upon each other, or an alignment that is known.
+        align: How freely frames are aligned, or a known alignment.
 
     Raises:
         ImageError: A frame cannot be read, or its size differs from the first's and it cannot be lined up.
@@ -182,7 +183,7 @@ class Scene:
                 looks.append(Look.of(picture, len(frames)))
             seen.append(self._see(frame, picture, palette))
             del picture  # before the next is opened
-        chosen = choose([each.name for each in frames], uses, partial(_alike, [each.glance for each in seen]))
+        chosen = choose([each.name for each in frames], uses, partial(_alike, [each.statistics for each in seen]))
         self._look_again(seen, uses, meanings, chosen, palette)
         frames = list(self.frames)
         painted = [index for index, each in enumerate(seen) if each.palette is not None]
@@ -194,20 +195,24 @@ class Scene:
             uses[index] = uses[index]._replace(grey=True)
         self.ghosts: dict[str, NDArray[np.uint8]] = {}
         """Where something moved, [h, w] of a small picture, 255 there, by the frame's name."""
-        self.alignment = self._aligned(looks, [each.glance for each in seen], align) if looks else None
+        self._hot = 0
+        self.alignment = self._aligned(looks, [each.statistics for each in seen], align) if looks else None
         if self.alignment is not None and self.alignment.moves:
+            self._mend_hot_pixels(looks, self.alignment)
             self.frames = self._warped(self.alignment)
             seen = [self._see(frame, frame.open(), "none") for frame in self.frames]
             size = Size(*self.alignment.shape)
-        self.glances = [each.glance for each in seen]
+        self.statistics = [each.statistics for each in seen]
         if len(set(turned)) > 1:
             chosen = chosen._replace(notes=(*chosen.notes, _TURNED))
         # The pages of a file tell the same.
         self.notes = tuple(dict.fromkeys(note for each in seen for note in each.notes)) + chosen.notes
         self.notes += () if self.alignment is None else self.alignment.notes
-        self.notes += _black_hot(self.frames, self.glances)
+        if self._hot:
+            self.notes += (f"{self._hot} hot pixels stay while the scene moves: they show what is around them",)
+        self.notes += _black_hot(self.frames, self.statistics)
         if not painted and palette not in ("auto", "none"):
-            self.notes += (f"no source has colour, so none was led back from palette {palette}",)
+            self.notes += (f"no source has colour, so none was converted back from palette {palette}",)
         self._grey = all(each.grey for each in uses)
         channels = 1 if all(each.grey for each in seen) else 3
         deepest = max((each.depth for each in seen), key=DEPTHS.index)
@@ -223,7 +228,7 @@ class Scene:
 
     def leave_out_blank(self) -> None:
         """Leaves out frames that are black or white all over, where others are not, with a note."""
-        blank = {index: each.blank for index, each in enumerate(self.glances) if each.blank}
+        blank = {index: each.blank for index, each in enumerate(self.statistics) if each.blank}
         kept = [index for index in range(len(self.frames)) if index not in blank]
         if not blank or not kept:
             return
@@ -236,8 +241,8 @@ class Scene:
         """Leaves out frames that are equal to an earlier one, with a note: given twice, a frame counts once."""
         kept: list[int] = []
         for index, frame in enumerate(self.frames):
-            tones = self.glances[index].tones
-            alike = [other for other in kept if np.array_equal(self.glances[other].tones, tones)]
+            tones = self.statistics[index].tones
+            alike = [other for other in kept if np.array_equal(self.statistics[other].tones, tones)]
             original = next((other for other in alike if self._equal(self.frames[other], frame)), None)
             if original is None:
                 kept.append(index)
@@ -261,11 +266,11 @@ class Scene:
     def _keep(self, kept: list[int]) -> None:
         kept *= 2 if len(kept) == 1 else 1  # fused with itself a frame stays what it is
         self.frames = [self.frames[index] for index in kept]
-        self.glances = [self.glances[index] for index in kept]
+        self.statistics = [self.statistics[index] for index in kept]
 
     def level(self) -> None:
         """Brings frames of a focus stack that are exposed otherwise than most to the tones of one of those."""
-        like, odd = odd_ones([each.brightness for each in self.glances])
+        like, odd = odd_ones([each.brightness for each in self.statistics])
         if not odd or len({frame.open().grey for frame in self.frames}) > 1:
             return
 
@@ -279,7 +284,7 @@ class Scene:
             tones = tones_between(small(frame), of_like)
             if tones is not None:
                 self.frames[index] = Frame(frame.name, partial(_levelled, self._opened, frame, tones))
-                self.glances[index] = glance(self.frames[index].open())
+                self.statistics[index] = measure(self.frames[index].open())
                 self.notes += (f"{frame.name}: brightness and colour brought to those of {self.frames[like].name}",)
 
     def hold_still(self, strength: Strength) -> None:
@@ -314,7 +319,7 @@ class Scene:
 
     @cached_property
     def _coloured(self) -> list[Frame]:
-        return [frame for frame, each in zip(self.frames, self.glances, strict=True) if not each.colourless]
+        return [frame for frame, each in zip(self.frames, self.statistics, strict=True) if not each.colourless]
 
     @property
     def _visible(self) -> Frame | None:
@@ -334,7 +339,7 @@ class Scene:
     def pair(self) -> tuple[View, View]:
         """Opens two frames, the darker first: the network tells them apart, so their order must not be chance."""
         first, second = self.views()
-        dark, bright = ((each.brightness, each.tones.tobytes()) for each in self.glances)
+        dark, bright = ((each.brightness, each.tones.tobytes()) for each in self.statistics)
         return (first, second) if dark <= bright else (second, first)
 
     def painted(self, band: Band, planes: Planes, *, keep_chroma: bool) -> Iterator[tuple[slice, Pixels]]:
@@ -383,12 +388,20 @@ class Scene:
                 + (", or --orientation ignore if EXIF turns one wrongly." if picture.turned > 1 else ".")
             )
 
-    def _aligned(self, looks: Sequence[Look], glances: Sequence[Glance], align: Wanted | Alignment) -> Alignment:
+    def _aligned(
+        self, looks: Sequence[Look], statistics: Sequence[Statistics], align: Wanted | Alignment
+    ) -> Alignment:
         names = [frame.name for frame in self.frames]
         if isinstance(align, Alignment):
             return align.for_frames(names, [look.shape for look in looks])
-        looks = [look._replace(brightness=each.brightness) for look, each in zip(looks, glances, strict=True)]
+        looks = [look._replace(brightness=each.brightness) for look, each in zip(looks, statistics, strict=True)]
         return aligned(names, looks, lambda index: self.frames[index].open(), align)
+
+    def _mend_hot_pixels(self, looks: Sequence[Look], alignment: Alignment) -> None:
+        hot = hot_pixels([look.spots for look in looks], alignment)
+        self._hot = len(hot)
+        if self._hot:
+            self.frames = [frame._replace(open=partial(_mended, frame, hot)) for frame in self.frames]
 
     def _warped(self, alignment: Alignment) -> list[Frame]:
         """The frames as they lie in the result; those that are in memory are so as well, once."""
@@ -409,7 +422,7 @@ class Scene:
         if found == "auto":
             found = recognised_palette(original)
         distance = distance_from_palette(original, found) if found is not None else math.inf
-        return _Seen(glance(picture), original.depth, picture.grey, picture.notes, found, distance)
+        return _Seen(measure(picture), original.depth, picture.grey, picture.notes, found, distance)
 
     @cached_property
     def _visible_picture(self) -> Picture:
@@ -421,6 +434,10 @@ class Scene:
 
     def _matched(self, picture: Picture, frame: Frame) -> Picture:
         return in_profile_of(picture, self._first, frame.name)
+
+
+def _mended(frame: Frame, hot: Spots) -> Picture:
+    return without_hot_pixels(frame.open(), hot)
 
 
 def _levelled(open_frame: Callable[[Frame], Picture], frame: Frame, tones: Tones) -> Picture:
@@ -451,12 +468,12 @@ def _meaning(frame: Frame, levels: Levels | None, of: Used, *, is_light: bool) -
     return _Meaning(Levels(high, low, white), is_light, measured)
 
 
-def _alike(glances: Sequence[Glance], number: int) -> bool:
+def _alike(statistics: Sequence[Statistics], number: int) -> bool:
     """Says whether a frame's tones rise and fall with those of another."""
     return any(
-        _rank_correlation(glances[number].tones, other.tones) > _ALIKE
-        for index, other in enumerate(glances)
-        if index != number and other.tones.shape == glances[number].tones.shape
+        _rank_correlation(statistics[number].tones, other.tones) > _ALIKE
+        for index, other in enumerate(statistics)
+        if index != number and other.tones.shape == statistics[number].tones.shape
     )
 
 
@@ -470,12 +487,12 @@ def _rank_correlation(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
     return float(matrix[0, 1])
 
 
-def _black_hot(frames: Sequence[Frame], glances: Sequence[Glance]) -> tuple[str, ...]:
+def _black_hot(frames: Sequence[Frame], statistics: Sequence[Statistics]) -> tuple[str, ...]:
     """A note where the one colourless frame beside others with colour may show what is warm dark."""
-    colourless = [index for index, each in enumerate(glances) if each.colourless]
-    if len(colourless) != 1 or len(glances) < 2 or frames[colourless[0]].black_hot:
+    colourless = [index for index, each in enumerate(statistics) if each.colourless]
+    if len(colourless) != 1 or len(statistics) < 2 or frames[colourless[0]].black_hot:
         return ()
-    tones = glances[colourless[0]].tones.astype(np.float64)
+    tones = statistics[colourless[0]].tones.astype(np.float64)
     tones = tones[~np.isnan(tones)]
     if not tones.size:
         return ()

@@ -63,8 +63,8 @@ NOT_BLACK = 0.1
 OTHER_TONE = 0.05
 
 
-class Glance(NamedTuple):
-    """What deciding about a source takes."""
+class Statistics(NamedTuple):
+    """What is measured of a source, to tell what kind of scene it shows."""
 
     colourless: bool
     """Red, green and blue are equal, but for rounding, all over."""
@@ -89,8 +89,8 @@ class Kind(NamedTuple):
     why: str
 
 
-def glance(picture: Picture) -> Glance:
-    """Looks at a source."""
+def measure(picture: Picture) -> Statistics:
+    """Measures a source."""
     (pixels,) = sample(partial(_with_gaps, picture), Size(picture.height, picture.width))
     tones = pixels[0] if len(pixels) == 1 else luminance(pixels.transpose(1, 2, 0))[..., 0]
     side = min(PLACE_PX, *tones.shape)
@@ -99,10 +99,10 @@ def glance(picture: Picture) -> Glance:
     variance = places.var((1, 3))
     colourless, blank = _is_colourless(picture), _blank(picture, tones)
     if side == 1:  # no pixel has a neighbour
-        return Glance(colourless, places.ravel(), np.zeros(places.size, np.bool_), blank)
+        return Statistics(colourless, places.ravel(), np.zeros(places.size, np.bool_), blank)
     changes = [(np.diff(places, axis=axis) ** 2).mean((1, 3)) for axis in (1, 3)]  # print is alike along its strokes
     noise = (np.minimum(*changes) > UNLIKE_NEIGHBOURS * 2 * variance) & (variance > GRAIN**2)
-    return Glance(colourless, places.mean((1, 3)).ravel(), noise.ravel(), blank)
+    return Statistics(colourless, places.mean((1, 3)).ravel(), noise.ravel(), blank)
 
 
 def _with_gaps(picture: Picture, rows: slice, columns: slice) -> NDArray[np.float32]:
@@ -112,7 +112,7 @@ def _with_gaps(picture: Picture, rows: slice, columns: slice) -> NDArray[np.floa
     return planes if confidence is None else np.where(confidence > 0, planes, np.float32(np.nan))
 
 
-def recognise(sources: Sequence[Glance]) -> Kind:
+def recognise(sources: Sequence[Statistics]) -> Kind:
     """Says what kind of scene some sources show."""
     colourless = sum(source.colourless for source in sources)
     seen = ~np.any([np.isnan(source.tones) for source in sources], axis=0)
@@ -142,7 +142,7 @@ def recognise(sources: Sequence[Glance]) -> Kind:
     return Kind("generic", f"a source is noise or black at {missing:.0%} of all places")
 
 
-def _correlation(sources: Sequence[Glance]) -> float:
+def _correlation(sources: Sequence[Statistics]) -> float:
     """Of the tones of each source with those of the one most like it, the least; 1 where a source has one tone."""
     if len(sources[0].tones) == 1:
         return 1.0
@@ -152,7 +152,7 @@ def _correlation(sources: Sequence[Glance]) -> float:
     return float(matrix.max(1).min())
 
 
-def _missing(sources: Sequence[Glance]) -> float:
+def _missing(sources: Sequence[Statistics]) -> float:
     """The part of all places where a source is noise, or black where another is not."""
     tones = np.stack([source.tones for source in sources])
     black = (tones == 0) & (tones.max(0) > NOT_BLACK)

@@ -1,4 +1,4 @@
-"""False colour: recognised through JPEG and captions, led back to temperature, and never seen in photographs."""
+"""False colour: recognised through JPEG and captions, converted back to temperature, and never seen in photographs."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def test_a_picture_led_back_to_temperature_is_grey_and_as_deep_as_it_was(dtype: 
     picture = from_array((colours * full).astype(dtype))
     back = as_temperature(picture, "lava", "b.png")
     assert (back.grey, back.depth) == (True, picture.depth)
-    assert back.notes == ("b.png: false colour of palette lava led back to temperature",)
+    assert back.notes == ("b.png: false colour of palette lava converted back to temperature",)
     np.testing.assert_allclose(back.region(slice(0, 8), slice(5, 50))[..., 0], ramp[:, 5:50], atol=0.02)
     np.testing.assert_array_equal(np.asarray(back.samples)[2:5, 8:40], back.samples[2:5, 8:40])
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ from defusion.alignment.geometry import (
     in_whole_pixels,
     shifted,
 )
+from defusion.alignment.hot_pixels import FEWEST_FRAMES, Spots, spots_in
 from defusion.alignment.pair import Found, lined_up
 from defusion.alignment.record import Alignment, FrameAlignment
 from defusion.alignment.representation import Levels
@@ -68,6 +69,8 @@ class Look(NamedTuple):
     luminance: NDArray[np.uint16]
     brightness: float
     """Its mean, in [0, 1]."""
+    spots: Spots
+    """Small bright spots, among which hot pixels are; none of few frames."""
 
     @classmethod
     def of(cls, picture: Picture, count: int) -> Look:
@@ -79,10 +82,17 @@ class Look(NamedTuple):
         """
         most = _MOST_PX if count < _LARGE_STACK else _MOST_PX_OF_STACK
         shrink = shrink_to(picture, most)
-        pixels = shrunk(picture, shrink, told_black=True)
+        spots = [np.zeros(0, np.int64)]
+        low, high, _ = picture.tone.levels
+
+        def look(first_row: int, samples: NDArray[Any]) -> None:
+            spots.append(spots_in(samples, first_row, abs(high - low)))
+
+        pixels = shrunk(picture, shrink, told_black=True, look=look if count >= FEWEST_FRAMES else None)
         small = np.rint(np.clip(pixels[..., 0] if picture.grey else luminance(pixels)[..., 0], 0, 1) * 65535)
         small = small.astype(np.uint16)
-        return cls(Shape(picture.height, picture.width), shrink, small, float(small.mean()) / 65535)
+        brightness = float(small.mean()) / 65535
+        return cls(Shape(picture.height, picture.width), shrink, small, brightness, np.concatenate(spots))
 
     @property
     def levels(self) -> Levels:
@@ -100,13 +110,19 @@ def shrink_to(picture: Picture, most_px: float) -> int:
     return min(shrink, picture.height, picture.width)
 
 
-def shrunk(picture: Picture, shrink: int, told_black: bool = False) -> NDArray[np.float32]:
+def shrunk(
+    picture: Picture,
+    shrink: int,
+    told_black: bool = False,
+    look: Callable[[int, NDArray[Any]], None] | None = None,
+) -> NDArray[np.float32]:
     """Makes a small picture, some rows at a time.
 
     Args:
         picture: The large one.
         shrink: So many of its pixels become one, across and down; what is left over at the right and below is cut.
         told_black: What is not part of the picture, by its confidence, is black.
+        look: Is given the number of a row and the samples from there on, which are read but once.
 
     Returns:
         [h, w, C] in [0, 1].
@@ -118,6 +134,8 @@ def shrunk(picture: Picture, shrink: int, told_black: bool = False) -> NDArray[n
     for rows in bands(height, width * shrink * shrink):
         part = slice(rows.start * shrink, rows.stop * shrink), slice(0, width * shrink)
         samples = np.ascontiguousarray(picture.samples[part])
+        if look is not None:
+            look(part[0].start, samples)
         samples = cv2.resize(samples, (width, rows.stop - rows.start), interpolation=cv2.INTER_AREA)
         samples = samples.reshape(rows.stop - rows.start, width, -1)
         pixels = replace(picture, samples=samples, alpha=None).region(slice(None), slice(None))

@@ -29,6 +29,10 @@ STAYS = 0.985
 #: What is refined may lose this part of its score: blocks are exact to a tenth of a pixel, refinement to less.
 _SLACK = 0.03
 
+#: Across sensors a homography may lose more. Cameras side by side see every plane of a scene by a homography, and the
+#: blocks there are, coarse as their votes are, tell the last of a pixel worse than refinement does.
+_SLACK_ACROSS_SENSORS = 0.2
+
 #: Places of the search that are looked at.
 _PLACES = 4
 
@@ -199,7 +203,10 @@ class _Ladder:
             if top.votes.hits.sum() < _LEAST_HITS.get(model, 0):
                 break
             matrix = refined(reference, moving, top.matrix, self._kind, model, coarse)
-            top = self._better(top, matrix, model, _SLACK if model == first else 0.0)
+            slack = _SLACK if model == first else 0.0
+            if model == "homography" and self._kind == "edges":
+                slack = _SLACK_ACROSS_SENSORS
+            top = self._better(top, matrix, model, slack)
         step = scale_of(top.matrix, reference.shape)  # levels finer than the frame's own pixels tell nothing
         finest = int(np.clip(np.ceil(-np.log2(max(step, 1e-3)) - 0.3), 0, level))
         fine = (*range(max(level - 1, finest), finest - 1, -1), finest)  # once more, warped anew

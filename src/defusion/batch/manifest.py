@@ -23,8 +23,8 @@ OPTION_NAMES = ("task", "infrared_palette", "align", "deghost", "weights", "prec
 def of_manifest(file: str) -> list[BatchScene]:
     """Returns the scenes of a manifest.
 
-    A CSV file has the columns `scene`, `sources` (parted by `;`) and, maybe `options` (`task=focus;weights=paper`).
-    Each of JSON lines has the same names: a text, a list of texts, an object. Sources are sought from the manifest's
+    A CSV file has the columns `scene`, `sources` (separated by `;`) and perhaps `options` such as
+    `task=focus;weights=paper`. Each of JSON lines has the same names: a text, a list of texts, an object. Sources are sought from the manifest's
     folder on.
 
     Args:

@@ -1,4 +1,4 @@
-"""The command that lays frames upon each other."""
+"""The command that aligns frames."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def align(
         typer.Option(
             "--reference",
             metavar="FRAME",
-            help="The frame that the others are laid upon; the larger of two, or the middle one, unless given.",
+            help="The frame that the others are aligned to; the larger of two, or the middle one, unless given.",
         ),
     ] = None,
     like: Annotated[
@@ -46,7 +46,7 @@ def align(
     save_alignment: SaveAlignmentOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Lay pictures of one scene upon each other: a hand-held bracket, a focus stack, different sensors."""
+    """Align pictures of one scene: a hand-held bracket, a focus stack, different sensors."""
     from defusion.aligning import align_files
 
     known = known_alignment(options, alignment, save_alignment, frames)
@@ -68,7 +68,7 @@ def align(
         "outputs": [str(path) for path in made.outputs],
         "notes": told(made.notes),
     }
-    show_done(facts, as_json, f"{len(made.outputs)} frames are in {output}, laid upon {made.alignment.reference}")
+    show_done(facts, as_json, f"{len(made.outputs)} frames are in {output}, aligned to {made.alignment.reference}")
 
 
 def _number(frame: Path | None, frames: list[Path]) -> int | None:

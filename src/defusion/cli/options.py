@@ -107,7 +107,7 @@ KeepOption = Annotated[
     bool,
     typer.Option(
         "--keep",
-        help="Keep all of the frame that the others are laid upon, not only what all frames cover.",
+        help="Keep all of the frame that the others are aligned to, not only what all frames cover.",
         rich_help_panel=ALIGN_PANEL,
     ),
 ]

@@ -26,7 +26,7 @@ _BASE_GUIDED = (45, 0.3)
 _DETAIL_GUIDED = (7, 1e-6)
 
 #: `detail`: sigma of the Gaussian that parts detail from the rest, and of the window that its energy is taken over;
-#: energy that is rounding or noise and decides nothing; the power that odds are of the rest.
+#: energy that is rounding or noise and decides nothing; the power that turns the rest into weights.
 _DETAIL_SIGMA = 2.0
 _WINDOW_SIGMA = 3.0
 DETAIL_FLOOR = np.float32(4e-5)

@@ -77,7 +77,7 @@ class Network:
         fuser = Fuser(weights=self.weights.path, precision=_PRECISION, align="off")
 
         def fuse(scene: Scene, out: Path) -> None:
-            medical = scene.kind == "medical"  # in which colour is activity, whatever it looks like
+            medical = scene.kind == "medical"  # whose colours show activity (PET, SPECT), not temperature
             frames = [frame._replace(true_colours=medical) for frame in frames_of(scene.sources)]
             _write(out, fuser.fuse_frames(frames).picture())
 
@@ -173,7 +173,7 @@ class Pictures:
     def fitting(self, data_set: DataSet) -> dict[str, list[Path]]:
         """Finds what may be the picture of each scene: in a folder of the set's name, or else in the folder itself.
 
-        A picture is a scene's if its name is the scene's, or begins or ends with it, parted by `_` or `-`; where
+        A picture is a scene's if its name is the scene's, or begins or ends with it, separated by `_` or `-`; where
         several are, the one with nothing but this method's name beside the scene's. A name that fits several scenes
         belongs to the longest.
 
@@ -205,7 +205,7 @@ def parse_methods(given: Sequence[str]) -> list[Method]:
     """Reads methods as users write them.
 
     Args:
-        given: `defusion`, `defusion@WEIGHTS` or a name of `BASELINES`, several parted by commas; `NAME=METHOD` to
+        given: `defusion`, `defusion@WEIGHTS` or a name of `BASELINES`, several separated by commas; `NAME=METHOD` to
             rename one of these; `NAME=FOLDER` for pictures; `NAME=COMMAND` for a command line with {a}, {b}, {out}.
 
     Raises:

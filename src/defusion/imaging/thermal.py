@@ -1,4 +1,4 @@
-"""False colour of thermal cameras: known by the line that its colours lie on, and led back to one plane.
+"""False colour of thermal cameras: known by the line that its colours lie on, and converted back to one plane.
 
 A palette paints temperature along a line through the colour cube. Pixels that all lie near one such line, and fill a
 good part of it, come from a palette; a photograph's colours fill space. What a pixel's nearest point on the line says
@@ -178,7 +178,7 @@ def as_temperature(picture: Picture, palette: str, name: str = "source") -> Pict
 
     Places whose colour is not on the palette, such as captions, are no part of the picture.
     """
-    note = f"{name}: false colour of palette {palette} led back to temperature"
+    note = f"{name}: false colour of palette {palette} converted back to temperature"
     alpha = picture.alpha
     line = _line(palette)
     if alpha is None and any(

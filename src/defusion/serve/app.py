@@ -189,7 +189,7 @@ class Service:
         return await self._work("decompose", request)
 
     async def align(self, request: Request) -> Response:
-        """Lays pictures upon each other."""
+        """Aligns pictures."""
         return await self._work("align", request)
 
     async def _work(self, work: Work, request: Request) -> Response:

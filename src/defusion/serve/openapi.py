@@ -54,7 +54,7 @@ def _paths() -> dict[str, Any]:
     return {
         "/v1/fuse": {"post": _work("fuse", "Fuse pictures of one scene into one", fused)},
         "/v1/decompose": {"post": _work("decompose", "Take two pictures apart", parts, most=2)},
-        "/v1/align": {"post": _work("align", "Lay pictures of one scene upon each other", aligned)},
+        "/v1/align": {"post": _work("align", "Align pictures of one scene", aligned)},
         "/v1/pictures": {
             "post": {
                 "summary": "Send pictures to look at, and to fuse by their ids",

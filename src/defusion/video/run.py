@@ -83,7 +83,7 @@ def fuse_video(
         rig: How thermal frames lie in visible ones; None finds it from the first seconds of files, or all over
             folders.
         plane_m: Distance of what is to lie right, in metres, of a rig that knows how far its cameras are apart.
-        align: How freely thermal frames are laid upon visible ones without a rig, as `fuse` takes it; "off" takes
+        align: How freely thermal frames are aligned to visible ones without a rig, as `fuse` takes it; "off" takes
             them as they are.
         rates: Frames per second of the thermal and the visible clip, where they are images.
         offset: Seconds by which the thermal clip began later than the visible one.
