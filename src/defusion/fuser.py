@@ -26,12 +26,8 @@ from defusion.rig import Rig
 from defusion.runtime import Engine, load_engine
 from defusion.scene import Frame, Pixels, Scene
 from defusion.sources import AS_USUAL, Reading, Source, frames_of, given_back, listed, warn
-<<<<<<< HEAD
-from defusion.task import Glance, Kind, recognise
-from defusion.temperatures import NOT_MEASURED, Heat, Isotherm, check_sidecar, has_pages, write_sidecar
-=======
 from defusion.task import Kind, Statistics, recognise
->>>>>>> b9de5bd (Files that the last commit took away by mistake are back)
+from defusion.temperatures import NOT_MEASURED, Heat, Isotherm, check_sidecar, has_pages, write_sidecar
 from defusion.tiling import Band, Progress, Report, Size
 from defusion.weights import WeightsFile, bundled, resolve
 

@@ -22,28 +22,6 @@ from defusion.options import THERMAL, Options
 rig_app = App(help="Rigs: two fixed cameras, thermal and visible, registered once.", no_args_is_help=True)
 app.add_typer(rig_app, name="rig", rich_help_panel="Pictures")
 
-<<<<<<< HEAD
-=======
-RIG_PANEL = "Rig"
-RigOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--rig",
-        metavar="FILE",
-        help="Align thermal frames to visible ones as `defusion rig calibrate` found it.",
-        rich_help_panel=RIG_PANEL,
-    ),
-]
-PlaneOption = Annotated[
-    float | None,
-    typer.Option(
-        "--plane",
-        metavar="METRES",
-        help="Distance of what is to lie right, of a rig that knows how far its cameras are apart.",
-        rich_help_panel=RIG_PANEL,
-    ),
-]
->>>>>>> b9de5bd (Files that the last commit took away by mistake are back)
 FpsOption = Annotated[
     str, typer.Option("--fps", metavar="N", help="Frames a second of numbered images; 9,30 if IR's differ.")
 ]
