@@ -10,12 +10,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import tifffile
 from numpy.typing import NDArray
 from PIL import Image
 from skimage import data
 
 import defusion
 from defusion import Alignment, Fuser, ImageError, OptionError
+from defusion.aligning import align_files
 from defusion.imaging import read
 
 Pixels = NDArray[np.uint8]
@@ -180,3 +182,21 @@ def test_fuse_keeps_all_of_the_reference_on_request() -> None:
     assert kept.shape == SCENE.shape
     off = np.abs(kept.astype(float) - SCENE)
     assert off[:, -6:].mean() < 2  # where the second has nothing, the first is shown
+
+
+@pytest.mark.parametrize("kind", ["degrees", "counts", "light"])
+def test_what_is_aligned_keeps_its_values(tmp_path: Path, kind: str) -> None:
+    scene = SCENE[..., :1].astype(np.float32)
+    made = {
+        "degrees": (scene[..., 0] / 8 - 3.5).astype(np.float32),
+        "counts": (SCENE[..., 0].astype(np.uint16) + 7000).astype(np.uint16),
+        "light": (SCENE.astype(np.float32) / 16).astype(np.float32),
+    }[kind]
+    tifffile.imwrite(tmp_path / "a.tif", made, photometric="rgb" if made.ndim == 3 else "minisblack")
+    Image.fromarray(SCENE).save(tmp_path / "b.png")
+    aligned = align_files([tmp_path / "a.tif", tmp_path / "b.png"], tmp_path / "out", like=0)
+    kept = read(aligned.outputs[0]).samples
+    np.testing.assert_array_equal(kept, made.reshape(kept.shape))
+    arrays = defusion.align([made, SCENE]).frames
+    assert arrays[0].dtype == made.dtype and arrays[0].max() <= made.max() and arrays[0].min() >= made.min()
+    assert np.median(arrays[0]) == pytest.approx(np.median(made), rel=0.02)

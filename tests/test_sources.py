@@ -264,6 +264,39 @@ def test_a_range_by_hand(fuser, tmp_path, monkeypatch):
         np.testing.assert_allclose(read(tmp_path / "c.tif").pixels, expected, atol=0.01)
 
 
+def test_every_command_takes_what_the_files_mean(tmp_path, monkeypatch):
+    counts = (SCENE[..., 1].astype(np.uint16) * 4 + 7000).astype(np.uint16)
+    (tmp_path / "scenes" / "one").mkdir(parents=True)
+    a, b = tmp_path / "scenes" / "one" / "a.tif", tmp_path / "scenes" / "one" / "b.png"
+    tifffile.imwrite(a, counts)
+    Image.fromarray(SCENE).save(b)
+    ways = ["--range", "1:7200-7800", "--align", "off"]
+    for arguments in (
+        ["fuse", a, b, "-o", tmp_path / "fused.png", *ways],
+        ["decompose", a, b, "-o", tmp_path / "parts", *ways],
+        ["batch", tmp_path / "scenes", "-o", tmp_path / "results", "--workers", 1, *ways],
+    ):
+        monkeypatch.setattr("sys.argv", ["defusion", *map(str, arguments)])
+        with pytest.raises(SystemExit, match="0"):
+            main()
+    expected = read(tmp_path / "fused.png").pixels
+    for made in (tmp_path / "parts" / "fused.png", tmp_path / "results" / "one.png"):
+        np.testing.assert_allclose(read(made).pixels, expected, atol=1e-4)
+
+
+def test_the_pages_and_the_orientation_of_what_is_aligned(tmp_path, monkeypatch):
+    for name in ("a", "b"):
+        with tifffile.TiffWriter(tmp_path / f"{name}.tif") as file:
+            for page in (SCENE, 255 - SCENE):
+                file.write(page, photometric="rgb", metadata=None, extratags=[(274, 3, 1, 3, True)])
+    arguments = [*(tmp_path / f"{name}.tif" for name in "ab"), "-o", tmp_path / "out", "--pages", 2]
+    monkeypatch.setattr("sys.argv", ["defusion", "align", *map(str, arguments), "--orientation", "ignore"])
+    with pytest.raises(SystemExit, match="0"):
+        main()
+    for made in (tmp_path / "out").iterdir():
+        np.testing.assert_array_equal(read(made).samples, 255 - SCENE)
+
+
 def test_a_black_hot_source_is_turned(fuser):
     thermal = SCENE[..., 1]
     fused = fuser.fuse([255 - thermal, SCENE], reading=Reading(black_hot={1}))

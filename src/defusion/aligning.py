@@ -18,10 +18,11 @@ from defusion.alignment.warp import warped_picture
 from defusion.errors import ImageError, OptionError
 from defusion.files import unfit
 from defusion.imaging import Picture, check_folder, in_folder, open_output, to_array
+from defusion.imaging.levels import used
 from defusion.imaging.picture import bands
 from defusion.options import ALIGNS
-from defusion.scene import Frame
-from defusion.sources import Source, frames_of
+from defusion.scene import Frame, meaning
+from defusion.sources import AS_USUAL, Reading, Source, frames_of
 
 Array = NDArray[Any]
 
@@ -99,6 +100,7 @@ def align_files(
     like: int | None = None,
     crop: bool = True,
     alignment: Alignment | None = None,
+    reading: Reading = AS_USUAL,
 ) -> AlignedFiles:
     """Aligns picture files to one of them, and writes them into a folder under their own names.
 
@@ -113,11 +115,12 @@ def align_files(
         like: As `align` has it.
         crop: As `align` has it.
         alignment: As `align` has it.
+        reading: How files are read where they leave it open.
 
     Raises:
         ImageError: As `align`; or the folder cannot be written to.
     """
-    frames = frames_of(sources)
+    frames = frames_of(sources, reading)
     check_folder(folder, ())
     made = _alignment(frames, model, reference, like, crop, alignment)
     outputs: list[Path] = []
@@ -144,7 +147,7 @@ def align_files(
                 )
             )
             for rows in bands(picture.height, picture.width):
-                out.append(picture.region(rows, slice(None)))
+                out.append(np.asarray(picture.samples[rows, :]))  # whatever they mean, it is kept
             out.finish()
             outputs.append(path)
             notes += [*picture.notes, *out.notes]
@@ -173,8 +176,15 @@ def _alignment(
         return (
             alignment.for_frames(names, shapes) if alignment is not None else resized_like(names, shapes, like or 0)
         )
-    looks = [Look.of(frame.open(), len(frames)) for frame in frames]
-    return aligned(names, looks, lambda index: frames[index].open(), Wanted(model, reference, crop))
+    looks = [Look.of(_shown(frame), len(frames)) for frame in frames]
+    return aligned(names, looks, lambda index: _shown(frames[index]), Wanted(model, reference, crop))
+
+
+def _shown(frame: Frame) -> Picture:
+    """A frame with what its samples mean: counts, degrees and light are compared as they look."""
+    picture = frame.open()
+    found = used(picture)
+    return meaning(frame, found.levels, found, is_light=found.kind == "light").of(picture)
 
 
 def _pictures(frames: Sequence[Frame], alignment: Alignment) -> Iterator[tuple[Frame, Picture]]:

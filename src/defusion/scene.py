@@ -78,7 +78,7 @@ class Frame(NamedTuple):
         """Returns the frame converted back from false colour."""
         return self._replace(open=lambda: as_temperature(self.open(), palette, self.name))
 
-    def meant(self, meaning: _Meaning) -> Frame:
+    def meant(self, meaning: Meaning) -> Frame:
         """Returns the frame with what its samples mean."""
         return self._replace(open=lambda: meaning.of(self.open()))
 
@@ -88,7 +88,7 @@ class Frame(NamedTuple):
         return cls(name, lambda: picture)
 
 
-class _Meaning(NamedTuple):
+class Meaning(NamedTuple):
     """What the samples of a frame stand for."""
 
     levels: Levels | None
@@ -98,6 +98,7 @@ class _Meaning(NamedTuple):
     """They are measured, even if the file does not say so."""
 
     def of(self, picture: Picture) -> Picture:
+        """Returns a picture with this meaning."""
         icc = linear_profile() if self.is_light and picture.icc is None else picture.icc
         return replace(picture, levels=self.levels, icc=icc, measured=picture.measured or self.measured)
 
@@ -172,7 +173,7 @@ class Scene:
             picture = frame.open()
             turned.append(picture.turned)
             uses.append(used(picture))
-            meanings.append(_meaning(frame, uses[-1].levels, uses[-1], is_light=uses[-1].kind == "light"))
+            meanings.append(meaning(frame, uses[-1].levels, uses[-1], is_light=uses[-1].kind == "light"))
             picture = meanings[-1].of(picture)
             if number == 0:
                 size = Size(picture.height, picture.width)
@@ -362,21 +363,21 @@ class Scene:
         return pixels
 
     def _look_again(
-        self, seen: list[_Seen], uses: list[Used], meanings: list[_Meaning], chosen: Chosen, palette: str
+        self, seen: list[_Seen], uses: list[Used], meanings: list[Meaning], chosen: Chosen, palette: str
     ) -> None:
         """Sees those frames anew that mean something else beside the others than they do alone."""
         light = chosen.result is not None and chosen.result.white is not None
         of_all = [
-            _meaning(*each, is_light=light or each[2].kind == "light")
+            meaning(*each, is_light=light or each[2].kind == "light")
             for each in zip(self.frames, chosen.levels, uses, strict=True)
         ]
         before = self._first.icc
         self._first = of_all[0].of(self._first)
         if self._first.grey and not all(each.grey for each in seen):
             self._first = replace(self._first, icc=None)  # it says nothing of colours
-        for index, meaning in enumerate(of_all):
-            self.frames[index] = self.frames[index].meant(meaning)
-            if meaning != meanings[index] or before != self._first.icc:
+        for index, each in enumerate(of_all):
+            self.frames[index] = self.frames[index].meant(each)
+            if each != meanings[index] or before != self._first.icc:
                 seen[index] = self._see(self.frames[index], self.frames[index].open(), palette)
         meanings[:] = of_all
 
@@ -458,14 +459,14 @@ def _confidence(picture: Picture, rows: slice, columns: slice) -> Planes:
     return np.zeros((1, 1, 0, 0), np.float32) if confidence is None else confidence[None, None]
 
 
-def _meaning(frame: Frame, levels: Levels | None, of: Used, *, is_light: bool) -> _Meaning:
+def meaning(frame: Frame, levels: Levels | None, of: Used, *, is_light: bool) -> Meaning:
     """What a frame's samples stand for, turned round where heat is dark."""
     unit = _UNITS.get(of.kind) if of.grey else None
     measured = None if unit is None else Measured(unit)
     if not frame.black_hot:
-        return _Meaning(levels, is_light, measured)
+        return Meaning(levels, is_light, measured)
     low, high, white = levels or Levels(0, of.scale)
-    return _Meaning(Levels(high, low, white), is_light, measured)
+    return Meaning(Levels(high, low, white), is_light, measured)
 
 
 def _alike(statistics: Sequence[Statistics], number: int) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import time
 from collections.abc import Iterator
@@ -79,7 +78,7 @@ class DaskCrew:
     def start(self, job: Job) -> None:
         """Takes a job."""
         # The same job has the same key: a scheduler that still has it from a batch that was killed begins no other.
-        key = f"defusion-{job.scene}-{hashlib.sha256(json.dumps(job).encode()).hexdigest()[:16]}"
+        key = f"defusion-{job.scene}-{hashlib.sha256(repr(job).encode()).hexdigest()[:16]}"
         with self._telling_loss():
             future = self._client.submit(fuse_scene, job, key=key, pure=False, retries=_LOSSES)
         self._sent[future] = job.scene

@@ -24,6 +24,7 @@ from defusion.cache import cache_folder
 from defusion.errors import BatchError, OptionError, WeightsError
 from defusion.imaging import check_output
 from defusion.options import DEFAULTS, Choices, Options
+from defusion.sources import AS_USUAL, Reading
 
 Status = Literal["done", "failed", "skipped"]
 JOURNAL = "batch.sqlite"
@@ -79,6 +80,7 @@ class Settings(NamedTuple):
     output: str
     suffix: str
     options: Options
+    reading: Reading
     retry_failed: bool
     journal: Path | None
 
@@ -97,6 +99,7 @@ def batch(
     workers: int | None = None,
     scheduler: Any = None,
     journal: Source | None = None,
+    reading: Reading = AS_USUAL,
     **choices: Unpack[Choices],
 ) -> Iterator[SceneResult]:
     """Fuses many scenes, and gives what became of each as it comes.
@@ -121,6 +124,7 @@ def batch(
         scheduler: Of executor dask: an address, a client, or a cluster object.
         journal: File to keep what is done in; unless given, `batch.sqlite` in the output folder, or in the cache
             folder where the output is a URL.
+        reading: How the sources of each scene are read where they leave it open.
         choices: Options by name, such as `align="off"`; they go before `options`. A scene's own go before both.
 
     Returns:
@@ -132,7 +136,7 @@ def batch(
     """
     options = anywhere(options.changed(**choices))
     kept_in = None if journal is None else Path(journal)
-    settings = Settings(os.fspath(output), suffix_of(format), options, retry_failed, kept_in)
+    settings = Settings(os.fspath(output), suffix_of(format), options, reading, retry_failed, kept_in)
     finder = Finder(sources, settings.output, settings.suffix, group=group)
     found = finder.find(may_be_none=watch)
     crew = crew_of(executor, workers, scheduler, None if watch else len(found.scenes), options.device)
@@ -245,7 +249,7 @@ class _Work:
     def __init__(self, journal: Journal, shelf: Shelf, settings: Settings, crew: Crew) -> None:
         self._journal, self._shelf, self._settings, self._crew = journal, shelf, settings, crew
         self._thumbnails = journal.count("done")
-        self._of_options = {settings.options: settings_of(settings.options, settings.suffix)}
+        self._of_options = {settings.options: settings_of(settings.options, settings.suffix, settings.reading)}
         self._begun: dict[str, tuple[BatchScene, str, str]] = {}
         """Scenes that the crew has, with stamps and settings."""
         self._handled: dict[str, str] = {}
@@ -297,6 +301,7 @@ class _Work:
                 root=absolute(self._settings.output),
                 file=file,
                 options=options,
+                reading=self._settings.reading,
                 own_options=bool(scene.options),
                 settings=settings,
                 known=known,
@@ -314,7 +319,7 @@ class _Work:
 
     def _settings_of(self, options: Options) -> str:
         if options not in self._of_options:
-            self._of_options[options] = settings_of(options, self._settings.suffix)
+            self._of_options[options] = settings_of(options, self._settings.suffix, self._settings.reading)
         return self._of_options[options]
 
     def _finished(self) -> Iterator[SceneResult]:

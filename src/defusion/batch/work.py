@@ -24,6 +24,7 @@ from defusion.imaging import read
 from defusion.imaging.picture import converted
 from defusion.options import Options
 from defusion.rig import Rig
+from defusion.sources import AS_USUAL, Reading
 from defusion.weights import WeightsFile, resolve
 
 #: Longest side of a thumbnail, and its quality.
@@ -46,6 +47,8 @@ class Job(NamedTuple):
     file: str
     """The result's name in it."""
     options: Options
+    reading: Reading
+    """How sources are read."""
     own_options: bool
     """Some of them are of this scene alone."""
     settings: str
@@ -76,7 +79,7 @@ class Outcome(NamedTuple):
     """Why no other scene will do better: no such network or engine here, a full disk, a place without rights."""
 
 
-def settings_of(options: Options, suffix: str) -> str:
+def settings_of(options: Options, suffix: str, reading: Reading = AS_USUAL) -> str:
     """Returns a text that stands for all that decides about results, the sources aside.
 
     Raises:
@@ -87,8 +90,8 @@ def settings_of(options: Options, suffix: str) -> str:
     weights = WeightsFile.open(resolve(given.pop("weights", None)))
     if options.rig is not None:
         given["rig"] = json.dumps(Rig.load(options.rig).facts())
-    others = sorted(given.items())
-    return hashlib.sha256(json.dumps([__version__, suffix, weights.sha256, others]).encode()).hexdigest()
+    others = [sorted(given.items()), *([] if reading == AS_USUAL else [repr(reading)])]
+    return hashlib.sha256(json.dumps([__version__, suffix, weights.sha256, *others]).encode()).hexdigest()
 
 
 def fuse_scene(job: Job) -> Outcome:
@@ -128,7 +131,7 @@ def _fuse_scene(job: Job, shelf: Shelf, started: float) -> Outcome:
         if reason := unfit(shelf.path(job.file), files):
             raise ImageError(f"{shelf.path(job.file)} {reason}.")
         with shelf.staged(job.file) as staged:
-            made = fuser.fuse_files(files, staged, **job.options.of_scene())
+            made = fuser.fuse_files(files, staged, reading=job.reading, **job.options.of_scene())
             facts = {name: fact for name, fact in made.facts.items() if name not in ("output", "notes")}
             thumbnails = [thumbnail(file) for file in (files[0], staged)] if job.with_thumbnails else []
             digest, stamp = sha256(staged), shelf.stamp_of(staged)

@@ -10,10 +10,12 @@ import typer
 from defusion.cli.app import app
 from defusion.cli.options import (
     AlignmentOption,
+    AskedReading,
     JsonOption,
     KeepOption,
     SaveAlignmentOption,
     known_alignment,
+    reads,
     takes,
 )
 from defusion.cli.output import show_done, told
@@ -23,12 +25,14 @@ from defusion.options import Options
 
 @app.command(rich_help_panel="Pictures")
 @takes("align")
+@reads("pages", "orientation")
 def align(
     frames: Annotated[list[Path], typer.Argument(metavar="FRAME...", help="Two or more pictures of one scene.")],
     output: Annotated[
         Path, typer.Option("-o", "--output", metavar="FOLDER", help="Folder to write to; made if need be.")
     ],
     options: Options,
+    reading: AskedReading,
     reference: Annotated[
         Path | None,
         typer.Option(
@@ -60,6 +64,7 @@ def align(
         like=_number(like, frames),
         crop=not keep,
         alignment=known,
+        reading=reading.of(frames),
     )
     if save_alignment is not None:
         made.alignment.save(save_alignment)

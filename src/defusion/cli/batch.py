@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from defusion.cli.app import app
-from defusion.cli.options import takes
+from defusion.cli.options import AskedReading, reads, takes
 from defusion.cli.output import Talk, bar_wanted, fail, print_line, printable, say
 from defusion.options import THERMAL, Options
 
@@ -37,6 +37,7 @@ _TOLD = 20
 
 @app.command(rich_help_panel="Pictures")
 @takes("task", "infrared_palette", "align", "deghost", *THERMAL, "weights", "engine", "device", "precision")
+@reads()
 def batch(
     sources: Annotated[
         list[str],
@@ -48,6 +49,7 @@ def batch(
     ],
     output: Annotated[str, typer.Option("-o", "--output", metavar="FOLDER", help="Folder or URL for results.")],
     options: Options,
+    reading: AskedReading,
     group: Annotated[
         bool, typer.Option("--group", help="Divide folders of frames, as of a camera card, into scenes.")
     ] = False,
@@ -91,7 +93,7 @@ def batch(
     from defusion.batch.progress import batch_bar
     from defusion.batch.run import JSON_FIELDS, REPORT, Settings, anywhere, crew_of, run, suffix_of
 
-    settings = Settings(output, suffix_of(format), anywhere(options), retry_failed, journal)
+    settings = Settings(output, suffix_of(format), anywhere(options), reading.of(None), retry_failed, journal)
     finder = Finder(sources, output, settings.suffix, group=group)
     found = finder.find(may_be_none=watch or dry_run)
     for note in found.notes:

@@ -8,7 +8,7 @@ from enum import StrEnum
 from functools import wraps
 from inspect import Parameter, signature
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import typer
 
@@ -130,40 +130,106 @@ SaveAlignmentOption = Annotated[
     ),
 ]
 READING_PANEL = "What the files mean"
-PagesOption = Annotated[
-    str | None,
-    typer.Option(
-        "--pages",
-        help="Pages of the files that are sources: all; 2-5,8; c2 for channel 2. A single TIFF gives all.",
-        rich_help_panel=READING_PANEL,
+_READING: dict[str, tuple[Any, Any]] = {
+    "pages": (
+        Annotated[
+            str | None,
+            typer.Option(
+                "--pages",
+                help="Pages of the files that are sources: all; 2-5,8; c2 for channel 2. A single TIFF gives all.",
+                rich_help_panel=READING_PANEL,
+            ),
+        ],
+        None,
     ),
-]
-OrientationOption = Annotated[
-    Orientation,
-    typer.Option(
-        "--orientation",
-        help="Turn pictures as their EXIF says, or take them as stored.",
-        rich_help_panel=READING_PANEL,
+    "orientation": (
+        Annotated[
+            Orientation,
+            typer.Option(
+                "--orientation",
+                help="Turn pictures as their EXIF says, or take them as stored.",
+                rich_help_panel=READING_PANEL,
+            ),
+        ],
+        Orientation.apply,
     ),
-]
-RangeOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--range",
-        metavar="A:LO-HI",
-        help="Black and white of a source, in its own values: 1:6800-7300. A is its number, letter or name.",
-        rich_help_panel=READING_PANEL,
+    "ranges": (
+        Annotated[
+            list[str] | None,
+            typer.Option(
+                "--range",
+                metavar="A:LO-HI",
+                help="Black and white of a source, in its own values: 1:6800-7300. A is its number, letter or name.",
+                rich_help_panel=READING_PANEL,
+            ),
+        ],
+        None,
     ),
-]
-BlackHotOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--black-hot",
-        metavar="A",
-        help="A thermal source that shows what is warm dark, by its number, letter or name.",
-        rich_help_panel=READING_PANEL,
+    "black_hot": (
+        Annotated[
+            list[str] | None,
+            typer.Option(
+                "--black-hot",
+                metavar="A",
+                help="A thermal source that shows what is warm dark, by its number, letter or name.",
+                rich_help_panel=READING_PANEL,
+            ),
+        ],
+        None,
     ),
-]
+}
+
+
+class AskedReading(NamedTuple):
+    """How sources are to be read, in the words of the command line."""
+
+    pages: str | None
+    orientation: Orientation
+    ranges: Sequence[str] | None
+    black_hot: Sequence[str] | None
+
+    def of(self, sources: Sequence[Path] | None) -> Any:
+        """Returns it as `Reading`; sources that are not known yet are named by number or letter.
+
+        Raises:
+            ImageError: It means nothing.
+        """
+        from defusion.sources import Reading
+
+        named = {}
+        for text in self.ranges or ():
+            found = re.fullmatch(rf"(.+):({_NUMBER})-({_NUMBER})", text)
+            if not found:
+                raise ImageError(f"--range {text} is not understood; expected such as 1:6800-7300")
+            named[_number_of(found[1], sources)] = (float(found[2]), float(found[3]))
+        dark = tuple(sorted({_number_of(each, sources) for each in self.black_hot or ()}))
+        return Reading(self.pages, self.orientation.value, ranges=named, black_hot=dark)
+
+
+def reads(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Gives a command options of how sources are read, all unless some are named: one parameter, `reading`."""
+    chosen = names or tuple(_READING)
+
+    def decorated(command: Callable[..., None]) -> Callable[..., None]:
+        @wraps(command)
+        def called(**given: Any) -> None:
+            asked = {name: given.pop(name) if name in chosen else _READING[name][1] for name in _READING}
+            command(reading=AskedReading(**asked), **given)
+
+        parameters: list[Parameter] = []
+        for each in signature(command, eval_str=True).parameters.values():
+            if each.name != "reading":
+                parameters.append(each)
+                continue
+            for name in chosen:
+                kind, unless = _READING[name]
+                parameters.append(each.replace(name=name, default=unless, annotation=kind))
+        set_signature(called, parameters)
+        return called
+
+    return decorated
+
+
 JpegQualityOption = Annotated[int, typer.Option("--jpeg-quality", min=1, max=100, help="Of a JPEG.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
 
@@ -191,35 +257,16 @@ def known_alignment(
     return None if alignment is None else Alignment.load(alignment)
 
 
-def reading_of(
-    sources: Sequence[Path],
-    pages: str | None,
-    orientation: Orientation,
-    ranges: Sequence[str] | None,
-    black_hot: Sequence[str] | None,
-) -> Any:
-    """Says how sources are to be read, as the options of a command ask for; `ImageError` if they mean nothing."""
-    from defusion.sources import Reading
-
-    named = {}
-    for text in ranges or ():
-        found = re.fullmatch(rf"(.+):({_NUMBER})-({_NUMBER})", text)
-        if not found:
-            raise ImageError(f"--range {text} is not understood; expected such as 1:6800-7300")
-        named[_number_of(found[1], sources)] = (float(found[2]), float(found[3]))
-    return Reading(
-        pages, orientation.value, ranges=named, black_hot={_number_of(each, sources) for each in black_hot or ()}
-    )
-
-
-def _number_of(source: str, sources: Sequence[Path]) -> int:
+def _number_of(source: str, sources: Sequence[Path] | None) -> int:
     """The number of a source, from 1, that was named by number, letter or file."""
-    names = [str(path) for path in sources]
+    names = [str(path) for path in sources or ()]
     if source in names:
         return names.index(source) + 1
     number = int(source) if re.fullmatch(r"[0-9]{1,6}", source) else 0
     if re.fullmatch(r"[A-Za-z]", source):
         number = ord(source.upper()) - ord("A") + 1
-    if not 1 <= number <= len(sources):
+    if sources is None and number < 1:
+        raise ImageError(f"source {source} is not understood; expected a number from 1, or a letter")
+    if sources is not None and not 1 <= number <= len(sources):
         raise ImageError(f"no source {source} came; expected a number from 1 to {len(sources)}, a letter or a name")
     return number

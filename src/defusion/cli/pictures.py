@@ -10,19 +10,15 @@ import typer
 from defusion.cli.app import app
 from defusion.cli.options import (
     AlignmentOption,
-    BlackHotOption,
+    AskedReading,
     JpegQualityOption,
     JsonOption,
     KeepOption,
     MapsOption,
-    Orientation,
-    OrientationOption,
-    PagesOption,
-    RangeOption,
     SaveAlignmentOption,
     files_read,
     known_alignment,
-    reading_of,
+    reads,
     takes,
 )
 from defusion.cli.output import bar_wanted, say, show_done, told
@@ -32,6 +28,7 @@ from defusion.options import THERMAL, Options
 
 @app.command(rich_help_panel="Pictures")
 @takes("task", "infrared_palette", "align", "deghost", *THERMAL, "weights", "engine", "device", "precision")
+@reads()
 def fuse(
     sources: Annotated[
         list[Path],
@@ -41,13 +38,10 @@ def fuse(
         Path, typer.Option("-o", "--output", help="Picture to write: .tif, .png, .webp, .jpg, .avif, .jxl or .exr.")
     ],
     options: Options,
+    reading: AskedReading,
     keep: KeepOption = False,
     alignment: AlignmentOption = None,
     save_alignment: SaveAlignmentOption = None,
-    pages: PagesOption = None,
-    orientation: OrientationOption = Orientation.apply,
-    ranges: RangeOption = None,
-    black_hot: BlackHotOption = None,
     jpeg_quality: JpegQualityOption = 95,
     maps: MapsOption = None,
     as_json: JsonOption = False,
@@ -61,7 +55,7 @@ def fuse(
     known = known_alignment(options, alignment, save_alignment, [*sources, output])
     if options.rig is not None and (known is not None or save_alignment is not None):
         raise DefusionError("--rig says how the sources lie, as an alignment does; leave one of them away")
-    reading = reading_of(sources, pages, orientation, ranges, black_hot)
+    asked = reading.of(sources)
     fuser = Fuser(options, crop=not keep)
     with fusing_bar(wanted=bar_wanted(as_json)) as report:
         made = fuser.fuse_files(
@@ -69,7 +63,7 @@ def fuse(
             output,
             report=report,
             alignment=known,
-            reading=reading,
+            reading=asked,
             jpeg_quality=jpeg_quality,
             maps=maps,
         )
@@ -81,6 +75,7 @@ def fuse(
 
 @app.command(rich_help_panel="Pictures")
 @takes("task", "infrared_palette", "align", "weights", "engine", "device", "precision")
+@reads()
 def decompose(
     a: Annotated[Path, typer.Argument(help="A picture of a scene.")],
     b: Annotated[Path, typer.Argument(help="Another of the same scene.")],
@@ -88,6 +83,7 @@ def decompose(
         Path, typer.Option("-o", "--output", metavar="FOLDER", help="Folder to write to; made if need be.")
     ],
     options: Options,
+    reading: AskedReading,
     alignment: AlignmentOption = None,
     save_alignment: SaveAlignmentOption = None,
     as_json: JsonOption = False,
@@ -103,7 +99,7 @@ def decompose(
     of_parts = [f"{name}{suffix}" for name in PartPictures._fields for suffix in (".png", ".tif")]
     check_folder(output, [*of_parts, "figure.png"], files_read([a, b], options))
     known = known_alignment(options, alignment, save_alignment, [a, b])
-    frames = [frame.kept() for frame in frames_of([a, b])]
+    frames = [frame.kept() for frame in frames_of([a, b], reading.of([a, b]))]
     decomposed = Fuser(options).decompose_frames(frames, known)
     parts = decomposed.parts._asdict()
     notes = told((*decomposed.notes, *faults()))
