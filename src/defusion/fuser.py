@@ -16,7 +16,7 @@ from defusion.alignment.motion import write_masks
 from defusion.alignment.record import Alignment
 from defusion.cache import faults
 from defusion.errors import EngineError, ImageError, OptionError, WeightsError
-from defusion.imaging import check_output, open_output
+from defusion.imaging import check_folder, check_output, open_output
 from defusion.imaging.picture import quantised
 from defusion.machine import free_bytes, give_memory_back
 from defusion.model.config import PyramidConfig, TaskName
@@ -97,6 +97,8 @@ class Fuser:
     ) -> FusedFile:
         """Fuses files into a file; see `fuse_files`. Choices go before the options of this object."""
         check_output(output, [*sources, self.weights.path])
+        if maps is not None:
+            check_folder(maps, (), sources)
         frames = frames_of(sources, reading)
         fused = self.fuse_frames(frames, report, alignment, **choices)
         form, heat = fused.form, fused.heat
@@ -116,9 +118,10 @@ class Fuser:
             for band in fused.bands:
                 out.append(band)
             of_heat = heat.added_to(out, form.size.height) if heat is not None and has_pages(output) else None
+            out.finish()  # so that the masks are written when nothing but its name is missing
+            masks = {} if maps is None else write_masks(fused.ghosts, maps, sources)
         if of_heat is not None:
             write_sidecar(output, of_heat)
-        masks = {} if maps is None else write_masks(fused.ghosts, maps)
         notes = (*fused.notes, *lost, *out.notes, *faults())
         ranges = {name: list(each) for name, each in fused.ranges.items()}
         facts = {"output": os.fspath(output), "sources": len(frames), **fused.facts(), "ranges": ranges}
