@@ -23,7 +23,8 @@ def with_luminance(pixels: NDArray[np.float32], y: NDArray[np.float32]) -> NDArr
     """
     y = np.clip(y, 0, 1)
     chroma = pixels - luminance(pixels)
-    high, low = chroma.max(2, keepdims=True), chroma.min(2, keepdims=True)
+    red, green, blue = (chroma[..., each : each + 1] for each in range(3))  # ten times as fast as over an axis of 3
+    high, low = (of(of(red, green), blue) for of in (np.maximum, np.minimum))
     room = np.minimum((1 - y) / np.maximum(high, 1e-6), y / np.maximum(-low, 1e-6))
     kept: NDArray[np.float32] = y + chroma * np.minimum(room, 1)
     return kept

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from defusion.video.live import Live
 from defusion.video.run import FusedVideo, fuse_video
 
-__all__ = ["FusedVideo", "fuse_video"]
+__all__ = ["FusedVideo", "Live", "fuse_video"]

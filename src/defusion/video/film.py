@@ -113,9 +113,10 @@ class Film:
 
     def shots(self) -> Iterator[Shot]:
         """Decodes the frames; damaged ones are left out, and told in the notes."""
-        damaged, last, time = 0, -self.step, Fraction(0)
+        damaged, last = 0, -self.step
         with self._opened() as container:
             stream = self._stream(container)
+            start = (stream.start_time or 0) * stream.time_base
             stream.thread_type = "AUTO"
             for packet in self._packets(container, stream):
                 try:
@@ -127,7 +128,7 @@ class Film:
                     if frame.is_corrupt:
                         damaged += 1
                         continue
-                    time = last + self.step if frame.pts is None else frame.pts * frame.time_base - self.start
+                    time = last + self.step if frame.pts is None else frame.pts * frame.time_base - start
                     if time > last:
                         yield Shot(time, partial(_picture, frame, self.name))
                         last = time

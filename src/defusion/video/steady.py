@@ -1,8 +1,9 @@
 """No flicker: what stands still in both sources stands still in the result.
 
 The network decides anew on every frame, and a hot thing that enters at one side moves what it decides all over. So
-the coarse levels of the result are held where neither source has changed; and where one has, they take over by how
-much the network has moved around there. Fine levels are the frame's own. After a cut nothing is held.
+the coarse levels of the result are held where neither source has changed; where one has, the network's move around
+there is taken back, too. Where nothing is still, as in a pan, that fades. Fine levels are the frame's own. After a
+cut nothing is held.
 """
 
 from __future__ import annotations
@@ -26,8 +27,17 @@ _AROUND = 5
 #: How far the network's move is carried from still places to changed ones, of the coarse plane's longer side.
 _CARRIED_PART = 0.15
 
-#: Where more than this part of both sources has changed by more than that at once, there is a cut.
-_CUT_PART, _CUT = 0.5, 25 / 255
+#: A place is still if all is within this part of the longer side: in a pan flat places do not look as if they moved.
+_STILL_PART = 0.07
+
+#: What is carried from nowhere fades by this from frame to frame, and counts as so much of a still place.
+_FADE, _LEAST = 0.9, 0.05
+
+#: No place is moved by more than this: what the network moves is less, what is more has changed slowly.
+_MOST = 8 / 255
+
+#: Where both sources change at once by more than this part of their contrast, on average, there is a cut.
+_CUT = 0.5
 
 
 class Steady:
@@ -37,6 +47,7 @@ class Steady:
         self._held: Plane | None = None
         self._sources: Plane | None = None
         self._last: Plane | None = None
+        self._correction: Plane | None = None
 
     def held(self, fused: Plane, thermal: Plane, visible: Plane) -> Plane:
         """Steadies the next frame.
@@ -51,36 +62,41 @@ class Steady:
         coarse = _coarse(fused)
         seen = np.stack([_smooth(_coarse(each)) for each in (thermal, visible)])
         if self._held is None or self._held.shape != coarse.shape or self._is_cut(seen):
-            self._held, self._sources, self._last = coarse, seen, seen
+            self._held, self._sources, self._last, self._correction = coarse, seen, seen, np.zeros_like(coarse)
             return fused
         assert self._sources is not None
+        assert self._correction is not None
         self._last = seen
         change = np.abs(seen - self._sources).max(0)
         moved = np.clip((change - _NOISE) / (_MOVED - _NOISE), 0, 1)
-        still = 1 - moved * moved * (3 - 2 * moved)
+        side = max(3, round(_STILL_PART * max(coarse.shape)) | 1)
+        still = cv2.erode(1 - moved * moved * (3 - 2 * moved), np.ones((side, side), np.uint8))
         off = self._held - coarse
         wide = _CARRIED_PART * max(coarse.shape)
         near, weight = (cv2.GaussianBlur(each, (0, 0), wide) for each in (off * still, still))
-        carried = near / np.maximum(weight, 0.05)
-        correction = still * off + (1 - still) * carried
-        self._held = coarse + correction
+        carried = (near + _LEAST * _FADE * self._correction) / (weight + _LEAST)
+        correction = np.clip(still * off + (1 - still) * carried, -_MOST, _MOST)
+        self._held, self._correction = coarse + correction, correction
         self._sources = self._sources + (1 - still) * (seen - self._sources)
         height, width = fused.shape
         return np.asarray(fused + cv2.resize(correction, (width, height), interpolation=cv2.INTER_LINEAR))
 
     def state(self) -> dict[str, Plane]:
         """Returns what is held, to go on from there."""
-        held = {"held": self._held, "sources": self._sources, "last": self._last}
+        held = {"held": self._held, "sources": self._sources, "last": self._last, "correction": self._correction}
         return {name: plane for name, plane in held.items() if plane is not None}
 
     def go_on(self, state: Mapping[str, Plane]) -> None:
         """Takes what `state` gave."""
-        self._held, self._sources, self._last = (state.get(name) for name in ("held", "sources", "last"))
+        self._held, self._sources, self._last, self._correction = (
+            state.get(name) for name in ("held", "sources", "last", "correction")
+        )
 
     def _is_cut(self, seen: Plane) -> bool:
         assert self._last is not None
-        parts = (np.abs(seen - self._last) > _CUT).mean((1, 2))
-        return bool(parts.min() > _CUT_PART)
+        change = np.abs(seen - self._last).mean((1, 2))
+        contrast = np.maximum(self._last.std((1, 2)), seen.std((1, 2)))
+        return bool((change > np.maximum(_CUT * contrast, _MOVED)).all())
 
 
 def _coarse(plane: Plane) -> Plane:

@@ -1,0 +1,71 @@
+"""Frames of two cameras fused as they come."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from defusion.fuser import Fuser
+from defusion.imaging import Picture, to_array
+from defusion.imaging.tone import Levels
+from defusion.rig import Rig
+from defusion.sources import AS_USUAL, Array, Reading, Source, frames_of
+from defusion.video.pair import PairFuser, meaning_of
+from defusion.video.steady import Steady
+
+
+class Live:
+    """Fuses frames of a thermal and a visible camera one by one, without flicker.
+
+    What thermal frames mean is found at the first and then held.
+
+    Args:
+        fuser: The network; None loads the default one.
+        rig: How thermal frames lie in visible ones; None where they are of one size and lie upon each other.
+        plane_m: Distance of what is to lie right, in metres, of a rig that knows how far its cameras are apart.
+        infrared_palette: The false colour of thermal frames; "auto" recognises it, "none" leaves it.
+        levels: Black and white of thermal frames in their own values; None takes those of the first.
+        black_hot: Thermal frames show what is warm dark.
+
+    Example:
+        >>> live = Live()
+        >>> thermal, visible = np.zeros((48, 64), np.uint8), np.full((48, 64, 3), 90, np.uint8)
+        >>> live.fuse(thermal, visible).shape
+        (48, 64, 3)
+    """
+
+    def __init__(
+        self,
+        fuser: Fuser | None = None,
+        rig: Rig | None = None,
+        *,
+        plane_m: float | None = None,
+        infrared_palette: str = "auto",
+        levels: tuple[float, float] | None = None,
+        black_hot: bool = False,
+    ) -> None:
+        self._fuser, self._rig, self._plane_m = fuser or Fuser(), rig, plane_m
+        self._palette, self._black_hot = infrared_palette, black_hot
+        self._levels = None if levels is None else Levels(*levels)
+        self._pair: PairFuser | None = None
+
+    def fuse(self, thermal: Source, visible: Source, reading: Reading = AS_USUAL) -> Array:
+        """Fuses the next frames.
+
+        Args:
+            thermal: An array, or what else `defusion.fuse` takes.
+            visible: As well.
+            reading: `Reading(bgr=True)` for arrays of OpenCV.
+
+        Returns:
+            An array [H, W, C] of the visible frame's size, channels and depth.
+
+        Raises:
+            ImageError: Frames that cannot be fused, or are not of the rig's sizes.
+        """
+        hot, seen = (frame.open() for frame in frames_of([thermal, visible], reading))
+        if self._pair is None:
+            meant = meaning_of([hot], self._palette, self._levels, black_hot=self._black_hot)
+            self._pair = PairFuser(self._fuser, self._rig, meant, Steady(), self._plane_m)
+        picture = Picture.of_pixels(self._pair.fused(hot, seen), seen.depth)
+        array = to_array(picture, np.empty((1, 1, seen.samples.shape[2]), seen.depth))
+        return np.ascontiguousarray(array[..., ::-1]) if reading.bgr else array

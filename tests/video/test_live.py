@@ -1,0 +1,38 @@
+"""Frames fused as they come."""
+
+import numpy as np
+import pytest
+
+from defusion import Fuser, ImageError, Reading
+from defusion.rig import Rig
+from defusion.video import Live
+
+
+@pytest.fixture(scope="module")
+def fuser() -> Fuser:
+    return Fuser()
+
+
+def test_frames_have_the_visible_ones_form_and_hold_still(fuser: Fuser) -> None:
+    rng = np.random.default_rng(0)
+    hot, seen = rng.integers(0, 255, (48, 64), np.uint8), rng.integers(0, 255, (48, 64, 3), np.uint8)
+    live = Live(fuser)
+    first = live.fuse(hot, seen)
+    entered = hot.copy()
+    entered[:, 48:] = 255
+    second = live.fuse(entered, seen)
+    assert first.shape == seen.shape and first.dtype == np.uint8
+    assert abs(float(second[:, :24].mean()) - float(first[:, :24].mean())) < 0.5
+
+
+def test_blue_may_come_first(fuser: Fuser) -> None:
+    rng = np.random.default_rng(1)
+    hot, seen = rng.integers(0, 255, (48, 64), np.uint8), rng.integers(0, 255, (48, 64, 3), np.uint8)
+    usual, other = Live(fuser).fuse(hot, seen), Live(fuser).fuse(hot, seen[..., ::-1], Reading(bgr=True))
+    assert np.array_equal(usual, other[..., ::-1])
+
+
+def test_frames_of_other_sizes_than_the_rigs_are_refused(fuser: Fuser) -> None:
+    rig = Rig.of(np.eye(3), thermal=(24, 32), visible=(48, 64))
+    with pytest.raises(ImageError, match="the rig's are 32x24"):
+        Live(fuser, rig).fuse(np.zeros((48, 64), np.uint8), np.zeros((48, 64, 3), np.uint8))
