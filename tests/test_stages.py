@@ -11,6 +11,7 @@ from skimage.filters import gaussian
 
 from defusion import stages
 from defusion.runtime import Engine, Planes, load_engine
+from defusion.runtime.engine import Decided
 from defusion.stages import Source
 from defusion.tiling import Progress, Size
 from defusion.weights import WeightsFile, resolve
@@ -130,7 +131,7 @@ def test_a_stack_in_slabs_is_the_stack_in_memory(shipped: Engine, monkeypatch: p
     monkeypatch.setattr(stages, "HELD_BYTES", 1)
     (in_slabs,) = fused(shipped, planes)
     assert np.abs(in_slabs - in_memory).max() < 1e-6
-    monkeypatch.setattr(stages, "LEAST_WEIGHT", -1.0)
+    monkeypatch.setattr(stages, "LEAST_SHARE", -1.0)
     (of_all,) = fused(shipped, planes)  # those of no weight were left out of tiles
     assert np.abs(of_all - in_memory).mean() < 0.01
 
@@ -193,3 +194,15 @@ def test_memory_needed_grows_with_neither_size_nor_sources_without_bound() -> No
     )
     assert small < large < 2e9
     assert many < 5e9
+
+
+def test_sources_that_a_mask_chooses_are_kept_in_tiles() -> None:
+    """A focus stack is put together by the mask: by the weights alone the frame in focus would be left out."""
+    by_weight, by_mask = np.zeros((3, 1, 8, 8), np.float32), np.zeros((3, 1, 8, 8), np.float32)
+    by_weight[0] = by_mask[2] = 1
+    plane = np.zeros((1, 3, 8, 8), np.float32)
+    everywhere = np.ones((1, 1, 8, 8), np.float32)
+    decided = Decided((plane,), (plane,), by_weight, by_weight, everywhere, np.ones_like(by_weight), by_mask)
+    known = stages._kept(decided, Size(8, 8))
+    assert 2 in stages._chosen(known.share)
+    np.testing.assert_array_equal(known.share, by_mask)

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from defusion.batch.run import batch
     from defusion.fuser import Fuser
     from defusion.imaging import Picture, read, write
+    from defusion.maps import Maps
     from defusion.options import Options
     from defusion.results import FusedFile, Parts
     from defusion.rig import Rig
@@ -53,6 +54,7 @@ __all__ = [
     "Fuser",
     "FusionWarning",
     "ImageError",
+    "Maps",
     "OptionError",
     "OptionTypeError",
     "Options",
@@ -81,6 +83,7 @@ _FROM = {
     **dict.fromkeys(("Aligned", "align"), "defusion.aligning"),
     "Alignment": "defusion.alignment.record",
     "Fuser": "defusion.fuser",
+    "Maps": "defusion.maps",
     "Options": "defusion.options",
     "Reading": "defusion.sources",
     "Rig": "defusion.rig",

@@ -9,6 +9,7 @@ from typing import Any, Unpack
 
 from defusion.alignment.record import Alignment
 from defusion.fuser import Fuser
+from defusion.maps import Maps
 from defusion.options import DEFAULTS, Choices, Options
 from defusion.results import FusedFile, Parts
 from defusion.sources import AS_USUAL, Reading, Source
@@ -21,6 +22,8 @@ def fuse(
     options: Options = DEFAULTS,
     *,
     reading: Reading = AS_USUAL,
+    maps: bool = False,
+    by_map: Maps | None = None,
     **choices: Unpack[Choices],
 ) -> Any:
     """Fuses pictures of one scene into one.
@@ -34,6 +37,9 @@ def fuse(
             the CPU. Or one file of several pages, or one stack of them: ZxHxW, NxHxWxC or NxCxHxW.
         options: How to fuse.
         reading: Which pages are taken, and what is not as files and arrays mostly have it: see `Reading`.
+        maps: Say as well which source gave a place its detail, and how deep a focus stack is there: `maps` of the
+            array, see `Maps`.
+        by_map: The `maps` of an array, or `Maps.load` of a folder: each source counts where it did then.
         choices: Options by name, such as `align="off"`; they go before `options`. See `Options`.
 
     Returns:
@@ -52,7 +58,7 @@ def fuse(
         OptionError, WeightsError, EngineError: As for `Fuser`.
     """
     options = options.changed(**choices)
-    return _loaded_for(options).fuse(sources, reading=reading, **options.of_scene())
+    return _loaded_for(options).fuse(sources, reading=reading, maps=maps, by_map=by_map, **options.of_scene())
 
 
 def fuse_files(
@@ -65,6 +71,8 @@ def fuse_files(
     reading: Reading = AS_USUAL,
     jpeg_quality: int = 95,
     maps: str | os.PathLike[str] | None = None,
+    step_um: float | None = None,
+    by_map: Maps | None = None,
     **choices: Unpack[Choices],
 ) -> FusedFile:
     """Fuses files into a file, which is written while it is made and keeps the first source's profile and EXIF.
@@ -77,10 +85,12 @@ def fuse_files(
             never a source, nor what is no regular file.
         options: How to fuse.
         report: Is told how far the work has come: of a stack from the first frame that is looked at on.
-        alignment: A known alignment of the sources; found unless given.
+        alignment: How the sources lie upon each other, where that is known; else it is found.
         reading: Which pages are taken, and what is not as files mostly have it.
         jpeg_quality: Of a JPEG, from 1 to 100.
-        maps: Folder for masks of what moved, a PNG for each source in which something did; made if need be.
+        maps: Folder for what explains the result, as `Maps.save` writes it; made if need be.
+        step_um: Micrometres from one frame of a focus stack to the next, for its depth map; None for frames.
+        by_map: Maps by which each source counts where it did then.
         choices: Options by name; they go before `options`.
 
     Raises:
@@ -96,6 +106,8 @@ def fuse_files(
         reading=reading,
         jpeg_quality=jpeg_quality,
         maps=maps,
+        step_um=step_um,
+        by_map=by_map,
         **options.of_scene(),
     )
 

@@ -12,20 +12,20 @@ import numpy as np
 
 from defusion import stages, tiling
 from defusion.alignment.frames import Wanted
-from defusion.alignment.motion import write_masks
 from defusion.alignment.record import Alignment
 from defusion.cache import faults
 from defusion.errors import EngineError, ImageError, OptionError, WeightsError
 from defusion.imaging import check_folder, check_output, open_output
 from defusion.imaging.picture import quantised
 from defusion.machine import free_bytes, give_memory_back
+from defusion.maps import DEPTH, FACTS, MOVED, SOURCE, SOURCE_IN_COLOUR, Maps, Watch
 from defusion.model.config import PyramidConfig, TaskName
 from defusion.options import DEFAULTS, NETWORK, Choices, Options, SceneChoices
 from defusion.results import Decomposed, Fused, FusedFile, PartPictures, Parts, Plan
 from defusion.rig import Rig
 from defusion.runtime import Engine, load_engine
 from defusion.scene import Frame, Pixels, Scene
-from defusion.sources import AS_USUAL, Reading, Source, frames_of, given_back, listed, warn
+from defusion.sources import AS_USUAL, FusedArray, Reading, Source, frames_of, given_back, listed, warn
 from defusion.task import Kind, Statistics, recognise
 from defusion.temperatures import NOT_MEASURED, Heat, Isotherm, check_sidecar, has_pages, write_sidecar
 from defusion.tiling import Band, Progress, Report, Size
@@ -74,14 +74,27 @@ class Fuser:
             "precision": self.engine.precision,
         }
 
-    def fuse(self, sources: Iterable[Source], *, reading: Reading = AS_USUAL, **choices: Unpack[SceneChoices]) -> Any:
+    def fuse(
+        self,
+        sources: Iterable[Source],
+        *,
+        reading: Reading = AS_USUAL,
+        maps: bool = False,
+        by_map: Maps | None = None,
+        **choices: Unpack[SceneChoices],
+    ) -> Any:
         """Fuses sources into one picture of their kind; see `fuse`. Choices go before the options of this object."""
         given = listed(sources)
-        fused = self.fuse_frames(frames_of(given, reading), **choices)
+        fused = self.fuse_frames(frames_of(given, reading), maps=maps, by_map=by_map, **choices)
         picture = fused.picture()
         notes = (*fused.notes, *faults())
         warn(notes)
-        return given_back(picture, given, notes, reading)
+        made = given_back(picture, given, notes, reading)
+        if maps:
+            if not isinstance(made, FusedArray):
+                raise OptionError("maps were asked for, and only arrays can have them; give arrays or paths")
+            made.maps = fused.maps()
+        return made
 
     def fuse_files(
         self,
@@ -93,14 +106,16 @@ class Fuser:
         reading: Reading = AS_USUAL,
         jpeg_quality: int = 95,
         maps: str | os.PathLike[str] | None = None,
+        step_um: float | None = None,
+        by_map: Maps | None = None,
         **choices: Unpack[SceneChoices],
     ) -> FusedFile:
         """Fuses files into a file; see `fuse_files`. Choices go before the options of this object."""
         check_output(output, [*sources, self.weights.path])
         if maps is not None:
-            check_folder(maps, (), sources)
+            check_folder(maps, [FACTS, SOURCE, SOURCE_IN_COLOUR, DEPTH, MOVED], [*sources, output])
         frames = frames_of(sources, reading)
-        fused = self.fuse_frames(frames, report, alignment, **choices)
+        fused = self.fuse_frames(frames, report, alignment, maps=maps is not None, by_map=by_map, **choices)
         form, heat = fused.form, fused.heat
         lost = check_sidecar(output, sources, heat)
         with open_output(
@@ -118,14 +133,17 @@ class Fuser:
             for band in fused.bands:
                 out.append(band)
             of_heat = heat.added_to(out, form.size.height) if heat is not None and has_pages(output) else None
-            out.finish()  # so that the masks are written when nothing but its name is missing
-            masks = {} if maps is None else write_masks(fused.ghosts, maps, sources)
+            out.finish()  # so that the maps are written when nothing but its name is missing
+            shown, files, masks = fused.maps(), {}, {}
+            if maps is not None and shown is not None:
+                files = shown.save(maps, step_um, [*sources, output])
+                masks = {name: str(Path(maps) / file) for name, file in shown.mask_files.items()}
         if of_heat is not None:
             write_sidecar(output, of_heat)
         notes = (*fused.notes, *lost, *out.notes, *faults())
         ranges = {name: list(each) for name, each in fused.ranges.items()}
         facts = {"output": os.fspath(output), "sources": len(frames), **fused.facts(), "ranges": ranges}
-        facts |= {"ghosts": {name: str(mask) for name, mask in masks.items()}, "temperatures": of_heat}
+        facts |= {"maps": files, "ghosts": masks, "temperatures": of_heat}
         facts["notes"] = list(notes)
         return FusedFile(Path(output), facts, notes, fused.alignment)
 
@@ -151,6 +169,9 @@ class Fuser:
         frames: Sequence[Frame],
         report: Report | None = None,
         alignment: Alignment | None = None,
+        *,
+        maps: bool = False,
+        by_map: Maps | None = None,
         **choices: Unpack[SceneChoices],
     ) -> Fused:
         """Fuses frames that are opened when they are needed, and gives the result band by band.
@@ -162,10 +183,14 @@ class Fuser:
             frames: Two or more.
             report: Is told how far the work has come: of a stack from the first frame that is looked at on.
             alignment: A known alignment of the frames; found unless given.
+            maps: Make maps as well.
+            by_map: Maps by which each frame counts where it did then, aligned as then.
             choices: Go before the options of this object.
 
         Raises:
-            ImageError: Fewer than two frames, one that cannot be read, or they differ in size and cannot be aligned.
+            ImageError: Fewer than two frames, one that cannot be read, or they differ in size and cannot be aligned;
+                or they are not as many or as large as those of the maps.
+            WeightsError: The network gives no weights to make maps of.
         """
         options = self._options(choices)
         isotherm = None if options.isotherm is None else Isotherm.read(options.isotherm, options.palette)
@@ -176,20 +201,35 @@ class Fuser:
             frames, align = Rig.load(options.rig).laid_frames(frames, options.plane), Wanted("off")
         if len(frames) == 2:
             frames = [frame.kept() for frame in frames]
+        if by_map is not None and alignment is None and options.rig is None:
+            align = by_map.alignment or Wanted("off")
         scene = Scene(frames, options.infrared_palette, report if len(frames) > 2 else None, align)
-        scene.leave_out_blank()
-        scene.leave_out_copies()
+        if by_map is not None:
+            scene.take_as(by_map)
+        else:
+            scene.leave_out_blank()
+            scene.leave_out_copies()
         if options.task in ("auto", "focus"):
             scene.level()
         plan = self._plan(scene.statistics, options.task)
+        if plan.head != "pyramid" and (maps or by_map is not None):
+            raise WeightsError(f"weights {self.weights.path.stem!r} paint pixels anew, of which there are no maps")
         size, count = scene.form.size, len(scene.frames)
-        if plan.task == "exposure" and options.deghost != "off" and (count > 2 or options.deghost != "auto"):
+        watch = Watch(*size, scene.numbers, deep=plan.task == "focus") if maps else None
+        if (
+            by_map is None
+            and plan.task == "exposure"
+            and options.deghost != "off"
+            and (count > 2 or options.deghost != "auto")
+        ):
             scene.hold_still("low" if options.deghost == "low" else "high")
         self._check_memory(size, count)
         if scene.one_left:
             made = stages.alone(next(scene.sources()), size)
         elif plan.head == "pyramid":
-            made = stages.fuse(self.engine, scene.sources, count, size, report)
+            made = stages.fuse(
+                self.engine, scene.sources, count, size, report, saw=None if watch is None else watch.saw
+            )
         else:
             made = _reported(tiling.paint(self.engine, *scene.pair(), size), size, report)
         heat = Heat.among(scene.frames) if plan.task == "infrared" else None
@@ -201,7 +241,9 @@ class Fuser:
                 raise ImageError(NOT_MEASURED)
             form, painted = form._replace(channels=3), isotherm.painted_bands(bands, heat)
         notes, ranges = scene.notes, scene.ranges
-        return Fused(plan, form, painted, notes, ranges, scene.alignment, scene.ghosts, self.network, heat)
+        return Fused(
+            plan, form, painted, notes, ranges, scene.alignment, scene.ghosts, scene.names, watch, self.network, heat
+        )
 
     def decompose_frames(
         self, frames: Sequence[Frame], alignment: Alignment | None = None, **choices: Unpack[SceneChoices]

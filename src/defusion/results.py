@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from defusion.alignment.record import Alignment
 from defusion.imaging import Picture
+from defusion.maps import Maps, Watch
 from defusion.model.config import HeadName, TaskName
 from defusion.scene import Form, Pixels
 from defusion.temperatures import Heat
@@ -61,10 +62,20 @@ class Fused(NamedTuple):
     """How the sources lie in the result; None where alignment is off."""
     ghosts: dict[str, NDArray[np.uint8]]
     """Where something moved, 255 in a small picture [h, w], by the source's name."""
+    names: tuple[str, ...]
+    """Of the sources."""
+    watch: Watch | None
+    """Makes the maps, where they are wanted."""
     network: Mapping[str, str]
     """Which network makes it, and where; see `Fuser.network`."""
     heat: Heat | None = None
     """What a thermal source measures, as it lies in the result; None where none does."""
+
+    def maps(self) -> Maps | None:
+        """Returns what explains the picture, once all bands were taken; None where that was not wanted."""
+        if self.watch is None:
+            return None
+        return Maps(self.names, self.watch.source, self.watch.depth, self.ghosts, self.alignment)
 
     def picture(self) -> Picture:
         """Makes the whole picture in memory."""

@@ -32,6 +32,7 @@ from defusion.imaging.colour_tags import linear_profile
 from defusion.imaging.levels import Chosen, Used, choose, used
 from defusion.imaging.picture import DEPTHS, Depth, Measured, bands, full_scale, quantised
 from defusion.imaging.tone import Levels, Tone, is_linear
+from defusion.maps import Maps
 from defusion.runtime import Planes
 from defusion.stages import Source
 from defusion.task import Statistics, measure
@@ -165,6 +166,10 @@ class Scene:
         align: Wanted | Alignment = Wanted("off"),  # noqa: B008  (immutable)
     ) -> None:
         self.frames = list(frames)
+        self.names = tuple(frame.name for frame in frames)
+        """Of all that were given."""
+        self.numbers = list(range(1, len(frames) + 1))
+        """Of those that are left among them, from 1."""
         seen, uses, meanings, looks = [], [], [], []
         turned: list[int] = []
         for number, frame in enumerate(frames):
@@ -201,6 +206,7 @@ class Scene:
         if self.alignment is not None and self.alignment.moves:
             self._mend_hot_pixels(looks, self.alignment)
             self.frames = self._warped(self.alignment)
+            self.numbers = [n for n, each in enumerate(self.alignment.frames, 1) if not each.left_out]
             seen = [self._see(frame, frame.open(), "none") for frame in self.frames]
             size = Size(*self.alignment.shape)
         self.statistics = [each.statistics for each in seen]
@@ -268,6 +274,28 @@ class Scene:
         kept *= 2 if len(kept) == 1 else 1  # fused with itself a frame stays what it is
         self.frames = [self.frames[index] for index in kept]
         self.statistics = [self.statistics[index] for index in kept]
+        self.numbers = [self.numbers[index] for index in kept]
+
+    def take_as(self, maps: Maps) -> None:
+        """Has each frame count where it did when the maps were made.
+
+        Raises:
+            ImageError: The maps are of more or fewer frames, or of another size.
+        """
+        if len(maps.names) != len(self.names):
+            raise ImageError(f"{len(self.names)} frames came, the maps are of {len(maps.names)}; give as many.")
+        if maps.source.shape != self.form.size:
+            height, width = maps.source.shape
+            raise ImageError(
+                f"the maps are {width}x{height} pixels, the frames make {self.form.size.width}x"
+                f"{self.form.size.height}; give frames of the same size."
+            )
+        shown = np.bincount(maps.source.ravel(), minlength=len(self.names) + 1)
+        self._keep([index for index, number in enumerate(self.numbers) if shown[number]])
+        self.frames = [
+            Frame(frame.name, partial(_where, self._opened, frame, maps, number))
+            for frame, number in zip(self.frames, self.numbers, strict=True)
+        ]
 
     def level(self) -> None:
         """Brings frames of a focus stack that are exposed otherwise than most to the tones of one of those."""
@@ -439,6 +467,11 @@ class Scene:
 
 def _mended(frame: Frame, hot: Spots) -> Picture:
     return without_hot_pixels(frame.open(), hot)
+
+
+def _where(open_frame: Callable[[Frame], Picture], frame: Frame, maps: Maps, number: int) -> Picture:
+    picture = open_frame(frame)
+    return replace(picture, alpha=maps.confidence_of(number, picture.alpha))
 
 
 def _levelled(open_frame: Callable[[Frame], Picture], frame: Frame, tones: Tones) -> Picture:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from defusion.errors import FusionWarning, ImageError, SourceTypeError
 from defusion.imaging import Picture, from_array, from_pillow, read, stack_in, to_array
 from defusion.imaging.tone import Levels
+from defusion.maps import Maps
 from defusion.scene import Frame
 
 Array: TypeAlias = NDArray[Any]
@@ -68,6 +69,8 @@ class FusedArray(np.ndarray[Any, np.dtype[Any]]):
 
     notes: tuple[str, ...] = ()
     """What was changed, one short sentence each."""
+    maps: Maps | None = None
+    """What explains the picture, where that was asked for."""
 
 
 def listed(sources: Any) -> list[Source]:

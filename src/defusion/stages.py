@@ -5,7 +5,7 @@ of each source and the picture so far. So a large scene is decided at a quarter 
 quarter of its own, until all of it fits; then each stage is worked through in tiles that know what the coarser stage
 has decided. Tiles have a halo as wide as their levels see, so that they show no seam.
 
-Of many sources few matter in a tile: those of no weight on the coarser stage are left out of it.
+Of many sources few matter in a tile: those that give nothing on the coarser stage are left out of it.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ PIXEL_BYTES = 300
 #: Sources of a tile, at most.
 MOST_SOURCES = 8
 
-#: A source of less weight than this all over a tile is left out of it, if two are left.
-LEAST_WEIGHT = 0.02
+#: A source that gives less of the detail than this all over a tile is left out of it, if two are left.
+LEAST_SHARE = 0.02
 
 #: Where the mask decides less than this, and places are trusted more than that, nobody looks closely.
 MASK_COUNTS = 0.05
@@ -78,8 +78,8 @@ class Known:
     """Of each source, [S, C, h/4, w/4]."""
     before: tuple[Planes, ...]
     """The picture, or its parts, without the fine levels, as large."""
-    weight: NDArray[np.float16]
-    """Of each source, [S, 1, h, w]."""
+    share: NDArray[np.float16]
+    """How much of the detail each source gives, [S, 1, h, w]."""
     closely: NDArray[np.bool_]
     """Whether a close look is worth it, [1, 1, h, w]."""
 
@@ -109,8 +109,20 @@ def reduced_size(size: Size, scale: int) -> Size:
     return Size(*(-(-side // scale) for side in size))
 
 
+#: Is told what was decided on a part of a scene: its rows and columns, how much of the detail each source gives
+#: there, [S, 1, h, w], and what was made, [1, 3, h, w].
+Saw = Callable[[slice, slice, Planes, Planes], None]
+
+
 def fuse(
-    engine: Engine, sources: Sources, count: int, size: Size, report: Report | None = None, *, parts: bool = False
+    engine: Engine,
+    sources: Sources,
+    count: int,
+    size: Size,
+    report: Report | None = None,
+    *,
+    parts: bool = False,
+    saw: Saw | None = None,
 ) -> Iterator[Band]:
     """Fuses the sources of a scene, band by band.
 
@@ -121,6 +133,7 @@ def fuse(
         size: Of all of them.
         report: Is told how far the work has come.
         parts: Make the common and the unique parts of two sources, in place of the fused picture.
+        saw: Is told what was decided.
 
     Yields:
         Bands of one plane, [1, 3, h, W]; or of two, the second [S, 3, h, W].
@@ -132,7 +145,11 @@ def fuse(
     if len(scales) == 1:
         pixels, confidence = _whole(opened(), size)
         decided = _decide_whole(engine, pixels, confidence, parts)
-        yield Band(slice(0, size.height), [plane[..., : size.height, : size.width] for plane in decided.made])
+        made = [plane[..., : size.height, : size.width] for plane in decided.made]
+        if saw is not None:
+            share = decided.share[..., : size.height, : size.width]
+            saw(slice(0, size.height), slice(0, size.width), share, made[0])
+        yield Band(slice(0, size.height), made)
         tell.rows(size.height)
         return
     pixels, confidence = _reduced(opened(), size, tell)
@@ -140,12 +157,14 @@ def fuse(
     del pixels, confidence
     for rows, seen, held in _slabs(opened, count, size, kept, tell):
         cut = list(_tiles(Size(rows.stop, size.width), rows.start, count, Size(size.height, size.width)))
-        made: list[Planes] = []
+        made = []
         for tile, decided in _refined(engine, held, cut, size, known, parts, first=seen.start):
+            inner = _inner(tile)
+            if saw is not None:
+                saw(tile.rows, tile.columns, decided.share[(..., *inner)], decided.made[0][(..., *inner)])
             for number, plane in enumerate(decided.made):
                 if len(made) == number:
                     made.append(np.empty((*plane.shape[:2], rows.stop - rows.start, size.width), np.float32))
-                inner = _inner(tile)
                 down = slice(tile.rows.start - rows.start, tile.rows.stop - rows.start)
                 made[number][:, :, down, tile.columns] = plane[..., inner[0], inner[1]]
             if tile.columns.stop == size.width:
@@ -199,7 +218,7 @@ def _known(engine: Engine, pixels: Planes, confidence: Planes | None, parts: boo
         made.state[..., place[0], place[1]] = part.state[..., of_state[0], of_state[1]]
         for whole, each in zip(made.before, part.before, strict=True):
             whole[..., place[0], place[1]] = each[..., of_state[0], of_state[1]]
-        made.weight[..., tile.rows, tile.columns] = part.weight[..., inner[0], inner[1]]
+        made.share[..., tile.rows, tile.columns] = part.share[..., inner[0], inner[1]]
         made.closely[..., tile.rows, tile.columns] = part.closely[..., inner[0], inner[1]]
     assert made is not None
     return made
@@ -230,7 +249,7 @@ def _refined(
     def looked() -> Iterator[tuple[Tile, list[int], Planes, Planes | None]]:
         for tile in tiles:
             rows, columns = _scaled(tile.seen_rows, STEP), _scaled(tile.seen_columns, STEP)
-            chosen = _chosen(known.weight[..., rows, columns])
+            chosen = _chosen(known.share[..., rows, columns])
             seen = (slice(tile.seen_rows.start - first, tile.seen_rows.stop - first), tile.seen_columns)
             yield tile, chosen, *_looked([sources[number] for number in chosen], seen)
 
@@ -248,6 +267,7 @@ def _refined(
                 state=_among(decided.state, chosen, len(sources)),
                 weight=_among(decided.weight, chosen, len(sources)),
                 trusted=None if decided.trusted is None else _among(decided.trusted, chosen, len(sources), 1.0),
+                mask=None if decided.mask is None else _among(decided.mask, chosen, len(sources)),
             )
         return tile, decided
 
@@ -265,13 +285,13 @@ def _looked(sources: Sequence[Source], seen: tuple[slice, slice]) -> tuple[Plane
     return pixels, _padded(np.concatenate(filled), MULTIPLE)
 
 
-def _chosen(weight: NDArray[np.float16]) -> list[int]:
+def _chosen(share: NDArray[np.float16]) -> list[int]:
     """Chooses the sources that matter in a tile, two at least."""
-    most = weight.max((1, 2, 3)).astype(np.float32)
+    most = share.max((1, 2, 3)).astype(np.float32)
     if len(most) <= 2:
         return list(range(len(most)))
     ranked = np.argsort(-most, kind="stable")
-    count = int(np.clip((most >= LEAST_WEIGHT).sum(), 2, MOST_SOURCES))
+    count = int(np.clip((most >= LEAST_SHARE).sum(), 2, MOST_SOURCES))
     return sorted(ranked[:count].tolist())
 
 
@@ -285,7 +305,7 @@ def _kept(decided: Decided, size: Size) -> Known:
     return Known(
         decided.state[..., : small.height, : small.width].astype(np.float16),
         tuple(plane[..., : small.height, : small.width] for plane in decided.before),
-        decided.weight[..., : size.height, : size.width].astype(np.float16),
+        decided.share[..., : size.height, : size.width].astype(np.float16),
         closely[..., : size.height, : size.width],
     )
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from defusion import Fuser, ImageError, OptionError
-from defusion.alignment.motion import reference_of, repaired, repairs, write_masks
-from defusion.imaging import Picture, from_array, write
+from defusion import Fuser, OptionError
+from defusion.alignment.motion import reference_of, repaired, repairs
+from defusion.imaging import Picture, from_array
 from defusion.scene import Frame
 
 Pixels = NDArray[np.float32]
@@ -87,24 +85,3 @@ def test_what_a_frame_lacks_does_not_count_as_moved(photo: Pixels) -> None:
     assert any(each.mask is not None for each in repairs(frames, "high"))
     found = repairs(frames, "high", [there, None, there])
     assert all(each.mask is None for each in found)
-
-
-def test_masks_are_written_together_and_over_no_source(tmp_path: Path) -> None:
-    ghosts = {"a.tif": np.full((8, 8), 255, np.uint8), "b.tif": np.zeros((8, 8), np.uint8)}
-    source = tmp_path / "2-b.ghosts.png"
-    source.write_bytes(b"mine")
-    with pytest.raises(ImageError, match="sources are kept"):
-        write_masks(ghosts, tmp_path, [source])
-    (tmp_path / "out" / "2-b.ghosts.png").mkdir(parents=True)
-    with pytest.raises(ImageError, match="is a folder"):
-        write_masks(ghosts, tmp_path / "out")
-    assert source.read_bytes() == b"mine"
-    assert sorted(file.name for file in tmp_path.rglob("*.png")) == ["2-b.ghosts.png"] * 2
-    made = write_masks(ghosts, tmp_path / "new")
-    assert made["a.tif"].read_bytes() and made["b.tif"].name == "2-b.ghosts.png"
-    files = [tmp_path / f"{name}.png" for name in "ab"]
-    for shade, file in enumerate(files, 1):
-        write(file, from_array(np.full((16, 16, 3), 50 * shade, np.uint8)))
-    with pytest.raises(ImageError, match="there is no folder"):
-        Fuser(align="off").fuse_files(files, tmp_path / "fused.png", maps=tmp_path / "nowhere" / "masks")
-    assert not (tmp_path / "fused.png").exists()

@@ -192,6 +192,15 @@ def test_align_gives_links_to_the_frames(client: Client, pair: list[Path]) -> No
     )
 
 
+def test_maps_are_made_on_request(client: Client, pair: list[Path]) -> None:
+    job = client.post("/v1/fuse?maps=true", files=parts(pair), headers={"Accept": "application/json"}).json()
+    assert sorted(job["results"]) == ["fused", "source_map"]
+    assert "maps" not in job["facts"]
+    file = client.get(job["results"]["source_map"]["links"]["file"])
+    assert file.headers["content-type"] == "image/png"
+    assert client.post("/v1/fuse?maps=some", files=parts(pair)).status_code == 422
+
+
 def test_examples_are_made(client: Client) -> None:
     pytest.importorskip("skimage", reason="examples are made of scikit-image's photographs")
     answer = client.post("/v1/examples/focus")

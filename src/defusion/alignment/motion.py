@@ -10,16 +10,13 @@ Curves and masks are found on small pictures; pixels are repaired where they are
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from defusion.imaging import check_folder, write_together
 from defusion.imaging.picture import LazySamples, Picture, quantised
 
 Pixels = NDArray[np.float32]
@@ -154,22 +151,6 @@ class _Repaired(LazySamples):
         pixels += (told - pixels) * mask[..., None]
         made = quantised(self._picture.tone.shares(pixels), self.dtype, self._picture.levels)
         return np.where(mask[..., None] > 0, made, samples)  # others stay as they are, to the last bit
-
-
-def write_masks(
-    ghosts: dict[str, NDArray[np.uint8]],
-    folder: str | os.PathLike[str],
-    sources: Sequence[str | os.PathLike[str]] = (),
-) -> dict[str, Path]:
-    """Writes masks of what moved as PNG, all or none; gives their files by the source's name.
-
-    Raises:
-        ImageError: The folder cannot be written to, or a source has the name of a mask.
-    """
-    names = {name: f"{number}-{Path(name).stem}.ghosts.png" for number, name in enumerate(ghosts, 1)}
-    check_folder(folder, names.values(), sources)
-    write_together(folder, {file: Picture(ghosts[name][..., None]) for name, file in names.items()})
-    return {name: Path(folder) / file for name, file in names.items()}
 
 
 def _contradiction(near: Pixels, frame: Pixels, there: Places, strength: Strength) -> tuple[Curve, NDArray[np.uint8]]:

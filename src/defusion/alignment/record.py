@@ -109,31 +109,39 @@ class Alignment:
         """
         path = Path(path)
         try:
-            facts = json.loads(path.read_text(encoding="utf-8"))
-            frames = tuple(
-                FrameAlignment(
-                    str(each["file"]),
-                    bool(each["aligned"]),
-                    str(each["model"]),
-                    _matrix(each["matrix"]),
-                    Shape(int(each["height"]), int(each["width"])),
-                    None if each["residual_px"] is None else float(each["residual_px"]),
-                    float(each["confidence"]),
-                    float(each["coverage"]),
-                    bool(each["left_out"]),
-                )
-                for each in facts["frames"]
-            )
-            shape = Shape(int(facts["height"]), int(facts["width"]))
-            if min(shape) < 1:
-                raise ValueError(f"a result of {shape.width}x{shape.height} pixels")
-            return cls(str(facts["reference"]), shape, frames)
+            return cls.of_facts(json.loads(path.read_text(encoding="utf-8")))
         except OSError as error:
             raise ImageError(f"{path} cannot be read ({error.strerror}); give a file of --save-alignment.") from error
         except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
             raise ImageError(
                 f"{path} holds no alignment ({type(error).__name__}: {error}); give a file of --save-alignment."
             ) from error
+
+    @classmethod
+    def of_facts(cls, facts: dict[str, Any]) -> Alignment:
+        """Makes the alignment of which these are the facts.
+
+        Raises:
+            ValueError, KeyError, TypeError: They are of none.
+        """
+        frames = tuple(
+            FrameAlignment(
+                str(each["file"]),
+                bool(each["aligned"]),
+                str(each["model"]),
+                _matrix(each["matrix"]),
+                Shape(int(each["height"]), int(each["width"])),
+                None if each["residual_px"] is None else float(each["residual_px"]),
+                float(each["confidence"]),
+                float(each["coverage"]),
+                bool(each["left_out"]),
+            )
+            for each in facts["frames"]
+        )
+        shape = Shape(int(facts["height"]), int(facts["width"]))
+        if min(shape) < 1:
+            raise ValueError(f"a result of {shape.width}x{shape.height} pixels")
+        return cls(str(facts["reference"]), shape, frames)
 
     def for_frames(self, names: Sequence[str], shapes: Sequence[Shape]) -> Alignment:
         """Returns the same alignment for other frames, taken with the same cameras in the same order.

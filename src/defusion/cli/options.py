@@ -100,7 +100,29 @@ ExplainWeightsOption = Annotated[
 MapsOption = Annotated[
     Path | None,
     typer.Option(
-        "--maps", metavar="FOLDER", help="Write masks of what moved, one a frame.", rich_help_panel=ALIGN_PANEL
+        "--maps",
+        metavar="FOLDER",
+        help="Write what explains the result: which frame shows where, depth of a focus stack, what moved.",
+        rich_help_panel=ALIGN_PANEL,
+    ),
+]
+StepOption = Annotated[
+    float | None,
+    typer.Option(
+        "--step",
+        metavar="UM",
+        min=1e-6,
+        help="Micrometres from one frame of a focus stack to the next: the depth map is told in them.",
+        rich_help_panel=ALIGN_PANEL,
+    ),
+]
+ByMapOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--by-map",
+        metavar="FOLDER",
+        help="Take each frame where it was taken in maps of another channel, or before a retouch.",
+        rich_help_panel=ALIGN_PANEL,
     ),
 ]
 KeepOption = Annotated[

@@ -11,11 +11,13 @@ from defusion.cli.app import app
 from defusion.cli.options import (
     AlignmentOption,
     AskedReading,
+    ByMapOption,
     JpegQualityOption,
     JsonOption,
     KeepOption,
     MapsOption,
     SaveAlignmentOption,
+    StepOption,
     files_read,
     known_alignment,
     reads,
@@ -44,11 +46,14 @@ def fuse(
     save_alignment: SaveAlignmentOption = None,
     jpeg_quality: JpegQualityOption = 95,
     maps: MapsOption = None,
+    step: StepOption = None,
+    by_map: ByMapOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Fuse pictures of one scene into one: exposures, a focus stack, infrared and visible."""
     from defusion.fuser import Fuser
     from defusion.imaging import check_output
+    from defusion.maps import Maps
     from defusion.progress import fusing_bar
 
     check_output(output, files_read(sources, options))  # before the network is loaded
@@ -56,6 +61,7 @@ def fuse(
     if options.rig is not None and (known is not None or save_alignment is not None):
         raise DefusionError("--rig says how the sources lie, as an alignment does; leave one of them away")
     asked = reading.of(sources)
+    chosen = None if by_map is None else Maps.load(by_map)
     fuser = Fuser(options, crop=not keep)
     with fusing_bar(wanted=bar_wanted(as_json)) as report:
         made = fuser.fuse_files(
@@ -66,6 +72,8 @@ def fuse(
             reading=asked,
             jpeg_quality=jpeg_quality,
             maps=maps,
+            step_um=step,
+            by_map=chosen,
         )
     told(made.notes)
     if save_alignment is not None and made.alignment is not None:

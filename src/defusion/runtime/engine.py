@@ -51,6 +51,16 @@ class Decided(NamedTuple):
     """How far a mask decides in place of the weights, [1, 1, H, W]; None where there was no close look."""
     trusted: Planes | None
     """How far each place shows the scene, [S, 1, H, W]; None where there was no close look."""
+    mask: Planes | None
+    """What decides in place of the weights so far, [S, 1, H, W]; None where there was no close look."""
+
+    @property
+    def share(self) -> Planes:
+        """How much of the finest detail each source gives, [S, 1, H, W]."""
+        if self.mask is None or self.by_mask is None:
+            return self.weight
+        shares: Planes = self.weight + self.by_mask * (self.mask - self.weight)
+        return shares
 
 
 class Engine(Protocol):

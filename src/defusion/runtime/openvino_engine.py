@@ -88,6 +88,7 @@ class OpenVinoEngine:
             finest.weight,
             finest.by_mask if closely else None,
             made.closely.confidence if closely else None,
+            made.closely.mask if closely else None,
         )
 
     def fuse(self, a: Planes, b: Planes, attention: Attention | None = None) -> Planes:

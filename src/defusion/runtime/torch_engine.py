@@ -139,6 +139,7 @@ class TorchEngine:
             _planes(finest.weight),
             _planes(finest.by_mask) if closely else None,
             _planes(made.closely.confidence) if closely else None,
+            _planes(made.closely.mask) if closely else None,
         )
 
     @_on_device

@@ -6,7 +6,7 @@ import asyncio
 import secrets
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +22,11 @@ Work = Literal["fuse", "decompose", "align"]
 State = Literal["waiting", "running", "done", "failed"]
 
 PARTS = ("common", "unique_a", "unique_b", "fused")
+
+_OF_FUSE = {"output": "fused", "maps": "maps"}
+
+#: Maps that a client sees, by what `Maps.save` calls them.
+MAPS = {"source_map": "source_in_colour", "depth_map": "depth", "ghost_mask": "moved"}
 
 #: A part of the work from which on the time left is more than a guess.
 _TELLING_PART = 0.08
@@ -181,7 +186,12 @@ class Jobs:
             outputs = self._outputs(job, asked)
             job.facts = await self._pool.run(self._task(job, asked, outputs), heard, begun)
             if job.work == "align":
-                outputs = self._apart(job, outputs)
+                names = job.facts.pop("files")
+                outputs = self._apart(outputs["folder"], {f"frame_{n}": name for n, name in enumerate(names, 1)})
+            elif "maps" in outputs:
+                made = job.facts.pop("maps")
+                shown = {name: made[what] for name, what in MAPS.items() if what in made}
+                outputs |= self._apart(outputs.pop("maps"), shown)
             job.results = {name: self._store.add(file) for name, file in outputs.items()}
             job.state, job.progress = "done", 1.0
         except Problem as problem:
@@ -205,7 +215,8 @@ class Jobs:
             return {"folder": self._store.new_folder() / "aligned"}
         suffix = asked.suffix or suffix_like(job.sources[0].file)
         names = ("fused",) if job.work == "fuse" else PARTS
-        return {name: self._store.new_folder() / f"{name}{suffix}" for name in names}
+        files = {name: self._store.new_folder() / f"{name}{suffix}" for name in names}
+        return files | ({"maps": self._store.new_folder() / "maps"} if asked.maps else {})
 
     def _task(self, job: Job, asked: Wanted, outputs: dict[str, Path]) -> dict[str, Any]:
         task: dict[str, Any] = {
@@ -216,14 +227,11 @@ class Jobs:
         if job.work == "align":
             return {**task, "folder": str(outputs["folder"])}
         if job.work == "fuse":
-            return {**task, "output": str(outputs["fused"])}
+            return {**task, **{what: str(outputs[name]) for what, name in _OF_FUSE.items() if name in outputs}}
         return {**task, "outputs": {name: str(file) for name, file in outputs.items()}}
 
-    def _apart(self, job: Job, outputs: dict[str, Path]) -> dict[str, Path]:
-        """Gives each aligned frame a folder of its own, as pictures have it."""
-        folder = outputs["folder"]
-        files = {}
-        for number, name in enumerate(job.facts.pop("files"), 1):
-            files[f"frame_{number}"] = (folder / name).replace(self._store.new_folder() / name)
+    def _apart(self, folder: Path, names: Mapping[str, str]) -> dict[str, Path]:
+        """Gives each file of a folder that is wanted a folder of its own, as pictures have it."""
+        files = {name: (folder / file).replace(self._store.new_folder() / file) for name, file in names.items()}
         self._store.remove(StoredPicture(folder.parent.parent.name, folder))
         return files

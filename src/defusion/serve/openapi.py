@@ -189,6 +189,12 @@ def _parameters() -> dict[str, Any]:
     parameters: dict[str, Any] = {
         "id": {"name": "id", "in": "path", "required": True, "schema": {"type": "string", "pattern": _ID}},
         "format": _query("format", "File format of the result; that of the first source, unless given.", SUFFIXES),
+        "maps": {
+            "name": "maps",
+            "in": "query",
+            "description": "Make source_map, depth_map of a focus stack and ghost_mask of what moved, too.",
+            "schema": {"type": "boolean"},
+        },
         "prefer": {
             "name": "Prefer",
             "in": "header",

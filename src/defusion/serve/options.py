@@ -48,11 +48,15 @@ class Wanted(NamedTuple):
     """Of `Options`, by its names."""
     suffix: str | None
     """Of the result; None for that of the first source."""
+    maps: bool = False
+    """What explains the result is wanted, too."""
 
 
 def names(work: str) -> tuple[str, ...]:
     """Returns the parameters that a kind of work has."""
-    return ("align",) if work == "align" else ("format", *options())
+    if work == "align":
+        return ("align",)
+    return ("format", *(("maps",) if work == "fuse" else ()), *options())
 
 
 def wanted(query: Mapping[str, str], work: str) -> Wanted:
@@ -62,7 +66,7 @@ def wanted(query: Mapping[str, str], work: str) -> Wanted:
         Problem: A parameter or a value that is not known.
     """
     arguments: dict[str, str] = {}
-    suffix = None
+    suffix, maps = None, False
     for name, value in query.items():
         if name not in (known := names(work)):
             raise bad_request(f"the parameter {_shown(name)} is not known, expected {_either(known)}")
@@ -71,12 +75,17 @@ def wanted(query: Mapping[str, str], work: str) -> Wanted:
             if suffix is None:
                 raise bad_request(f"format came as {_shown(value)}, expected {_either(SUFFIXES)}")
             continue
+        if name == "maps":
+            if value not in ("true", "false"):
+                raise bad_request(f"maps came as {_shown(value)}, expected true or false")
+            maps = value == "true"
+            continue
         option = options()[name]
         if value not in option.values if option.values else not re.fullmatch(DEVICE, value):
             expected = _either(option.values) if option.values else "a name such as cpu or cuda:0"
             raise bad_request(f"{name} came as {_shown(value)}, expected {expected}")
         arguments[option.argument] = value
-    return Wanted(arguments, suffix)
+    return Wanted(arguments, suffix, maps)
 
 
 def suffix_like(source: Path) -> str:

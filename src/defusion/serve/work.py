@@ -71,7 +71,8 @@ def _fuse(task: dict[str, Any], arguments: dict[str, str], tell: Tell) -> dict[s
 
     options = Options(**{**arguments, **task["arguments"]})
     fuser = _loaded(options.network())
-    made = fuser.fuse_files(task["sources"], task["output"], report=_telling(tell), **options.of_scene())
+    maps = task.get("maps") if fuser.weights.config.heads == ("pyramid",) else None
+    made = fuser.fuse_files(task["sources"], task["output"], report=_telling(tell), maps=maps, **options.of_scene())
     facts = {name: value for name, value in made.facts.items() if name != "output"}
     return dict(_scrubbed({**facts, "sentence": sentence(facts)}))
 

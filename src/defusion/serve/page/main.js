@@ -128,7 +128,7 @@ async function fuse() {
   const options = chosenOptions();
   let job = null;
   try {
-    job = await begin("fuse", sources.ids, options);
+    job = await begin("fuse", sources.ids, { ...options, maps: "true" });
     $("stop").onclick = () => {
       running.abort();
       forget(job.links.self);

@@ -1,0 +1,259 @@
+"""Maps that explain a result: which frame gave a place its detail, and how deep a focus stack's scene is there.
+
+Both are read off the weights that the network gives the sources. They are kept in a folder, and can be applied to
+other frames of the same scene: to another channel, or to a stack that was retouched.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from defusion.alignment.record import Alignment
+from defusion.errors import ImageError
+from defusion.files import beside
+from defusion.imaging import Picture, check_folder, in_folder, luminance, read, write_together
+from defusion.imaging.picture import LazySamples, Samples, scaled
+
+Plane = NDArray[np.float32]
+
+#: Files of a folder of maps.
+FACTS, SOURCE, SOURCE_IN_COLOUR, DEPTH, MOVED = "maps.json", "source.tif", "source.png", "depth.png", "moved.png"
+
+#: Contrast of the result below which weights tell nothing of depth: noise has as much.
+_NOISE = 1 / 255
+
+#: How far a place of little confidence follows what is around it.
+_TRUST = 0.02
+
+#: Places of depth are rounded to this part of a frame.
+_STEPS = 256
+
+_MOST_FRAMES = 255
+
+
+@dataclass(frozen=True, eq=False)
+class Maps:
+    """What explains a result, place by place."""
+
+    names: tuple[str, ...]
+    """Of the frames, all that were given, in their order."""
+    source: NDArray[np.uint8]
+    """[H, W]: number of the frame, from 1, that gave a place most of its detail."""
+    depth: Plane | None
+    """[H, W], of a focus stack: where among the frames a place is in focus, from 1 for the first, between frames
+    too; smoothed where little can be told."""
+    ghosts: Mapping[str, NDArray[np.uint8]]
+    """Where something moved, 255 in a small picture [h, w], by the frame's name."""
+    alignment: Alignment | None
+    """How the frames lie in the result."""
+
+    @property
+    def mask_files(self) -> dict[str, str]:
+        """Names of the files of `ghosts`, by the frame's name."""
+        return {name: f"{number}-{Path(name).stem}.ghosts.png" for number, name in enumerate(self.ghosts, 1)}
+
+    def confidence_of(self, number: int, own: Samples | None) -> Samples:
+        """Returns alpha [H, W, 1] of a frame, from 1, that is to count where it did, as far as it has `own` alpha."""
+        return _Chosen(self.source, number, own)
+
+    def save(
+        self,
+        folder: str | os.PathLike[str],
+        step_um: float | None = None,
+        sources: Sequence[str | os.PathLike[str]] = (),
+    ) -> dict[str, str]:
+        """Writes the maps to a folder, which is made if need be: pictures, and maps.json, which says what they show.
+
+        Args:
+            folder: Where to write.
+            step_um: Micrometres from one frame of a focus stack to the next; None has depth told in frames.
+            sources: Files that must not be written over.
+
+        Returns:
+            The files by what they show.
+
+        Raises:
+            ImageError: A file cannot be written, or a source has its name.
+        """
+        pictures = {SOURCE: Picture(self.source[..., None]), SOURCE_IN_COLOUR: Picture(self._coloured)}
+        if self.depth is not None:
+            part = (self.depth - 1) / max(len(self.names) - 1, 1)
+            pictures[DEPTH] = Picture(np.rint(part * 65535).clip(0, 65535).astype(np.uint16)[..., None])
+        if self.ghosts:
+            pictures[MOVED] = Picture(np.maximum.reduce(list(self.ghosts.values()))[..., None])
+        masks = self.mask_files
+        pictures |= {file: Picture(self.ghosts[name][..., None]) for name, file in masks.items()}
+        check_folder(folder, [FACTS, *pictures], sources)
+        with in_folder(folder), beside(Path(folder) / FACTS) as facts_file:
+            facts_file.write_text(json.dumps(self._facts(masks, step_um), indent=2) + "\n", encoding="utf-8")
+            write_together(folder, pictures)
+        named = {"source": SOURCE, "source_in_colour": SOURCE_IN_COLOUR, "depth": DEPTH, "moved": MOVED}
+        files = {what: str(Path(folder) / file) for what, file in named.items() if file in pictures}
+        return files | {"facts": str(Path(folder) / FACTS)}
+
+    def _facts(self, masks: Mapping[str, str], step_um: float | None) -> dict[str, Any]:
+        facts: dict[str, Any] = {
+            "frames": [
+                {"file": name, "number": number, "colour": [int(value) for value in colour]}
+                for number, (name, colour) in enumerate(zip(self.names, colours(len(self.names)), strict=True), 1)
+            ],
+            "source": {"file": SOURCE, "in_colour": SOURCE_IN_COLOUR},
+            "ghosts": dict(masks),
+            "alignment": None if self.alignment is None else self.alignment.facts(),
+        }
+        if self.depth is not None:
+            unit = 1.0 if step_um is None else step_um
+            first = 1.0 if step_um is None else 0.0
+            facts["depth"] = {
+                "file": DEPTH,
+                "unit": "frames" if step_um is None else "micrometres",
+                "at_0": first,
+                "at_65535": first + unit * (len(self.names) - 1),
+            }
+        return facts
+
+    @property
+    def _coloured(self) -> NDArray[np.uint8]:
+        return np.concatenate([np.zeros((1, 3), np.uint8), colours(len(self.names))])[self.source]
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike[str]) -> Maps:
+        """Reads what of the maps in a folder can be applied: sources and alignment.
+
+        Raises:
+            ImageError: There are none, or they are damaged.
+        """
+        folder = Path(folder)
+        try:
+            facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+            names = tuple(str(each["file"]) for each in facts["frames"])
+            alignment = None if facts["alignment"] is None else Alignment.of_facts(facts["alignment"])
+        except OSError as error:
+            raise ImageError(f"{folder} holds no maps ({error.strerror}); give a folder of --maps.") from error
+        except (ValueError, KeyError, TypeError) as error:
+            raise ImageError(
+                f"{folder / FACTS} is none of a folder of maps ({type(error).__name__}: {error}); "
+                "give a folder of --maps."
+            ) from error
+        samples = np.asarray(read(folder / SOURCE).samples)
+        if samples.dtype != np.uint8 or samples.shape[2] != 1 or samples.max() > len(names):
+            raise ImageError(f"{folder / SOURCE} is no map of {len(names)} frames; give a folder of --maps.")
+        return cls(names, samples[..., 0], None, {}, alignment)
+
+
+class Watch:
+    """Makes maps of what is decided, while a result is made.
+
+    Args:
+        height: Of the result.
+        width: Of the result.
+        numbers: Of its sources among the frames that were given, from 1.
+        deep: Keep what tells depth.
+
+    Raises:
+        ImageError: There are too many frames for a map.
+    """
+
+    def __init__(self, height: int, width: int, numbers: Sequence[int], *, deep: bool) -> None:
+        if max(numbers) > _MOST_FRAMES:
+            raise ImageError(f"{max(numbers)} frames came, maps show {_MOST_FRAMES} at most; fuse without --maps.")
+        self._numbers = np.array(numbers)
+        self.source = np.full((height, width), numbers[0], np.uint8)
+        self._place = np.zeros((height, width) if deep else (0, 0), np.uint16)
+        self._sure = np.zeros(self._place.shape, np.float16)
+
+    def saw(self, rows: slice, columns: slice, weight: Plane, picture: Plane) -> None:
+        """Takes what was decided on a part of the result.
+
+        Args:
+            rows: Of the result.
+            columns: Of the result.
+            weight: Of the sources, [S, 1, h, w].
+            picture: What came of it, [1, 3, h, w].
+        """
+        weight = weight[:, 0]
+        best = weight.argmax(0)
+        self.source[rows, columns] = self._numbers[best]
+        if not self._place.size:
+            return
+        # Between frames by the two beside the best one: where none is in focus they share the weight.
+        near = np.abs(np.arange(len(weight))[:, None, None] - best) <= 1
+        share = weight * near
+        total = share.sum(0)
+        place = (share * self._numbers[:, None, None]).sum(0) / np.maximum(total, 1e-6)
+        self._place[rows, columns] = np.rint(place * _STEPS)
+        rest = 1 / len(weight)
+        sure = (weight.max(0) - rest) / max(1 - rest, rest)
+        self._sure[rows, columns] = sure * sure * _contrast(picture)
+
+    @cached_property
+    def depth(self) -> Plane | None:
+        """Smoothed by confidence, [H, W], from 1 for the first frame."""
+        if not self._place.size:
+            return None
+        return smoothed(self._place * np.float32(1 / _STEPS), self._sure.astype(np.float32))
+
+
+def smoothed(values: Plane, confidence: Plane) -> Plane:
+    """Fills what little can be told of by what is around it, at each size as far as needed.
+
+    Args:
+        values: [H, W].
+        confidence: [H, W] in [0, 1].
+    """
+    import cv2
+
+    sums, weights = [values * confidence], [confidence]
+    while min(sums[-1].shape) > 2:
+        sums.append(np.asarray(cv2.pyrDown(sums[-1]), np.float32))
+        weights.append(np.asarray(cv2.pyrDown(weights[-1]), np.float32))
+    usual = sums[0].sum(dtype=float) / max(confidence.sum(dtype=float), 1e-6)
+    known = np.full(sums[-1].shape, usual, np.float32)
+    for part, weight in zip(reversed(sums), reversed(weights), strict=True):
+        height, width = part.shape
+        known = np.asarray(cv2.resize(known, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
+        known = (part + _TRUST * known) / (weight + _TRUST)
+    return known
+
+
+def colours(count: int) -> NDArray[np.uint8]:
+    """Returns a colour [count, 3] for each of so many frames, from blue for the first to red for the last."""
+    import cv2
+
+    at = np.linspace(25, 230, count).round().astype(np.uint8)[:, None]
+    return np.ascontiguousarray(np.asarray(cv2.applyColorMap(at, cv2.COLORMAP_TURBO), np.uint8)[:, 0, ::-1])
+
+
+class _Chosen(LazySamples):
+    """255 where a map has a number and the frame its own alpha."""
+
+    def __init__(self, source: NDArray[np.uint8], number: int, own: Samples | None) -> None:
+        self.shape, self.dtype = (*source.shape, 1), np.dtype(np.uint8)
+        self._source, self._number, self._own = source, number, own
+
+    def made(self, rows: range, columns: range) -> NDArray[Any]:
+        """Makes alpha at some rows and columns."""
+        region = slice(rows.start, rows.stop, rows.step), slice(columns.start, columns.stop, columns.step)
+        alpha = np.where(self._source[region] == self._number, np.uint8(255), np.uint8(0))[..., None]
+        if self._own is not None:
+            alpha = np.minimum(alpha, np.rint(255 * scaled(np.asarray(self._own[region]))).astype(np.uint8))
+        return alpha
+
+
+def _contrast(picture: Plane) -> Plane:
+    """How far local detail stands out of noise, [h, w] in [0, 1], of [1, 3, h, w]."""
+    import cv2
+
+    light = luminance(picture[0].transpose(1, 2, 0))[..., 0]
+    detail = light - cv2.GaussianBlur(light, (0, 0), 2.0)
+    energy = np.asarray(cv2.GaussianBlur(detail * detail, (0, 0), 2.0), np.float32)
+    return np.asarray(energy / (energy + _NOISE**2), np.float32)
