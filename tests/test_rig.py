@@ -79,9 +79,9 @@ def test_a_file_of_something_else_is_refused(tmp_path: Path, text: str) -> None:
 
 def test_a_thermal_picture_fades_out_where_it_ends(rig: Rig) -> None:
     thermal, visible = (each.open() for each in frames(0))
-    laid = rig.laid(thermal, visible)
-    assert (laid.height, laid.width) == SIZE and laid.alpha is not None
-    alpha = np.asarray(laid.alpha)[..., 0].astype(int)
+    moved = rig.aligned(thermal, visible)
+    assert (moved.height, moved.width) == SIZE and moved.alpha is not None
+    alpha = np.asarray(moved.alpha)[..., 0].astype(int)
     assert alpha[0].max() == 0 and alpha[115, 170] == 255
     assert np.abs(np.diff(alpha, axis=1)).max() < 60
 
@@ -98,7 +98,7 @@ def test_what_is_near_is_shifted_by_the_parallax() -> None:
 def test_pictures_of_another_size_are_refused(rig: Rig) -> None:
     thermal, visible = (each.open() for each in frames(0))
     with pytest.raises(ImageError, match="the thermal one first"):
-        rig.laid(visible, thermal)
+        rig.aligned(visible, thermal)
 
 
 def test_the_command_calibrates(tmp_path: Path) -> None:

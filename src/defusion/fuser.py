@@ -198,7 +198,7 @@ class Fuser:
             raise ImageError(f"{len(frames)} source came, fusion needs at least two pictures of one scene.")
         align = alignment or Wanted(options.align, crop=options.crop)
         if options.rig is not None:
-            frames, align = Rig.load(options.rig).laid_frames(frames, options.plane), Wanted("off")
+            frames, align = Rig.load(options.rig).aligned_frames(frames, options.plane), Wanted("off")
         if len(frames) == 2:
             frames = [frame.kept() for frame in frames]
         if by_map is not None and alignment is None and options.rig is None:

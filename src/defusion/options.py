@@ -95,7 +95,7 @@ class Options:
             reference that the others are aligned to.
         deghost: What moves between exposures is shown as the best exposed of them shows it: "low" where they differ
             strongly, "high" where they differ at all, "auto" is "high" from three exposures on, "off" nowhere.
-        rig: A file of `defusion rig calibrate`: the first source, the thermal one, is laid upon the second by it.
+        rig: A file of `defusion rig calibrate`: the first source, the thermal one, is aligned with the second.
         plane: Distance of what is to lie right, in metres, of a rig that knows how far its cameras are apart.
         isotherm: What a thermal source measures from one value to another is painted: "30..40", in degrees or counts.
         palette: The colours of the isotherm.
@@ -145,7 +145,7 @@ class Options:
     rig: str | os.PathLike[str] | None = field(
         default=None,
         metadata=_help(
-            "A file of `defusion rig calibrate`: the first source, the thermal one, is laid upon the second.",
+            "A file of `defusion rig calibrate`: the first source, the thermal one, is aligned with the second.",
             kind=(str, os.PathLike),
         ),
     )

@@ -81,7 +81,7 @@ class Rig:
         right, down = self.parallax_px_m
         return self.matrix @ shifted(-right * nearer, -down * nearer)
 
-    def laid(self, thermal: Picture, visible: Picture, plane_m: float | None = None) -> Picture:
+    def aligned(self, thermal: Picture, visible: Picture, plane_m: float | None = None) -> Picture:
         """Warps a thermal picture onto a visible one, with alpha that fades where it ends inside of that.
 
         Args:
@@ -94,11 +94,11 @@ class Rig:
         """
         self.check(thermal, visible)
         matrix = self.matrix_at(plane_m)
-        laid = warped_picture(thermal, matrix, self.visible)
+        moved = warped_picture(thermal, matrix, self.visible)
         fading = _fading(matrix.tobytes(), self.thermal, self.visible)
         if thermal.alpha is not None:
-            return laid
-        return replace(laid, alpha=fading)
+            return moved
+        return replace(moved, alpha=fading)
 
     def check(self, thermal: Picture, visible: Picture) -> None:
         """Makes sure that pictures are as large as those of the calibration; `ImageError` if not."""
@@ -109,16 +109,16 @@ class Rig:
                     "give pictures as they were calibrated, the thermal one first, or calibrate anew."
                 )
 
-    def laid_frames(self, frames: Sequence[Frame], plane_m: float | None = None) -> list[Frame]:
+    def aligned_frames(self, frames: Sequence[Frame], plane_m: float | None = None) -> list[Frame]:
         """Warps the first of two frames, the thermal one, onto the second.
 
         Raises:
-            ImageError: Not two frames came; or later, as `laid`.
+            ImageError: Not two frames came; or later, as `aligned`.
         """
         if len(frames) != 2:
             raise ImageError(f"{len(frames)} sources came, a rig takes two: the thermal picture and the visible one.")
         thermal, visible = frames[0], frames[1].kept()
-        return [thermal._replace(open=lambda: self.laid(thermal.open(), visible.open(), plane_m)).kept(), visible]
+        return [thermal._replace(open=lambda: self.aligned(thermal.open(), visible.open(), plane_m)).kept(), visible]
 
     def facts(self) -> dict[str, Any]:
         """Returns what `--json` and the file say of the rig."""

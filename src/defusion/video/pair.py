@@ -25,7 +25,7 @@ Pixels = NDArray[np.float32]
 _WHOLE = Levels(0, 1)
 
 #: Planes that lie upon each other already, and mean what they should.
-_LAID: SceneChoices = {
+_ALIGNED: SceneChoices = {
     **{"task": "infrared", "infrared_palette": "none", "align": "off", "deghost": "off"},
     **{"rig": None, "plane": None, "isotherm": None},
 }
@@ -52,7 +52,7 @@ class PairFuser:
         rig: How thermal frames lie in visible ones; None where they are alike.
         meant: What thermal frames mean.
         steady: Holds what must not change from frame to frame.
-        plane_m: As `Rig.laid` has it.
+        plane_m: As `Rig.aligned` has it.
         isotherm: Is painted by what thermal frames measure.
     """
 
@@ -76,11 +76,11 @@ class PairFuser:
         """
         heat = grey_of(thermal, self._meant)
         if self._rig is not None:
-            heat = self._rig.laid(heat, visible, self._plane_m)
+            heat = self._rig.aligned(heat, visible, self._plane_m)
         seen = visible.region(slice(None), slice(None))
         light = seen if visible.grey else luminance(seen)
         frames = [Frame.of("thermal", heat), Frame.of("visible", Picture(light, levels=_WHOLE))]
-        fused = self._fuser.fuse_frames(frames, **_LAID)
+        fused = self._fuser.fuse_frames(frames, **_ALIGNED)
         made = np.concatenate(list(fused.bands))
         made = self._steady.held(made[..., 0], np.asarray(heat.samples)[..., 0], light[..., 0])[..., None]
         trusted = heat.confidence(slice(None), slice(None))
@@ -91,9 +91,9 @@ class PairFuser:
 
     def _values(self, thermal: Picture, visible: Picture) -> Pixels:
         """What is measured at the places of the result, NaN where nothing is."""
-        laid = thermal if self._rig is None else self._rig.laid(thermal, visible, self._plane_m)
-        values: Pixels = np.asarray(laid.samples).astype(np.float32)
-        trusted = laid.confidence(slice(None), slice(None))
+        moved = thermal if self._rig is None else self._rig.aligned(thermal, visible, self._plane_m)
+        values: Pixels = np.asarray(moved.samples).astype(np.float32)
+        trusted = moved.confidence(slice(None), slice(None))
         if trusted is not None:
             values[trusted == 0] = np.nan
         return values
