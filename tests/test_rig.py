@@ -11,8 +11,10 @@ import pytest
 from numpy.typing import NDArray
 from skimage import data
 
-from defusion import ImageError
+from defusion import ImageError, Options
 from defusion.alignment.geometry import Shape, mapped
+from defusion.batch.run import anywhere
+from defusion.batch.work import settings_of
 from defusion.imaging import from_array, write
 from defusion.rig import Rig, calibrated
 from defusion.scene import Frame
@@ -114,3 +116,15 @@ def test_the_command_calibrates(tmp_path: Path) -> None:
     facts = json.loads(done.stdout)
     assert facts["pairs"] == 2 and facts["parallax_px_m"][0] == pytest.approx(0.035 * 160 / np.tan(np.deg2rad(30)))
     assert Rig.load(tmp_path / "rig.json").visible == SIZE
+
+
+def test_a_batch_does_scenes_anew_that_a_rig_was_calibrated_anew_for(tmp_path: Path) -> None:
+    path = tmp_path / "rig.json"
+    told = []
+    for shift in (0, 1):
+        matrix = np.eye(3)
+        matrix[0, 2] = shift
+        Rig.of(matrix, thermal=SIZE, visible=SIZE).save(path)
+        told.append(settings_of(Options(rig=path), ".png"))
+    assert told[0] != told[1]
+    assert Path(str(anywhere(Options(rig="rig.json")).rig)).is_absolute()

@@ -85,3 +85,49 @@ def test_what_is_no_video_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.mp4").write_bytes(b"no video at all")
     with pytest.raises(ImageError, match="cannot be read as video"):
         Film(str(tmp_path / "a.mp4"))
+
+
+def with_sound(path: Path) -> Film:
+    """A clip of two seconds with a tone that begins at one."""
+    with av.open(str(path), "w") as out:
+        video = out.add_stream("ffv1", rate=25)
+        video.width, video.height, video.pix_fmt = 64, 48, "bgr0"
+        audio = out.add_stream("pcm_s16le", rate=8000, layout="mono")
+        for number in range(50):
+            frame = av.VideoFrame.from_ndarray((255 * frame_of(number % 12)).astype(np.uint8), format="rgb24")
+            out.mux(video.encode(frame.reformat(format="bgr0")))
+        for number in range(10):
+            samples = np.full((1, 1600), 9000 if number >= 5 else 0, np.int16)
+            frame = av.AudioFrame.from_ndarray(samples, format="s16", layout="mono")
+            frame.sample_rate, frame.pts = 8000, 1600 * number
+            out.mux(audio.encode(frame))
+        out.mux(video.encode(None))
+        out.mux(audio.encode(None))
+    return Film(str(path))
+
+
+def test_sound_is_kept_at_its_time(tmp_path: Path) -> None:
+    clip = with_sound(tmp_path / "sound.mkv")
+    assert clip.sound
+    part = tmp_path / "0.nut"
+    segment = Segment(part, CODECS["ffv1"], 8, 48, 64, Fraction(25), (2, 2))
+    for number in range(35):
+        segment.add(Fraction(number, 25), frame_of(number % 12))
+    segment.close()
+    notes = joined([part], tmp_path / "out.mkv", ".mkv", clip, Fraction(3, 5), Fraction(2))
+    assert notes == ()
+    with av.open(str(tmp_path / "out.mkv")) as container:
+        heard = [(frame.time, int(frame.to_ndarray().max())) for frame in container.decode(audio=0)]
+    begins = next(time for time, loud in heard if loud > 1000)
+    assert begins == pytest.approx(0.4, abs=0.21)
+    assert heard[-1][0] < 1.4
+
+
+def test_sound_that_a_file_cannot_hold_is_told(tmp_path: Path) -> None:
+    clip = with_sound(tmp_path / "sound.mkv")
+    part = tmp_path / "0.nut"
+    segment = Segment(part, CODECS["vp9"], 8, 48, 64, Fraction(25), (2, 2))
+    segment.add(Fraction(0), frame_of(0))
+    segment.close()
+    (note,) = joined([part], tmp_path / "out.webm", ".webm", clip, Fraction(0), Fraction(1))
+    assert "sound dropped, .webm holds no pcm_s16le" in note

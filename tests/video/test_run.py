@@ -166,6 +166,7 @@ def test_a_pipe_gets_frames_that_encoders_read(clips: tuple[Path, Path], tmp_pat
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
+        (("-o", "."), "holds files already"),
         (("-o", "out.avi"), "has the suffix .avi"),
         (("-o", "out.mp4", "--codec", "ffv1"), "cannot hold ffv1"),
         (("-o", "out", "--fps", "0"), "--fps 0 is not understood"),

@@ -17,7 +17,7 @@ from defusion.imaging import Picture, check_folder, check_output, make_folder, w
 from defusion.imaging.picture import Depth
 from defusion.video import film
 from defusion.video.film import CODECS, Film, Segment
-from defusion.video.segments import Segments
+from defusion.video.segments import Segments, parts_of
 
 Pixels = NDArray[np.float32]
 
@@ -71,6 +71,9 @@ class Images:
         check_output(folder / f"{1:06}{suffix}")
         self._folder, self._suffix, self._depth, self._number = folder, suffix, form.depth, done
         self.notes: tuple[str, ...] = ()
+        for path in folder.glob(f"*{suffix}"):  # of a run that was stopped
+            if path.stem.isdigit() and int(path.stem) > done:
+                path.unlink()
 
     def add(self, time: Fraction, pixels: Pixels) -> None:
         """Writes an image."""
@@ -208,6 +211,8 @@ def check_video_output(output: str, codec: str | None, sources: Sequence[str]) -
             raise ImageError(f"codec {codec} came, but {output} is no video file; leave it away.")
         if output != PIPE:
             check_folder(path, (), sources)
+            if path.is_dir() and any(path.iterdir()) and not parts_of(path).is_dir():
+                raise ImageError(f"{output} holds files already; choose a new folder for the images.")
         return
     if path.suffix.lower() not in film.SUFFIXES:
         expected = ", ".join(film.SUFFIXES)

@@ -113,7 +113,7 @@ def meaning_of(
     found: str | None = palette if palette in PALETTES else None
     if palette == "auto":
         told = [recognised_palette(each) for each in thermal]
-        found = max(set(told), key=told.count)
+        found = max(told, key=told.count)
     uses = [used(each) for each in thermal]
     own = [each.levels for each in uses if each.levels is not None]
     if levels is None and own:

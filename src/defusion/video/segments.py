@@ -26,6 +26,12 @@ FRAMES = 250
 _TOLD = "made-of.json"
 
 
+def parts_of(output: Path) -> Path:
+    """Returns the folder that holds what is done of a result."""
+    whole = output.resolve()
+    return whole.with_name(f"{whole.name}.parts")
+
+
 class Record(NamedTuple):
     """How far a run has come."""
 
@@ -52,7 +58,7 @@ class Segments:
     """
 
     def __init__(self, output: Path, made_of: Mapping[str, Any], suffix: str | None) -> None:
-        self._folder = output.with_name(f"{output.name}.parts")
+        self._folder = parts_of(output)
         self._suffix = suffix
         told = json.dumps(dict(made_of), sort_keys=True)
         try:
