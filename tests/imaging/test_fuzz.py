@@ -131,15 +131,15 @@ def test_mutated_files_are_read_or_refused(tmp_path: Path, capfd: pytest.Capture
         name, content = contents[number % len(contents)]
         file = work / name
         file.write_bytes(mutated(content, rng))
-        began = time.monotonic()
+        began = time.process_time()
         try:
             OTHERS.get(file.suffix, look)(file)
         except DefusionError:
             pass
         except Exception as error:
             failed.append(f"{number} {name}: {type(error).__name__}: {error}")
-        if time.monotonic() - began > 20:
-            failed.append(f"{number} {name}: took {time.monotonic() - began:.0f} s")
+        if (took := time.process_time() - began) > 20:
+            failed.append(f"{number} {name}: took {took:.0f} s")
         if any(said := capfd.readouterr()):
             failed.append(f"{number} {name}: said {said}")
         file.unlink()

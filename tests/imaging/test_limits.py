@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import time
+import tracemalloc
 import zlib
 from pathlib import Path
 
@@ -191,3 +192,16 @@ def test_the_size_of_a_jpeg_xl_is_known_before_it_is_decoded(tmp_path: Path, siz
 def test_a_profile_that_is_a_number_is_left_out(tmp_path: Path, tag: int) -> None:
     tifffile.imwrite(tmp_path / "a.tif", NOISE, photometric="rgb", extratags=[(tag, 4, 1, 5, True)])
     assert read(tmp_path / "a.tif").region(slice(0, 8), slice(0, 8)).shape == (8, 8, 3)
+
+
+def test_a_box_that_ends_beyond_the_file_takes_no_memory(tmp_path: Path) -> None:
+    data = bytearray(imagecodecs.jpegxl_encode(NOISE, usecontainer=True))
+    data[12] = 0x80  # of the size of the second box
+    (tmp_path / "a.jxl").write_bytes(data)
+    tracemalloc.start()
+    try:
+        with pytest.raises(ImageError, match="has no picture"):
+            read(tmp_path / "a.jxl")
+        assert tracemalloc.get_traced_memory()[1] < 2**24
+    finally:
+        tracemalloc.stop()

@@ -78,7 +78,9 @@ def _size_of_jpeg_xl(data: bytes) -> tuple[int, int]:
     """
     at = 0
     while data.startswith(JPEG_XL_STARTS[1]):
-        size, kind = struct.unpack_from(">I4s", data.ljust(at + 8, b"\0"), at)
+        if at + 8 > len(data):
+            raise ValueError("it has no picture")
+        size, kind = struct.unpack_from(">I4s", data, at)
         if kind in (b"jxlc", b"jxlp"):
             at += 8 + 8 * (size == 1) + 4 * (kind == b"jxlp")
             break
