@@ -216,13 +216,11 @@ class Fuser:
             raise WeightsError(f"weights {self.weights.path.stem!r} paint pixels anew, of which there are no maps")
         size, count = scene.form.size, len(scene.frames)
         watch = Watch(*size, scene.numbers, deep=plan.task == "focus") if maps else None
-        if (
-            by_map is None
-            and plan.task == "exposure"
-            and options.deghost != "off"
-            and (count > 2 or options.deghost != "auto")
-        ):
-            scene.hold_still("low" if options.deghost == "low" else "high")
+        if by_map is None and options.deghost != "off":
+            if plan.task == "exposure" and (count > 2 or options.deghost != "auto"):
+                scene.hold_still("low" if options.deghost == "low" else "high")
+            elif plan.task == "focus":
+                scene.give_movers_away()
         self._check_memory(size, count)
         if scene.one_left:
             made = stages.alone(next(scene.sources()), size)

@@ -93,8 +93,9 @@ class Options:
             "homography"; "auto" finds out, "off" leaves them where they are.
         crop: Where sources had to be aligned, the result is what all show; else all of the
             reference that the others are aligned to.
-        deghost: What moves between exposures is shown as the best exposed of them shows it: "low" where they differ
-            strongly, "high" where they differ at all, "auto" is "high" from three exposures on, "off" nowhere.
+        deghost: What moves is shown as one frame shows it. Of exposures the best exposed: "low" where they differ
+            strongly, "high" where they differ at all, "auto" is "high" from three on. Of four frames of a focus stack
+            and more that with most detail there. "off" nowhere.
         rig: A file of `defusion rig calibrate`: the first source, the thermal one, is aligned with the second.
         plane: Distance of what is to lie right, in metres, of a rig that knows how far its cameras are apart.
         isotherm: What a thermal source measures from one value to another is painted: "30..40", in degrees or counts.
@@ -138,7 +139,7 @@ class Options:
     deghost: str = field(
         default="auto",
         metadata=_help(
-            "Exposures: show what moves as the best exposed frame does; low less of it, auto from three frames on.",
+            "Show what moves as one frame does; of exposures the best, low less of it, auto from three frames on.",
             DEGHOSTS,
         ),
     )

@@ -16,6 +16,7 @@ from defusion.alignment.geometry import Matrix
 from defusion.alignment.hot_pixels import Spots, hot_pixels, without_hot_pixels
 from defusion.alignment.levelling import Tones, levelled, odd_ones, tones_between
 from defusion.alignment.motion import Strength, repaired, repairs
+from defusion.alignment.owners import FEWEST_FRAMES, owned, without
 from defusion.alignment.record import Alignment
 from defusion.alignment.warp import warped_picture
 from defusion.errors import ImageError
@@ -55,6 +56,9 @@ _ALIKE = 0.8
 
 #: What moves is looked for in pictures of so many pixels.
 _MOVERS_PX = 1e6
+
+#: In focus stacks it is looked for in pictures of so many.
+_THINGS_PX = 2.5e5
 
 #: Tones are compared in pictures of so many pixels, in which focus hardly shows.
 _TONES_PX = 4e4
@@ -316,6 +320,28 @@ class Scene:
                 self.statistics[index] = measure(self.frames[index].open())
                 self.notes += (f"{frame.name}: brightness and colour brought to those of {self.frames[like].name}",)
 
+    def give_movers_away(self) -> None:
+        """Has one frame of a focus stack show each thing that moves, with a note."""
+        if len(self.frames) < FEWEST_FRAMES or len({frame.open().grey for frame in self.frames}) > 1:
+            return
+        small, there = [], []
+        for frame in self.frames:  # single places: means of many are looked at
+            picture = self._opened(frame)
+            places = slice(None, None, shrink_to(picture, _THINGS_PX))
+            small.append(picture.region(places, places))
+            confidence = picture.confidence(places, places)
+            there.append(None if confidence is None else confidence > 0.5)
+            del picture  # before the next is opened
+        masks = owned(small, there)
+        for index, mask in enumerate(masks):
+            if mask is not None:
+                frame = self.frames[index]
+                self.frames[index] = Frame(frame.name, partial(_without, self._opened, frame, mask))
+                self.ghosts[frame.name] = mask
+        if any(mask is not None for mask in masks):
+            part = np.maximum.reduce([mask for mask in masks if mask is not None]).mean() / 255
+            self.notes += (f"something moved in {part:.1%} of the picture: there one frame alone is shown",)
+
     def hold_still(self, strength: Strength) -> None:
         """Has every frame of a bracket show one and the same of what moves, with a note.
 
@@ -472,6 +498,10 @@ def _mended(frame: Frame, hot: Spots) -> Picture:
 def _where(open_frame: Callable[[Frame], Picture], frame: Frame, maps: Maps, number: int) -> Picture:
     picture = open_frame(frame)
     return replace(picture, alpha=maps.confidence_of(number, picture.alpha))
+
+
+def _without(open_frame: Callable[[Frame], Picture], frame: Frame, mask: NDArray[np.uint8]) -> Picture:
+    return without(open_frame(frame), mask)
 
 
 def _levelled(open_frame: Callable[[Frame], Picture], frame: Frame, tones: Tones) -> Picture:
