@@ -1,4 +1,4 @@
-"""The field's words, in docs, docstrings, messages and help: private words for things that have a name are refused."""
+"""The field's words in docs, docstrings, messages and help: private words for what has a name are refused."""
 
 import re
 from collections.abc import Iterator

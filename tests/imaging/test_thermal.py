@@ -1,4 +1,4 @@
-"""False colour: recognised through JPEG and captions, converted back to temperature, and never seen in photographs."""
+"""False colour: recognised through JPEG and captions, converted to temperature, and never seen in photographs."""
 
 from __future__ import annotations
 

@@ -24,8 +24,8 @@ def of_manifest(file: str) -> list[BatchScene]:
     """Returns the scenes of a manifest.
 
     A CSV file has the columns `scene`, `sources` (separated by `;`) and perhaps `options` such as
-    `task=focus;weights=paper`. Each of JSON lines has the same names: a text, a list of texts, an object. Sources are sought from the manifest's
-    folder on.
+    `task=focus;weights=paper`. Each of JSON lines has the same names: a text, a list of texts, an object. Sources are
+    sought from the folder of the manifest on.
 
     Args:
         file: Path or URL that ends in one of `SUFFIXES`.
