@@ -6,7 +6,7 @@ VENV = $(PYTHON) -c "import sys; v = sys.version_info; v >= (3, 11) or sys.exit(
 	f'defusion needs Python 3.11 or newer, {sys.executable} is {v[0]}.{v[1]}: name another, make PYTHON=...')" \
 	&& $(PYTHON) -m venv --clear
 
-.PHONY: demo test test-full check fuzz clean
+.PHONY: demo test test-full check fuzz docs dist clean
 
 demo: .venv-demo/installed
 	.venv-demo/bin/defusion demo --output demo
@@ -29,8 +29,23 @@ SEED ?= 1
 fuzz: .venv/installed
 	DEFUSION_FUZZ=$(N) DEFUSION_FUZZ_SEED=$(SEED) .venv/bin/python -m pytest tests/imaging/test_fuzz.py
 
+# The site of docs/, in build/site. Warnings are errors.
+docs: .venv/installed-docs
+	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --quiet
+
+# Packages in dist/, the same bytes for the same sources; the wheel fuses in an environment that has nothing else.
+dist: .venv/installed-docs
+	rm -rf dist build/empty
+	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) .venv/bin/python -m build --outdir dist
+	.venv/bin/twine check --strict dist/*
+	$(PYTHON) -m venv build/empty
+	build/empty/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt dist/*.whl
+	cd build/empty && bin/python -c "from PIL import Image; \
+		[Image.effect_noise((64, 48), size).save(f'{size}.png') for size in (20, 90)]"
+	cd build/empty && bin/defusion fuse 20.png 90.png -o fused.tif --align off && bin/defusion doctor
+
 clean:
-	rm -rf .venv .venv-demo demo
+	rm -rf .venv .venv-demo demo build dist
 
 .venv-demo/installed: pyproject.toml constraints.txt
 	$(VENV) .venv-demo
@@ -40,6 +55,10 @@ clean:
 .venv/installed: pyproject.toml constraints.txt
 	$(VENV) .venv
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[train,evaluate,serve,dev]"
+	touch $@
+
+.venv/installed-docs: .venv/installed
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[docs]"
 	touch $@
 
 .venv/installed-full: .venv/installed

@@ -40,7 +40,7 @@ def fuse(
         maps: Say as well which source gave a place its detail, and how deep a focus stack is there: `maps` of the
             array, see `Maps`.
         by_map: The `maps` of an array, or `Maps.load` of a folder: each source counts where it did then.
-        choices: Options by name, such as `align="off"`; they go before `options`. See `Options`.
+        **choices: Options by name, such as `align="off"`; they go before `options`. See `Options`.
 
     Returns:
         An array of the same height and width, or of what all sources show where they had to be aligned and `crop`
@@ -85,13 +85,13 @@ def fuse_files(
             never a source, nor what is no regular file.
         options: How to fuse.
         report: Is told how far the work has come: of a stack from the first frame that is looked at on.
-        alignment: How the sources lie upon each other, where that is known; else it is found.
+        alignment: A known alignment of the sources; found unless given.
         reading: Which pages are taken, and what is not as files mostly have it.
         jpeg_quality: Of a JPEG, from 1 to 100.
         maps: Folder for what explains the result, as `Maps.save` writes it; made if need be.
         step_um: Micrometres from one frame of a focus stack to the next, for its depth map; None for frames.
         by_map: Maps by which each source counts where it did then.
-        choices: Options by name; they go before `options`.
+        **choices: Options by name; they go before `options`.
 
     Raises:
         ImageError: A source cannot be read, they cannot be fused, or the output cannot be written.

@@ -40,7 +40,7 @@ class Fuser:
 
     Args:
         options: How to fuse.
-        choices: Options that are chosen otherwise, by name; see `Options`.
+        **choices: Options that are chosen otherwise, by name; see `Options`.
 
     Raises:
         OptionError: An option with a value that it cannot have.
@@ -185,7 +185,7 @@ class Fuser:
             alignment: A known alignment of the frames; found unless given.
             maps: Make maps as well.
             by_map: Maps by which each frame counts where it did then, aligned as then.
-            choices: Go before the options of this object.
+            **choices: Go before the options of this object.
 
         Raises:
             ImageError: Fewer than two frames, one that cannot be read, or they differ in size and cannot be aligned;
@@ -251,7 +251,7 @@ class Fuser:
         Args:
             frames: Two.
             alignment: A known alignment of the frames; found unless given.
-            choices: Go before the options of this object.
+            **choices: Go before the options of this object.
 
         Raises:
             ImageError: One cannot be read, or they differ in size and cannot be aligned.

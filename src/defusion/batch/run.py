@@ -125,7 +125,7 @@ def batch(
         journal: File to keep what is done in; unless given, `batch.sqlite` in the output folder, or in the cache
             folder where the output is a URL.
         reading: How the sources of each scene are read where they leave it open.
-        choices: Options by name, such as `align="off"`; they go before `options`. A scene's own go before both.
+        **choices: Options by name, such as `align="off"`; they go before `options`. A scene's own go before both.
 
     Returns:
         An iterator. A script that uses it with executor local does so below `if __name__ == "__main__":`.
