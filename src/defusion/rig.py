@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from defusion.alignment.frames import Look
-from defusion.alignment.geometry import MODELS, Matrix, Model, Shape, shifted
+from defusion.alignment.geometry import MODELS, Matrix, Model, Shape, mapped, scale_of, shifted
 from defusion.alignment.together import lined_up_together
 from defusion.alignment.warp import covered, warped_picture
 from defusion.errors import ImageError
@@ -24,6 +24,9 @@ from defusion.scene import Frame
 
 #: A thermal picture that covers a part of the visible one fades out over this part of its shorter side.
 _BORDER_PART = 0.08
+
+#: Thermal pictures so much finer than visible ones are made coarser first, so that nothing aliases.
+_COARSER_FROM = 1.5
 
 #: What a file of a rig begins with, so that it is known from other JSON.
 _KIND = "defusion rig"
@@ -94,7 +97,10 @@ class Rig:
         """
         self.check(thermal, visible)
         matrix = self.matrix_at(plane_m)
-        moved = warped_picture(thermal, matrix, self.visible)
+        if isinstance(thermal.samples, np.ndarray) and scale_of(matrix, self.visible) < _COARSER_FROM:
+            moved = replace(thermal, samples=_remapped(thermal.samples, matrix, self.visible))
+        else:
+            moved = warped_picture(thermal, matrix, self.visible)
         fading = _fading(matrix.tobytes(), self.thermal, self.visible)
         if thermal.alpha is not None:
             return moved
@@ -249,6 +255,25 @@ def calibrated(
         distance_m,
         parallax_px_m,
     )
+
+
+def _remapped(samples: NDArray[Any], matrix: Matrix, visible: Shape) -> NDArray[Any]:
+    """Samples of a thermal picture as they lie in a visible one, by maps that are made once for all frames."""
+    import cv2
+
+    maps = _maps(matrix.tobytes(), visible)
+    moved = cv2.remap(samples, *maps, cv2.INTER_LANCZOS4, borderMode=cv2.BORDER_REPLICATE)
+    moved = np.asarray(moved).reshape(*visible, samples.shape[2])
+    return np.clip(moved, samples.min(), samples.max()) if samples.dtype.kind == "f" else moved
+
+
+@lru_cache(maxsize=2)
+def _maps(matrix: bytes, visible: Shape) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Where each visible pixel lies in a thermal picture: x and y, [H, W]."""
+    x, y = np.meshgrid(np.arange(visible.width, dtype=float), np.arange(visible.height, dtype=float))
+    moved = mapped(np.frombuffer(matrix).reshape(3, 3), np.stack([x.ravel(), y.ravel()], 1))
+    across, down = (np.ascontiguousarray(each.reshape(visible), np.float32) for each in moved.T)
+    return across, down
 
 
 @lru_cache(maxsize=4)

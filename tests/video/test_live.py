@@ -1,7 +1,9 @@
 """Frames fused as they come."""
 
+import cv2
 import numpy as np
 import pytest
+from skimage import data
 
 from defusion import Fuser, ImageError, Reading
 from defusion.rig import Rig
@@ -36,3 +38,14 @@ def test_frames_of_other_sizes_than_the_rigs_are_refused(fuser: Fuser) -> None:
     rig = Rig.of(np.eye(3), thermal=(24, 32), visible=(48, 64))
     with pytest.raises(ImageError, match="the rig's are 32x24"):
         Live(fuser, rig).fuse(np.zeros((48, 64), np.uint8), np.zeros((48, 64, 3), np.uint8))
+
+
+def test_quick_frames_are_near_and_as_sharp(fuser: Fuser) -> None:
+    rng = np.random.default_rng(2)
+    seen = np.ascontiguousarray(data.chelsea()[40:232, 60:316])
+    hot = cv2.GaussianBlur(255 - seen[..., 1], (0, 0), 2)
+    seen = np.clip(seen + rng.normal(0, 6, seen.shape), 0, 255).astype(np.uint8)
+    whole, quick = (Live(fuser, quick=each).fuse(hot, seen).astype(float) for each in (False, True))
+    assert np.abs(whole - quick).mean() < 4
+    sharp = [float(np.abs(np.diff(each, axis=1)).mean()) for each in (whole, quick)]
+    assert sharp[1] == pytest.approx(sharp[0], rel=0.15)

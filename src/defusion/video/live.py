@@ -25,6 +25,7 @@ class Live:
         infrared_palette: The false colour of thermal frames; "auto" recognises it, "none" leaves it.
         levels: Black and white of thermal frames in their own values; None takes those of the first.
         black_hot: Thermal frames show what is warm dark.
+        quick: Decide at half the size, in a third of the time.
 
     Example:
         >>> live = Live()
@@ -42,9 +43,10 @@ class Live:
         infrared_palette: str = "auto",
         levels: tuple[float, float] | None = None,
         black_hot: bool = False,
+        quick: bool = False,
     ) -> None:
         self._fuser, self._rig, self._plane_m = fuser or Fuser(), rig, plane_m
-        self._palette, self._black_hot = infrared_palette, black_hot
+        self._palette, self._black_hot, self._quick = infrared_palette, black_hot, quick
         self._levels = None if levels is None else Levels(*levels)
         self._pair: PairFuser | None = None
 
@@ -65,7 +67,7 @@ class Live:
         hot, seen = (frame.open() for frame in frames_of([thermal, visible], reading))
         if self._pair is None:
             meant = meaning_of([hot], self._palette, self._levels, black_hot=self._black_hot)
-            self._pair = PairFuser(self._fuser, self._rig, meant, Steady(), self._plane_m)
+            self._pair = PairFuser(self._fuser, self._rig, meant, Steady(), self._plane_m, quick=self._quick)
         picture = Picture.of_pixels(self._pair.fused(hot, seen), seen.depth)
         array = to_array(picture, np.empty((1, 1, seen.samples.shape[2]), seen.depth))
         return np.ascontiguousarray(array[..., ::-1]) if reading.bgr else array

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +18,7 @@ from defusion.options import SceneChoices
 from defusion.rig import Rig
 from defusion.scene import Frame
 from defusion.temperatures import Isotherm
+from defusion.video.quick import Plane, fused_by_half
 from defusion.video.steady import Steady
 
 Pixels = NDArray[np.float32]
@@ -54,6 +56,7 @@ class PairFuser:
         steady: Holds what must not change from frame to frame.
         plane_m: As `Rig.aligned` has it.
         isotherm: Is painted by what thermal frames measure.
+        quick: Decide at half the size; see `fused_by_half`.
     """
 
     def __init__(
@@ -64,9 +67,10 @@ class PairFuser:
         steady: Steady,
         plane_m: float | None = None,
         isotherm: Isotherm | None = None,
+        quick: bool = False,
     ) -> None:
         self._fuser, self._rig, self._meant, self._steady = fuser, rig, meant, steady
-        self._plane_m, self._isotherm = plane_m, isotherm
+        self._plane_m, self._isotherm, self._quick = plane_m, isotherm, quick
 
     def fused(self, thermal: Picture, visible: Picture) -> Pixels:
         """Fuses two pictures.
@@ -79,15 +83,21 @@ class PairFuser:
             heat = self._rig.aligned(heat, visible, self._plane_m)
         seen = visible.region(slice(None), slice(None))
         light = seen if visible.grey else luminance(seen)
-        frames = [Frame.of("thermal", heat), Frame.of("visible", Picture(light, levels=_WHOLE))]
-        fused = self._fuser.fuse_frames(frames, **_ALIGNED)
-        made = np.concatenate(list(fused.bands))
-        made = self._steady.held(made[..., 0], np.asarray(heat.samples)[..., 0], light[..., 0])[..., None]
+        planes = np.asarray(heat.samples)[..., 0], light[..., 0]
         trusted = heat.confidence(slice(None), slice(None))
+        decide = partial(self._decided, trusted)
+        plane = self._steady.held(fused_by_half(decide, *planes) if self._quick else decide(*planes), *planes)
         if trusted is not None:  # what levels share does not reach beyond the thermal picture
-            made = light + np.minimum(_INSIDE * trusted, 1)[..., None] * (made - light)
-        made = made if visible.grey else with_luminance(seen, made)
+            plane = light[..., 0] + np.minimum(_INSIDE * trusted, 1) * (plane - light[..., 0])
+        made = plane[..., None] if visible.grey else with_luminance(seen, plane[..., None])
         return made if self._isotherm is None else self._isotherm.painted(made, self._values(thermal, visible))
+
+    def _decided(self, trusted: NDArray[np.float32] | None, thermal: Plane, visible: Plane) -> Plane:
+        """Fuses two planes by the network; `trusted` says in [0, 1] where there is a thermal one."""
+        alpha = None if trusted is None else _as_large(trusted, thermal)[..., None]
+        hot, seen = (Picture(np.ascontiguousarray(each[..., None]), levels=_WHOLE) for each in (thermal, visible))
+        frames = [Frame.of("thermal", replace(hot, alpha=alpha)), Frame.of("visible", seen)]
+        return np.concatenate(list(self._fuser.fuse_frames(frames, **_ALIGNED).bands))[..., 0]
 
     def _values(self, thermal: Picture, visible: Picture) -> Pixels:
         """What is measured at the places of the result, NaN where nothing is."""
@@ -97,6 +107,13 @@ class PairFuser:
         if trusted is not None:
             values[trusted == 0] = np.nan
         return values
+
+
+def _as_large(trusted: Plane, like: Plane) -> Plane:
+    import cv2
+
+    height, width = like.shape
+    return np.asarray(cv2.resize(trusted, (width, height), interpolation=cv2.INTER_AREA))
 
 
 def meaning_of(

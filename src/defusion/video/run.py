@@ -66,6 +66,7 @@ def fuse_video(
     levels: tuple[float, float] | None = None,
     black_hot: bool = False,
     isotherm: Isotherm | None = None,
+    quick: bool = False,
     report: ClipReport | None = None,
 ) -> FusedVideo:
     """Fuses a thermal and a visible clip of one scene into one, as large and as deep as the visible one.
@@ -92,6 +93,7 @@ def fuse_video(
         levels: Black and white of the thermal clip in its own values; None finds them from some of its frames.
         black_hot: The thermal clip shows what is warm dark.
         isotherm: Is painted by what the thermal clip measures: degrees or counts.
+        quick: Decide on each frame at half its size, in a third of the time.
         report: Is told how far the work has come.
 
     Raises:
@@ -117,7 +119,7 @@ def fuse_video(
         if not looks[0][0].grey or looks[0][0].depth == "uint8":
             raise ImageError(NOT_MEASURED)
         form = form._replace(channels=3)
-    made_of = _made_of(clips, fuser, rig, plane_m, offset, codec, meant, form, isotherm)
+    made_of = _made_of(clips, fuser, rig, plane_m, offset, codec, meant, form, isotherm, quick)
     suffix = ".nut" if Path(output).suffix and not Path(output).is_dir() else None
     segments = None if output == PIPE else Segments(Path(output), made_of, suffix)
     sound = next((each for each in reversed(clips) if isinstance(each, Film) and each.sound), None)
@@ -128,7 +130,7 @@ def fuse_video(
         steady.go_on(record.state)
         notes.append(f"{output}: went on after the {record.frames} frames that an earlier run had made")
     del looks
-    pair = PairFuser(fuser, rig, meant, steady, plane_m, isotherm)
+    pair = PairFuser(fuser, rig, meant, steady, plane_m, isotherm, quick)
     done, frames = _made(clips, offset, pair, out, segments, steady, record, report)
     out.finish(done.first, done.last + clips[1].step)
     if segments is not None:
