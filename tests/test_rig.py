@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from skimage import data
 
-from defusion import ImageError, Options
+from defusion import ImageError, OptionError, Options
 from defusion.alignment.geometry import Shape, mapped
 from defusion.batch.run import anywhere
 from defusion.batch.work import settings_of
@@ -116,6 +117,12 @@ def test_the_command_calibrates(tmp_path: Path) -> None:
     facts = json.loads(done.stdout)
     assert facts["pairs"] == 2 and facts["parallax_px_m"][0] == pytest.approx(0.035 * 160 / np.tan(np.deg2rad(30)))
     assert Rig.load(tmp_path / "rig.json").visible == SIZE
+
+
+@pytest.mark.parametrize("options", [{"plane": 3.0}, {"plane": -1.0, "rig": "rig.json"}])
+def test_a_plane_is_a_distance_of_a_rig(options: dict[str, Any]) -> None:
+    with pytest.raises(OptionError, match="together with a rig"):
+        Options(**options)
 
 
 def test_a_batch_does_scenes_anew_that_a_rig_was_calibrated_anew_for(tmp_path: Path) -> None:

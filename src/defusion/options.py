@@ -163,6 +163,8 @@ class Options:
     def __post_init__(self) -> None:
         for each in fields(self):
             _check(each, getattr(self, each.name))
+        if self.plane is not None and (self.rig is None or not self.plane > 0):
+            raise OptionError(f"plane came as {self.plane:g}; expected metres above 0, together with a rig")
 
     def changed(self, **choices: Unpack[Choices]) -> Options:
         """Returns these options with some of them chosen otherwise."""

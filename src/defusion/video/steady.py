@@ -27,14 +27,16 @@ _AROUND = 5
 #: How far the network's move is carried from still places to changed ones, of the coarse plane's longer side.
 _CARRIED_PART = 0.15
 
-#: A place is still if all is within this part of the longer side: in a pan flat places do not look as if they moved.
+#: Where less than the second part of a scene is still, a place is so only if all within this part of the longer side
+#: is: in a pan flat places do not look as if they moved. Below the first part that holds wholly.
 _STILL_PART = 0.07
+_PANS, _STANDS = 0.5, 0.8
 
 #: What is carried from nowhere fades by this from frame to frame, and counts as so much of a still place.
 _FADE, _LEAST = 0.9, 0.05
 
 #: No place is moved by more than this: what the network moves is less, what is more has changed slowly.
-_MOST = 8 / 255
+_MOST = 16 / 255
 
 #: Where both sources change at once by more than this part of their contrast, on average, there is a cut.
 _CUT = 0.5
@@ -70,7 +72,9 @@ class Steady:
         change = np.abs(seen - self._sources).max(0)
         moved = np.clip((change - _NOISE) / (_MOVED - _NOISE), 0, 1)
         side = max(3, round(_STILL_PART * max(coarse.shape)) | 1)
-        still = cv2.erode(1 - moved * moved * (3 - 2 * moved), np.ones((side, side), np.uint8))
+        alone = 1 - moved * moved * (3 - 2 * moved)
+        stands = np.clip((float(alone.mean()) - _PANS) / (_STANDS - _PANS), 0, 1)
+        still = stands * alone + (1 - stands) * cv2.erode(alone, np.ones((side, side), np.uint8))
         off = self._held - coarse
         wide = _CARRIED_PART * max(coarse.shape)
         near, weight = (cv2.GaussianBlur(each, (0, 0), wide) for each in (off * still, still))
