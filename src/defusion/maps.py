@@ -29,7 +29,7 @@ Plane = NDArray[np.float32]
 FACTS, SOURCE, SOURCE_IN_COLOUR, DEPTH, MOVED = "maps.json", "source.tif", "source.png", "depth.png", "moved.png"
 
 #: Contrast of the result below which weights tell nothing of depth: noise has as much.
-_NOISE = 1 / 255
+_NOISE = 3 / 255
 
 #: How far a place of little confidence follows what is around it.
 _TRUST = 0.02
@@ -256,4 +256,4 @@ def _contrast(picture: Plane) -> Plane:
     light = luminance(picture[0].transpose(1, 2, 0))[..., 0]
     detail = light - cv2.GaussianBlur(light, (0, 0), 2.0)
     energy = np.asarray(cv2.GaussianBlur(detail * detail, (0, 0), 2.0), np.float32)
-    return np.asarray(energy / (energy + _NOISE**2), np.float32)
+    return np.asarray((energy / (energy + _NOISE**2)) ** 2, np.float32)
