@@ -202,7 +202,8 @@ def test_sources_that_a_mask_chooses_are_kept_in_tiles() -> None:
     by_weight[0] = by_mask[2] = 1
     plane = np.zeros((1, 3, 8, 8), np.float32)
     everywhere = np.ones((1, 1, 8, 8), np.float32)
-    decided = Decided((plane,), (plane,), by_weight, by_weight, everywhere, np.ones_like(by_weight), by_mask)
+    small, ones = everywhere[..., :2, :2], np.ones_like(by_weight)
+    decided = Decided((plane,), (plane,), by_weight, small, by_weight, everywhere, ones, by_mask)
     known = stages._kept(decided, Size(8, 8))
     assert 2 in stages._chosen(known.share)
     np.testing.assert_array_equal(known.share, by_mask)

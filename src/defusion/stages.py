@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from defusion.machine import in_order
-from defusion.model.pyramid import FINE_LEVELS, levels_of
+from defusion.model.pyramid import FINE_LEVELS, Coarser, levels_of
 from defusion.runtime import Engine, Planes
 from defusion.runtime.engine import Decided
 from defusion.tiling import Band, Progress, Report, Size, View
@@ -78,6 +78,8 @@ class Known:
     """Of each source, [S, C, h/4, w/4]."""
     before: tuple[Planes, ...]
     """The picture, or its parts, without the fine levels, as large."""
+    one_light: Planes
+    """How far a mask decides, as large: [1, 1, h/4, w/4]."""
     share: NDArray[np.float16]
     """How much of the detail each source gives, [S, 1, h, w]."""
     closely: NDArray[np.bool_]
@@ -208,6 +210,7 @@ def _known(engine: Engine, pixels: Planes, confidence: Planes | None, parts: boo
             made = Known(
                 np.zeros((count, decided.state.shape[1], *small), np.float16),
                 tuple(np.zeros((*plane.shape[:2], *small), np.float32) for plane in decided.before),
+                np.zeros((1, 1, *small), np.float32),
                 np.zeros((count, 1, *size), np.float16),
                 np.zeros((1, 1, *size), np.bool_),
             )
@@ -216,7 +219,7 @@ def _known(engine: Engine, pixels: Planes, confidence: Planes | None, parts: boo
         of_state = [_scaled(each, STATE_STEP) for each in inner]
         place = [_scaled(each, STATE_STEP) for each in (tile.rows, tile.columns)]
         made.state[..., place[0], place[1]] = part.state[..., of_state[0], of_state[1]]
-        for whole, each in zip(made.before, part.before, strict=True):
+        for whole, each in zip((*made.before, made.one_light), (*part.before, part.one_light), strict=True):
             whole[..., place[0], place[1]] = each[..., of_state[0], of_state[1]]
         made.share[..., tile.rows, tile.columns] = part.share[..., inner[0], inner[1]]
         made.closely[..., tile.rows, tile.columns] = part.closely[..., inner[0], inner[1]]
@@ -260,8 +263,9 @@ def _refined(
         rows, columns = (_scaled(each, STEP * STATE_STEP) for each in (tile.seen_rows, tile.seen_columns))
         sides = tuple(side >> LEVELS for side in pixels.shape[2:])
         state = _fitted(known.state[chosen][..., rows, columns].astype(np.float32), sides)
-        before = tuple(_fitted(plane[..., rows, columns], sides) for plane in known.before)
-        decided = engine.decide(pixels, confidence, LEVELS, coarser=(state, before), closely=closely, parts=parts)
+        *before, one_light = (_fitted(plane[..., rows, columns], sides) for plane in (*known.before, known.one_light))
+        coarser = Coarser(state, tuple(before), one_light)
+        decided = engine.decide(pixels, confidence, LEVELS, coarser=coarser, closely=closely, parts=parts)
         if len(chosen) < len(sources):
             decided = decided._replace(
                 state=_among(decided.state, chosen, len(sources)),
@@ -305,6 +309,7 @@ def _kept(decided: Decided, size: Size) -> Known:
     return Known(
         decided.state[..., : small.height, : small.width].astype(np.float16),
         tuple(plane[..., : small.height, : small.width] for plane in decided.before),
+        decided.one_light[..., : small.height, : small.width],
         decided.share[..., : size.height, : size.width].astype(np.float16),
         closely[..., : size.height, : size.width],
     )

@@ -87,22 +87,11 @@ def test_something_moves_only_where_it_is_said_to(pretext: Kind, photos: Tensor)
     assert (moving > 0) == (pretext is exposures)
 
 
-def test_kinds_of_views_say_what_they_are(photos: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("defusion.pretext.focus.OTHERWISE_EXPOSED", 0)
+def test_kinds_of_views_say_what_they_are(photos: Tensor) -> None:
     said = {name: pretext(photos, 2, drawn(0)) for name, pretext in KINDS.items()}
     one_light = {name: bool(views.one_light.all()) for name, views in said.items()}
     assert one_light == {"focus": True, "exposures": False, "sensors": False, "absent": True, "grainy": True}
     assert {name for name, views in said.items() if views.absent.any()} == {"absent"}
-
-
-def test_no_mask_decides_where_frames_of_a_focus_stack_are_exposed_otherwise(
-    photos: Tensor, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("defusion.pretext.focus.OTHERWISE_EXPOSED", 1)
-    views = focus(photos, 2, drawn(0))
-    assert not views.one_light.any()
-    light = views.sources.mean((2, 3, 4))
-    assert ((light[0] - light[1]).abs() > 0.01).any()
 
 
 def test_some_photographs_have_a_rough_part(photos: Tensor) -> None:
@@ -253,8 +242,8 @@ def test_a_batch_mixes_kinds_of_as_many_sources(photos: Tensor) -> None:
         views, names = mixed(photos, drawn(seed))
         assert views.sources.shape[1:] == photos.shape
         assert len(names) == len(photos)
-        masked = [bool(light) for light, name in zip(views.one_light, names, strict=True) if name != "focus"]
-        assert masked == [name in ("absent", "grainy") for name in names if name != "focus"]
+        one_light = [name in ("focus", "absent", "grainy") for name in names]
+        assert views.one_light.tolist() == one_light
         counts.add(len(views.sources))
         kinds |= set(names)
     assert counts <= set(SOURCES) and len(counts) > 1

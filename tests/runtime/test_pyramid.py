@@ -7,7 +7,7 @@ import pytest
 
 from defusion.errors import EngineError, WeightsError
 from defusion.model.blocks import WIDTH
-from defusion.model.pyramid import levels_of
+from defusion.model.pyramid import Coarser, levels_of
 from defusion.runtime import Engine, Planes, load_engine
 from defusion.runtime.engine import Decided
 from defusion.weights import WeightsFile, save
@@ -29,16 +29,25 @@ def sources(count: int, height: int = 48, width: int = 64, channels: int = 3, se
     return np.random.default_rng(seed).random((count, channels, height, width), np.float32)
 
 
-def coarser(count: int, levels: int, parts: bool) -> tuple[Planes, tuple[Planes, ...]]:
+def coarser(count: int, levels: int, parts: bool) -> Coarser:
     """What is known of a scene of 48x64 at the size of the base."""
     height, width = 48 >> levels, 64 >> levels
     before = [sources(each, height, width, seed=7) for each in ((1, count) if parts else (1,))]
-    return sources(count, height, width, WIDTH, seed=6), tuple(before)
+    by_mask = sources(1, height, width, 1, seed=8)
+    return Coarser(sources(count, height, width, WIDTH, seed=6), tuple(before), by_mask)
 
 
 def planes_of(decided: Decided) -> list[Planes]:
     """All that was decided."""
-    found = [*decided.made, *decided.before, decided.state, decided.weight, decided.by_mask, decided.trusted]
+    found = [
+        *decided.made,
+        *decided.before,
+        decided.state,
+        decided.one_light,
+        decided.weight,
+        decided.by_mask,
+        decided.trusted,
+    ]
     return [each for each in found if each is not None]
 
 

@@ -17,12 +17,12 @@ CLOSE_WIDTH = 16
 PIXELS_WIDTH = 32
 
 #: How many features a level has, and the close look; see `PyramidNet.features` and `PyramidNet.look_closely`.
-FEATURES = 9
+FEATURES = 10
 CLOSE_FEATURES = 13
 
 #: What a state says of each source, and of the scene; see `PyramidNet.vote`. The base has weights of its own, and so
 #: have the levels with a state, and the fine ones.
-SAID, OF_SCENE = 4, 2
+SAID, OF_SCENE = 4, 1
 HEADS = ("base", "level", "fine")
 
 
@@ -48,7 +48,7 @@ class Blocks(Generic[P]):
         ops = self.ops
         embedding = ops.conv(features, "embed")
         if coarser is not None:
-            embedding = embedding + ops.conv(coarser, "carry")
+            embedding = embedding + ops.double(ops.conv(coarser, "carry"))
         common, unique = common_and_unique(ops, ops.relu(embedding), confidence)
         state = ops.relu(ops.conv(unique, "unique") + ops.each_source(ops.conv(common, "common")))
         deeper: P = state + ops.relu(ops.conv(state, "state"))

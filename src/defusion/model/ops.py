@@ -32,6 +32,9 @@ class Ops(Protocol[P]):
     def mean_over_sources(self, x: P) -> P:
         """Returns the mean over the sources: [S N, C, H, W] to [N, C, H, W]."""
 
+    def double(self, x: P) -> P:
+        """Returns twice the size, bilinear; the edge is repeated beyond it."""
+
     def each_source(self, x: P) -> P:
         """Repeats planes of the scene for each source: [N, C, H, W] to [S N, C, H, W], or what broadcasts alike."""
 
@@ -79,9 +82,6 @@ class PixelOps(Ops[P], Protocol[P]):
     def halve(self, x: P) -> P:
         """Returns the mean of each 2x2 pixels, half the size."""
 
-    def double(self, x: P) -> P:
-        """Returns twice the size, bilinear; the edge is repeated beyond it."""
-
     def blur(self, x: P) -> P:
         """Smooths each channel by the 3x3 binomial kernel; the edge is repeated beyond it."""
 
@@ -106,7 +106,7 @@ class Learned(Protocol[P]):
 
         Args:
             features: [S N, FEATURES, h, w].
-            coarser: The state at the next coarser level, as large; None of the base.
+            coarser: The state at the next coarser level, at half the size; None of the base.
             confidence: [S N, 1, h, w]; None for everywhere.
         """
 

@@ -86,6 +86,8 @@ class Coarser(NamedTuple):
     """[S N, WIDTH, h, w]"""
     made: tuple[Any, ...]
     """The fused picture so far, [N, 3, h, w]; or the common part of it and the unique ones, [S N, 3, h, w]."""
+    by_mask: Any
+    """How far a mask decides in place of the weights, [N, 1, h, w] in [0, 1]."""
 
 
 class Made(NamedTuple):
@@ -144,7 +146,7 @@ class PyramidNet(Generic[P]):
                 level.plane if level.detail is None else level.detail
                 for level in self.pyramid(by_mask if parts else ops.over_sources(by_mask), None, count)
             ]
-        votes, state = self.decide(levels, None if coarser is None else coarser.state, closely, parts)
+        votes, state, one_light = self.decide(levels, coarser, closely, parts)
         if coarser is not None:  # it has the base
             levels, masked = levels[:-1], masked[:-1]
         made = None if coarser is None else coarser.made
@@ -156,7 +158,7 @@ class PyramidNet(Generic[P]):
                 before = made
         assert made is not None
         assert before is not None
-        return Made(made, Coarser(state, before), near, votes)
+        return Made(made, Coarser(state, before, one_light), near, votes)
 
     def look_closely(self, sources: P, confidence: P | None) -> Closely:
         """Tells what each place of each source has in focus, and where it is noise or nothing."""
@@ -194,17 +196,20 @@ class PyramidNet(Generic[P]):
         levels.append(Level(plane, confidence, None))
         return levels
 
-    def decide(self, levels: Sequence[Level], state: P | None, closely: bool, parts: bool) -> tuple[list[Votes], P]:
+    def decide(
+        self, levels: Sequence[Level], coarser: Coarser | None, closely: bool, parts: bool
+    ) -> tuple[list[Votes], P, P]:
         """Decides on each level, from the coarsest to the finest.
 
         Args:
             levels: As `pyramid` gives them.
-            state: Of the sources at the base's size; None has the base decided on, too.
+            coarser: What is known at the base's size; None has the base decided on, too.
             closely: There is a mask.
             parts: The parts are asked for.
 
         Returns:
-            What is decided, of the finest level first, and the last state.
+            What is decided, of the finest level first; the last state; and how far a mask decides, as large. The base
+            alone says that: whether light is the same in all sources is not to be seen in a small part of them.
         """
         ops = self.ops
         *of_detail, base = levels
@@ -212,23 +217,30 @@ class PyramidNet(Generic[P]):
         lights = [ops.mean(level.detail) for level in of_detail]
         energies = [self.local_energy(light) for light in lights]  # each at half its level's size
         # What the finest level and its colours say, at the size of each level from the second on, and of the base.
-        finest, marks = [energies[0]], [self.marks(levels[1].plane)]
+        alike = self.correlation(lights[0], levels[0].confidence)
+        finest, marks = [energies[0]], [ops.concat([self.marks(levels[1].plane), alike])]
         for _ in range(len(levels) - 2):
             finest.append(ops.halve(finest[-1]))
             marks.append(ops.halve(marks[-1]))
         votes = []
-        if state is None:
+        if coarser is not None:
+            state, by_mask = coarser.state, coarser.by_mask
+        else:
             nothing = ops.mean(base.plane) * 0.0
             features = self.features(base, nothing, energies[-1], finest[-1], nothing, marks[-1])
             state = self.learned.state(features, None, base.confidence)
             votes.append(self.vote("base", state, energies[-1], finest[-1], base.confidence))
+            by_mask = votes[0].by_mask
         for number in range(len(of_detail) - 1, fine - 1, -1):
             level, light = of_detail[number], lights[number]
             energy = ops.double(energies[number])
             correlation = ops.double(self.correlation(light, level.confidence))
             features = self.features(level, light, energy, finest[number - 1], correlation, marks[number - 1])
-            state = self.learned.state(features, ops.double(state), level.confidence)
-            votes.append(self.vote("level", state, energy, finest[number - 1], level.confidence))
+            state = self.learned.state(features, state, level.confidence)
+            by_mask = ops.double(by_mask)
+            vote = self.vote("level", state, energy, finest[number - 1], level.confidence)
+            votes.append(vote._replace(by_mask=by_mask))
+        one_light = by_mask
         for number in range(fine - 1, -1, -1):
             vote = self.vote(
                 "fine",
@@ -238,8 +250,9 @@ class PyramidNet(Generic[P]):
                 levels[number + 1].confidence,
                 doublings=fine - 1 - number,
             )
-            votes.append(self.doubled(vote, levels[number].confidence, closely, parts))
-        return votes[::-1], state
+            by_mask = ops.double(by_mask) if closely else None
+            votes.append(self.doubled(vote, by_mask, levels[number].confidence, parts))
+        return votes[::-1], state, one_light
 
     def features(self, level: Level, light: P, energy: P, finest: P, correlation: P, marks: P) -> P:
         """Lays side by side what the network reads of each source at a level."""
@@ -268,6 +281,9 @@ class PyramidNet(Generic[P]):
             finest: Of the finest detail, as large.
             confidence: As large.
             doublings: How many times as large those are as the state.
+
+        Returns:
+            What is decided; how far a mask decides of the base alone.
         """
         ops = self.ops
         said, scene = self.learned.said(name, state)
@@ -277,21 +293,20 @@ class PyramidNet(Generic[P]):
         by_energy = ops.channels(said, 1, 2) + own
         by_finest = ops.channels(said, 2, 3) + of_finest
         logits = ops.channels(said, 0, 1) + by_energy * energy + by_finest * finest
-        return Votes(
-            self.weights(logits, confidence),
-            ops.sigmoid(ops.channels(said, 3, 4)),
-            ops.sigmoid(ops.channels(scene, 0, 1)),
-            None if name == "base" else ops.sigmoid(ops.channels(scene, 1, 2)),
-        )
+        weight, shared = self.weights(logits, confidence), ops.sigmoid(ops.channels(said, 3, 4))
+        if name == "base":
+            return Votes(weight, shared, ops.sigmoid(scene), None)
+        # Noise is squared, since the slope of a sigmoid near one is too small to learn from.
+        return Votes(weight, shared, None, ops.exp(scene * scene * -1.0))
 
-    def doubled(self, vote: Votes, confidence: P | None, closely: bool, parts: bool) -> Votes:
+    def doubled(self, vote: Votes, by_mask: P | None, confidence: P | None, parts: bool) -> Votes:
         """Brings what is decided at half a level's size to the level, whose confidence this is."""
         ops = self.ops
         weight = ops.double(vote.weight)
         return Votes(
             weight if confidence is None else self.shares(weight, confidence),
             ops.double(vote.shared) if parts else None,
-            ops.double(vote.by_mask) if closely else None,
+            by_mask,
             ops.double(vote.kept),
         )
 

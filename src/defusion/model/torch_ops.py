@@ -137,7 +137,7 @@ class TorchPyramid(nn.Module):
         given["close.energy"].fill_(3.0)
         for name, energy in (("base", (0.1, 0.0)), ("level", (1.0, 0.4)), ("fine", (1.0, 0.4))):
             given[f"{name}.energy"].copy_(torch.tensor(energy))
-            given[f"{name}.scene.bias"].copy_(torch.tensor([-1.0, 3.0]))
+            given[f"{name}.scene.bias"].fill_(-1.0 if name == "base" else 0.1)
 
     def forward(
         self,

@@ -7,10 +7,12 @@ from torch import Generator, Tensor
 
 from defusion.pretext.distortions import faint_noise, noise, zeros
 from defusion.pretext.masks import freeform_masks, grid_masks
-from defusion.pretext.views import Views, at_rest, normal, uniform
+from defusion.pretext.views import Views, at_rest, chance, normal, uniform
 
 #: Strongest noise of sources that show the whole scene, of full range.
 GRAIN = 0.06
+#: Share of those that have little contrast, so that noise is most of what is seen.
+FLAT = 0.4
 
 
 def absent(photos: Tensor, sources: int, generator: Generator) -> Views:
@@ -29,6 +31,8 @@ def grainy(photos: Tensor, sources: int, generator: Generator) -> Views:
     """Makes views that show all of scenes [N, 3, H, W], under noise of their own (paper, section 4.2)."""
     n, _, height, width = photos.shape
     spread = GRAIN * uniform(n, 0, 1, generator)
+    contrast = torch.where(chance(n, FLAT, generator), uniform(n, 0, 0.5, generator), 1.0)
+    photos = torch.lerp(photos.mean((2, 3), keepdim=True), photos, contrast)
     views = (photos + spread * normal((sources, *photos.shape), generator)).clamp(0, 1)
     ones = torch.ones(n, device=photos.device)
     return at_rest(views, photos, torch.ones(sources, n, 1, height, width, device=photos.device), ones, 0 * ones)

@@ -34,8 +34,8 @@ def guided(x: Tensor, guide: Tensor, radius_px: int, floor: float) -> Tensor:
         box(of_guide * of_guide, radius_px) - mean_guide**2 + floor
     )
     fit = torch.cat([box(slope, radius_px), box(mean_x - slope * mean_guide, radius_px)], 1)
-    slope, offset = F.interpolate(fit, size=size, mode="bilinear").split(1, 1)
-    return slope * guide + offset
+    fit = F.interpolate(fit, size=size, mode="bilinear")
+    return fit[:, :1] * guide + fit[:, 1:]
 
 
 def field(shape: tuple[int, int, int], cell_px: float, generator: Generator) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Generator, Tensor
 from defusion.pretext.depth import STILL_SHOWN, WINDOW_PX, layers
 from defusion.pretext.distortions import blur
 from defusion.pretext.edges import edge_masks, field
-from defusion.pretext.views import Views, as_camera, at_rest, chance, normal, one_of, uniform
+from defusion.pretext.views import Views, as_camera, at_rest, chance, one_of, uniform
 
 #: How far a place may be out of focus, as a radius in pixels.
 RADIUS_PX = (0.7, 5.0)
@@ -19,10 +19,6 @@ SHIFT_PX = 1.2
 BREATHING = 0.008
 
 GAMMA = 2.2
-
-#: Share of scenes whose frames are exposed otherwise, and by how many stops they are off.
-OTHERWISE_EXPOSED = 0.2
-GAIN_STOPS = 0.4
 
 
 def focus(photos: Tensor, sources: int, generator: Generator) -> Views:
@@ -45,13 +41,9 @@ def focus(photos: Tensor, sources: int, generator: Generator) -> Views:
         views = torch.stack([sharp * scene + (1 - sharp) * _out_of_focus(scene, generator) for sharp in in_focus])
         masks = shown(views, scene)
     views = _hardly_lined_up(views, generator)
-    # Some frames are exposed otherwise: no mask can decide alone then.
-    otherwise = chance(n, OTHERWISE_EXPOSED, generator)
-    gains = 2 ** (GAIN_STOPS * normal((sources, n, 1, 1, 1), generator) * otherwise)
-    views = (views * (gains / gains.mean(0)) ** (1 / GAMMA)).clamp(0, 1)
     noise = one_of((0.0, 0.0, 0.004, 0.01, 0.02), generator) * uniform(n, 0, 1, generator)
-    one_light = 1 - otherwise.float().flatten()
-    return at_rest(as_camera(views, noise, generator), scene, masks, one_light, 0 * one_light)
+    ones = torch.ones(n, device=photos.device)
+    return at_rest(as_camera(views, noise, generator), scene, masks, ones, 0 * ones)
 
 
 def shown(views: Tensor, scene: Tensor) -> Tensor:

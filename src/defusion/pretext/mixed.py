@@ -26,8 +26,8 @@ KINDS: dict[str, Kind] = {
     "grainy": grainy,
 }
 
-#: Share of each kind, of ten scenes.
-SHARES = {"focus": 3.0, "exposures": 3.0, "sensors": 2.0, "absent": 1.0, "grainy": 1.0}
+#: Share of each kind.
+SHARES = {"focus": 3.0, "exposures": 3.0, "sensors": 2.0, "absent": 1.0, "grainy": 1.2}
 
 #: Share of photographs that get a rough thing, as fine in texture as noise, and its strength, of full range.
 ROUGH = 0.3

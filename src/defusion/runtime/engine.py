@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from defusion.model.config import NetworkConfig, PyramidConfig
+from defusion.model.pyramid import Coarser
 
 Planes = NDArray[np.float32]
 #: The weights of every split attention, by layer; of use to the engine that gave them alone.
@@ -45,6 +46,8 @@ class Decided(NamedTuple):
     """The same without the fine levels, at a quarter of the size, or as large as the base of a scene of one level."""
     state: Planes
     """Of each source, as large: [S, C, H/4, W/4]."""
+    one_light: Planes
+    """How far a mask decides in place of the weights, as large: [1, 1, H/4, W/4]."""
     weight: Planes
     """Of each source at the finest level, [S, 1, H, W]."""
     by_mask: Planes | None
@@ -81,7 +84,7 @@ class Engine(Protocol):
         confidence: Planes | None,
         count: int,
         *,
-        coarser: tuple[Planes, tuple[Planes, ...]] | None = None,
+        coarser: Coarser | None = None,
         closely: bool = True,
         parts: bool = False,
     ) -> Decided:
@@ -91,7 +94,7 @@ class Engine(Protocol):
             sources: [S, 3, H, W]; H and W are multiples of 2^count.
             confidence: [S, 1, H, W]; None for everywhere.
             count: Number of levels of detail.
-            coarser: State, [S, C, H/2^count, W/2^count], and what is made of coarser levels, as large.
+            coarser: What is known of coarser levels, at the base's size, H/2^count x W/2^count.
             closely: Look at full size for noise and focus.
             parts: Make the common and the unique parts.
         """

@@ -73,18 +73,18 @@ class OpenVinoEngine:
         confidence: Planes | None,
         count: int,
         *,
-        coarser: tuple[Planes, tuple[Planes, ...]] | None = None,
+        coarser: Coarser | None = None,
         closely: bool = True,
         parts: bool = False,
     ) -> Decided:
         """Runs the pyramid network."""
-        known = None if coarser is None else Coarser(*coarser)
-        made = self._pyramid.forward(sources, confidence, count, coarser=known, closely=closely, parts=parts)
+        made = self._pyramid.forward(sources, confidence, count, coarser=coarser, closely=closely, parts=parts)
         finest = made.votes[0]
         return Decided(
             made.made,
             made.coarser.made,
             made.coarser.state,
+            made.coarser.by_mask,
             finest.weight,
             finest.by_mask if closely else None,
             made.closely.confidence if closely else None,

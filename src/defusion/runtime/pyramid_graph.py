@@ -68,6 +68,11 @@ class VinoOps:
     def concat(self, planes: Sequence[Plane]) -> Plane:
         return Plane(op.concat([each.node for each in planes], 1))
 
+    def double(self, x: Plane) -> Plane:
+        twice = op.constant(np.array([2, 2], np.float32))
+        made = op.interpolate(x.node, twice, "linear_onnx", "scales", [0] * 4, [0] * 4, axes=op.constant([2, 3]))
+        return Plane(made)
+
     def over_sources(self, x: Plane) -> Plane:
         return Plane(op.reduce_sum(x.node, op.constant([0]), keep_dims=True))
 

@@ -114,15 +114,15 @@ class TorchEngine:
         confidence: Planes | None,
         count: int,
         *,
-        coarser: tuple[Planes, tuple[Planes, ...]] | None = None,
+        coarser: Coarser | None = None,
         closely: bool = True,
         parts: bool = False,
     ) -> Decided:
         """Runs the pyramid network."""
         known = None
         if coarser is not None:
-            state, before = coarser
-            known = Coarser(self._to_device(state), tuple(self._to_device(plane) for plane in before))
+            before = tuple(self._to_device(plane) for plane in coarser.made)
+            known = Coarser(self._to_device(coarser.state), before, self._to_device(coarser.by_mask))
         made = self._pyramid(
             self._to_device(sources)[:, None],
             None if confidence is None else self._to_device(confidence)[:, None],
@@ -136,6 +136,7 @@ class TorchEngine:
             tuple(_planes(plane) for plane in made.made),
             tuple(_planes(plane) for plane in made.coarser.made),
             _planes(made.coarser.state),
+            _planes(made.coarser.by_mask),
             _planes(finest.weight),
             _planes(finest.by_mask) if closely else None,
             _planes(made.closely.confidence) if closely else None,
