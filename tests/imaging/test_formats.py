@@ -16,7 +16,7 @@ from skimage import data
 
 from defusion.errors import ImageError
 from defusion.imaging import from_array, in_profile_of, read, write
-from defusion.imaging.colour_tags import Cicp, profile_of_cicp
+from defusion.imaging.colour_tags import Cicp, linear_profile, profile_of_cicp
 from defusion.imaging.tone import Levels
 
 COLOUR = np.ascontiguousarray(data.astronaut()[40:140, 100:250])
@@ -132,6 +132,21 @@ def test_jpeg_2000(tmp_path, bits):
     np.testing.assert_array_equal(picture.samples, samples)
     assert picture.levels == (Levels(0, 1023) if bits == 10 else None)
     assert near(picture.pixels * 255, COLOUR, 1)
+
+
+def test_the_profile_of_a_jpeg_2000_is_kept(tmp_path):
+    content = imagecodecs.jpeg2k_encode(COLOUR, level=0, codecformat="jp2")
+    assert content[36:40] == b"jp2h" and content[66:70] == b"colr"
+    icc = linear_profile()
+    head = content[40:62] + struct.pack(">I4s3B", 11 + len(icc), b"colr", 2, 0, 0) + icc
+    boxes = struct.pack(">I4s", 8 + len(head), b"jp2h") + head
+    (tmp_path / "a.jp2").write_bytes(content[:32] + boxes + content[77:])
+    (tmp_path / "b.jp2").write_bytes(content)
+    (tmp_path / "c.j2k").write_bytes(imagecodecs.jpeg2k_encode(COLOUR, level=0, codecformat="j2k"))
+    a, b, c = (read(tmp_path / name) for name in ("a.jp2", "b.jp2", "c.j2k"))
+    np.testing.assert_array_equal(a.samples, COLOUR)
+    assert (a.icc, a.notes, b.icc, b.notes, c.icc) == (icc, (), None, (), None)
+    assert c.notes == ("c.j2k: its colours are not told by a profile and count as sRGB",)
 
 
 @pytest.mark.parametrize("most", [1, 100, 255, 4095, 65535])

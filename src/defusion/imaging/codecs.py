@@ -36,7 +36,7 @@ def read_jpeg_xl(file: BinaryIO, name: str) -> Picture:
 
 
 def read_jpeg_2000(file: BinaryIO, name: str) -> Picture:
-    """Reads a JPEG 2000; its colours count as sRGB.
+    """Reads a JPEG 2000 with its ICC profile; without one its colours count as sRGB.
 
     Raises:
         Exception: The file is damaged.
@@ -49,12 +49,28 @@ def read_jpeg_2000(file: BinaryIO, name: str) -> Picture:
     (channels,) = struct.unpack_from(">H", data, at + 40)
     bits = (data[at + 42] & 0x7F) + 1
     check_bytes(name, width - left, height - top, channels * (2 if bits > 8 else 1), len(data), copies=5)
-    samples = np.asarray(imagecodecs.jpeg2k_decode(data))
+    icc, known = _colours_of_jpeg_2000(data[:at])
+    # With its boxes the decoder would bring the samples to sRGB.
+    samples = np.asarray(imagecodecs.jpeg2k_decode(data[at:] if icc else data))
     samples = samples if samples.ndim == 3 else samples[..., np.newaxis]
     samples, alpha, told = split_alpha(samples, 1 if channels < 3 else 3, name)
     levels = None if bits in (8, 16) else Levels(0, 2**bits - 1)
-    notes = [f"{name}: a profile in it is not read, its colours count as sRGB", *told]
-    return upright(name, samples, None, {}, notes, alpha, levels)
+    notes = told if known else (f"{name}: its colours are not told by a profile and count as sRGB", *told)
+    return upright(name, samples, icc, {}, notes, alpha, levels)
+
+
+def _colours_of_jpeg_2000(head: bytes) -> tuple[bytes | None, bool]:
+    """The ICC profile in the boxes of a JPEG 2000, and whether its colours are known; sRGB and its grey have none."""
+    at = head.find(b"colr")
+    while at >= 4:
+        (size,) = struct.unpack_from(">I", head, at - 4)
+        box = head[at + 4 : at - 4 + size]
+        if box[:1] in (b"\2", b"\3") and box[39:43] == b"acsp":
+            return box[3:], True
+        if box[:1] == b"\1" and box[3:7] in (struct.pack(">I", 16), struct.pack(">I", 17)):
+            return None, True
+        at = head.find(b"colr", at + 4)
+    return None, False
 
 
 def _exif_box(data: bytes) -> bytes | None:
