@@ -28,6 +28,7 @@ OWN = {
     "--protocol": "says what it means for a set, or for one picture",
     "--metrics": "all, or those of the protocol",
     "--workers": "of a service, a batch or training",
+    "--format": "of pictures, or of a network",
     "--json": "a batch prints a line a scene",
 }
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from contextlib import nullcontext
 from dataclasses import asdict
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -17,6 +19,7 @@ from defusion.cli.options import (
     takes,
 )
 from defusion.cli.output import Talk, need, show_done, show_result
+from defusion.errors import DefusionError
 from defusion.options import Options
 
 
@@ -82,6 +85,43 @@ def train(
         as_json,
         f"trained on {data['photographs']} photographs (left out: {left_out}); weights are in {trained}",
     )
+
+
+class ExportFormat(StrEnum):
+    """Values of --format."""
+
+    onnx = "onnx"
+    openvino = "openvino"
+    torch_export = "torch-export"
+
+
+@app.command(rich_help_panel="Models")
+@takes("weights")
+def export(
+    output: Annotated[
+        Path,
+        typer.Option("-o", "--output", metavar="FILE", help="File to write: .onnx, .xml or .pt2, by its format."),
+    ],
+    format: Annotated[ExportFormat, typer.Option("--format", help="For which runtime.")],
+    options: Options,
+    size: Annotated[
+        str, typer.Option("--size", metavar="WxH", help="Of the pictures: multiples of 2 to the number of levels.")
+    ] = "768x512",
+    sources: Annotated[int, typer.Option("--sources", min=2, help="How many pictures it fuses.")] = 2,
+    as_json: JsonOption = False,
+) -> None:
+    """Write the network for another runtime, and check that it gives the same picture there."""
+    need("torch", *([] if format == ExportFormat.torch_export else ["onnx", "onnxscript"]), extra="export")
+    from defusion.export import export as write
+
+    found = re.fullmatch(r"([1-9][0-9]{0,5})x([1-9][0-9]{0,5})", size)
+    if not found:
+        raise DefusionError(f"--size {size} is not understood; expected such as 768x512")
+    made = write(
+        output, format.value, weights=options.weights, sources=sources, width=int(found[1]), height=int(found[2])
+    )
+    facts = {"outputs": [str(file) for file in made.files], "levels": made.levels, "difference": made.difference}
+    show_done(facts, as_json, f"the network is in {output}, and differs by {made.difference:.1e} at most from ours")
 
 
 @weights_app.command("list")

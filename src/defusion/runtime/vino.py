@@ -28,7 +28,7 @@ def _without(module: str) -> Iterator[None]:
 
 with _without("openvino.tools.ovc"):
     import openvino
-    from openvino import Core, Model, Node, Output, PartialShape
+    from openvino import Core, Model, Node, Output, PartialShape, save_model
     from openvino import opset13 as op
     from openvino.opset1 import max_pool  # later ones also give the places of the maxima
 
@@ -43,4 +43,4 @@ def _missing(name: str) -> Any:
 if not hasattr(openvino, "convert_model"):
     openvino.__getattr__ = _missing
 
-__all__ = ["Core", "Model", "Node", "Output", "PartialShape", "max_pool", "op"]
+__all__ = ["Core", "Model", "Node", "Output", "PartialShape", "max_pool", "op", "save_model"]

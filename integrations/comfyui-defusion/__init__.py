@@ -1,0 +1,35 @@
+"""A node for ComfyUI: a batch of images of one scene in, one image out."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+
+class Defusion:
+    """Fuses the images of a batch: exposures, a focus stack, infrared and visible."""
+
+    CATEGORY = "image/defusion"
+    FUNCTION = "fuse"
+    RETURN_TYPES = ("IMAGE",)
+    RETURN_NAMES = ("fused",)
+    _loaded: ClassVar[Any] = None
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:  # noqa: N802  (ComfyUI's name)
+        """Names the inputs, as ComfyUI asks for them."""
+        from defusion.options import ALIGNS, DEGHOSTS
+
+        return {"required": {"images": ("IMAGE",), "align": (list(ALIGNS),), "deghost": (list(DEGHOSTS),)}}
+
+    def fuse(self, images: Any, align: str, deghost: str) -> tuple[Any]:
+        """Fuses a tensor [N, H, W, 3] in [0, 1] to one [1, H, W, 3]."""
+        from defusion import Fuser
+
+        if Defusion._loaded is None:
+            Defusion._loaded = Fuser()
+        fused = Defusion._loaded.fuse([image.cpu() for image in images], align=align, deghost=deghost)
+        return (fused[None].clamp(0, 1),)
+
+
+NODE_CLASS_MAPPINGS = {"Defusion": Defusion}
+NODE_DISPLAY_NAME_MAPPINGS = {"Defusion": "Fuse images of one scene"}

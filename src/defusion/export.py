@@ -1,0 +1,170 @@
+"""The pyramid network for other runtimes: ONNX, OpenVINO IR, or a program of torch.export.
+
+What is exported is the network alone, for a number of sources of one size: sources [S, 3, H, W] in, float32 RGB in
+[0, 1] in the files' own encoding, and the fused picture [1, 3, H, W] out. Files, alignment and large scenes stay with
+defusion.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from defusion.errors import EngineError, OptionError, WeightsError
+from defusion.files import beside
+from defusion.model.config import PyramidConfig
+from defusion.model.pyramid import levels_of
+from defusion.model.torch_ops import TorchPyramid
+from defusion.runtime import Planes, load_engine
+from defusion.weights import WeightsFile, resolve
+
+Format = Literal["onnx", "openvino", "torch-export"]
+SUFFIXES: dict[Format, str] = {"onnx": ".onnx", "openvino": ".xml", "torch-export": ".pt2"}
+
+#: How far an export may be from this package's engine, of one: half a level of 8 bits.
+TOLERANCE = 0.5 / 255
+
+
+class Exported(NamedTuple):
+    """An export that was written and tried."""
+
+    files: list[Path]
+    """The file; of OpenVINO also the one that holds the weights."""
+    levels: int
+    difference: float
+    """The greatest difference of a pixel, in [0, 1], from this package's OpenVINO engine on noise."""
+
+
+class Whole(nn.Module):
+    """The network from sources to the fused picture."""
+
+    def __init__(self, network: TorchPyramid, levels: int) -> None:
+        super().__init__()
+        self.network, self.levels = network, levels
+
+    def forward(self, sources: Tensor) -> Tensor:
+        """Fuses sources [S, 3, H, W] to [1, 3, H, W]."""
+        fused: Tensor = self.network(sources[:, None], None, self.levels).made[0]
+        return fused
+
+
+def export(
+    output: str | os.PathLike[str],
+    format: Format,
+    *,
+    weights: str | os.PathLike[str] | None = None,
+    sources: int = 2,
+    height: int = 512,
+    width: int = 768,
+) -> Exported:
+    """Writes the pyramid network for another runtime, and tries what was written.
+
+    Args:
+        output: File to write; it ends in .onnx, .xml or .pt2, as the format has it.
+        format: "onnx", "openvino" or "torch-export".
+        weights: As for `Fuser`; of the pyramid network.
+        sources: How many pictures it fuses.
+        height: Of the pictures; a multiple of 2 to the number of levels.
+        width: As well.
+
+    Raises:
+        OptionError: A suffix of another format, or a size that is no such multiple.
+        WeightsError: The weights are of another network.
+        EngineError: What was written gives other pictures than this package does.
+    """
+    output = Path(output)
+    if output.suffix != SUFFIXES[format]:
+        raise OptionError(f"{output} came for format {format}; expected a name that ends in {SUFFIXES[format]}")
+    levels = levels_of(height, width)
+    if height % 2**levels or width % 2**levels:
+        down, across = (max(round(side / 2**levels), 1) * 2**levels for side in (height, width))
+        raise OptionError(f"the size is {width}x{height}; expected multiples of {2**levels}: {across}x{down}")
+    file = WeightsFile.open(resolve(None if weights is None else os.fspath(weights)))
+    if not isinstance(file.config, PyramidConfig):
+        raise WeightsError(f"weights {file.path.stem!r} are of the paper's network; expected the pyramid network")
+    network = Whole(TorchPyramid.from_file(file), levels).eval()
+    noise = np.random.default_rng(0).random((sources, 3, height, width), np.float32)
+    with tempfile.TemporaryDirectory() as folder:
+        made = Path(folder) / output.name
+        _WRITERS[format](network, torch.from_numpy(noise), made)
+        engine = load_engine(file, engine="openvino", precision="float32")
+        ours = engine.decide(noise, None, levels).made[0]
+        difference = float(np.abs(_READERS[format](made, noise) - ours).max())
+        if not difference <= TOLERANCE:
+            raise EngineError(
+                f"the export differs by {difference:.4f} from this package's engine; nothing was written"
+            )
+        files = []
+        for each in sorted(Path(folder).iterdir()):
+            target = output.with_suffix(each.suffix)
+            with beside(target) as part:
+                part.write_bytes(each.read_bytes())
+            files.append(target)
+    return Exported(files, levels, difference)
+
+
+def _program(network: Whole, sources: Tensor) -> torch.export.ExportedProgram:
+    with torch.no_grad():
+        return torch.export.export(network, (sources,), strict=False)
+
+
+def _write_torch(network: Whole, sources: Tensor, file: Path) -> None:
+    torch.export.save(_program(network, sources), file)
+
+
+def _write_onnx(network: Whole, sources: Tensor, file: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the exporter about its own past
+        made = torch.onnx.export(
+            _program(network, sources),
+            input_names=["sources"],
+            output_names=["fused"],
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+        )
+        assert made is not None
+        made.save(str(file), external_data=False)
+
+
+def _write_openvino(network: Whole, sources: Tensor, file: Path) -> None:
+    from defusion.runtime.vino import Core, save_model
+
+    with tempfile.TemporaryDirectory() as folder:
+        _write_onnx(network, sources, Path(folder) / "network.onnx")
+        save_model(Core().read_model(Path(folder) / "network.onnx"), str(file), compress_to_fp16=False)
+
+
+def _run_torch(file: Path, sources: Planes) -> NDArray[Any]:
+    with torch.no_grad():
+        fused: NDArray[Any] = torch.export.load(file).module()(torch.from_numpy(sources)).numpy()
+    return fused
+
+
+def _run_openvino(file: Path, sources: Planes) -> NDArray[Any]:
+    from defusion.runtime.vino import Core
+
+    compiled = Core().compile_model(str(file), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    return np.asarray(compiled(sources)[0])
+
+
+_WRITERS: dict[Format, Callable[[Whole, Tensor, Path], None]] = {
+    "onnx": _write_onnx,
+    "openvino": _write_openvino,
+    "torch-export": _write_torch,
+}
+#: OpenVINO runs ONNX as it is.
+_READERS: dict[Format, Callable[[Path, Planes], NDArray[Any]]] = {
+    "onnx": _run_openvino,
+    "openvino": _run_openvino,
+    "torch-export": _run_torch,
+}
