@@ -9,7 +9,7 @@ import pytest
 from defusion.errors import EvaluationError, WeightsError
 from defusion.evaluation import methods as methods_module
 from defusion.evaluation.datasets import DataSet
-from defusion.evaluation.methods import Baseline, Command, Network, Pictures, file_name, parse_methods
+from defusion.evaluation.methods import Baseline, Command, Network, Pictures, file_name, fusing_files, parse_methods
 from defusion.evaluation.results import Scene
 from defusion.imaging import read
 
@@ -181,3 +181,13 @@ def test_the_folder_of_the_set_goes_before(tmp_path: Path) -> None:
 def test_a_method_with_a_folder_does_not_share_its_option(tmp_path):
     with pytest.raises(EvaluationError, match="a --methods of its own"):
         parse_methods([f"average,other={tmp_path}"])
+
+
+def test_pictures_are_kept_by_all_code_that_makes_them_and_by_no_other() -> None:
+    files = fusing_files()
+    assert {"fuser.py", "scene.py", "options.py", "alignment/warp.py", "imaging/read.py", "model/pyramid.py"} <= set(
+        files
+    )
+    assert not [
+        file for file in files if file.startswith(("cli/", "serve/", "batch/", "training/", "evaluation/metrics"))
+    ]

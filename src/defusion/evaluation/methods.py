@@ -40,19 +40,10 @@ COMMAND_LIMIT_S = 600.0
 #: Numbers are to be the same on all machines, so no engine chooses a precision by its processor.
 _PRECISION = "float32"
 
-#: The code that pictures come from, in the package's folder.
-_FUSING = (
-    "api.py",
-    "evaluation/methods.py",
-    "scene.py",
-    "sources.py",
-    "stages.py",
-    "task.py",
-    "tiling.py",
-    "model/*.py",
-    "runtime/*.py",
-    "imaging/*.py",
-)
+#: Rooms that call what fuses: no picture depends on them, and all others count, new ones too.
+_FACES = ("batch", "cli", "evaluation", "pretext", "serve", "training", "video")
+
+#: The code that pictures of baselines come from.
 _BASELINES = ("evaluation/baselines.py", "evaluation/methods.py", "imaging/*.py")
 
 Fuse = Callable[[Scene, Path], None]
@@ -69,7 +60,7 @@ class Network:
     @property
     def fingerprint(self) -> str:
         """The weights and the code."""
-        return f"network {self.weights.sha256} {_PRECISION} {code_fingerprint(*_FUSING)}"
+        return f"network {self.weights.sha256} {_PRECISION} {code_fingerprint(*fusing_files())}"
 
     def load(self) -> Fuse:
         """Loads the network."""
@@ -275,6 +266,13 @@ def file_name(name: str) -> str:
 
 
 @cache
+def fusing_files() -> list[str]:
+    """Returns the files of this package that a fused picture may depend on, and the one that calls them here."""
+    package = Path(defusion.__file__).parent
+    names = (file.relative_to(package) for file in package.rglob("*.py"))
+    return ["evaluation/methods.py", *(name.as_posix() for name in names if name.parts[0] not in _FACES)]
+
+
 def code_fingerprint(*patterns: str) -> str:
     """Returns a SHA-256 of files of this package: pictures and scores do not outlive the code that they came from."""
     package = Path(defusion.__file__).parent
