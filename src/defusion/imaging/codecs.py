@@ -53,7 +53,7 @@ def read_jpeg_2000(file: BinaryIO, name: str) -> Picture:
     # With its boxes the decoder would bring the samples to sRGB.
     samples = np.asarray(imagecodecs.jpeg2k_decode(data[at:] if icc else data))
     samples = samples if samples.ndim == 3 else samples[..., np.newaxis]
-    samples, alpha, told = split_alpha(samples, 1 if channels < 3 else 3, name)
+    samples, alpha, told = split_alpha(samples, 1 if samples.shape[2] < 3 else 3, name)
     levels = None if bits in (8, 16) else Levels(0, 2**bits - 1)
     notes = told if known else (f"{name}: its colours are not told by a profile and count as sRGB", *told)
     return upright(name, samples, icc, {}, notes, alpha, levels)
@@ -66,7 +66,7 @@ def _colours_of_jpeg_2000(head: bytes) -> tuple[bytes | None, bool]:
         (size,) = struct.unpack_from(">I", head, at - 4)
         box = head[at + 4 : at - 4 + size]
         if box[:1] in (b"\2", b"\3") and box[39:43] == b"acsp":
-            return box[3:], True
+            return (None if b"pclr" in head else box[3:]), True  # a palette is the decoder's, profile and all
         if box[:1] == b"\1" and box[3:7] in (struct.pack(">I", 16), struct.pack(">I", 17)):
             return None, True
         at = head.find(b"colr", at + 4)
