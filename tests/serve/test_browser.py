@@ -228,6 +228,10 @@ def test_an_example_in_the_dark_and_on_a_phone(
         screenshot(page, name)
         assert barriers(page) == []
         assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+        for name_of_map in ("Source map", "Depth map"):
+            page.get_by_role("tab", name=name_of_map).click()
+            page.wait_for_selector(f".pane img[alt='{name_of_map}']")
+            shown(page)
         page.get_by_role("tab", name="Parts").click()
         page.wait_for_selector(".parts img", timeout=60_000)
         shown(page)
