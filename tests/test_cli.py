@@ -202,7 +202,7 @@ def test_the_task_that_is_asked_for_is_taken(pair: tuple[Path, Path], tmp_path: 
     assert (facts["task"], facts["why"], facts["head"]) == ("focus", "it was asked for", "pyramid")
 
 
-def test_false_colour_is_led_back_to_temperature(scene: NDArray[np.uint8], tmp_path: Path) -> None:
+def test_false_colour_is_converted_back_to_temperature(scene: NDArray[np.uint8], tmp_path: Path) -> None:
     from matplotlib import colormaps
 
     heat = 255 - scene.mean(2).astype(np.uint8)
@@ -220,7 +220,7 @@ def test_false_colour_is_led_back_to_temperature(scene: NDArray[np.uint8], tmp_p
     assert np.abs(made["hot"] - made["grey"]).mean() < 0.02
     assert np.array_equal(made["hot"], made["declared"])
     line = refused(run("fuse", tmp_path / "hot.png", tmp_path / "vis.png", "-o", out, "--infrared-palette", "mud"))
-    assert "no palette 'mud' is known; expected auto, none, iron" in line
+    assert "infrared_palette came as 'mud'; expected auto, none, iron" in line
 
 
 def has_begun(process: subprocess.Popen[str], folder: Path) -> bool:
