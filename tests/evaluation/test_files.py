@@ -77,7 +77,7 @@ def test_json_has_null_with_a_reason_and_infinity_as_a_word(files):
 
 
 def test_the_command_prints_json(files):
-    done = run(*files, "--metrics", "ce", "--metric", "lpips", "--json")
+    done = run(*files, "--metrics", "ce", "--metrics", "lpips", "--json")
     assert (done.returncode, done.stderr) == (0, "")
     facts = json.loads(done.stdout)
     assert list(facts) == ["metrics", "undefined", "notes"]

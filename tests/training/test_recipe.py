@@ -130,6 +130,7 @@ def test_a_files_distortions_take_the_place_of_the_bases(tmp_path: Path) -> None
     [
         ("epochs = ", "not a TOML file"),
         ('base = "slow"', "base is 'slow'; expected pyramid, paper, authors, quick"),
+        ('base = ["quick"]', r"base is \['quick'\]; expected pyramid"),
         ("epoch = 3", "has no epoch; it has name, network"),
         ('epochs = "many"', "of the wrong kind"),
         ("epochs = 0", "above zero"),

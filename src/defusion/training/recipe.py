@@ -213,7 +213,7 @@ def load_recipe(name: str) -> Recipe:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise TrainingError(f"{path}: not a TOML file ({error})") from error
     base = changes.pop("base", "paper")
-    if base not in RECIPES:
+    if not isinstance(base, str) or base not in RECIPES:
         raise TrainingError(f"{path}: base is {base!r}; expected {', '.join(RECIPES)}")
     start = RECIPES[base].to_dict()
     if isinstance(changes.get("pretext"), dict):
