@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import tracemalloc
 from collections import Counter
 from collections.abc import Iterator
@@ -189,28 +188,3 @@ def test_a_pixel_changes_nothing_beyond_the_reach_and_something_close_to_it(layo
     changed = torch.stack(made[:4]).sum((0, 2, 3))  # place, column
     distances = [(row.nonzero() - place).abs().max() for row, place in zip(changed, places, strict=True)]
     assert reach_px - 4 <= max(distances) <= reach_px
-
-
-def test_results_come_in_order_and_never_far_ahead() -> None:
-    begun: list[int] = []
-
-    def work(task: int) -> int:
-        begun.append(task)
-        time.sleep(0.001 * (task % 3))
-        return task * task
-
-    results = tiling.in_order(work, range(20))
-    assert next(results) == 0
-    time.sleep(0.02)
-    assert len(begun) <= 3
-    assert list(results) == [task * task for task in range(1, 20)]
-
-
-def test_a_failing_task_ends_the_rest() -> None:
-    def work(task: int) -> int:
-        if task == 3:
-            raise ValueError("three")
-        return task
-
-    with pytest.raises(ValueError, match="three"):
-        list(tiling.in_order(work, range(1000)))

@@ -7,15 +7,18 @@ that folder next takes away those that nobody holds.
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import stat
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from errno import EINVAL
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+from defusion.errors import ImageError
 
 _KINDS = {
     **{stat.S_IFDIR: "a folder", stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket"},
@@ -187,3 +190,16 @@ def _same(target: Path, source: Path) -> bool:
     source = source.resolve()
     names = (unicodedata.normalize("NFC", path.name).casefold() for path in (target, source))
     return len(set(names)) == 1 and target.parent.samefile(source.parent)
+
+
+def write_json(path: str | os.PathLike[str], facts: Mapping[str, Any]) -> None:
+    """Writes facts as JSON; the file appears whole.
+
+    Raises:
+        ImageError: It cannot be written.
+    """
+    try:
+        with beside(Path(path)) as part:
+            part.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise ImageError(f"{path} cannot be written ({error.strerror}); choose another place.") from error

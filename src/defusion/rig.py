@@ -18,7 +18,7 @@ from defusion.alignment.geometry import MODELS, Matrix, Model, Shape, mapped, sc
 from defusion.alignment.together import lined_up_together
 from defusion.alignment.warp import covered, warped_picture
 from defusion.errors import ImageError
-from defusion.files import beside
+from defusion.files import write_json
 from defusion.imaging import Picture
 from defusion.scene import Frame
 
@@ -148,12 +148,7 @@ class Rig:
         Raises:
             ImageError: It cannot be written.
         """
-        path = Path(path)
-        try:
-            with beside(path) as part:
-                part.write_text(json.dumps(self.facts(), indent=2) + "\n", encoding="utf-8")
-        except OSError as error:
-            raise ImageError(f"{path} cannot be written ({error.strerror}); choose another place.") from error
+        write_json(path, self.facts())
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Rig:

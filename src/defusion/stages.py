@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from defusion.machine import in_order
+from defusion.machine import cores, in_order
 from defusion.model.pyramid import FINE_LEVELS, Coarser, levels_of
 from defusion.runtime import Engine, Planes
 from defusion.runtime.engine import Decided
@@ -39,9 +39,12 @@ LEAST_PX = 128
 REACH_PX = 80
 MULTIPLE = 1 << LEVELS
 
-#: Pixels of all sources that are worked on at once, and the memory that each takes.
+#: Pixels of all sources in a tile, and the memory that each takes.
 AT_ONCE_PX = 1_200_000
 PIXEL_BYTES = 300
+
+#: Tiles that are worked on at once, at most: each takes its memory.
+TILES_AT_ONCE = 3
 
 #: Sources of a tile, at most.
 MOST_SOURCES = 8
@@ -187,7 +190,13 @@ def needed_bytes(size: Size, count: int) -> int:
     small = reduced_size(size, STEP)
     coarser = count * math.prod(small) * (12 + 12) if len(scales_of(size, count)) > 1 else 0
     held = min(HELD_BYTES, 12 * count * math.prod(size)) if count > 2 else 0
-    return PIXEL_BYTES * min(AT_ONCE_PX, count * math.prod(size)) + coarser + held
+    tiles = PIXEL_BYTES * min(tiles_at_once() * AT_ONCE_PX, count * math.prod(size))
+    return tiles + coarser + held
+
+
+def tiles_at_once() -> int:
+    """Returns how many tiles are worked on at once, one a core."""
+    return min(cores(), TILES_AT_ONCE)
 
 
 def _decide_whole(engine: Engine, pixels: Planes, confidence: Planes | None, parts: bool) -> Decided:
@@ -275,7 +284,7 @@ def _refined(
             )
         return tile, decided
 
-    return in_order(decide, looked())
+    return in_order(decide, looked(), tiles_at_once())
 
 
 def _looked(sources: Sequence[Source], seen: tuple[slice, slice]) -> tuple[Planes, Planes | None]:

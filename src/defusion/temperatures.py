@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from defusion.errors import ImageError
-from defusion.files import beside, unfit
+from defusion.files import unfit, write_json
 from defusion.imaging import PALETTES, Picture, PictureWriter, in_palette, luminance
 from defusion.scene import Frame
 
@@ -163,10 +163,4 @@ def write_sidecar(output: str | os.PathLike[str], facts: dict[str, Any]) -> None
     Raises:
         ImageError: It cannot be written.
     """
-    path = sidecar_of(output)
-    told = {"file": Path(output).name, "page": 2, **facts}
-    try:
-        with beside(path) as part:
-            part.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise ImageError(f"{path} cannot be written ({error.strerror}); choose another place.") from error
+    write_json(sidecar_of(output), {"file": Path(output).name, "page": 2, **facts})

@@ -8,13 +8,13 @@ is left of the network sees no farther than `NetworkConfig` says.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
 from itertools import product
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 
+from defusion.machine import in_order
 from defusion.model.config import SIZE_MULTIPLE, NetworkConfig
 from defusion.runtime import Attention, Engine, Planes
 
@@ -151,7 +151,7 @@ def bands(make: Callable[..., Sequence[Planes]], views: Sequence[View], size: Si
         return [plane[(..., down.inner, across.inner)] for plane in made]
 
     places = list(product(rows, columns))
-    made = in_order(tile, places) if len(places) > 1 else map(tile, places)
+    made = in_order(tile, places, threads=1) if len(places) > 1 else map(tile, places)
     for down in rows:
         band: list[Planes] = []
         for across in columns:
@@ -166,25 +166,6 @@ def bands(make: Callable[..., Sequence[Planes]], views: Sequence[View], size: Si
 def everything(size: Size) -> tuple[slice, slice]:
     """The rows and columns of all of a scene."""
     return slice(0, size.height), slice(0, size.width)
-
-
-Task = TypeVar("Task")
-Result = TypeVar("Result")
-
-
-def in_order(work: Callable[[Task], Result], tasks: Iterable[Task]) -> Iterator[Result]:
-    """Works on tasks one after the other, and on the next while the last result is used."""
-    with ThreadPoolExecutor(1) as pool:
-        running: Future[Result] | None = None
-        try:
-            for task in tasks:
-                last, running = running, pool.submit(work, task)
-                if last is not None:
-                    yield last.result()
-            if running is not None:
-                yield running.result()
-        finally:
-            pool.shutdown(cancel_futures=True)
 
 
 class Span(NamedTuple):

@@ -13,7 +13,7 @@ import numpy as np
 
 from defusion.alignment.geometry import Matrix, Shape
 from defusion.errors import ImageError
-from defusion.files import beside
+from defusion.files import write_json
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,12 +93,7 @@ class Alignment:
         Raises:
             ImageError: It cannot be written.
         """
-        path = Path(path)
-        try:
-            with beside(path) as part:
-                part.write_text(json.dumps(self.facts(), indent=2) + "\n", encoding="utf-8")
-        except OSError as error:
-            raise ImageError(f"{path} cannot be written ({error.strerror}); choose another place.") from error
+        write_json(path, self.facts())
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Alignment:

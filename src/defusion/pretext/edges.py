@@ -19,7 +19,7 @@ def box(x: Tensor, radius_px: int) -> Tensor:
 def guided(x: Tensor, guide: Tensor, radius_px: int, floor: float) -> Tensor:
     """Smooths x [N, 1, H, W] but for where the guide has edges (He, Sun and Tang, 2010).
 
-    The fit is made at half the size, and applied at full size (He and Sun, 2015): a sixth of the time.
+    The fit is made at half the size, and applied at full size (He and Sun, 2015).
 
     Args:
         x: What is smoothed.

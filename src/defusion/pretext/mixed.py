@@ -65,10 +65,8 @@ def rough(photos: Tensor, generator: Generator) -> Tensor:
     """
     n, _, height, width = photos.shape
     grain = normal((n, 1, height, width), generator) + 0.2 * normal((n, 3, height, width), generator)
-    radius_px, gaussian = (
-        uniform(n, 0.5, 1.6, generator).flatten(),
-        torch.ones(n, dtype=torch.bool, device=grain.device),
-    )
+    radius_px = uniform(n, 0.5, 1.6, generator).flatten()
+    gaussian = torch.ones(n, dtype=torch.bool, device=grain.device)
     soft = blur(0.5 + 0.1 * grain, radius_px, gaussian) - 0.5
     soft = soft / (soft.std((1, 2, 3), keepdim=True) + 1e-3)
     strength = ROUGHNESS[0] + (ROUGHNESS[1] - ROUGHNESS[0]) * uniform(n, 0, 1, generator) ** 2
