@@ -118,6 +118,13 @@ def test_an_alignment_is_saved_and_applied_to_frames_of_the_same_sizes(tmp_path:
         Alignment.load(tmp_path / "none.json")
 
 
+def test_less_than_half_a_pixel_is_told_by_align_and_not_resampled_by_fuse() -> None:
+    off = moved(SCENE, np.array([[1, 0, 0.4], [0, 1, 0.0], [0, 0, 1]]))
+    found = defusion.align([SCENE, off // 2]).alignment.frames[1].matrix
+    assert found[0, 2] == pytest.approx(0.4, abs=0.1)
+    np.testing.assert_array_equal(defusion.fuse([SCENE, off // 2]), defusion.fuse([SCENE, off // 2], align="off"))
+
+
 def test_fusing_aligns_unless_told_otherwise() -> None:
     near, far = SCENE.copy(), moved(SCENE, SHIFT)
     near[:, :225] = cv2.GaussianBlur(near, (0, 0), 3)[:, :225]

@@ -11,7 +11,7 @@ from typing import Any, Unpack, cast
 import numpy as np
 
 from defusion import stages, tiling
-from defusion.alignment.frames import Wanted
+from defusion.alignment.frames import FUSED_WHOLE_PX, Wanted
 from defusion.alignment.record import Alignment
 from defusion.cache import faults
 from defusion.errors import EngineError, ImageError, OptionError, WeightsError
@@ -158,7 +158,7 @@ class Fuser:
     def plan(self, sources: Iterable[Source], **choices: Unpack[SceneChoices]) -> Plan:
         """Says how sources would be fused, and why."""
         options = self._options(choices)
-        scene = Scene(frames_of(sources), options.infrared_palette, align=Wanted(options.align, crop=options.crop))
+        scene = Scene(frames_of(sources), options.infrared_palette, align=_wanted(options))
         scene.leave_out_blank()
         if options.task in ("auto", "focus"):
             scene.level()
@@ -196,7 +196,7 @@ class Fuser:
         isotherm = None if options.isotherm is None else Isotherm.read(options.isotherm, options.palette)
         if len(frames) < 2:
             raise ImageError(f"{len(frames)} source came, fusion needs at least two pictures of one scene.")
-        align = alignment or Wanted(options.align, crop=options.crop)
+        align = alignment or _wanted(options)
         if options.rig is not None:
             frames, align = Rig.load(options.rig).aligned_frames(frames, options.plane), Wanted("off")
         if len(frames) == 2:
@@ -257,7 +257,7 @@ class Fuser:
             ImageError: One cannot be read, or they differ in size and cannot be aligned.
         """
         options = self._options(choices)
-        scene = Scene(frames, options.infrared_palette, align=alignment or Wanted(options.align))
+        scene = Scene(frames, options.infrared_palette, align=alignment or _wanted(options))
         plan, form, size = self._plan(scene.statistics, options.task), scene.form, scene.form.size
         self._check_memory(size, 2)
         if isinstance(self.weights.config, PyramidConfig):
@@ -335,3 +335,8 @@ def _reported(bands: Iterator[Band], size: Size, report: Report | None) -> Itera
         yield band
         if report is not None:
             report(Progress(band.rows.stop, size.height))
+
+
+def _wanted(options: Options) -> Wanted:
+    """Says how frames that are fused are to be aligned."""
+    return Wanted(options.align, crop=options.crop, whole_px=FUSED_WHOLE_PX)
