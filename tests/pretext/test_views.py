@@ -12,7 +12,7 @@ from defusion.pretext.edges import box, edge_field, edge_masks, field, guided
 from defusion.pretext.exposures import exposures
 from defusion.pretext.focus import focus
 from defusion.pretext.mixed import KINDS, SHARES, SOURCES, Kind, mixed, rough
-from defusion.pretext.sensors import sensors
+from defusion.pretext.sensors import HOT_COUNTS, sensors
 from defusion.pretext.views import Views, as_camera, at_rest, joined, one_of, uniform
 
 each_pretext = pytest.mark.parametrize("pretext", KINDS.values(), ids=KINDS)
@@ -46,7 +46,8 @@ def test_views_have_their_shapes_and_ranges(pretext: Kind, sources: int, photos:
         assert views.masks.shape == (sources, 3, 1, 64, 96)
         assert views.moved.shape == (3, 1, 64, 96)
         assert views.one_light.shape == views.absent.shape == (3,)
-        for planes in views:
+        assert views.counts.shape == (3, 1, 64, 96)
+        for planes in (*views[:-1], views.counts - views.counts.floor()):
             assert torch.isfinite(planes).all()
             assert -1e-5 <= planes.min() <= planes.max() <= 1 + 1e-5
 
@@ -81,6 +82,8 @@ def test_something_moves_only_where_it_is_said_to(pretext: Kind, photos: Tensor)
     for seed in SEEDS:
         views = pretext(photos, 3, drawn(seed))
         still = (views.moved == 0).expand_as(views.scene)
+        if pretext is focus:  # frames that are off show a place twice
+            still = still & (views.masks.sum(0) < 1.5)
         changed = (views.otherwise - views.scene).abs()
         assert changed[still].numel() == 0 or changed[still].max() < 0.02
         moving += int((views.moved.amax((1, 2, 3)) > 0).sum())
@@ -115,6 +118,20 @@ def test_views_in_focus_are_sharp_where_their_masks_say(photos: Tensor) -> None:
     assert sum(led) / len(led) > 0.7
 
 
+def test_frames_that_are_off_are_asked_for_as_one_of_them_has_each_place(
+    photos: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("defusion.pretext.focus.OFF", 1.0)
+    by_first, by_middle = [], []
+    for seed in SEEDS:
+        views = focus(photos, 2, drawn(seed))
+        first = views.masks[0] > 0.5
+        made = torch.where(first, views.sources[0], views.sources[1])
+        by_first.append(float((made - views.scene).abs().mean()))
+        by_middle.append(float((views.sources.mean(0) - views.scene).abs().mean()))
+    assert sum(by_first) < 0.5 * sum(by_middle)
+
+
 def test_a_bracket_comes_in_random_order_and_spans_light(photos: Tensor) -> None:
     orders, spans = set(), []
     for seed in range(12):
@@ -146,6 +163,23 @@ def test_sensors_see_no_colour_and_come_in_random_order(sources: int, photos: Te
         first += [0 in each if sources == 2 else len(each) == 2 and 0 in each for each in thermal]
     if sources == 3:
         assert 0 < sum(first) < len(first)
+
+
+def test_noise_of_a_sensor_is_not_asked_for(photos: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("defusion.pretext.sensors.NIGHT", 1.0)
+    for seed in SEEDS:
+        views = sensors(photos, 2, drawn(seed))
+        noisiest = torch.stack([energy(view) for view in views.sources]).amax(0)
+        assert energy(views.scene).mean() < noisiest.mean()
+
+
+def test_hot_things_count_more_and_are_there_as_the_thermal_view_has_them(photos: Tensor) -> None:
+    for seed in SEEDS:
+        views = sensors(photos, 2, drawn(seed))
+        assert views.counts.min() == 1 and views.counts.max() <= 1 + HOT_COUNTS
+        hot = (views.counts > 1 + 0.95 * HOT_COUNTS).expand_as(views.scene)
+        off = (views.sources - views.scene).abs().amin(0)
+        assert not hot.any() or off[hot].mean() < 0.03
 
 
 def test_two_sensors_are_less_alike_than_two_cameras(photos: Tensor) -> None:

@@ -26,11 +26,20 @@ def scenes() -> Tensor:
 
 
 def test_levels_of_the_scene_itself_have_no_error_and_noise_has_the_more_the_stronger(scenes: Tensor) -> None:
-    apart = torch.full_like(scenes, 0.1)
+    apart, alike = torch.full_like(scenes, 0.1), torch.ones(2, 1, 96, 96)
     noise = torch.randn(scenes.shape, generator=Generator().manual_seed(1))
-    errors = [level_error(scenes + spread * noise, scenes, apart, 3) for spread in (0.0, 0.05, 0.1)]
+    errors = [level_error(scenes + spread * noise, scenes, apart, alike, 3) for spread in (0.0, 0.05, 0.1)]
     assert (errors[0] == 0).all()
     assert (errors[1] > 0).all() and (errors[2] > 1.5 * errors[1]).all()
+    assert torch.allclose(level_error(scenes + 0.05 * noise, scenes, apart, 3 * alike, 3), 3 * errors[1])
+
+
+def test_of_structures_that_are_each_others_reverse_the_stronger_counts(scenes: Tensor) -> None:
+    sources = torch.stack([0.5 + 0.4 * (scenes - 0.5), 0.5 - 0.8 * (scenes - 0.5)])
+    still = torch.zeros(2, 1, 96, 96)
+    weaker, stronger, mean = (structure_error(each, sources, still) for each in (*sources, sources.mean(0)))
+    assert (stronger < 0.1).all()
+    assert (stronger < weaker).all() and (stronger < mean).all()
 
 
 def test_structure_is_kept_by_the_source_and_lost_by_what_is_level(scenes: Tensor) -> None:

@@ -16,8 +16,13 @@ from defusion.pretext.views import Views, as_camera, chance, normal, one_of, uni
 
 #: How much of the scene's added range is left in what is asked for, in stops a stop, and how much of it what is lit
 #: least is darkened by: people look for the picture in which the dark is seen, not for the darkest.
-KEPT_RANGE = 0.25
+KEPT_RANGE = 0.15
 DARKENED = 0.1
+
+#: Stops by which the brightest view is exposed longer than the darkest places need, and the darkest view less than
+#: the brightest places need, and how far both vary from scene to scene.
+BEYOND_STOPS = 0.3
+VARYING_STOPS = 0.6
 
 #: Share of scenes in which something moves.
 MOVING = 0.25
@@ -59,8 +64,8 @@ def exposures(photos: Tensor, sources: int, generator: Generator) -> Views:
     sees = (torch.arange(sources, device=photos.device)[:, None] == seen_in).float().view(sources, n, 1, 1, 1)
     radiance = (sees * with_thing + (1 - sees) * light) * 2**added
     place = torch.linspace(0, 1, sources, device=photos.device)[:, None, None, None, None]
-    jitter = 0.6 * normal((sources, n, 1, 1, 1), generator) / (sources - 1)
-    exposure = 2 ** (-(span + 0.2) * (1 - place) + jitter - 0.1)
+    jitter = VARYING_STOPS * normal((sources, n, 1, 1, 1), generator) / (sources - 1)
+    exposure = 2 ** (BEYOND_STOPS - (span + 2 * BEYOND_STOPS) * (1 - place) + jitter)
     views = radiance * exposure
     # Cameras drift in white balance, have noise in the shadows, and drop the deepest of them.
     white_balance = 1 + 0.03 * normal((sources, n, 3, 1, 1), generator)
@@ -74,7 +79,9 @@ def exposures(photos: Tensor, sources: int, generator: Generator) -> Views:
     scenes = torch.arange(n, device=photos.device)
     zeros = torch.zeros(n, device=photos.device)
     moved = box(thing, 4).clamp(max=0.02) / 0.02
-    return Views(views[order, scenes], scene, well[order, scenes], zeros, zeros, moved, otherwise)
+    return Views(
+        views[order, scenes], scene, well[order, scenes], zeros, zeros, moved, otherwise, torch.ones_like(moved)
+    )
 
 
 def _compressed(values: Tensor) -> Tensor:

@@ -15,8 +15,11 @@ from defusion.pretext.views import Views, as_camera, at_rest, chance, one_of, un
 RADIUS_PX = (0.7, 5.0)
 
 #: How far frames may be off, at most: shift in pixels, and breathing of the lens as a share of the size.
-SHIFT_PX = 1.2
-BREATHING = 0.008
+SHIFT_PX = 3.0
+BREATHING = 0.02
+
+#: Share of scenes whose frames are off.
+OFF = 0.3
 
 GAMMA = 2.2
 
@@ -40,10 +43,13 @@ def focus(photos: Tensor, sources: int, generator: Generator) -> Views:
         in_focus = divide(photos, sources, generator)
         views = torch.stack([sharp * scene + (1 - sharp) * _out_of_focus(scene, generator) for sharp in in_focus])
         masks = shown(views, scene)
-    views = _hardly_lined_up(views, generator)
+    scenes = scene.expand(sources, *scene.shape)
+    if float(torch.rand(1, generator=generator, device=generator.device)) < OFF:
+        views, scenes, masks = _hardly_lined_up(views, scenes, masks, generator)
     noise = one_of((0.0, 0.0, 0.004, 0.01, 0.02), generator) * uniform(n, 0, 1, generator)
     ones = torch.ones(n, device=photos.device)
-    return at_rest(as_camera(views, noise, generator), scene, masks, ones, 0 * ones)
+    views = at_rest(as_camera(views, noise, generator), _first_in_focus(scenes, masks), masks, ones, 0 * ones)
+    return views._replace(otherwise=_first_in_focus(scenes.flip(0), masks.flip(0)))
 
 
 def shown(views: Tensor, scene: Tensor) -> Tensor:
@@ -90,21 +96,34 @@ def _gradual(photos: Tensor, sources: int, generator: Generator) -> Tensor:
     return (1.5 - 1.5 * (away - away.amin(0))).clamp(0, 1)
 
 
-def _hardly_lined_up(views: Tensor, generator: Generator) -> Tensor:
-    """Moves and scales the views of every fifth scene a little; the first stays where it is."""
+def _hardly_lined_up(
+    views: Tensor, scenes: Tensor, masks: Tensor, generator: Generator
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Moves and scales views, the scene as each sees it, and masks a little; the first stay where they are."""
     n = views.shape[1]
-    if float(torch.rand(1, generator=generator, device=generator.device)) > 0.2:
-        return views
-    moved = [views[0]]
     height, width = views.shape[3:]
-    for view in views[1:]:
-        scale = 1 + BREATHING * uniform(n, -1, 1, generator).view(n)
+    moved = [torch.cat([views[0], scenes[0], masks[0]], 1)]
+    for each in zip(views[1:], scenes[1:], masks[1:], strict=True):
+        planes = torch.cat(each, 1)
+        off = uniform(n, 0, 1, generator).view(n)  # most are off by little
+        scale = 1 + BREATHING * off * uniform(n, -1, 1, generator).view(n)
         shift = SHIFT_PX * torch.stack(
-            [uniform(n, -1, 1, generator).view(n) * 2 / side for side in (width, height)], 1
+            [off * uniform(n, -1, 1, generator).view(n) * 2 / side for side in (width, height)], 1
         )
         theta = torch.zeros(n, 2, 3, device=views.device)
         theta[:, 0, 0] = theta[:, 1, 1] = scale
         theta[:, :, 2] = shift
-        grid = F.affine_grid(theta, list(view.shape), align_corners=False)
-        moved.append(F.grid_sample(view, grid, "bicubic", "border", align_corners=False).clamp(0, 1))
-    return torch.stack(moved)
+        grid = F.affine_grid(theta, list(planes.shape), align_corners=False)
+        moved.append(F.grid_sample(planes, grid, "bicubic", "border", align_corners=False).clamp(0, 1))
+    planes = torch.stack(moved)
+    masks = (planes[:, :, 6:] > 0.5).float()
+    masks[0] = torch.maximum(masks[0], 1 - masks.amax(0))
+    return planes[:, :, :3], planes[:, :, 3:6], masks
+
+
+def _first_in_focus(scenes: Tensor, masks: Tensor) -> Tensor:
+    """Returns each place of the scene as the first source sees it that has it in focus."""
+    made = scenes[0]
+    for scene, mask in zip(scenes.flip(0), masks.flip(0), strict=True):
+        made = torch.lerp(made, scene, mask)
+    return made

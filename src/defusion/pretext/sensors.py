@@ -14,15 +14,29 @@ from defusion.pretext.distortions import blur
 from defusion.pretext.edges import box, edge_field, field, guided
 from defusion.pretext.views import Views, as_camera, at_rest, chance, one_of, uniform
 
-#: How fast the brighter sensor takes over, a unit of its lead.
-BRIGHTER = 10.0
+#: How fast the brighter sensor takes over, a unit of its lead. Much faster, and all that the eye sees dark is as pale
+#: as the thermal view.
+BRIGHTER = 4.0
+
+#: How fast a hot or cold thing is shown by the sensor in which it stands out more, a unit of its lead; and by how
+#: much the thermal view leads from the start.
+STANDS_OUT = 12.0
+THERMAL_LEAD = 0.15
+
+#: How much a place of such a thing counts beside others: they are small.
+HOT_COUNTS = 4.0
+
+#: Share of scenes in which the eye's sensor is as noisy as in the dark, and its noise, of full range.
+NIGHT = 0.25
+NIGHT_NOISE = (0.02, 0.08)
 
 
 def sensors(photos: Tensor, sources: int, generator: Generator) -> Views:
     """Makes a thermal view and visible ones of each scene [N, 3, H, W], without colour, in random order.
 
-    What is asked for has the detail of the scene as the eye sees it; of the thermal view where the eye has lost it;
-    and of things that are hot or cold as the thermal view has them, whole. It has the light of the brighter view.
+    What is asked for has the detail of the scene as the eye sees it, and of the thermal view where the eye has lost
+    it. It has the light of the brighter view, by and large. Things that are hot or cold are there as the view has
+    them, whole, in which they stand out more. Noise is nowhere asked for.
     """
     n, _, height, width = photos.shape
     seen = photos.mean(1, keepdim=True)
@@ -40,20 +54,26 @@ def sensors(photos: Tensor, sources: int, generator: Generator) -> Views:
     hidden = torch.where(chance(n, 0.5, generator), uniform(n, 0.3, 1.0, generator), 0.0)
     seen = seen * (1 - hidden * hot) + hidden * hot * box(seen, 6)
     visible, lost = _lost_places(seen, photos, generator)
-    visible = as_camera(visible, uniform(n, 0.0, 0.02, generator), generator)
-    thermal = as_camera(thermal, uniform(n, 0.0, 0.012, generator), generator)
+    # Light: each place is as bright as the sensor that receives more from it, as darkness is what a sensor misses.
+    of_visible, of_thermal = (guided(each, each, 8, 1e-2) for each in (visible, thermal))
+    brighter = (BRIGHTER * (of_thermal - of_visible)).sigmoid().maximum(lost)
     # Detail that the thermal view alone has, where the eye sees nothing.
     flat = ((visible - box(visible, 6)).abs() < 0.02).float()
     warm_detail = _soft(thermal, 0.6) - box(_soft(thermal, 0.6), 6)
-    scene = (1 - lost) * (visible + 0.6 * flat * warm_detail) + lost * thermal
-    scene = (1 - hot) * scene + hot * (0.2 * visible + 0.8 * thermal)
-    # Light: each place is as bright as the sensor that receives more from it, as darkness is what a sensor misses.
-    of_visible, of_thermal = (guided(box(each, 4), seen, 8, 1e-2) for each in (visible, thermal))
-    brighter = (BRIGHTER * (of_thermal - of_visible)).sigmoid()
-    scene = scene - guided(box(scene, 4), seen, 8, 1e-2) + brighter * of_thermal + (1 - brighter) * of_visible
-    views = torch.stack([thermal, *[visible] * (sources - 1)])
-    if sources > 2:
-        views[2:] = as_camera(views[2:], uniform(n, 0.005, 0.02, generator), generator)
+    scene = torch.lerp(of_visible, of_thermal, brighter)
+    scene = scene + torch.lerp(visible - of_visible + 0.6 * flat * warm_detail, thermal - of_thermal, lost)
+    around = box(scene * (1 - hot), 12) / box(1 - hot, 12).clamp(min=0.05)
+    lead = (thermal - around).abs() - (visible - around).abs() + THERMAL_LEAD
+    hot = hot * (STANDS_OUT * lead).sigmoid()
+    scene = (1 - hot) * scene + hot * thermal
+    night = NIGHT_NOISE[0] + (NIGHT_NOISE[1] - NIGHT_NOISE[0]) * uniform(n, 0, 1, generator)
+    noise = torch.where(chance(n, NIGHT, generator), night, uniform(n, 0.0, 0.02, generator))
+    views = torch.stack(
+        [
+            as_camera(thermal, uniform(n, 0.0, 0.012, generator), generator),
+            *[as_camera(visible, noise, generator) for _ in range(sources - 1)],
+        ]
+    )
     shows = torch.maximum(hot, lost)
     masks = torch.stack([shows, *[1 - shows] * (sources - 1)])
     order = torch.rand(sources, n, generator=generator, device=photos.device).argsort(0)
@@ -61,7 +81,8 @@ def sensors(photos: Tensor, sources: int, generator: Generator) -> Views:
     views, masks = views[order, scenes], masks[order, scenes]
     zeros = torch.zeros(n, device=photos.device)
     grey = (sources, n, 3, height, width)
-    return at_rest(views.expand(grey), scene.clamp(0, 1).expand(grey[1:]), masks, zeros, zeros)
+    made = at_rest(views.expand(grey), scene.clamp(0, 1).expand(grey[1:]), masks, zeros, zeros)
+    return made._replace(counts=1 + HOT_COUNTS * hot)
 
 
 def _drawn(generator: Generator) -> float:

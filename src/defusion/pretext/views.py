@@ -24,12 +24,16 @@ class Views(NamedTuple):
     moved: Tensor
     """Where something moves between the sources, [N, 1, H, W] in [0, 1]."""
     otherwise: Tensor
-    """The scene with that at another of its places, or gone, [N, 3, H, W]: as right as `scene`."""
+    """As right as `scene`, [N, 3, H, W]: what moves is at another of its places, or gone; and of sources that do not
+    line up, places that several have in focus are where another one has them."""
+    counts: Tensor
+    """How much each place counts, [N, 1, H, W]: one, or more for small things that matter."""
 
 
 def at_rest(sources: Tensor, scene: Tensor, masks: Tensor, one_light: Tensor, absent: Tensor) -> Views:
     """Makes views of scenes in which nothing moves."""
-    return Views(sources, scene, masks, one_light, absent, torch.zeros_like(scene[:, :1]), scene)
+    still = torch.zeros_like(scene[:, :1])
+    return Views(sources, scene, masks, one_light, absent, still, scene, still + 1)
 
 
 def joined(views: list[Views]) -> Views:

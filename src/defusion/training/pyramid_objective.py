@@ -14,6 +14,8 @@ from defusion.pretext.views import Views
 LEAST_DIFFERENCE = 2e-3
 #: What keeps structure of rounding from counting as structure, as in SSIM.
 STRUCTURE_FLOOR = 0.03**2
+#: Power of contrast by which structures that are each other's reverse are weighed.
+OF_REVERSED = 4.0
 STRUCTURE_SHARES = (0.15, 0.3, 0.35, 0.2)
 """Of each scale, the finest first."""
 
@@ -73,8 +75,8 @@ class PyramidObjective(nn.Module):
             (fused,) = made.made
         apart = (views.sources - views.sources.mean(0)).abs().mean(0)
         errors = {
-            "levels": level_error(fused, views.scene, apart, count).minimum(
-                level_error(fused, views.otherwise, apart, count)
+            "levels": level_error(fused, views.scene, apart, views.counts, count).minimum(
+                level_error(fused, views.otherwise, apart, views.counts, count)
             ),
             "structure": structure_error(fused, views.sources, views.moved),
             "light": (pooled(fused, count) - pooled(views.scene, count)).abs().mean((1, 2, 3)),
@@ -89,7 +91,7 @@ class PyramidObjective(nn.Module):
         sources, n = views.sources.shape[:2]
         mask = made.closely.mask.unflatten(0, (sources, n))
         by_mask = (mask * views.sources).sum(0)
-        off = (by_mask - views.scene).abs().mean((1, 2, 3))
+        off = (by_mask - views.scene).abs().mean((1, 2, 3)).minimum((by_mask - views.otherwise).abs().mean((1, 2, 3)))
         relative = off / (apart.mean((1, 2, 3)) + LEAST_DIFFERENCE)
         confidence = made.closely.confidence.unflatten(0, (sources, n)).clamp(1e-4, 1 - 1e-4)
         wanted = torch.where(views.absent.view(n, 1, 1, 1) > 0, views.masks, torch.ones_like(views.masks))
@@ -107,9 +109,17 @@ def one_light_error(by_mask: Tensor, one_light: Tensor) -> Tensor:
     return F.binary_cross_entropy(by_mask.clamp(1e-4, 1 - 1e-4), wanted, reduction="none").mean((1, 2, 3))
 
 
-def level_error(fused: Tensor, scene: Tensor, apart: Tensor, count: int) -> Tensor:
-    """Returns the mean absolute error at each level of detail, beside what the sources differ by there."""
-    error, difference = fused - scene, apart
+def level_error(fused: Tensor, scene: Tensor, apart: Tensor, counts: Tensor, count: int) -> Tensor:
+    """Returns the mean absolute error at each level of detail, beside what the sources differ by there.
+
+    Args:
+        fused: [N, 3, H, W].
+        scene: [N, 3, H, W].
+        apart: By how much the sources differ, [N, 3, H, W].
+        counts: How much each place counts, [N, 1, H, W].
+        count: Number of levels.
+    """
+    error, difference = counts * (fused - scene), apart
     total = (error.abs().mean((1, 2, 3))) / (apart.mean((1, 2, 3)) + LEAST_DIFFERENCE)
     for _ in range(count):
         coarse = F.avg_pool2d(error, 2)
@@ -143,6 +153,9 @@ def structure_error(fused: Tensor, sources: Tensor, moved: Tensor) -> Tensor:
         whole = torch.stack([each for row in of_sources for each in row]).sum(0)
         alike = whole.clamp(min=0).sqrt() / contrasts.sum(0)
         power = torch.tan(torch.pi / 2 * alike.clamp(0, 1 - 1e-3)).clamp(max=10)
+        # Structures that are each other's reverse would cancel: there the stronger counts.
+        reversed_ = 1 - whole / sum(contrast**2 for contrast in contrasts)
+        power = power.maximum(OF_REVERSED * reversed_)
         odds = (contrasts / contrasts.amax(0)) ** power
         weights = odds / odds.sum(0) / contrasts
         pairs = [weights[a] * weights[b] * of_sources[a][b] for a in range(len(views)) for b in range(len(views))]
