@@ -293,9 +293,10 @@ def export(job: Job) -> None:
 
 def network_in_torch() -> torch.nn.Module:
     from defusion.model import DeFusion
-    from defusion.weights import resolve
+    from defusion.weights import WeightsFile, resolve
 
-    return DeFusion.from_file(resolve("paper"))
+    file = WeightsFile.open(resolve("paper"))
+    return DeFusion.of_tensors(file.config, file.tensors())
 
 
 class Difference(NamedTuple):

@@ -91,7 +91,7 @@ def export(
     file = WeightsFile.open(resolve(None if weights is None else os.fspath(weights)))
     if not isinstance(file.config, PyramidConfig):
         raise WeightsError(f"weights {file.path.stem!r} are of the paper's network; expected the pyramid network")
-    network = Whole(TorchPyramid.from_file(file), levels).eval()
+    network = Whole(TorchPyramid.of_tensors(file.tensors()), levels).eval()
     noise = np.random.default_rng(0).random((sources, 3, height, width), np.float32)
     with tempfile.TemporaryDirectory() as folder:
         made = Path(folder) / output.name

@@ -12,14 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from defusion.errors import ImageError, WeightsError
-from defusion.model import DeFusion
+from defusion.model import CONFIGS, DeFusion
 from defusion.model.network import Bottleneck, SplitAttention
 from defusion.weights import WeightsFile, save
 
 
 @pytest.fixture(scope="module")
 def small(small_weights: WeightsFile) -> DeFusion:
-    return DeFusion.from_file(small_weights.path)
+    return DeFusion.of_tensors(CONFIGS["small"], small_weights.tensors())
 
 
 @pytest.fixture(autouse=True)
@@ -146,12 +146,12 @@ def test_tensors_that_do_not_fit_their_own_config_are_refused(small: DeFusion, t
     del tensors["encoder.stem.weight"]
     file = save(tmp_path / "cut.safetensors", tensors, small.config, {})
     with pytest.raises(WeightsError, match=r"encoder\.stem\.weight"):
-        DeFusion.from_file(file.path)
+        DeFusion.of_tensors(small.config, file.tensors())
 
 
 def test_a_loaded_network_is_float32_and_in_eval_mode(small_weights: WeightsFile, tmp_path: Path) -> None:
     halves = {key: value.astype(np.float16) for key, value in small_weights.tensors().items()}
     file = save(tmp_path / "half.safetensors", halves, small_weights.config, {})
-    network = DeFusion.from_file(file.path)
+    network = DeFusion.of_tensors(CONFIGS["small"], file.tensors())
     assert {parameter.dtype for parameter in network.parameters()} == {torch.float32}
     assert not network.training

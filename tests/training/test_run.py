@@ -91,7 +91,7 @@ def test_a_run_leaves_weights_that_make_a_network(straight: Path, tiny: Recipe) 
     file = WeightsFile.open(straight / "weights.safetensors")
     assert file.about["recipe"] == json.loads(json.dumps(tiny.to_dict()))
     with torch.inference_mode():
-        made = DeFusion.from_file(file.path)(*torch.rand(2, 1, 3, 33, 40))
+        made = DeFusion.of_tensors(file.config, file.tensors())(*torch.rand(2, 1, 3, 33, 40))
     assert torch.isfinite(made.fused).all()
 
 

@@ -187,7 +187,7 @@ def convert_weights(
 ) -> None:
     """Turn a checkpoint of the paper's authors into a weights file."""
     need("torch", extra="torch")
-    from defusion.model.convert import convert
+    from defusion.weights.convert import convert
 
     file = convert(theirs, output, common_projection.value)
     head = "P_u, as the authors' test networks" if common_projection == "unique" else "P_c, as the paper"

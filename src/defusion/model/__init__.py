@@ -1,4 +1,4 @@
-"""The network: `config` (no torch), `network` (the paper's data flow), `convert` (the authors' files)."""
+"""The network: `config` (no torch), `network` (the paper's data flow)."""
 
 from __future__ import annotations
 

@@ -12,19 +12,19 @@ bottlenecks (Zhang et al., 2020) without normalisation. Widths and block counts:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from defusion.errors import ImageError, WeightsError
 from defusion.model.config import RADIX, SIZE_MULTIPLE, NetworkConfig, Stage, attention_width
-from defusion.weights import WeightsFile
 
 Features = tuple[Tensor, Tensor, Tensor]
 """Of one source, at H/2, H/4 and H/8."""
@@ -209,24 +209,17 @@ class DeFusion(nn.Module):
         self.project_fused = Projection(config.embedding)
 
     @classmethod
-    def from_file(cls, path: str | Path) -> DeFusion:
-        """Loads a weights file that `defusion train` or `defusion weights convert` wrote.
-
-        Returns:
-            The network in float32 and eval mode.
+    def of_tensors(cls, config: NetworkConfig, tensors: Mapping[str, NDArray[np.float32]]) -> DeFusion:
+        """Makes a network with weights by name, in float32 and eval mode.
 
         Raises:
-            WeightsError: The file is not a defusion weights file, or its tensors do not fit its config.
+            WeightsError: The tensors do not fit the config.
         """
-        file = WeightsFile.open(path)
-        if not isinstance(file.config, NetworkConfig):
-            raise WeightsError(f"{path}: holds the pyramid network; expected one of the paper's layouts")
-        network = cls(file.config)
-        tensors = {key: torch.from_numpy(value) for key, value in file.tensors().items()}
+        network = cls(config)
         try:
-            network.load_state_dict(tensors)
+            network.load_state_dict({key: torch.from_numpy(value) for key, value in tensors.items()})
         except RuntimeError as error:
-            raise WeightsError(f"{path}: the tensors do not fit the file's own config: {error}") from error
+            raise WeightsError(f"the weights do not fit their own config: {error}") from error
         return network.eval()
 
     def forward(

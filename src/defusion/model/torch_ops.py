@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from defusion.errors import WeightsError
 from defusion.model.blocks import Blocks, shapes
 from defusion.model.pyramid import Coarser, Made, PyramidNet
-from defusion.weights import WeightsFile
 
 
 class TorchOps:
@@ -103,16 +104,18 @@ class TorchPyramid(nn.Module):
         self.start()
 
     @classmethod
-    def from_file(cls, file: WeightsFile) -> TorchPyramid:
-        """Loads weights, in float32 and eval mode.
+    def of_tensors(cls, tensors: Mapping[str, NDArray[np.float32]]) -> TorchPyramid:
+        """Makes the network with weights by name, in float32 and eval mode.
 
         Raises:
             WeightsError: The tensors are not those of this network.
         """
-        network, tensors = cls(), file.tensors()
+        network = cls()
         given = network.named_weights()
         if {name: tuple(value.shape) for name, value in given.items()} != {k: v.shape for k, v in tensors.items()}:
-            raise WeightsError(f"{file.path}: the tensors are not those of the pyramid network of this version")
+            raise WeightsError(
+                "these weights are not those of the pyramid network of this version; give weights that it has trained"
+            )
         with torch.no_grad():
             for name, value in given.items():
                 value.copy_(torch.from_numpy(tensors[name]))

@@ -48,8 +48,8 @@ def focus(photos: Tensor, sources: int, generator: Generator) -> Views:
         views, scenes, masks = _hardly_lined_up(views, scenes, masks, generator)
     noise = one_of((0.0, 0.0, 0.004, 0.01, 0.02), generator) * uniform(n, 0, 1, generator)
     ones = torch.ones(n, device=photos.device)
-    views = at_rest(as_camera(views, noise, generator), _first_in_focus(scenes, masks), masks, ones, 0 * ones)
-    return views._replace(otherwise=_first_in_focus(scenes.flip(0), masks.flip(0)))
+    made = at_rest(as_camera(views, noise, generator), _first_in_focus(scenes, masks), masks, ones, 0 * ones)
+    return made._replace(otherwise=_first_in_focus(scenes.flip(0), masks.flip(0)))
 
 
 def shown(views: Tensor, scene: Tensor) -> Tensor:

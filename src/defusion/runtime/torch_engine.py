@@ -101,10 +101,10 @@ class TorchEngine:
             raise EngineError(f"torch {torch.__version__} has no device {device!r} here: {error}") from error
         self.device, self.precision, self.config = device, precision, weights.config
         if isinstance(weights.config, PyramidConfig):
-            self._pyramid = TorchPyramid.from_file(weights).to(self._device)
+            self._pyramid = TorchPyramid.of_tensors(weights.tensors()).to(self._device)
             self._pyramid.low = None if precision == "float32" else getattr(torch, precision)
             return
-        network = DeFusion.from_file(weights.path).to(self._device)
+        network = DeFusion.of_tensors(weights.config, weights.tensors()).to(self._device)
         self._network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @_on_device

@@ -52,12 +52,13 @@ def start_network(recipe: Recipe, weights: WeightsFile | None = None) -> DeFusio
         TrainingError: The weights are of another network.
     """
     if weights is not None:
-        if weights.config != CONFIGS[recipe.network]:
+        config = CONFIGS[recipe.network]
+        if weights.config != config:
             raise TrainingError(
                 f"{weights.path}: holds a network {weights.config.name!r}, but recipe {recipe.name!r} trains "
                 f"{recipe.network!r}; begin from weights of that one"
             )
-        return DeFusion.from_file(weights.path).train()
+        return DeFusion.of_tensors(config, weights.tensors()).train()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         network = DeFusion(CONFIGS[recipe.network])

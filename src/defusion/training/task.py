@@ -138,7 +138,7 @@ class PyramidTask:
                 torch.manual_seed(recipe.seed)
                 self.network = TorchPyramid()
         elif isinstance(weights.config, PyramidConfig):
-            self.network = TorchPyramid.from_file(weights).train()
+            self.network = TorchPyramid.of_tensors(weights.tensors()).train()
         else:
             raise TrainingError(
                 f"{weights.path}: holds a network {weights.config.name!r}, but recipe {recipe.name!r} trains the "

@@ -7,16 +7,14 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from defusion.errors import WeightsError
 from defusion.files import beside
-
-if TYPE_CHECKING:
-    from defusion.model.config import NetworkConfig, PyramidConfig
+from defusion.model.config import NetworkConfig, PyramidConfig, config_from_dict
 
 SUFFIX = ".safetensors"
 DEFAULT = "pyramid"
@@ -43,8 +41,6 @@ class WeightsFile:
             WeightsError: No such file, not safetensors, or not written by defusion.
         """
         from safetensors import SafetensorError, safe_open
-
-        from defusion.model.config import config_from_dict
 
         path = Path(path)
         if not path.is_file():

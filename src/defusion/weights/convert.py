@@ -17,7 +17,7 @@ from defusion.errors import WeightsError
 from defusion.files import unfit
 from defusion.model.config import CONFIGS, NetworkConfig, ProjectionName
 from defusion.model.network import DeFusion
-from defusion.weights import WeightsFile, save
+from defusion.weights.file import WeightsFile, save
 
 #: The authors' names for our modules.
 _MODULES = {

@@ -16,9 +16,9 @@ import pytest
 import torch
 
 from defusion.errors import WeightsError
-from defusion.model import CONFIGS, DeFusion
-from defusion.model.convert import convert
+from defusion.model import CONFIGS, DeFusion, NetworkConfig
 from defusion.weights import WeightsFile
+from defusion.weights.convert import convert
 
 PICTURES = ("common", "unique_a", "unique_b", "fused")
 
@@ -48,7 +48,12 @@ def converted(checkpoint: Path) -> WeightsFile:
 
 @pytest.fixture(scope="module")
 def network(converted: WeightsFile) -> DeFusion:
-    return DeFusion.from_file(converted.path)
+    return network_of(converted)
+
+
+def network_of(file: WeightsFile) -> DeFusion:
+    assert isinstance(file.config, NetworkConfig)
+    return DeFusion.of_tensors(file.config, file.tensors())
 
 
 def write(path: Path, tensors: dict[str, torch.Tensor]) -> Path:
@@ -158,8 +163,8 @@ def test_the_common_picture_is_painted_by_the_head_that_was_asked_for(
     released_tensors: dict[str, torch.Tensor], oracle_sources: Sources, tmp_path: Path
 ) -> None:
     source = write(tmp_path / "a.pth", released_tensors)
-    by_unique = DeFusion.from_file(convert(source, tmp_path / "u.safetensors").path)
-    by_common = DeFusion.from_file(convert(source, tmp_path / "c.safetensors", "common").path)
+    by_unique = network_of(convert(source, tmp_path / "u.safetensors"))
+    by_common = network_of(convert(source, tmp_path / "c.safetensors", "common"))
     with torch.inference_mode():
         one, other = by_unique(*oracle_sources(16, 16), embeddings=True), by_common(*oracle_sources(16, 16))
         assert torch.equal(one.common, by_unique.project_unique(one.f_c))
