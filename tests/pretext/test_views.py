@@ -42,12 +42,12 @@ def test_views_have_their_shapes_and_ranges(pretext: Kind, sources: int, photos:
     for seed in SEEDS:
         views = pretext(photos, sources, drawn(seed))
         assert views.sources.shape == (sources, *photos.shape)
-        assert views.scene.shape == views.otherwise.shape == photos.shape
+        assert views.target.shape == views.other_target.shape == photos.shape
         assert views.masks.shape == (sources, 3, 1, 64, 96)
         assert views.moved.shape == (3, 1, 64, 96)
         assert views.one_light.shape == views.absent.shape == (3,)
-        assert views.counts.shape == (3, 1, 64, 96)
-        for planes in (*views[:-1], views.counts - views.counts.floor()):
+        assert views.importance.shape == (3, 1, 64, 96)
+        for planes in (*views[:-1], views.importance - views.importance.floor()):
             assert torch.isfinite(planes).all()
             assert -1e-5 <= planes.min() <= planes.max() <= 1 + 1e-5
 
@@ -81,10 +81,10 @@ def test_something_moves_only_where_it_is_said_to(pretext: Kind, photos: Tensor)
     moving = 0
     for seed in SEEDS:
         views = pretext(photos, 3, drawn(seed))
-        still = (views.moved == 0).expand_as(views.scene)
+        still = (views.moved == 0).expand_as(views.target)
         if pretext is focus:  # frames that are off show a place twice
             still = still & (views.masks.sum(0) < 1.5)
-        changed = (views.otherwise - views.scene).abs()
+        changed = (views.other_target - views.target).abs()
         assert changed[still].numel() == 0 or changed[still].max() < 0.02
         moving += int((views.moved.amax((1, 2, 3)) > 0).sum())
     assert (moving > 0) == (pretext is exposures)
@@ -127,8 +127,8 @@ def test_frames_that_are_off_are_asked_for_as_one_of_them_has_each_place(
         views = focus(photos, 2, drawn(seed))
         first = views.masks[0] > 0.5
         made = torch.where(first, views.sources[0], views.sources[1])
-        by_first.append(float((made - views.scene).abs().mean()))
-        by_middle.append(float((views.sources.mean(0) - views.scene).abs().mean()))
+        by_first.append(float((made - views.target).abs().mean()))
+        by_middle.append(float((views.sources.mean(0) - views.target).abs().mean()))
     assert sum(by_first) < 0.5 * sum(by_middle)
 
 
@@ -144,7 +144,7 @@ def test_a_bracket_comes_in_random_order_and_spans_light(photos: Tensor) -> None
 
 def test_what_is_asked_of_a_bracket_keeps_the_scenes_detail_and_is_not_clipped(photos: Tensor) -> None:
     for seed in SEEDS:
-        scene = exposures(photos, 3, drawn(seed)).scene
+        scene = exposures(photos, 3, drawn(seed)).target
         assert (scene > 0.995).float().mean() < 0.02
         assert scene.std() > 0.05
 
@@ -154,7 +154,7 @@ def test_sensors_see_no_colour_and_come_in_random_order(sources: int, photos: Te
     first = []
     for seed in range(12):
         views = sensors(photos, sources, drawn(seed))
-        for planes in (*views.sources, views.scene):
+        for planes in (*views.sources, views.target):
             assert torch.equal(planes[:, :1].expand_as(planes), planes)
         # Visible views share their masks; the thermal one has what is left.
         thermal = [
@@ -170,15 +170,15 @@ def test_noise_of_a_sensor_is_not_asked_for(photos: Tensor, monkeypatch: pytest.
     for seed in SEEDS:
         views = sensors(photos, 2, drawn(seed))
         noisiest = torch.stack([energy(view) for view in views.sources]).amax(0)
-        assert energy(views.scene).mean() < noisiest.mean()
+        assert energy(views.target).mean() < noisiest.mean()
 
 
 def test_hot_things_count_more_and_are_there_as_the_thermal_view_has_them(photos: Tensor) -> None:
     for seed in SEEDS:
         views = sensors(photos, 2, drawn(seed))
-        assert views.counts.min() == 1 and views.counts.max() <= 1 + HOT_COUNTS
-        hot = (views.counts > 1 + 0.95 * HOT_COUNTS).expand_as(views.scene)
-        off = (views.sources - views.scene).abs().amin(0)
+        assert views.importance.min() == 1 and views.importance.max() <= 1 + HOT_COUNTS
+        hot = (views.importance > 1 + 0.95 * HOT_COUNTS).expand_as(views.target)
+        off = (views.sources - views.target).abs().amin(0)
         assert not hot.any() or off[hot].mean() < 0.03
 
 
@@ -196,7 +196,7 @@ def test_two_sensors_are_less_alike_than_two_cameras(photos: Tensor) -> None:
 def test_sources_that_lack_places_keep_the_scene_where_their_masks_are_one(photos: Tensor) -> None:
     for seed in SEEDS:
         views = absent(photos, 3, drawn(seed))
-        assert torch.equal(views.scene, photos)
+        assert torch.equal(views.target, photos)
         kept = (views.masks == 1).expand_as(views.sources)
         assert torch.equal(views.sources[kept], photos.expand_as(views.sources)[kept])
         assert 0.3 < views.masks.mean() < 0.95
@@ -263,9 +263,9 @@ def test_batches_of_views_are_joined(photos: Tensor) -> None:
     assert both.sources.shape == (3, 5, 3, 64, 96)
     assert both.masks.shape == (3, 5, 1, 64, 96)
     assert both.one_light.tolist() == [1, 1, 1, 0, 0]
-    still = at_rest(both.sources, both.scene, both.masks, both.one_light, both.absent)
+    still = at_rest(both.sources, both.target, both.masks, both.one_light, both.absent)
     assert not still.moved.any()
-    assert torch.equal(still.otherwise, still.scene)
+    assert torch.equal(still.other_target, still.target)
 
 
 def test_a_batch_mixes_kinds_of_as_many_sources(photos: Tensor) -> None:

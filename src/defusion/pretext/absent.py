@@ -1,4 +1,4 @@
-"""The paper's own pretext (section 3.2): each source keeps a part of the scene, the rest is noise or nothing."""
+"""The paper's own pretext (section 3.2): each source keeps a part of the scene; the rest is noise or black."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from defusion.pretext.distortions import faint_noise, noise, zeros
 from defusion.pretext.masks import freeform_masks, grid_masks
 from defusion.pretext.views import Views, at_rest, chance, normal, uniform
 
-#: Strongest noise of sources that show the whole scene, of full range.
+#: Largest standard deviation of the noise in `grainy`, as a share of the full range.
 GRAIN = 0.06
-#: Share of those that have little contrast, so that noise is most of what is seen.
+#: Share of scenes in `grainy` whose contrast is lowered, so that noise is most of what a source shows.
 FLAT = 0.4
 
 
 def absent(photos: Tensor, sources: int, generator: Generator) -> Views:
-    """Makes views of scenes [N, 3, H, W], of which each lacks places, by the paper's grids or by smooth regions."""
+    """Makes views of scenes [N, 3, H, W] that each lack places: cells of the paper's grids, or smooth regions."""
     n, _, height, width = photos.shape
     drawn = torch.rand(2, generator=generator, device=generator.device)
     make = grid_masks if drawn[0] < 0.7 else freeform_masks
@@ -28,7 +28,7 @@ def absent(photos: Tensor, sources: int, generator: Generator) -> Views:
 
 
 def grainy(photos: Tensor, sources: int, generator: Generator) -> Views:
-    """Makes views that show all of scenes [N, 3, H, W], under noise of their own (paper, section 4.2)."""
+    """Makes views that show scenes [N, 3, H, W] whole, each with its own noise (paper, section 4.2)."""
     n, _, height, width = photos.shape
     spread = GRAIN * uniform(n, 0, 1, generator)
     contrast = torch.where(chance(n, FLAT, generator), uniform(n, 0, 0.5, generator), 1.0)

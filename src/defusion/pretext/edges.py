@@ -1,4 +1,4 @@
-"""Random fields and masks whose borders follow those of a picture, as focus, light and things do."""
+"""Random fields and masks whose borders follow the edges of a picture, as borders of focus, light and things do."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from defusion.pretext.views import normal, one_of
 
 def box(x: Tensor, radius_px: int) -> Tensor:
     """Returns the mean over a square; the edge is repeated beyond it."""
-    side = 2 * radius_px + 1  # one direction after the other: a tenth of the time of a square at once
+    side = 2 * radius_px + 1  # rows, then columns: ten times as fast as a square
     rows = F.avg_pool2d(F.pad(x, (radius_px,) * 4, mode="replicate"), (1, side), 1)
     return F.avg_pool2d(rows, (side, 1), 1)
 
 
 def guided(x: Tensor, guide: Tensor, radius_px: int, floor: float) -> Tensor:
-    """Smooths x [N, 1, H, W] but for where the guide has edges (He, Sun and Tang, 2010).
+    """Smooths x [N, 1, H, W] except where the guide has edges (He, Sun and Tang, 2010).
 
     The fit is made at half the size, and applied at full size (He and Sun, 2015).
 
@@ -39,7 +39,7 @@ def guided(x: Tensor, guide: Tensor, radius_px: int, floor: float) -> Tensor:
 
 
 def field(shape: tuple[int, int, int], cell_px: float, generator: Generator) -> Tensor:
-    """Makes smooth random numbers of mean zero and spread one, [N, 1, H, W], whose bumps are about so wide."""
+    """Makes smooth random fields [N, 1, H, W] of mean 0 and deviation 1, with bumps about `cell_px` wide."""
     n, height, width = shape
     cells = (int(height / cell_px) + 3, int(width / cell_px) + 3)
     bumps = F.interpolate(normal((n, 1, *cells), generator), size=(height, width), mode="bicubic")
@@ -47,7 +47,7 @@ def field(shape: tuple[int, int, int], cell_px: float, generator: Generator) -> 
 
 
 def edge_field(scenes: Tensor, generator: Generator, cell_px: tuple[float, float] = (20.0, 60.0)) -> Tensor:
-    """Makes a random field, [N, 1, H, W], that keeps to the edges of scenes [N, 3, H, W]."""
+    """Makes random fields [N, 1, H, W] that change at the edges of scenes [N, 3, H, W]."""
     n, _, height, width = scenes.shape
     guide = scenes.mean(1, keepdim=True)
     drawn = torch.rand(2, generator=generator, device=generator.device)
@@ -59,7 +59,7 @@ def edge_field(scenes: Tensor, generator: Generator, cell_px: tuple[float, float
 
 
 def edge_masks(scenes: Tensor, count: int, generator: Generator) -> Tensor:
-    """Divides scenes among so many masks, zeros and ones, [count, N, 1, H, W], along their own edges."""
+    """Divides scenes along their edges into masks of zeros and ones, [count, N, 1, H, W], that add up to one."""
     fields = torch.stack([edge_field(scenes, generator) for _ in range(count)])
     fields = fields + 0.5 * normal((count, len(scenes), 1, 1, 1), generator)
     owner = fields.argmax(0, keepdim=True)

@@ -1,8 +1,8 @@
-"""Brackets: views of a scene whose light is wider than a camera shows at once.
+"""Brackets: views of a scene whose range of light is wider than one exposure can hold.
 
-The photograph is the tone-mapped view of such a scene. Light is expanded to what the scene may have had, and each
-view shows part of it: the darkest what is bright, the brightest what is dark. What is asked for has its light
-compressed, and never removed: tones stay in order.
+The photograph is taken for a tone-mapped picture of such a scene. Its light is expanded to what the scene may have
+had. Each view then shows a part of that range: dark views show what is bright, bright views show what is dark. The
+target keeps the order of tones: its range of light is compressed, never removed.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from defusion.pretext.distortions import blur
 from defusion.pretext.edges import box, edge_field, edge_masks, field
 from defusion.pretext.views import Views, as_camera, chance, normal, one_of, uniform
 
-#: How much of the scene's added range is left in what is asked for, in stops a stop, and how much of it what is lit
-#: least is darkened by: people look for the picture in which the dark is seen, not for the darkest.
+#: The target keeps this share of the range of light that is added to the photograph, in stops per stop, and its
+#: darkest places are darker than the photograph's by the second share. A larger first share made pictures look pale.
 KEPT_RANGE = 0.15
 DARKENED = 0.1
 
-#: Stops by which the brightest view is exposed longer than the darkest places need, and the darkest view less than
-#: the brightest places need, and how far both vary from scene to scene.
+#: The brightest view is exposed by so many stops more than the darkest places need, and the darkest view by so many
+#: fewer than the brightest places need. Both vary from scene to scene, by this standard deviation.
 BEYOND_STOPS = 0.3
 VARYING_STOPS = 0.6
 
 #: Share of scenes in which something moves.
 MOVING = 0.25
 
-#: Values from which the tone curve of what is asked for bends towards white.
+#: Above this value the target's tone curve bends towards white.
 SHOULDER = 0.75
 
 
@@ -36,7 +36,7 @@ def exposures(photos: Tensor, sources: int, generator: Generator) -> Views:
     n, _, height, width = photos.shape
     gamma = uniform(n, 1.8, 2.6, generator)
     light = photos.clamp(min=1e-4) ** gamma
-    # Stops that the scene has beyond the photograph: light that follows edges, such as a window, and soft light.
+    # Stops added to the photograph's range: light with edges, such as a window's, and soft light.
     stops = 5 * uniform(n, 0.2, 1, generator)
     lit = (edge_field(photos, generator) > 0.5 * normal((n, 1, 1, 1), generator)).float()
     softness_px = one_of((0.9, 1.8, 3.3, 8.0), generator)
@@ -45,7 +45,7 @@ def exposures(photos: Tensor, sources: int, generator: Generator) -> Views:
     else:
         lit = box(box(lit, 5), 5)
     added = stops * lit + 0.5 * uniform(n, 0, 1, generator) * field((n, height, width), 40.0, generator)
-    # Contrast of all of the scene about mid grey, in place of that, in some.
+    # Some scenes have more contrast about mid grey instead.
     expand = torch.where(chance(n, 0.3, generator), uniform(n, 0.2, 0.9, generator), 0.0)
     mid = light.mean((1, 2, 3), keepdim=True)
     whole = expand * ((light.mean(1, keepdim=True) + 1e-3) / (mid + 1e-3)).log2().clamp(-4, 4)
@@ -55,7 +55,7 @@ def exposures(photos: Tensor, sources: int, generator: Generator) -> Views:
     added = added - low
     compressed = 2 ** (KEPT_RANGE * added - DARKENED * span)
     scene = _compressed((light * compressed) ** (1 / gamma))
-    # In some scenes a thing is there in one of the views alone, whole.
+    # In some scenes one view alone shows a thing, whole.
     moving = chance(n, MOVING, generator).float()
     thing = blur(edge_masks(photos.roll(1, 0), 4, generator)[0] * moving, torch.full((n,), 0.9), torch.ones(n) > 0)
     with_thing = (1 - thing) * light + thing * photos.roll(1, 0).clamp(min=1e-4) ** gamma
@@ -67,7 +67,7 @@ def exposures(photos: Tensor, sources: int, generator: Generator) -> Views:
     jitter = VARYING_STOPS * normal((sources, n, 1, 1, 1), generator) / (sources - 1)
     exposure = 2 ** (BEYOND_STOPS - (span + 2 * BEYOND_STOPS) * (1 - place) + jitter)
     views = radiance * exposure
-    # Cameras drift in white balance, have noise in the shadows, and drop the deepest of them.
+    # A camera's white balance drifts, its shadows are noisy, and it cuts off the deepest shadows.
     white_balance = 1 + 0.03 * normal((sources, n, 3, 1, 1), generator)
     noise = uniform(n, 0.001, 0.009, generator)
     views = views * white_balance + noise * normal(tuple(views.shape), generator) * views.clamp(min=0).sqrt()
@@ -85,14 +85,14 @@ def exposures(photos: Tensor, sources: int, generator: Generator) -> Views:
 
 
 def _compressed(values: Tensor) -> Tensor:
-    """Bends what is bright towards white, so that nothing is clipped."""
+    """Bends bright values towards white, so that none is clipped."""
     over = (values - SHOULDER).clamp(min=0)
     bent = SHOULDER + (1 - SHOULDER) * (1 - (-over / (1 - SHOULDER)).exp())
     return torch.where(values > SHOULDER, bent, values)
 
 
 def _well_exposed(views: Tensor) -> Tensor:
-    """Returns masks that are one where a view is neither clipped nor black, or the least so."""
+    """Returns masks that are one where a view is neither clipped nor black, or is the view that is least so."""
     badness = (views.mean(2, keepdim=True) - 0.5).abs()
     well = (badness < 0.42) & (views.amax(2, keepdim=True) < 0.98)
     best = torch.zeros_like(badness).scatter_(0, badness.argmin(0, keepdim=True), 1.0)

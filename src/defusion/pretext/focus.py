@@ -1,4 +1,4 @@
-"""Views of a scene that are in focus in different places, and hardly line up."""
+"""Focus stacks: views of a scene that are in focus in different places, and may not quite line up."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from defusion.pretext.distortions import blur
 from defusion.pretext.edges import edge_masks, field
 from defusion.pretext.views import Views, as_camera, at_rest, chance, one_of, uniform
 
-#: How far a place may be out of focus, as a radius in pixels.
+#: Radius of the blur of a place that is out of focus, in pixels: least and most.
 RADIUS_PX = (0.7, 5.0)
 
-#: How far frames may be off, at most: shift in pixels, and breathing of the lens as a share of the size.
+#: How far views may be out of line, at most: shift in pixels, and breathing of the lens as a share of the size.
 SHIFT_PX = 3.0
 BREATHING = 0.02
 
-#: Share of scenes whose frames are off.
+#: Share of scenes whose views are out of line.
 OFF = 0.3
 
 GAMMA = 2.2
@@ -27,8 +27,9 @@ GAMMA = 2.2
 def focus(photos: Tensor, sources: int, generator: Generator) -> Views:
     """Makes views of scenes [N, 3, H, W], each in focus where the others are not.
 
-    Focus changes at the borders of things: of one photograph cut along its edges, of a thing in front of another
-    photograph whose blurred border spreads over what is behind it, or of layers. In some it changes gradually.
+    In most scenes focus changes at the borders of things: one photograph is cut along its edges, or a thing stands in
+    front of another photograph and its blurred border spreads over it, or the scene has layers of depth. In some,
+    focus changes gradually.
     """
     n = len(photos)
     kind = float(torch.rand(1, generator=generator, device=generator.device))
@@ -49,18 +50,18 @@ def focus(photos: Tensor, sources: int, generator: Generator) -> Views:
     noise = one_of((0.0, 0.0, 0.004, 0.01, 0.02), generator) * uniform(n, 0, 1, generator)
     ones = torch.ones(n, device=photos.device)
     made = at_rest(as_camera(views, noise, generator), _first_in_focus(scenes, masks), masks, ones, 0 * ones)
-    return made._replace(otherwise=_first_in_focus(scenes.flip(0), masks.flip(0)))
+    return made._replace(other_target=_first_in_focus(scenes.flip(0), masks.flip(0)))
 
 
 def shown(views: Tensor, scene: Tensor) -> Tensor:
-    """Returns masks that are one where a view shows the scene as well as any, or nearly as it is."""
+    """Returns masks that are one where a view is nearly the scene, or is the nearest of all views."""
     off = (views - scene).abs().mean(2)
     off = F.avg_pool2d(off, WINDOW_PX, 1, WINDOW_PX // 2, count_include_pad=False)[:, :, None]
     return (off <= off.amin(0).clamp(min=STILL_SHOWN)).float()
 
 
 def _out_of_focus(planes: Tensor, generator: Generator) -> Tensor:
-    """Blurs planes; every other scene as a lens does, in linear light."""
+    """Blurs planes. About half of the scenes are blurred in linear light, as a lens does."""
     n = len(planes)
     radius_px = (RADIUS_PX[0] + (RADIUS_PX[1] - RADIUS_PX[0]) * uniform(n, 0, 1, generator) ** 1.5).flatten()
     soft = chance(n, 0.6, generator).flatten()
@@ -69,7 +70,7 @@ def _out_of_focus(planes: Tensor, generator: Generator) -> Tensor:
 
 
 def _thing_in_front(photos: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
-    """Puts a thing from another photograph in front; one view has it in focus, the other what is behind it."""
+    """Puts a thing from another photograph in front. One view is focused on the thing, the other behind it."""
     n = len(photos)
     near, far = photos.roll(1, 0), photos
     matte = edge_masks(near, 2, generator)[0]
@@ -99,13 +100,13 @@ def _gradual(photos: Tensor, sources: int, generator: Generator) -> Tensor:
 def _hardly_lined_up(
     views: Tensor, scenes: Tensor, masks: Tensor, generator: Generator
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Moves and scales views, the scene as each sees it, and masks a little; the first stay where they are."""
+    """Shifts and scales all views but the first a little, with the sharp scene that each sees and its mask."""
     n = views.shape[1]
     height, width = views.shape[3:]
     moved = [torch.cat([views[0], scenes[0], masks[0]], 1)]
     for each in zip(views[1:], scenes[1:], masks[1:], strict=True):
         planes = torch.cat(each, 1)
-        off = uniform(n, 0, 1, generator).view(n)  # most are off by little
+        off = uniform(n, 0, 1, generator).view(n)  # most are nearly in line
         scale = 1 + BREATHING * off * uniform(n, -1, 1, generator).view(n)
         shift = SHIFT_PX * torch.stack(
             [off * uniform(n, -1, 1, generator).view(n) * 2 / side for side in (width, height)], 1
@@ -122,7 +123,7 @@ def _hardly_lined_up(
 
 
 def _first_in_focus(scenes: Tensor, masks: Tensor) -> Tensor:
-    """Returns each place of the scene as the first source sees it that has it in focus."""
+    """Takes each place from the first source that has it in focus."""
     made = scenes[0]
     for scene, mask in zip(scenes.flip(0), masks.flip(0), strict=True):
         made = torch.lerp(made, scene, mask)

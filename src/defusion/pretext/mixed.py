@@ -1,4 +1,4 @@
-"""All kinds of views in one batch; the network is not told which is which."""
+"""Mixes all kinds of views in one batch. The network is not told which scene is of which kind."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from defusion.pretext.focus import focus
 from defusion.pretext.sensors import sensors
 from defusion.pretext.views import Views, chance, joined, normal, uniform
 
-#: Makes views of scenes [N, 3, H, W], by so many sources.
+#: Makes views of scenes [N, 3, H, W], with the given number of sources.
 Kind = Callable[[Tensor, int, Generator], Views]
 
 KINDS: dict[str, Kind] = {
@@ -26,19 +26,20 @@ KINDS: dict[str, Kind] = {
     "grainy": grainy,
 }
 
-#: Share of each kind.
+#: How often each kind is drawn, relative to the others.
 SHARES = {"focus": 3.0, "exposures": 3.0, "sensors": 2.0, "absent": 1.0, "grainy": 1.2}
 
-#: Share of photographs that get a rough thing, as fine in texture as noise, and its strength, of full range.
+#: Share of photographs that get a rough part, whose texture is as fine as noise, and its strength: least and most, as
+#: a share of the full range.
 ROUGH = 0.3
 ROUGHNESS = (0.03, 0.3)
 
-#: Chance of two, three and four sources.
+#: Chance of each number of sources.
 SOURCES = {2: 0.8, 3: 0.13, 4: 0.07}
 
 
 def mixed(photos: Tensor, generator: Generator) -> tuple[Views, list[str]]:
-    """Makes views of photographs [N, 3, H, W]: each draws its kind, and all draw one number of sources.
+    """Makes views of photographs [N, 3, H, W]. Each photograph draws a kind; all have the same number of sources.
 
     Returns:
         The views, in the order of their kinds, and the kind of each scene.
@@ -61,7 +62,7 @@ def mixed(photos: Tensor, generator: Generator) -> tuple[Views, list[str]]:
 def rough(photos: Tensor, generator: Generator) -> Tensor:
     """Makes a part of some photographs [N, 3, H, W] rough, as stone, gravel and leaves are.
 
-    Where one source has such a part in focus and another has not, the first must not be taken for noise.
+    If one source has such a part in focus and another has not, the network must not take the sharp one for noise.
     """
     n, _, height, width = photos.shape
     grain = normal((n, 1, height, width), generator) + 0.2 * normal((n, 3, height, width), generator)

@@ -1,7 +1,7 @@
-"""Views of a scene by sensors of two kinds, as thermal and visible light.
+"""Views of a scene by two kinds of sensor, such as thermal and visible light.
 
-They agree about where things are, and not about their tones: contrast may be reversed, each sees things that the
-other does not, and each loses places: the eye in the dark, in glare and in fog, the thermal sensor where all is as
+The sensors agree about where things are, but not about tones. Contrast may be reversed. Each sees things that the
+other does not. The visible sensor loses places in the dark, in glare and in fog; the thermal one where all is equally
 warm.
 """
 
@@ -14,34 +14,35 @@ from defusion.pretext.distortions import blur
 from defusion.pretext.edges import box, edge_field, field, guided
 from defusion.pretext.views import Views, as_camera, at_rest, chance, one_of, uniform
 
-#: How fast the brighter sensor takes over, a unit of its lead. Much faster, and all that the eye sees dark is as pale
-#: as the thermal view.
+#: The target's light follows the brighter sensor: its weight is a sigmoid of its lead times this. With 10, all that
+#: is dark in the visible view became as pale as the thermal one.
 BRIGHTER = 4.0
 
-#: How fast a hot or cold thing is shown by the sensor in which it stands out more, a unit of its lead; and by how
-#: much the thermal view leads from the start.
+#: The target shows a hot or cold thing by the sensor in which it stands out more: again a sigmoid of its lead times
+#: this. The thermal view has a head start of so much contrast.
 STANDS_OUT = 12.0
 THERMAL_LEAD = 0.15
 
-#: How much a place of such a thing counts beside others: they are small.
+#: Such things are small, so their places count so much more.
 HOT_COUNTS = 4.0
 
-#: Share of scenes in which the eye's sensor is as noisy as in the dark, and its noise, of full range.
+#: Share of scenes in which the visible sensor is as noisy as at night, and its noise then, as a share of the full
+#: range.
 NIGHT = 0.25
 NIGHT_NOISE = (0.02, 0.08)
 
 
 def sensors(photos: Tensor, sources: int, generator: Generator) -> Views:
-    """Makes a thermal view and visible ones of each scene [N, 3, H, W], without colour, in random order.
+    """Makes a thermal view and visible views of each scene [N, 3, H, W], without colour, in random order.
 
-    What is asked for has the detail of the scene as the eye sees it, and of the thermal view where the eye has lost
-    it. It has the light of the brighter view, by and large. Things that are hot or cold are there as the view has
-    them, whole, in which they stand out more. Noise is nowhere asked for.
+    The target has the detail of the visible view, and that of the thermal view where the visible sensor has lost it.
+    Its light is mostly that of the brighter view. A hot or cold thing is whole, as in the view in which it stands out
+    more. The target has no noise.
     """
     n, _, height, width = photos.shape
     seen = photos.mean(1, keepdim=True)
     thermal = _tones(seen, photos, generator)
-    # Things that are warmer or colder than all about them, and only little seen by the eye.
+    # Things that are warmer or colder than their surroundings, and hardly show in visible light.
     z = field((n, height, width), 14 + 22 * _drawn(generator), generator)
     for _ in range(2):
         z = guided(z, seen, 4, 1e-3)
@@ -50,14 +51,14 @@ def sensors(photos: Tensor, sources: int, generator: Generator) -> Views:
     own = seen - box(seen, 6)
     warm = torch.where(chance(n, 0.85, generator), uniform(n, 0.7, 1.0, generator), uniform(n, 0.0, 0.2, generator))
     thermal = (1 - hot) * thermal + hot * (warm + uniform(n, 0.1, 0.4, generator) * own)
-    # In some scenes the eye hardly sees those things: they are as dark as what is behind them.
+    # In some scenes they vanish in visible light: they are as bright as what is behind them.
     hidden = torch.where(chance(n, 0.5, generator), uniform(n, 0.3, 1.0, generator), 0.0)
     seen = seen * (1 - hidden * hot) + hidden * hot * box(seen, 6)
     visible, lost = _lost_places(seen, photos, generator)
-    # Light: each place is as bright as the sensor that receives more from it, as darkness is what a sensor misses.
+    # Light follows the sensor that receives more: a dark place is often one that a sensor misses.
     of_visible, of_thermal = (guided(each, each, 8, 1e-2) for each in (visible, thermal))
     brighter = (BRIGHTER * (of_thermal - of_visible)).sigmoid().maximum(lost)
-    # Detail that the thermal view alone has, where the eye sees nothing.
+    # Detail of the thermal view where the visible one is flat.
     flat = ((visible - box(visible, 6)).abs() < 0.02).float()
     warm_detail = _soft(thermal, 0.6) - box(_soft(thermal, 0.6), 6)
     scene = torch.lerp(of_visible, of_thermal, brighter)
@@ -82,7 +83,7 @@ def sensors(photos: Tensor, sources: int, generator: Generator) -> Views:
     zeros = torch.zeros(n, device=photos.device)
     grey = (sources, n, 3, height, width)
     made = at_rest(views.expand(grey), scene.clamp(0, 1).expand(grey[1:]), masks, zeros, zeros)
-    return made._replace(counts=1 + HOT_COUNTS * hot)
+    return made._replace(importance=1 + HOT_COUNTS * hot)
 
 
 def _drawn(generator: Generator) -> float:
@@ -95,7 +96,7 @@ def _soft(x: Tensor, spread_px: float) -> Tensor:
 
 
 def _tones(seen: Tensor, photos: Tensor, generator: Generator) -> Tensor:
-    """Shows a scene as another sensor does: two random tone curves, soft, at low contrast, with detail of its own."""
+    """Shows a scene as a thermal sensor might: by two random tone curves, soft, in low contrast, with own detail."""
     n = len(seen)
     mask = (edge_field(photos, generator) > 0.5 * uniform(n, -1, 1, generator)).float()
     thermal = torch.where(mask > 0.5, _curve(seen, generator), _curve(seen, generator))
@@ -109,7 +110,7 @@ def _tones(seen: Tensor, photos: Tensor, generator: Generator) -> Tensor:
 
 
 def _curve(light: Tensor, generator: Generator) -> Tensor:
-    """A random tone curve a scene, of six points; four in ten fall where others rise."""
+    """Applies a random tone curve of six points to each scene. Four curves in ten are reversed."""
     n = len(light)
     points = torch.rand(n, 6, generator=generator, device=light.device).sort(1).values
     points = torch.where(chance(n, 0.4, generator).view(n, 1), points.flip(1), points)
@@ -120,7 +121,10 @@ def _curve(light: Tensor, generator: Generator) -> Tensor:
 
 
 def _lost_places(seen: Tensor, photos: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
-    """Hides parts of scenes from the eye; returns what it sees, and how far each place is lost."""
+    """Hides parts of scenes in the dark, in glare or in fog.
+
+    Returns the visible view, and how far places are lost.
+    """
     n, _, height, width = seen.shape
     where = _soft((edge_field(photos, generator) > 0.4).float(), one_of((0.8, 2.0, 4.0), generator))
     stops = 1 + 4 * uniform(n, 0, 1, generator)

@@ -1,4 +1,4 @@
-"""What the pyramid network is trained by: how far its picture and its parts are from the scene."""
+"""The loss of the pyramid network: how far its picture and its parts are from those of the pretext."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ from defusion.model.pyramid import Made, levels_of
 from defusion.model.torch_ops import TorchPyramid
 from defusion.pretext.views import Views
 
-#: Differences of sources below this count as this: two levels of 255 at most.
+#: Errors are measured beside the difference of the sources, but never beside less than this: half a level of 255.
 LEAST_DIFFERENCE = 2e-3
-#: What keeps structure of rounding from counting as structure, as in SSIM.
+#: Keeps rounding from counting as structure, as in SSIM.
 STRUCTURE_FLOOR = 0.03**2
-#: Power of contrast by which structures that are each other's reverse are weighed.
+#: Where the sources' structures are each other's reverse, they are weighed by this power of their contrast: else they
+#: would cancel.
 OF_REVERSED = 4.0
 STRUCTURE_SHARES = (0.15, 0.3, 0.35, 0.2)
-"""Of each scale, the finest first."""
+"""How much each scale counts, the finest first."""
 
 
-#: How much each error counts, by the kind of a scene. What is asked for is known, but for the tone of brackets and of
-#: sensors; there structure counts. The figures were chosen by the scenes of the bench that steer.
+#: How much each error counts, by the kind of scene. The right tones of brackets and of sensors are a matter of taste,
+#: so there structure counts most. These figures were chosen on the steering half of the bench.
 WEIGHTS: dict[str, dict[str, float]] = {
     "focus": {
         "levels": 1.5,
@@ -47,25 +48,25 @@ WEIGHTS: dict[str, dict[str, float]] = {
     "grainy": {"levels": 1, "light": 0.5, "beyond": 0.2, "parts": 0.1, "confidence": 0.1},
 }
 
-#: Parts are made in one step of so many, and count as many times: they take a third of a step's time.
+#: Parts are made in every third step only, and count three times there: they take a third of a step's time.
 PARTS_EVERY = 3
 
 
 class PyramidObjective(nn.Module):
-    """A network and its errors on views; one module, so that engines can wrap it."""
+    """A network and its errors on views, as one module that Lightning can wrap."""
 
     def __init__(self, network: TorchPyramid) -> None:
         super().__init__()
         self.network = network
 
     def forward(self, views: Views, *, parts: bool = True) -> dict[str, Tensor]:
-        """Returns errors by name, each a number a scene, [N].
+        """Returns the errors of each scene, [N], by name.
 
         Args:
             views: Of scenes.
-            parts: Also of the common part and of the unique ones.
+            parts: Also measure the common and the unique parts.
         """
-        count = levels_of(*views.scene.shape[2:])
+        count = levels_of(*views.target.shape[2:])
         made = self.network(views.sources, count=count, parts=parts)
         if parts:
             common, uniques = made.made
@@ -75,11 +76,11 @@ class PyramidObjective(nn.Module):
             (fused,) = made.made
         apart = (views.sources - views.sources.mean(0)).abs().mean(0)
         errors = {
-            "levels": level_error(fused, views.scene, apart, views.counts, count).minimum(
-                level_error(fused, views.otherwise, apart, views.counts, count)
+            "levels": level_error(fused, views.target, apart, views.importance, count).minimum(
+                level_error(fused, views.other_target, apart, views.importance, count)
             ),
             "structure": structure_error(fused, views.sources, views.moved),
-            "light": (pooled(fused, count) - pooled(views.scene, count)).abs().mean((1, 2, 3)),
+            "light": (pooled(fused, count) - pooled(views.target, count)).abs().mean((1, 2, 3)),
             "beyond": (F.relu(fused - 1) + F.relu(-fused)).mean((1, 2, 3)),
         }
         if parts:
@@ -87,11 +88,12 @@ class PyramidObjective(nn.Module):
         return errors | self._close_errors(made, views, apart)
 
     def _close_errors(self, made: Made, views: Views, apart: Tensor) -> dict[str, Tensor]:
-        """Of the close look: the picture that its mask alone makes, and what it trusts."""
+        """Returns the errors of the close look: of the picture that its mask alone makes, and of its confidence."""
         sources, n = views.sources.shape[:2]
         mask = made.closely.mask.unflatten(0, (sources, n))
         by_mask = (mask * views.sources).sum(0)
-        off = (by_mask - views.scene).abs().mean((1, 2, 3)).minimum((by_mask - views.otherwise).abs().mean((1, 2, 3)))
+        either = [(by_mask - target).abs().mean((1, 2, 3)) for target in (views.target, views.other_target)]
+        off = torch.minimum(*either)
         relative = off / (apart.mean((1, 2, 3)) + LEAST_DIFFERENCE)
         confidence = made.closely.confidence.unflatten(0, (sources, n)).clamp(1e-4, 1 - 1e-4)
         wanted = torch.where(views.absent.view(n, 1, 1, 1) > 0, views.masks, torch.ones_like(views.masks))
@@ -104,22 +106,22 @@ class PyramidObjective(nn.Module):
 
 
 def one_light_error(by_mask: Tensor, one_light: Tensor) -> Tensor:
-    """Returns the cross entropy of how far the mask decides and of whether light is the same in all sources."""
+    """Returns the cross entropy between how far the mask decides and whether all sources have the same light."""
     wanted = one_light.view(-1, 1, 1, 1).expand_as(by_mask)
     return F.binary_cross_entropy(by_mask.clamp(1e-4, 1 - 1e-4), wanted, reduction="none").mean((1, 2, 3))
 
 
-def level_error(fused: Tensor, scene: Tensor, apart: Tensor, counts: Tensor, count: int) -> Tensor:
-    """Returns the mean absolute error at each level of detail, beside what the sources differ by there.
+def level_error(fused: Tensor, target: Tensor, apart: Tensor, importance: Tensor, count: int) -> Tensor:
+    """Returns the mean absolute error of each level, divided by the difference of the sources there.
 
     Args:
         fused: [N, 3, H, W].
-        scene: [N, 3, H, W].
+        target: [N, 3, H, W].
         apart: By how much the sources differ, [N, 3, H, W].
-        counts: How much each place counts, [N, 1, H, W].
+        importance: How much each place counts, [N, 1, H, W].
         count: Number of levels.
     """
-    error, difference = counts * (fused - scene), apart
+    error, difference = importance * (fused - target), apart
     total = (error.abs().mean((1, 2, 3))) / (apart.mean((1, 2, 3)) + LEAST_DIFFERENCE)
     for _ in range(count):
         coarse = F.avg_pool2d(error, 2)
@@ -132,8 +134,8 @@ def level_error(fused: Tensor, scene: Tensor, apart: Tensor, counts: Tensor, cou
 def structure_error(fused: Tensor, sources: Tensor, moved: Tensor) -> Tensor:
     """Returns how much local structure of the sources is lost, at several scales.
 
-    About each place, what is wanted is the direction that the sources' structures share, weighed by their contrast,
-    at the contrast of the strongest (Ma, Zeng and Wang, 2015). Light does not count, so no tone is asked for.
+    The wanted structure of a window is the mean of the sources' structures, weighed by contrast, brought to the
+    contrast of the strongest (Ma, Zeng and Wang, 2015). Light does not count, so the tone is free.
 
     Args:
         fused: [N, 3, H, W].
@@ -153,7 +155,6 @@ def structure_error(fused: Tensor, sources: Tensor, moved: Tensor) -> Tensor:
         whole = torch.stack([each for row in of_sources for each in row]).sum(0)
         alike = whole.clamp(min=0).sqrt() / contrasts.sum(0)
         power = torch.tan(torch.pi / 2 * alike.clamp(0, 1 - 1e-3)).clamp(max=10)
-        # Structures that are each other's reverse would cancel: there the stronger counts.
         reversed_ = 1 - whole / sum(contrast**2 for contrast in contrasts)
         power = power.maximum(OF_REVERSED * reversed_)
         odds = (contrasts / contrasts.amax(0)) ** power
@@ -174,19 +175,19 @@ def structure_error(fused: Tensor, sources: Tensor, moved: Tensor) -> Tensor:
 
 
 def parts_error(common: Tensor, uniques: Tensor, views: Views) -> Tensor:
-    """Returns how far the parts are from those of the pretext (paper, eq. 1): common and unique places."""
+    """Returns the error of the common and the unique parts (paper, eq. 1)."""
     of_all = views.masks.sum(0)
     shared = (of_all > 1.5).float()
-    wanted_common = shared * views.scene
-    wanted_uniques = views.masks * (1 - shared) / of_all.clamp(min=1) * views.scene
+    wanted_common = shared * views.target
+    wanted_uniques = views.masks * (1 - shared) / of_all.clamp(min=1) * views.target
     return (common - wanted_common).abs().mean((1, 2, 3)) + (uniques - wanted_uniques).abs().mean((0, 2, 3, 4))
 
 
 def pooled(x: Tensor, count: int) -> Tensor:
-    """Returns what is coarser than all levels but the last."""
+    """Averages over squares as large as a pixel of the base's last level of detail."""
     return F.avg_pool2d(x, 2 ** (count - 1))
 
 
 def window(x: Tensor) -> Tensor:
-    """Returns means over 8x8 pixels, one each four pixels down and across."""
+    """Averages over windows of 8x8 pixels, one every four pixels."""
     return F.avg_pool2d(F.avg_pool2d(x, 4), 2, 1)

@@ -1,6 +1,6 @@
-"""What a run trains, and by what: the pyramid network on views of all kinds, or the paper's on its own pretext.
+"""The two things that can be trained: the pyramid network on all kinds of views, and the paper's on its own pretext.
 
-The loop in `run.py` knows neither; it asks a `Task`.
+The loop in `run.py` knows neither of them; it asks a `Task`.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ class Task(Protocol):
 
     @property
     def objective(self) -> nn.Module:
-        """Its errors; it holds the network, and engines wrap it."""
+        """The network and its errors, as one module that Lightning can wrap."""
 
     def errors(
         self, objective: nn.Module, scenes: Tensor, step: int, steps: int, generator: Generator
     ) -> dict[str, Tensor]:
-        """Returns errors whose sum is the loss of a step, by name.
+        """Returns the errors of a step by name; their sum is the loss.
 
         Args:
             objective: As an engine has wrapped it.
@@ -52,13 +52,13 @@ class Task(Protocol):
         """
 
     def measured(self, network: nn.Module, scenes: Tensor, generator: Generator) -> dict[str, float]:
-        """Returns mean errors of a network on scenes that it was not trained on."""
+        """Returns mean errors on scenes that were kept out of training."""
 
     def sheet(self, network: nn.Module, scenes: Tensor, generator: Generator) -> tuple[str, Tensor]:
-        """Returns what a picture of four scenes shows, from left to right, and the picture, [3, H, W]."""
+        """Returns a picture of four scenes, [3, H, W], and the words for its columns, from left to right."""
 
     def stored(self, network: nn.Module) -> tuple[Tensors, NetworkConfig | PyramidConfig]:
-        """Returns the weights as a file has them, and the network that they are of."""
+        """Returns the weights for a file, and the config of their network."""
 
 
 def task_of(recipe: Recipe, weights: WeightsFile | None, *, bfloat16: bool) -> Task:
@@ -66,7 +66,7 @@ def task_of(recipe: Recipe, weights: WeightsFile | None, *, bfloat16: bool) -> T
 
     Args:
         recipe: Says which.
-        weights: What the network begins with; None begins anew.
+        weights: The network starts from these; None starts anew.
         bfloat16: The device computes in it. The pyramid network then does so in convolutions alone: energy and
             structure are differences of what is nearly equal.
 
@@ -172,8 +172,8 @@ class PyramidTask:
     def sheet(self, network: nn.Module, scenes: Tensor, generator: Generator) -> tuple[str, Tensor]:
         """See `Task`."""
         views, _ = mixed(scenes[:16], generator)
-        some = [int(place) for place in np.linspace(0, len(views.scene) - 1, min(4, len(views.scene)))]
-        columns = [*views.sources[:2, some], views.scene[some], network(views.sources[:, some]).made[0]]
+        some = [int(place) for place in np.linspace(0, len(views.target) - 1, min(4, len(views.target)))]
+        columns = [*views.sources[:2, some], views.target[some], network(views.sources[:, some]).made[0]]
         return "two of the sources, scene, fused", side_by_side(columns)
 
     def stored(self, network: nn.Module) -> tuple[Tensors, PyramidConfig]:
@@ -183,7 +183,7 @@ class PyramidTask:
 
 
 def weighed(errors: Mapping[str, Tensor], kinds: list[str]) -> dict[str, Tensor]:
-    """Returns mean errors, each scene's as it counts for its kind."""
+    """Returns mean errors, weighed by the kind of each scene."""
     found = {}
     for name, values in errors.items():
         weights = torch.tensor([WEIGHTS[kind].get(name, 0.0) for kind in kinds], device=values.device)
