@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from dataclasses import replace
+from functools import partial
 
 import imagecodecs
 import numpy as np
@@ -15,7 +16,7 @@ from defusion import Fuser, ImageError
 from defusion.imaging import Picture, from_array
 from defusion.imaging.levels import used
 from defusion.imaging.tone import Levels, is_linear
-from defusion.scene import Frame, Scene
+from defusion.scene import Frame, Scene, kept
 from defusion.task import measure
 
 PHOTO = np.ascontiguousarray(data.astronaut()[40:201, 100:301])
@@ -103,6 +104,25 @@ def test_each_frame_is_opened_once_and_let_go() -> None:
     seen = Scene([frame(number) for number in range(3)])
     assert len(opened) == 3
     assert seen.form.size == (161, 201)
+
+
+def test_frames_of_a_small_stack_are_read_once_and_those_of_a_large_one_each_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    reads: list[int] = []
+
+    def opened(number: int) -> Picture:
+        reads.append(number)
+        return Picture(PHOTO)
+
+    frames = [Frame(str(number), partial(opened, number)) for number in range(3)]
+    for frame in 2 * kept(frames):
+        assert frame.open().samples is PHOTO
+    assert reads == [0, 1, 2]
+    monkeypatch.setattr("defusion.scene._KEPT_BYTES", 3 * PHOTO.nbytes - 1)
+    for frame in 2 * kept(frames):
+        frame.open()
+    assert reads[3:] == [0, 1, 2, 0, 1, 2]
 
 
 @pytest.mark.parametrize(("level", "name"), [(0, "black"), (255, "white")])

@@ -24,7 +24,7 @@ from defusion.options import DEFAULTS, NETWORK, Choices, Options, SceneChoices
 from defusion.results import Decomposed, Fused, FusedFile, PartPictures, Parts, Plan
 from defusion.rig import Rig
 from defusion.runtime import Engine, load_engine
-from defusion.scene import Frame, Pixels, Scene
+from defusion.scene import Frame, Pixels, Scene, kept
 from defusion.sources import AS_USUAL, FusedArray, Reading, Source, frames_of, given_back, listed, warn
 from defusion.task import Kind, Statistics, recognise
 from defusion.temperatures import NOT_MEASURED, Heat, Isotherm, check_sidecar, has_pages, write_sidecar
@@ -199,8 +199,7 @@ class Fuser:
         align = alignment or _wanted(options)
         if options.rig is not None:
             frames, align = Rig.load(options.rig).aligned_frames(frames, options.plane), Wanted("off")
-        if len(frames) == 2:
-            frames = [frame.kept() for frame in frames]
+        frames = [frame.kept() for frame in frames] if len(frames) == 2 else kept(frames)
         if by_map is not None and alignment is None and options.rig is None:
             align = by_map.alignment or Wanted("off")
         scene = Scene(frames, options.infrared_palette, report if len(frames) > 2 else None, align)

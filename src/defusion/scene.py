@@ -60,6 +60,11 @@ _MOVERS_PX = 1e6
 #: In focus stacks it is looked for in pictures of so many.
 _THINGS_PX = 2.5e5
 
+#: A stack is gone through six times. Its frames stay in memory if they take no more than this in all; else they are
+#: read each time. Twelve frames of 3.8 megapixels took 26.5 s of one core when they were read each time, 20.1 s when
+#: they stayed.
+_KEPT_BYTES = 2**29
+
 #: Tones are compared in pictures of so many pixels, in which focus hardly shows.
 _TONES_PX = 4e4
 
@@ -91,6 +96,26 @@ class Frame(NamedTuple):
     def of(cls, name: str, picture: Picture) -> Frame:
         """Makes a frame of a picture in memory."""
         return cls(name, lambda: picture)
+
+
+def kept(frames: Sequence[Frame]) -> list[Frame]:
+    """Returns frames that stay in memory once they are opened, if all of their size take little of it."""
+
+    def once(frame: Frame) -> Callable[[], Picture]:
+        held: list[Picture] = []
+
+        def opened() -> Picture:
+            if held:
+                return held[0]
+            picture = frame.open()
+            samples = picture.samples
+            if isinstance(samples, np.ndarray) and len(frames) * samples.nbytes <= _KEPT_BYTES:
+                held.append(picture)
+            return picture
+
+        return opened
+
+    return [frame._replace(open=once(frame)) for frame in frames]
 
 
 class Meaning(NamedTuple):
