@@ -1,4 +1,4 @@
-"""What the pyramid network learns: convolutions that read features of the sources and tell what to do.
+"""The learned part of the pyramid network: convolutions that read features of the sources.
 
 Each block splits its embeddings into what the sources share and what each has alone (paper, eq. 2).
 """
@@ -10,30 +10,30 @@ from typing import Any, Generic
 
 from defusion.model.ops import LayerOps, P, mean_of_sources
 
-#: A source's channels at each level, and of the close look, where they are those of four pixels. There are more where
-#: each of the four is told from the others.
+#: Channels of a source: of its state at each level; of the close look, whose planes hold 2x2 pixels as one; and of
+#: the layer of the close look that tells the four apart.
 WIDTH = 24
 CLOSE_WIDTH = 16
 PIXELS_WIDTH = 32
 
-#: How many features a level has, and the close look; see `PyramidNet.features` and `PyramidNet.look_closely`.
+#: Number of features of a level and of the close look; see `PyramidNet.features` and `PyramidNet.look_closely`.
 FEATURES = 10
 CLOSE_FEATURES = 13
 
-#: What a state says of each source, and of the scene; see `PyramidNet.vote`. The base has weights of its own, and so
-#: have the levels with a state, and the fine ones.
+#: How many numbers a head reads from the state for each source and for the scene; see `PyramidNet.vote`. The base,
+#: the levels with a state and the fine levels have a head each.
 SAID, OF_SCENE = 4, 1
 HEADS = ("base", "level", "fine")
 
 
 class Blocks(Generic[P]):
-    """`defusion.model.ops.Learned` by an engine's convolutions, which hold the weights."""
+    """`defusion.model.ops.Learned`, made of an engine's convolutions, which hold the weights."""
 
     def __init__(self, ops: LayerOps[P]) -> None:
         self.ops = ops
 
     def look(self, features: P) -> P:
-        """Returns what the close look says."""
+        """Returns the outputs of the close look."""
         ops = self.ops
         common, unique = common_and_unique(ops, ops.relu(ops.conv(features, "close.embed")), None)
         state = ops.relu(ops.conv(unique, "close.unique") + ops.each_source(ops.conv(common, "close.common")))
@@ -55,11 +55,11 @@ class Blocks(Generic[P]):
         return deeper
 
     def by_energy(self, name: str) -> Sequence[Any]:
-        """Returns how far energy counts by itself."""
+        """Returns the factors by which energy counts by itself."""
         return self.ops.numbers(f"{name}.energy")
 
     def said(self, name: str, state: P) -> tuple[P, P]:
-        """Returns what a state says of each source, and of the scene."""
+        """Returns what a head reads from the state: for each source, and for the scene."""
         ops = self.ops
         return ops.conv(state, f"{name}.source"), ops.conv(ops.mean_over_sources(state), f"{name}.scene")
 

@@ -1,4 +1,4 @@
-"""What the pyramid network needs of an engine: a handful of operations on planes.
+"""The operations on planes that the pyramid network needs from an engine.
 
 The network is written once, against these protocols. `torch_ops.py` runs all of it in torch, to train it and on GPUs.
 On a processor `runtime/array_ops.py` works on pixels, and `runtime/pyramid_graph.py` has OpenVINO run the
@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeVar
 #: Planes [B, C, H, W] of one engine. B is S sources of N scenes, the scenes of a source side by side, or N.
 P = TypeVar("P", bound=Any)
 
-#: Is added to what is divided by, and may be zero.
+#: Added to divisors that may be zero.
 TINY = 1e-6
 
 
@@ -96,10 +96,10 @@ class PixelOps(Ops[P], Protocol[P]):
 
 
 class Learned(Protocol[P]):
-    """What the network has learned; see `defusion.model.blocks.Blocks`."""
+    """The learned convolutions; see `defusion.model.blocks.Blocks`."""
 
     def look(self, features: P) -> P:
-        """Returns what the close look says of features [S N, CLOSE_FEATURES, H/2, W/2], [S N, 8, H/2, W/2]."""
+        """Returns the outputs of the close look, [S N, 8, H/2, W/2], of features [S N, CLOSE_FEATURES, H/2, W/2]."""
 
     def state(self, features: P, coarser: P | None, confidence: P | None) -> P:
         """Returns the state of each source at a level, [S N, WIDTH, h, w].
@@ -111,10 +111,10 @@ class Learned(Protocol[P]):
         """
 
     def said(self, name: str, state: P) -> tuple[P, P]:
-        """Returns what a state says of each source, [S N, SAID, h, w], and of the scene, [N, OF_SCENE, h, w]."""
+        """Returns what a head reads for each source, [S N, SAID, h, w], and for the scene, [N, OF_SCENE, h, w]."""
 
     def by_energy(self, name: str) -> Sequence[Any]:
-        """Returns how far energy counts by itself: of a level, and of the finest."""
+        """Returns the factors by which the energies of the level and of the finest level count by themselves."""
 
 
 def mean_of_sources(ops: Ops[P], x: P, confidence: P | None) -> P:

@@ -7,11 +7,12 @@
                  state of each source, and of the scene ── weight of each source ── common share of it
        fused level = sum of the sources' own details, weighed
 
-The network decides; pixels pass through. The order of the sources cannot matter: they meet in means and in a softmax.
-The fused picture is the sum of a common part and of one unique part a source, by construction.
+The network only decides; the pixels are the sources' own. The order of the sources cannot matter, since they meet
+only in means and in a softmax. The fused picture is the sum of a common part and one unique part per source, by
+construction.
 
-Nothing here imports an engine. `PixelOps` names the operations on pixels, `Learned` what the network learns
-(`blocks.py`): torch trains both, and `runtime` has OpenCV and OpenVINO run them.
+This module imports no engine. `PixelOps` names the operations on pixels, and `Learned` (`blocks.py`) the learned
+convolutions. torch trains them; for users, OpenCV runs the first and OpenVINO the second.
 """
 
 from __future__ import annotations
@@ -28,21 +29,22 @@ COARSEST_PX = 8
 #: Energy of detail below this, the square of half a level of 255, is rounding.
 ENERGY_FLOOR = 4e-6
 
-#: A place of less confidence than the first does not count, if another does: its logits are lower by as much.
+#: A place whose confidence is below the first gets no weight if another source has any: its logits are lowered by up
+#: to the second.
 NO_CONFIDENCE = 1e-4
 ABSENT_LOGITS = 1000.0
 
-#: Bring features to a size of about one: of detail, of energy on its log scale, of light.
+#: Factors that bring detail, energy (on its log scale) and light to a size of about one.
 DETAIL_SCALE = 20.0
 ENERGY_SCALE = 0.3
 LIGHT_SCALE = 4.0
 
-#: Values from which a place counts as clipped white or black: from none to all.
+#: A place begins to count as clipped at the first value, and counts wholly at the second.
 WHITE = (0.92, 1.0)
 BLACK = (0.06, 0.0)
 
-#: How many of the finest levels have no state of their own: they go by the last state, and by the energy of their
-#: detail. Nearly all pixels lie on these.
+#: So many of the finest levels have no state of their own, since they hold nearly all pixels. They use the last
+#: state, and the energy of their own detail.
 FINE_LEVELS = 2
 
 
@@ -52,54 +54,57 @@ class Level(NamedTuple):
     plane: Any
     """The sources at this size, [S N, 3, h, w]."""
     confidence: Any
-    """[S N, 1, h, w]; None where all places count alike."""
+    """[S N, 1, h, w]; None if all places count alike."""
     detail: Any
-    """What the next coarser plane lacks, [S N, 3, h, w]; None of the base."""
+    """This plane less the next coarser one, [S N, 3, h, w]; None for the base."""
 
 
 class Closely(NamedTuple):
-    """What the close look says of each place of each source."""
+    """What the close look tells about each place of each source."""
 
     confidence: Any
-    """How far a place shows the scene, and not noise or nothing: [S N, 1, H, W]; None for everywhere."""
+    """How far a place shows the scene, rather than noise or nothing, [S N, 1, H, W]; None if all places do."""
     mask: Any
-    """Weights over the sources, for scenes in which light is the same in all, [S N, 1, H, W]; None if not looked."""
+    """Weights over the sources, for scenes whose sources have the same light, [S N, 1, H, W]; None without a close
+    look."""
 
 
 class Votes(NamedTuple):
-    """What the network decides of a level."""
+    """What the network decides for one level."""
 
     weight: Any
-    """Of each source, [S N, 1, h, w]; sums to one."""
+    """The weight of each source, [S N, 1, h, w]; the weights of a place sum to one."""
     shared: Any
-    """How much of what a source gives belongs to the common part, [S N, 1, h, w] in [0, 1]; None if nobody asks."""
+    """The share of a source's contribution that belongs to the common part, [S N, 1, h, w] in [0, 1]; None if parts
+    are not asked for."""
     by_mask: Any
-    """How far the mask decides in place of the weights, [N, 1, h, w] in [0, 1]; None without a mask."""
+    """How far the mask decides instead of the weights, [N, 1, h, w] in [0, 1]; None without a mask."""
     kept: Any
-    """How much of the detail is the scene's, and not noise, [N, 1, h, w] in [0, 1]; None of the base, all of it."""
+    """The share of the detail that is the scene's rather than noise, [N, 1, h, w] in [0, 1]; None for the base, which
+    is kept whole."""
 
 
 class Coarser(NamedTuple):
-    """What is known of a scene from its coarser levels: all but the fine ones, at the size of the last of them."""
+    """What the coarser levels of a scene have told, without the fine ones, at the size of the finest of them."""
 
     state: Any
     """[S N, WIDTH, h, w]"""
     made: tuple[Any, ...]
-    """The fused picture so far, [N, 3, h, w]; or the common part of it and the unique ones, [S N, 3, h, w]."""
+    """The fused picture so far, [N, 3, h, w]; or its common part and its unique parts, [S N, 3, h, w]."""
     by_mask: Any
-    """How far a mask decides in place of the weights, [N, 1, h, w] in [0, 1]."""
+    """How far a mask decides instead of the weights, [N, 1, h, w] in [0, 1]."""
 
 
 class Made(NamedTuple):
-    """What the network makes of sources."""
+    """The result of the network."""
 
     made: tuple[Any, ...]
-    """The fused picture, [N, 3, H, W]; or the common part of it, and the unique ones, [S N, 3, H, W]."""
+    """The fused picture, [N, 3, H, W]; or its common part and its unique parts, [S N, 3, H, W]."""
     coarser: Coarser
     """The same without the fine levels."""
     closely: Closely
     votes: list[Votes]
-    """From the finest level to the coarsest, as `PyramidNet.pyramid` has the levels."""
+    """For each level, the finest first, as in `PyramidNet.pyramid`."""
 
 
 def levels_of(height: int, width: int) -> int:
@@ -108,7 +113,7 @@ def levels_of(height: int, width: int) -> int:
 
 
 class PyramidNet(Generic[P]):
-    """The network, run by an engine's operations on pixels, and by what it has learned."""
+    """The network, made of an engine's operations on pixels and of the learned convolutions."""
 
     def __init__(self, ops: PixelOps[P], learned: Learned[P]) -> None:
         self.ops, self.learned = ops, learned
@@ -129,12 +134,14 @@ class PyramidNet(Generic[P]):
             sources: [S N, 3, H, W] in [0, 1]; H and W are multiples of 2^count.
             confidence: Where a source shows anything, [S N, 1, H, W] in [0, 1]; None for everywhere.
             count: Number of levels of detail, one or more.
-            coarser: What is coarser than those levels; None has it read off the sources.
-            closely: Look at full size for noise and focus; not where coarser levels tell that there is neither.
-            parts: Make the common and the unique parts, whose sum is the fused picture, in place of that.
+            coarser: What the coarser levels have told; None to begin with a base made of the sources.
+            closely: Look for noise and focus at full size. Not needed if coarser levels have shown neither.
+            parts: Make the common and the unique parts, whose sum is the fused picture.
         """
         ops = self.ops
-        if confidence is not None:  # what a source lacks is filled by the others: nobody sees what it holds there
+        if (
+            confidence is not None
+        ):  # the others fill what a source lacks, so that nothing leaks from there
             others = ops.each_source(mean_of_sources(ops, sources, confidence))
             sources = others + confidence * (sources - others)
         near = self.look_closely(sources, confidence) if closely else Closely(confidence, None)
@@ -161,7 +168,7 @@ class PyramidNet(Generic[P]):
         return Made(made, Coarser(state, before, one_light), near, votes)
 
     def look_closely(self, sources: P, confidence: P | None) -> Closely:
-        """Tells what each place of each source has in focus, and where it is noise or nothing."""
+        """Tells where each source is in focus, and where it holds noise or nothing."""
         ops = self.ops
         light = ops.mean(sources)
         detail = light - ops.double(ops.halve(light))
@@ -177,9 +184,9 @@ class PyramidNet(Generic[P]):
         return Closely(trusted, self.weights(logits, trusted))
 
     def pyramid(self, plane: P, confidence: P | None, count: int) -> list[Level]:
-        """Takes planes apart into so many levels of detail, the finest first, and a base.
+        """Splits planes into `count` levels of detail, the finest first, and a base.
 
-        Means are weighed by confidence, so that places of none do not leak into what is coarser.
+        Means are weighed by confidence, so that places without any do not leak into coarser levels.
         """
         ops = self.ops
         levels = []
@@ -199,24 +206,25 @@ class PyramidNet(Generic[P]):
     def decide(
         self, levels: Sequence[Level], coarser: Coarser | None, closely: bool, parts: bool
     ) -> tuple[list[Votes], P, P]:
-        """Decides on each level, from the coarsest to the finest.
+        """Decides for each level, from the coarsest to the finest.
 
         Args:
             levels: As `pyramid` gives them.
-            coarser: What is known at the base's size; None has the base decided on, too.
+            coarser: What coarser levels have told, at the base's size; None to decide for the base as well.
             closely: There is a mask.
             parts: The parts are asked for.
 
         Returns:
-            What is decided, of the finest level first; the last state; and how far a mask decides, as large. The base
-            alone says that: whether light is the same in all sources is not to be seen in a small part of them.
+            The decisions, of the finest level first; the last state; and how far a mask decides, at the size of that
+            state. The base alone tells the last: whether all sources have the same light does not show in a small
+            part of them.
         """
         ops = self.ops
         *of_detail, base = levels
         fine = min(FINE_LEVELS, len(of_detail))
         lights = [ops.mean(level.detail) for level in of_detail]
         energies = [self.local_energy(light) for light in lights]  # each at half its level's size
-        # What the finest level and its colours say, at the size of each level from the second on, and of the base.
+        # Energy, correlation and clipping of the finest level, at the size of each coarser level and of the base.
         alike = self.correlation(lights[0], levels[0].confidence)
         finest, marks = [energies[0]], [ops.concat([self.marks(levels[1].plane), alike])]
         for _ in range(len(levels) - 2):
@@ -255,7 +263,7 @@ class PyramidNet(Generic[P]):
         return votes[::-1], state, one_light
 
     def features(self, level: Level, light: P, energy: P, finest: P, correlation: P, marks: P) -> P:
-        """Lays side by side what the network reads of each source at a level."""
+        """Returns the features of each source at a level, [S N, FEATURES, h, w]."""
         confidence = level.confidence
         return self.ops.concat(
             [
@@ -270,20 +278,21 @@ class PyramidNet(Generic[P]):
         )
 
     def vote(self, name: str, state: P, energy: P, finest: P, confidence: P | None, *, doublings: int = 0) -> Votes:
-        """Reads off the state what is decided on a level.
+        """Reads the decisions for a level from the state.
 
-        Energy counts by itself, as in blends that ask no network; the state says by how much, and what else counts.
+        Local energy counts by itself, as in blends without a network. The state says by how much, and what else
+        counts.
 
         Args:
-            name: Whose weights read it.
+            name: Which head reads the state: "base", "level" or "fine".
             state: Of each source.
-            energy: Of the level's detail.
-            finest: Of the finest detail, as large.
-            confidence: As large.
-            doublings: How many times as large those are as the state.
+            energy: Local energy of the level's detail, on a log scale.
+            finest: The same of the finest detail, at the same size.
+            confidence: At the same size.
+            doublings: How often the state's size is doubled to theirs.
 
         Returns:
-            What is decided; how far a mask decides of the base alone.
+            The decisions. Only those for the base tell how far a mask decides.
         """
         ops = self.ops
         said, scene = self.learned.said(name, state)
@@ -296,11 +305,11 @@ class PyramidNet(Generic[P]):
         weight, shared = self.weights(logits, confidence), ops.sigmoid(ops.channels(said, 3, 4))
         if name == "base":
             return Votes(weight, shared, ops.sigmoid(scene), None)
-        # Noise is squared, since the slope of a sigmoid near one is too small to learn from.
+        # exp(-z^2), since the slope of a sigmoid near one is too small to learn from.
         return Votes(weight, shared, None, ops.exp(scene * scene * -1.0))
 
     def doubled(self, vote: Votes, by_mask: P | None, confidence: P | None, parts: bool) -> Votes:
-        """Brings what is decided at half a level's size to the level, whose confidence this is."""
+        """Brings decisions at half a level's size to the size of the level and of its confidence."""
         ops = self.ops
         weight = ops.double(vote.weight)
         return Votes(
@@ -311,7 +320,7 @@ class PyramidNet(Generic[P]):
         )
 
     def band(self, vote: Votes, level: Level, masked: P | None, parts: bool) -> tuple[P, ...]:
-        """Makes a level of the fused picture, or of its parts, of the sources' own pixels."""
+        """Makes a level of the fused picture, or of its parts, from the sources' own pixels."""
         ops = self.ops
         made = vote.weight * (level.plane if level.detail is None else level.detail)
         if not parts:
@@ -327,15 +336,18 @@ class PyramidNet(Generic[P]):
         return ops.over_sources(common), made - common
 
     def weights(self, logits: P, confidence: P | None) -> P:
-        """Returns the softmax over the sources; a place of no confidence has no weight where another has any."""
+        """Returns the softmax over the sources.
+
+        A place without confidence gets no weight if another source has any.
+        """
         ops = self.ops
-        if confidence is not None:  # no logit makes up for a place that is not there
+        if confidence is not None:  # no logit can make up for a place that is missing
             logits = logits - ops.relu(confidence * (-1.0 / NO_CONFIDENCE) + 1.0) * ABSENT_LOGITS
         odds = ops.exp(logits - ops.each_source(ops.most_of_sources(logits)))
         return self.shares(odds, confidence)
 
     def shares(self, odds: P, confidence: P | None) -> P:
-        """Returns odds, counted by confidence, as weights that sum to one over the sources."""
+        """Turns odds, weighed by confidence, into weights that sum to one over the sources."""
         ops = self.ops
         if confidence is not None:
             odds = odds * (confidence + TINY)
@@ -343,12 +355,12 @@ class PyramidNet(Generic[P]):
         return weights
 
     def local_energy(self, light: P) -> P:
-        """Returns the energy of detail about each place, on a log scale from zero up, at half the size."""
+        """Returns the energy of the detail around each place, on a log scale from zero up, at half the size."""
         ops = self.ops
         return ops.log(ops.blur(ops.halve(light * light)) * (1.0 / ENERGY_FLOOR) + 1.0)
 
     def correlation(self, light: P, confidence: P | None) -> P:
-        """Returns how far a source's detail goes with that of all, from -1 to 1, at half the size."""
+        """Returns the local correlation of a source's detail with the mean of all, from -1 to 1, at half the size."""
         ops = self.ops
         of_all = ops.each_source(mean_of_sources(ops, light, confidence))
         both, own, all_ = (ops.blur(ops.halve(x)) for x in (light * of_all, light * light, of_all * of_all))
