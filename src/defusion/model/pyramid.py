@@ -139,9 +139,7 @@ class PyramidNet(Generic[P]):
             parts: Make the common and the unique parts, whose sum is the fused picture.
         """
         ops = self.ops
-        if (
-            confidence is not None
-        ):  # the others fill what a source lacks, so that nothing leaks from there
+        if confidence is not None:  # the others fill what a source lacks, so that nothing leaks from there
             others = ops.each_source(mean_of_sources(ops, sources, confidence))
             sources = others + confidence * (sources - others)
         near = self.look_closely(sources, confidence) if closely else Closely(confidence, None)
