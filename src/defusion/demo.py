@@ -64,9 +64,9 @@ def demo_pairs() -> dict[str, Callable[[], tuple[Picture, Picture]]]:
 
 
 def exposure_pair(scene: Pixels) -> tuple[Picture, Picture]:
-    """Takes a scene with two exposures, three stops apart on either side of its own: shadows and lights clip."""
+    """Takes a scene with two exposures, two and a half stops below its own and one above: shadows and lights clip."""
     linear = scene ** np.float32(2.2)
-    return _picture(_gamma(linear * 0.18)), _picture(_gamma(linear * 4.0))
+    return _picture(_gamma(linear * 2**-2.5)), _picture(_gamma(linear * 2.0))
 
 
 def focus_pair(scene: Pixels) -> tuple[Picture, Picture]:
@@ -80,9 +80,10 @@ def focus_pair(scene: Pixels) -> tuple[Picture, Picture]:
 
 
 def infrared_pair(scene: Pixels) -> tuple[Picture, Picture]:
-    """Sees a scene by night, through visible light and through heat: skin glows, textures are lost."""
+    """Sees a scene by night, through visible light and through heat: skin glows, cloth is cold, texture is lost."""
     night = scene * np.array([0.35, 0.38, 0.5], np.float32)
-    warmth = np.clip(4 * (scene[..., :1] - scene[..., 2:]) - 0.2, 0, 1)
+    redness = scene[..., :1] - scene[..., 2:]  # of skin it is moderate, of the orange suit strong
+    warmth = np.clip(4 * redness - 0.2, 0, 1) * np.clip(3 - 6 * redness, 0, 1)
     heat = _blurred(np.clip(0.25 + 0.6 * warmth + 0.15 * (1 - luminance(scene)), 0, 1), 1.5)
     return _picture(night), Picture.of_pixels(heat, "uint8")
 
