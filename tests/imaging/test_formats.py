@@ -62,6 +62,20 @@ def test_avif_of_ten_bits(tmp_path, samples):
     assert picture.icc == (profile_of_cicp(Cicp(9, 16)) if samples.ndim == 3 else None)
 
 
+@pytest.mark.parametrize("name", ["a.avif", "b.avif", "a.jp2"])
+def test_alpha_of_few_bits_is_whole(tmp_path, name):
+    bits = 10 if name == "a.avif" else 12
+    samples = np.dstack([TEN, np.where(ALPHA, 1023, 0).astype(np.uint16)]) << (bits - 10)
+    samples[9:, :, 3] = 2**bits - 1
+    if name == "a.jp2":
+        content = imagecodecs.jpeg2k_encode(samples, level=0, codecformat="jp2", bitspersample=bits)
+    else:
+        content = imagecodecs.avif_encode(samples, level=100, bitspersample=bits)
+    (tmp_path / name).write_bytes(content)
+    assert read(tmp_path / name).confidence(slice(20, 40), slice(0, 9)).min() == 1
+    assert read(tmp_path / name).confidence(slice(0, 8), slice(0, 9)).max() == 0
+
+
 #: Red to blue from left to right, and green from top to bottom, of 64x48 pixels; written by pillow-heif.
 HEIC = {
     8: (

@@ -121,6 +121,27 @@ def test_a_jpeg_that_was_cut_and_ended_is_refused(tmp_path: Path, mode: str, pro
     assert read(tmp_path / "more.jpg").width == 48
 
 
+def test_a_jpeg_that_may_be_damaged_is_told(tmp_path: Path) -> None:
+    content = saved("JPEG", "RGB")
+    content = content[: len(content) // 2] + bytes(2000) + b"\xff\xd9"
+    (tmp_path / "a.jpg").write_bytes(content)
+    assert "a.jpg: may be damaged, " in read(tmp_path / "a.jpg").notes[0]
+
+
+@pytest.mark.parametrize("name", ["a.webp", "b.webp", "a.avif", "a.jp2"])
+def test_an_end_of_zeros_is_told(tmp_path: Path, name: str) -> None:
+    content = {
+        "a.webp": lambda: saved("WEBP", "RGB", lossless=True),
+        "b.webp": lambda: saved("WEBP", "RGB"),
+        "a.avif": lambda: imagecodecs.avif_encode(NOISE),
+        "a.jp2": lambda: imagecodecs.jpeg2k_encode(NOISE, level=0, codecformat="jp2"),
+    }[name]()
+    (tmp_path / name).write_bytes(content)
+    assert read(tmp_path / name).notes == ()
+    (tmp_path / name).write_bytes(content[:-700] + bytes(700))
+    assert f"{name}: may be damaged, its last 700 bytes are zeros" in read(tmp_path / name).notes
+
+
 @pytest.mark.parametrize("side", [64, 3200])
 def test_a_jpeg_inside_a_tiff_that_was_cut_is_refused(tmp_path: Path, side: int) -> None:
     picture = np.tile(NOISE, (side // 64, side // 48 + 1, 1))[:, :side]

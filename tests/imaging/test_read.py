@@ -16,7 +16,7 @@ from PIL.TiffImagePlugin import IFDRational
 from skimage import data
 
 from defusion.errors import ImageError
-from defusion.imaging import from_array, read
+from defusion.imaging import from_array, from_pillow, read
 from defusion.imaging.exif import Field, read_directory
 
 COLOUR = data.astronaut()[40:140, 100:250]  # 100x150: a turned picture has another shape
@@ -224,6 +224,42 @@ def test_a_transparent_colour_is_alpha(tmp_path, samples):
     expected = (samples == clear).reshape(*samples.shape[:2], -1).all(2)
     np.testing.assert_array_equal(picture.confidence(slice(None), slice(None)) == 0, expected)
     np.testing.assert_array_equal(picture.samples, samples.reshape(*expected.shape, -1))
+
+
+@pytest.mark.parametrize("kind", ["fourteen bits", "associated", "one of two", "the other of two"])
+def test_the_alpha_of_a_tiff_is_found_and_whole(tmp_path, kind):
+    alpha = np.full(GREY.shape, 65535, np.uint16)
+    alpha[:9] = 0
+    channels, extra = [DEEP, alpha], [2]
+    if kind == "fourteen bits":
+        channels = [DEEP >> 2, alpha >> 2]
+    elif kind == "associated":
+        channels, extra = [(DEEP >> 2) * (alpha > 0)[..., None], alpha >> 2], [1]
+    else:
+        spot = alpha[::-1] // 2
+        channels, extra = ([DEEP, alpha, spot], [2, 0]) if kind == "one of two" else ([DEEP, spot, alpha], [0, 2])
+    tifffile.imwrite(
+        tmp_path / "a.tif", np.dstack(channels), photometric="rgb", extrasamples=extra, planarconfig="contig"
+    )
+    picture = read(tmp_path / "a.tif")
+    np.testing.assert_array_equal(picture.confidence(slice(None), slice(None)), alpha > 0)
+    np.testing.assert_array_equal(picture.samples[9:], channels[0][9:])
+
+
+@pytest.mark.parametrize("mode", ["RGBa", "La", "PA", "RGBX", "YCbCr"])
+def test_other_kinds_of_pil_images(mode):
+    alpha = np.full(GREY.shape, 255, np.uint8)
+    alpha[:9] = 0
+    colours, both = Image.fromarray(COLOUR), Image.fromarray(np.dstack([COLOUR, alpha]))
+    if mode == "La":
+        image = Image.fromarray(np.dstack([GREY, alpha]), "LA").convert("La")
+    else:
+        image = (colours if mode in ("RGBX", "YCbCr") else both).convert(mode)
+    picture = from_pillow(image, "a")
+    assert picture.grey == (mode == "La")
+    assert (picture.alpha is None) == (mode in ("RGBX", "YCbCr"))
+    expected = GREY[..., np.newaxis] if mode == "La" else COLOUR
+    assert np.abs(picture.samples[9:].astype(int) - expected[9:]).mean() < (16 if mode == "PA" else 2)
 
 
 def test_colours_multiplied_by_alpha_are_divided_by_it(tmp_path):

@@ -108,12 +108,25 @@ def test_jpeg_tiles(tmp_path, colour):
 def test_a_hole_in_a_sparse_file_is_black(tmp_path):
     content = bytearray(saved(tmp_path / "a.tif", COLOUR, tile=(32, 48), compression="lzw").read_bytes())
     with tifffile.TiffFile(tmp_path / "a.tif") as tif:
-        for tag in ("TileOffsets", "TileByteCounts"):
-            at = tif.pages[0].tags[tag].valueoffset
-            content[at : at + 4] = bytes(4)
+        for name in ("TileOffsets", "TileByteCounts"):
+            tag = tif.pages[0].tags[name]
+            size = {3: 2, 4: 4}[tag.dtype]
+            content[tag.valueoffset : tag.valueoffset + size] = bytes(size)
     (tmp_path / "a.tif").write_bytes(content)
     assert read(tmp_path / "a.tif").samples[:33, :49].tolist()[0][0] == [0, 0, 0]
     np.testing.assert_array_equal(read(tmp_path / "a.tif").samples[32:, :], COLOUR[32:])
+    assert "strips or tiles are left out" in read(tmp_path / "a.tif").notes[0]
+
+
+def test_a_strip_without_bytes_is_damage(tmp_path):
+    content = bytearray(saved(tmp_path / "a.tif", COLOUR, tile=(32, 48), compression="lzw").read_bytes())
+    with tifffile.TiffFile(tmp_path / "a.tif") as tif:
+        tag = tif.pages[0].tags["TileByteCounts"]
+    size = {3: 2, 4: 4}[tag.dtype]
+    content[tag.valueoffset : tag.valueoffset + size] = bytes(size)
+    (tmp_path / "a.tif").write_bytes(content)
+    with pytest.raises(ImageError, match="1 of its strips or tiles have no bytes"):
+        read(tmp_path / "a.tif")
 
 
 @pytest.mark.parametrize("key", [slice(None, None, -1), (slice(3), slice(9, 3, -2))])

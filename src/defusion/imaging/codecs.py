@@ -53,7 +53,7 @@ def read_jpeg_2000(file: BinaryIO, name: str) -> Picture:
     # With its boxes the decoder would bring the samples to sRGB.
     samples = np.asarray(imagecodecs.jpeg2k_decode(data[at:] if icc else data))
     samples = samples if samples.ndim == 3 else samples[..., np.newaxis]
-    samples, alpha, told = split_alpha(samples, 1 if samples.shape[2] < 3 else 3, name)
+    samples, alpha, told = split_alpha(samples, 1 if samples.shape[2] < 3 else 3, name, bits)
     levels = None if bits in (8, 16) else Levels(0, 2**bits - 1)
     notes = told if known else (f"{name}: its colours are not told by a profile and count as sRGB", *told)
     return upright(name, samples, icc, {}, notes, alpha, levels)

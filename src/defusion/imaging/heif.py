@@ -41,7 +41,7 @@ def deepened(picture: Picture, image: Any, data: bytes, frame: int) -> Picture:
 
     samples = np.asarray(imagecodecs.avif_decode(data, index=frame))
     samples = samples if samples.ndim == 3 else samples[..., np.newaxis]
-    colour, alpha, _ = split_alpha(samples[..., :4], 1 if samples.shape[2] < 3 else 3, "")
+    colour, alpha, _ = split_alpha(samples[..., :4], 1 if samples.shape[2] < 3 else 3, "", bits)
     turned = exif.orientation(exif.parse(image.info["exif"])) if "exif" in image.info else 1
     alpha = None if alpha is None else exif.set_upright(alpha, turned)
     return replace(picture, samples=exif.set_upright(colour, turned), alpha=alpha, levels=Levels(0, 2**bits - 1))

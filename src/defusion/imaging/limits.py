@@ -37,8 +37,13 @@ COPIES = 3
 #: Samples that two bytes of a BMP's runs may stand for.
 _BMP_RUN = 255
 
-#: What libjpeg says of a picture that is not all there. Others of its warnings are about what cameras do.
+#: What libjpeg says of a picture that is not all there; of one that may be, as some cameras write such; the rest is
+#: about nothing that is seen.
 _DAMAGED_JPEG = re.compile(r"[Pp]remature end|bad Huffman code|instead of RST")
+_ODD_JPEG = re.compile(r"extraneous bytes before marker")
+
+#: So many bytes of 0 at the end are no part of what a coder writes: a disk's sector.
+_ZEROS = 512
 
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _CHANNELS = 256, 257, 258, 259, 277
 _JPEG_MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])")
@@ -103,12 +108,15 @@ def check_png(chunks: Chunks) -> None:
         raise ValueError(f"it holds {found} bytes of its rows, expected {expected}")
 
 
-def check_jpeg(data: bytes, tables: bytes = b"") -> None:
+def check_jpeg(data: bytes, tables: bytes = b"") -> str | None:
     """Makes sure that a JPEG is all there, which decoders do not ask: what is missing is grey.
 
     Args:
         data: The JPEG.
         tables: Those that it needs and has not, as a JPEG of its own: inside a TIFF they stand apart.
+
+    Returns:
+        Why it may be damaged, if it may.
 
     Raises:
         ValueError: Parts are missing, or cannot be read.
@@ -122,8 +130,20 @@ def check_jpeg(data: bytes, tables: bytes = b"") -> None:
         # An eighth of the size: all is read, and little of it computed.
         simplejpeg.decode_jpeg(data, form, fastdct=True, fastupsample=True, min_height=1, min_width=1)
     except ValueError as error:
-        if _DAMAGED_JPEG.search(str(error)):
-            raise ValueError(str(error).removeprefix("Corrupt JPEG data: ")) from error
+        reason = str(error).removeprefix("Corrupt JPEG data: ")
+        if _DAMAGED_JPEG.search(reason):
+            raise ValueError(reason) from error
+        return reason if _ODD_JPEG.search(reason) else None
+    return None
+
+
+def zeros_at_end(file: BinaryIO) -> int:
+    """Counts the bytes of 0 at a file's end, as disks leave them where copying was cut; a few count as none."""
+    file.seek(0)
+    data = file.read()
+    file.seek(0)
+    zeros = len(data) - len(data.rstrip(b"\0"))
+    return zeros if zeros >= _ZEROS else 0
 
 
 def _png_channels(colour: int) -> int:

@@ -25,6 +25,9 @@ _DEPTH_OF: dict[str, Depth] = {
     **{"float16": "float32", "float32": "float32", "float64": "float32"},
 }
 
+#: White of 10, 12 and 14 bits.
+_FEW_BITS = (2**10 - 1, 2**12 - 1, 2**14 - 1)
+
 #: Pixels in a band: what is scaled or rounded at a time, 12 MiB of float32 RGB.
 _BAND_PX = 2**20
 
@@ -294,23 +297,34 @@ def bands(height: int, width: int) -> Iterator[slice]:
 
 
 def split_alpha(
-    samples: NDArray[Any], colours: int, name: str
+    samples: NDArray[Any], colours: int, name: str, bits: int | None = None
 ) -> tuple[NDArray[Any], NDArray[Any] | None, tuple[str, ...]]:
     """Take samples [H, W, C] apart into their first `colours` channels and the alpha behind them.
 
+    Args:
+        samples: The samples.
+        colours: How many channels are no alpha.
+        name: What notes call them.
+        bits: How many bits of a sample are used; None finds 10, 12 and 14 in 16 by the alpha's largest value.
+
     Returns:
-        The colours; alpha [H, W, 1], None where it does not tell places apart; and a note, unless it is opaque.
+        The colours; alpha [H, W, 1] of the range of its type, None where it does not tell places apart; and a note,
+        unless it is opaque.
     """
     colour, others = samples[..., :colours], samples[..., colours:]
     if not others.size:
         return colour, None, ()
-    least, most = others.min(), others.max()
-    if least == most == full_scale(samples.dtype):
+    least, most, full = others.min(), others.max(), full_scale(samples.dtype)
+    if samples.dtype == np.uint16:
+        full = 2**bits - 1 if bits else int(most) if most in _FEW_BITS else full
+    if least == most == full:
         return colour, None, ()
     if others.shape[2] > 1:
         return colour, None, (f"{name}: extra channels dropped",)
-    if not 0 <= least < most <= full_scale(samples.dtype):
+    if not 0 <= least < most <= full:
         return colour, None, (f"{name}: alpha channel dropped",)
+    if full != full_scale(samples.dtype):
+        others = others * np.float32(1 / full)
     return colour, others, (f"{name}: places of alpha 0 count for nothing",)
 
 

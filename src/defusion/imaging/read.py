@@ -18,7 +18,7 @@ from defusion.errors import ImageError
 from defusion.imaging import codecs, exif, exr, flir, heif, netpbm, raw
 from defusion.imaging.colour_tags import profile_of_png
 from defusion.imaging.decoded import check_bytes, telling_damage, upright
-from defusion.imaging.limits import COPIES, check_claims, check_flat, check_jpeg, check_png
+from defusion.imaging.limits import COPIES, check_claims, check_flat, check_jpeg, check_png, zeros_at_end
 from defusion.imaging.picture import Picture, full_scale, split_alpha
 from defusion.imaging.profile import cmyk_to_srgb
 from defusion.imaging.tiff import Stack, read_tiff, stack_in_tiff
@@ -26,6 +26,13 @@ from defusion.imaging.tone import Levels
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+
+#: Pillow's other words for samples that are grey or RGB, with alpha or not.
+_PLAINER = {"RGBa": "RGBA", "PA": "RGBA", "La": "LA", "RGBX": "RGB", "YCbCr": "RGB"}
+
+#: Formats whose decoders do not tell that the end of a file is zeros.
+_END_UNTOLD = ("WebP", "AVIF", "HEIC", "JPEG XL", "JPEG 2000")
 
 
 class _Format(NamedTuple):
@@ -63,7 +70,12 @@ def read(path: str | os.PathLike[str], page: int | None = None) -> Picture:
     path = Path(path)
     with _opened(path) as file, telling_damage(path):
         form = _format(file, path)
-        return form.decode(file, path.name, page)
+        zeros = zeros_at_end(file) if form.name in _END_UNTOLD else 0
+        picture = form.decode(file, path.name, page)
+        if not zeros:
+            return picture
+        note = f"{path.name}: may be damaged, its last {zeros} bytes are zeros"
+        return replace(picture, notes=(*picture.notes, note))
 
 
 def stack_in(path: str | os.PathLike[str]) -> Stack:
@@ -155,20 +167,20 @@ def _png(file: BinaryIO) -> Image:
 
 def _read_jpeg(file: BinaryIO, name: str, page: int | None) -> Picture:
     data = file.read()
-    check_jpeg(data)
+    odd = check_jpeg(data)
     file.seek(0)
     image = _jpeg(file)
-    told: tuple[str, ...] = ()
+    told = (f"{name}: may be damaged, {odd}",) if odd else ()
     try:
         found = flir.radiometric(data, name)
     except ValueError as error:
-        found, told = None, (f"{name}: its temperatures cannot be read, {error}: the painted picture is used",)
+        found, told = None, (*told, f"{name}: its temperatures cannot be read, {error}: the painted picture is used")
     if found is None:
         picture = _from_file(image, file, name, page)
         return replace(picture, notes=(*picture.notes, *told)) if told else picture
     celsius, measured = found
     note = f"{name}: temperatures from {celsius.min():.1f} to {celsius.max():.1f} degrees Celsius read from it"
-    picture = _joined(name, celsius, None, image.info.get("exif"), None, (note,))
+    picture = _joined(name, celsius, None, image.info.get("exif"), None, (note, *told))
     return replace(picture, measured=measured)
 
 
@@ -316,6 +328,7 @@ def from_pillow(image: Image, name: str, frame: int | None = None) -> Picture:
     Raises:
         ImageError: Samples that cannot be fused.
     """
+    image = image.convert(_PLAINER[image.mode]) if image.mode in _PLAINER else image
     # A palette becomes colours, of four bytes a pixel in Pillow; of WebP there are two canvases, too.
     copies = 12 if image.mode == "P" else 6 if image.format == "WEBP" else COPIES
     check_bytes(name, *image.size, len(image.getbands()), copies=copies)

@@ -24,7 +24,7 @@ from defusion.imaging import exif
 from defusion.imaging.colour_tags import profile_of_tiff
 from defusion.imaging.decoded import check_bytes, check_pixels, telling_damage, upright
 from defusion.imaging.limits import check_jpeg, check_page
-from defusion.imaging.picture import DEPTHS, LazySamples, Picture, full_scale, split_alpha
+from defusion.imaging.picture import DEPTHS, LazySamples, Picture, full_scale, scaled, split_alpha
 from defusion.imaging.profile import cmyk_to_srgb
 from defusion.imaging.tone import check_finite
 from defusion.machine import cores
@@ -42,6 +42,9 @@ _STRIP_BYTES = 2**19
 _THREADS = min(8, cores())
 #: Pages that a file may have.
 _MOST_PAGES = 2**16
+
+#: Extra channels that say how much each place is there: TIFF's associated and unassociated alpha.
+_ALPHA = (1, 2)
 
 #: Of a page's kind: it is a reduced picture, or a mask.
 _NOT_WHOLE = 1 | 4
@@ -100,7 +103,7 @@ def read_tiff(file: BinaryIO, name: str, number: int | None = None) -> Picture:
         page, which = _whole_page(planes.of_file)
         if number is not None:
             page, which = planes.page(number), ""
-        elif planes.count > 1 and planes.count > len(planes.of_file):
+        elif planes.count > len(planes.of_file) and not planes.fourth_apart:
             which = f"first of {planes.count} planes"
         check_pixels(name, page.imagewidth, page.imagelength)
         check_page(
@@ -110,6 +113,7 @@ def read_tiff(file: BinaryIO, name: str, number: int | None = None) -> Picture:
         if max(map(operator.add, page.dataoffsets, page.databytecounts)) > tif.filehandle.size:
             raise ValueError("the file ends before its last pixels")
         notes = [f"{name}: {which} used"] if which else []
+        notes += _holes(page, name)
         icc, told = (None, None) if page.photometric == tifffile.PHOTOMETRIC.SEPARATED else _profile(page)
         notes += [f"{name}: colours are what its tags say, which is kept as an ICC profile"] if told else []
         notes += [f"{name}: IPTC is not kept"] if _IPTC in page.tags else []
@@ -247,6 +251,18 @@ def _whole_page(pages: Sequence[Any]) -> tuple[Any, str]:
     if first is not pages[0]:
         return first, f"page {pages.index(first) + 1} of {len(pages)}, the first that is not reduced,"
     return first, f"first of {len(whole)} pages" if len(whole) > 1 else ""
+
+
+def _holes(page: Any, name: str) -> list[str]:
+    """A note where strips or tiles are left out, as in sparse files.
+
+    Raises:
+        ValueError: They have a place and no bytes.
+    """
+    empty = [at for at, size in zip(page.dataoffsets, page.databytecounts, strict=False) if not size]
+    if any(empty):
+        raise ValueError(f"{len(empty)} of its strips or tiles have no bytes")
+    return [f"{name}: {len(empty)} of {len(page.dataoffsets)} strips or tiles are left out in it"] if empty else []
 
 
 def _area(page: Any) -> int:
@@ -438,9 +454,10 @@ def _decoded(page: Any, name: str) -> tuple[NDArray[Any], NDArray[Any] | None, l
     photometric = page.photometric
     if page.axes not in ("YX", "YXS", "SYX"):
         raise ImageError(f"{name} holds a volume of shape {page.shape}; expected one plane: export a slice of it.")
+    odd = []
     if _of_jpeg(page):
         for data, _ in page.parent.filehandle.read_segments(page.dataoffsets, page.databytecounts):
-            check_jpeg(data or b"", page.jpegtables or b"")
+            odd += [f"{name}: may be damaged, {reason}"] if (reason := _check_segment(page, data)) else []
     samples: NDArray[Any] = page.asarray()
     if photometric == PHOTOMETRIC.PALETTE:
         palette = (page.colormap >> 8).astype(np.uint8).T
@@ -461,18 +478,27 @@ def _decoded(page: Any, name: str) -> tuple[NDArray[Any], NDArray[Any] | None, l
             f"{name} holds {samples.dtype} samples of kind {kind}; expected grey, RGB or 8-bit CMYK: "
             "convert it first."
         )
-    samples, alpha, told = split_alpha(samples, 3 if rgb else 1, name)
+    colours = 3 if rgb else 1
+    masks = [at for at, kind in enumerate(page.extrasamples, colours) if kind in _ALPHA]
+    extra = [f"{name}: extra channels dropped"] if masks and samples.shape[2] > colours + 1 else []
+    if extra:
+        samples = samples[..., [*range(colours), masks[0]]]
+    samples, alpha, told = split_alpha(samples, colours, name)
     if alpha is not None and EXTRASAMPLE.ASSOCALPHA in page.extrasamples:
         samples = _unmultiplied(samples, alpha)
     if photometric == PHOTOMETRIC.MINISWHITE:
         samples = 1 - samples if samples.dtype.kind == "f" else ~samples
     one_bit = [f"{name}: 1-bit picture read as 8-bit grey"] if samples.dtype == np.bool_ else []
-    return samples, alpha, [*told, *one_bit]
+    return samples, alpha, [*told, *extra, *one_bit, *odd[:1]]
+
+
+def _check_segment(page: Any, data: bytes | None) -> str | None:
+    return check_jpeg(data, page.jpegtables or b"") if data else None
 
 
 def _unmultiplied(samples: NDArray[Any], alpha: NDArray[Any]) -> NDArray[Any]:
     """Colours as they were before each was multiplied by its alpha."""
     full = full_scale(samples.dtype)
-    whole = np.divide(samples, alpha, out=np.zeros(samples.shape), where=alpha > 0) * full
+    whole = np.divide(samples, scaled(alpha), out=np.zeros(samples.shape), where=alpha > 0)
     rounded: NDArray[Any] = np.clip(np.rint(whole) if samples.dtype.kind == "u" else whole, 0, full)
     return rounded.astype(samples.dtype)
