@@ -165,7 +165,7 @@ def test_the_command_writes_frames_and_says_how_they_lie(files: tuple[Path, Path
 def test_the_command_refuses_what_contradicts_itself(files: tuple[Path, Path], tmp_path: Path) -> None:
     cases = {
         "contradict each other": ("--like", files[0], "--reference", files[1]),
-        "is none of the frames": ("--like", tmp_path / "c.png"),
+        "is not one of the frames": ("--like", tmp_path / "c.png"),
         "leaves nothing to apply": ("--align", "off", "--save-alignment", tmp_path / "x.json"),
     }
     for sentence, options in cases.items():

@@ -56,7 +56,7 @@ def alpha(folder: Path) -> bool:
 
 
 def light(folder: Path) -> bool:
-    return "given back as light" in notes(*[replace(from_array(DEEP), icc=linear_profile())] * 2)
+    return "returned as light" in notes(*[replace(from_array(DEEP), icc=linear_profile())] * 2)
 
 
 def bright(folder: Path) -> bool:

@@ -75,14 +75,14 @@ def test_files_say_what_they_show_and_are_read_again(
 
 
 def test_maps_of_others_are_refused(stack: list[Pixels], made: tuple[Pixels, Maps], tmp_path: Path) -> None:
-    with pytest.raises(ImageError, match="2 frames came, the maps are of 3"):
+    with pytest.raises(ImageError, match="2 frames came, but the maps are for 3"):
         Fuser(align="off").fuse(stack[:2], by_map=made[1])
     with pytest.raises(ImageError, match="the maps are 300x200 pixels, the frames make 250x200"):
         Fuser(align="off").fuse([frame[:, :250] for frame in stack], by_map=made[1])
     with pytest.raises(ImageError, match="holds no maps"):
         Maps.load(tmp_path)
     (tmp_path / "maps.json").write_text("[]")
-    with pytest.raises(ImageError, match=r"is none of a folder of maps"):
+    with pytest.raises(ImageError, match=r"does not describe maps"):
         Maps.load(tmp_path)
     with pytest.raises(WeightsError, match="paint pixels anew"):
         defusion.fuse(stack[:2], weights="paper", maps=True)

@@ -265,7 +265,7 @@ def test_light_is_fused_as_the_eye_sees_it_and_given_back_as_light(kind: str) ->
     expected = fuser.fuse([from_array(each.astype(np.float32)) for each in eyes])
     assert fused.icc == linear
     np.testing.assert_allclose(fused.pixels, expected.pixels, atol=0.004)
-    assert "given back as light" in scene(*(of(each) for each in bracket)).notes[-1]
+    assert "returned as light" in scene(*(of(each) for each in bracket)).notes[-1]
 
 
 def test_light_above_white_keeps_its_values() -> None:

@@ -178,7 +178,9 @@ def test_channels_are_kept_apart(fuser, tmp_path):
     both = np.stack([PLANES, 255 - PLANES], axis=1)  # Z, C, Y, X
     for options in ({"imagej": True, "metadata": {"axes": "ZCYX"}}, {"ome": True, "metadata": {"axes": "ZCYX"}}):
         tifffile.imwrite(path, both, **options)
-        with pytest.raises(ImageError, match=r"holds 2 channels of 3 planes each, which are not mixed; .*--pages c1"):
+        with pytest.raises(
+            ImageError, match=r"holds 2 channels of 3 planes each, and channels are not mixed; .*--pages c1"
+        ):
             fuser.fuse(path)
         for channel, planes in (("c1", PLANES), ("c2", 255 - PLANES)):
             np.testing.assert_array_equal(fuser.fuse(path, reading=Reading(pages=channel)), fuser.fuse(list(planes)))
@@ -189,7 +191,7 @@ def test_channels_are_kept_apart(fuser, tmp_path):
 
 @pytest.mark.parametrize(
     ("pages", "words"),
-    [("4", "has the pages 1 to 3, '4' came"), ("2-1", "'2-1' came"), ("x", "'x' came"), ("c2", "no channel c2")],
+    [("4", "has pages 1 to 3, but '4' came"), ("2-1", "'2-1' came"), ("x", "'x' came"), ("c2", "no channel c2")],
 )
 def test_pages_that_are_not_there_are_named(tmp_path, pages, words):
     pages_by(tmp_path / "a.tif", "pages")
@@ -318,7 +320,7 @@ def test_orientations_that_differ_are_told_and_can_be_left(fuser, tmp_path):
     Image.fromarray(NEAR).save(tmp_path / "a.png")
     Image.fromarray(FAR).save(tmp_path / "b.png", exif=exif)
     paths = [tmp_path / "a.png", tmp_path / "b.png"]
-    with pytest.warns(FusionWarning, match="EXIF turns the sources differently.*--orientation ignore"):
+    with pytest.warns(FusionWarning, match="EXIF turns the sources in different ways.*--orientation ignore"):
         turned = fuser.fuse(paths)
     np.testing.assert_array_equal(turned, fuser.fuse([NEAR, FAR[::-1, ::-1]]))
     np.testing.assert_array_equal(fuser.fuse(paths, reading=Reading(orientation="ignore")), fuser.fuse([NEAR, FAR]))

@@ -1,4 +1,4 @@
-"""defusion: one picture out of several of a scene, by common and unique decomposition.
+"""Image fusion: several pictures of one scene become one, by a network that decomposes them.
 
 >>> import numpy as np, defusion
 >>> near, far = np.zeros((48, 64, 3), np.uint8), np.full((48, 64, 3), 255, np.uint8)
@@ -92,9 +92,9 @@ _FROM = {
 
 
 def __getattr__(name: str) -> Any:
-    """Imports the API when it is first used: numpy and the engines take time to load."""
+    """Imports a public name when it is first used, because numpy and the engines take time to load."""
     if name in _FROM:
-        with warnings.catch_warnings():  # numpy adds filters of its own, and this is the caller's process
+        with warnings.catch_warnings():  # numpy adds warning filters; a library must not change those of its caller
             return getattr(import_module(_FROM[name]), name)
     if name == "batch":
         return import_module("defusion.batch")

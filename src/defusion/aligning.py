@@ -1,4 +1,4 @@
-"""align(): pictures of one scene, aligned to one of them."""
+"""align(): moves pictures of one scene until they line up with one of them."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ class Aligned(NamedTuple):
     """Aligned frames."""
 
     frames: list[Array]
-    """As their sources are; those that are left out of a stack are missing."""
+    """Like their sources. Frames that were left out of a stack are missing."""
     alignment: Alignment
-    """How each lies in the result, and how far that can be trusted."""
+    """How each frame was moved, and how far that can be trusted."""
 
 
 class AlignedFiles(NamedTuple):
@@ -58,22 +58,24 @@ def align(
 
     Args:
         sources: Two or more arrays or paths, as `fuse` takes them; sizes may differ.
-        model: The freest motion: "translation", "similarity", "affine" or "homography"; "auto" is the last.
-            Blocks that were held out say how free it has to be.
-        reference: Number of the source that the others are aligned to, from 0; unless given the larger of two, or the
-            middle one, in order of exposure where that differs.
-        like: Number of a source whose size all get; nothing else is done.
-        crop: Keep what all frames cover; else all of the reference, where a frame shows its nearest edge beyond it.
-        alignment: One that is known, to be applied.
+        model: The most general motion allowed: "translation", "similarity", "affine" or "homography". "auto" allows a
+            homography. Blocks of the picture that were not used for fitting decide how general the motion has to be.
+        reference: Number of the source that the others are aligned to, from 0. By default the larger of two sources;
+            of more, the middle one, sorted by exposure if that differs.
+        like: Number of a source to whose size all are resized. Nothing else is done then.
+        crop: Keep the area that all frames cover. Otherwise keep all of the reference; a frame that does not reach so
+            far repeats its edge there.
+        alignment: A known alignment to apply.
 
     Returns:
-        Arrays of one height and width, each as deep and with as many channels as its source, and the alignment.
-        A frame that cannot be lined up stays as it was, or is left out of three and more; `alignment` says so.
+        Arrays of equal height and width, each with the depth and channels of its source, and the alignment. A frame
+        that cannot be lined up stays as it was if there are two, and is left out if there are more; `alignment` says
+        so.
 
     Raises:
-        ImageError: Fewer than two sources, one that cannot be read, or sources of different shape that cannot be
+        ImageError: There are fewer than two sources, one cannot be read, or sources of different shape cannot be
             lined up.
-        OptionError: No such model.
+        OptionError: The model is unknown.
     """
     frames = frames_of(sources)
     made = _alignment(frames, model, reference, like, crop, alignment)
@@ -104,21 +106,21 @@ def align_files(
 ) -> AlignedFiles:
     """Aligns picture files to one of them, and writes them into a folder under their own names.
 
-    Args, raises: as `align`; files are PNG, or TIFF where samples are floats. All appear or none, and none in the
-    place of a source.
+    The files are PNG, or TIFF if samples are floats. Either all appear or none does, and no source is overwritten.
+    Arguments and errors are those of `align`, apart from these.
 
     Args:
         sources: Two or more files.
-        folder: To write to; made if need be.
-        model: As `align` has it.
-        reference: As `align` has it.
-        like: As `align` has it.
-        crop: As `align` has it.
-        alignment: As `align` has it.
-        reading: How files are read where they leave it open.
+        folder: Folder to write to; created if needed.
+        model: As for `align`.
+        reference: As for `align`.
+        like: As for `align`.
+        crop: As for `align`.
+        alignment: As for `align`.
+        reading: How to read files that are unusual.
 
     Raises:
-        ImageError: As `align`; or the folder cannot be written to.
+        ImageError: As for `align`; or the folder cannot be written to.
     """
     frames = frames_of(sources, reading)
     check_folder(folder, ())
@@ -147,7 +149,8 @@ def align_files(
                 )
             )
             for rows in bands(picture.height, picture.width):
-                out.append(np.asarray(picture.samples[rows, :]))  # whatever they mean, it is kept
+                # samples are written as they are, whatever they measure
+                out.append(np.asarray(picture.samples[rows, :]))
             out.finish()
             outputs.append(path)
             notes += [*picture.notes, *out.notes]
@@ -181,7 +184,7 @@ def _alignment(
 
 
 def _shown(frame: Frame) -> Picture:
-    """A frame with what its samples mean: counts, degrees and light are compared as they look."""
+    """Returns a frame with the meaning of its samples: counts, degrees and light are compared by how they look."""
     picture = frame.open()
     found = used(picture)
     return meaning(frame, found.levels, found, is_light=found.kind == "light").of(picture)

@@ -1,4 +1,4 @@
-"""The functions that users learn: fuse(), fuse_files() and decompose()."""
+"""The functions most users need: fuse(), fuse_files() and decompose()."""
 
 from __future__ import annotations
 
@@ -28,33 +28,35 @@ def fuse(
 ) -> Any:
     """Fuses pictures of one scene into one.
 
-    Where one source is grey and the other in colour, as with infrared and visible light, the luminances are fused
-    and the colour is kept. The network stays loaded for the next call.
+    If one source is grey and the other in colour, as with infrared and visible light, the luminances are fused and
+    the colour is kept. The network stays loaded for the next call.
 
     Args:
-        sources: Two or more pictures of one scene, in any order; those that do not line up are aligned. Paths;
-            arrays HxW, HxWx1, HxWx3 (RGB) or HxWx4 of uint8, uint16 or float; pictures; PIL images; torch tensors on
-            the CPU. Or one file of several pages, or one stack of them: ZxHxW, NxHxWxC or NxCxHxW.
+        sources: Two or more pictures of one scene, in any order. Sources that do not line up are aligned. A source is
+            a path; an array HxW, HxWx1, HxWx3 (RGB) or HxWx4 of uint8, uint16 or float; a `Picture`; a PIL image; or
+            a torch tensor on the CPU. Instead of a list you can give one file with several pages, or one stack:
+            ZxHxW, NxHxWxC or NxCxHxW.
         options: How to fuse.
-        reading: Which pages are taken, and what is not as files and arrays mostly have it: see `Reading`.
-        maps: Say as well which source gave a place its detail, and how deep a focus stack is there: `maps` of the
-            array, see `Maps`.
-        by_map: The `maps` of an array, or `Maps.load` of a folder: each source counts where it did then.
-        **choices: Options by name, such as `align="off"`; they go before `options`. See `Options`.
+        reading: Which pages to take, and how to read files and arrays that are unusual; see `Reading`.
+        maps: Also compute which source each place comes from and, for a focus stack, its depth. The result then has
+            an attribute `maps`; see `Maps`.
+        by_map: Maps of an earlier result, or `Maps.load(folder)`. They replace the network's decision: each place is
+            taken from the sources that it was taken from then.
+        **choices: Single options by name, such as `align="off"`; they override `options`. See `Options`.
 
     Returns:
-        An array of the same height and width, or of what all sources show where they had to be aligned and `crop`
-        is set. It is as deep as the deepest source (its dtype and range), with three channels if a source has three,
-        else one as the deepest array has it; HxW where all are files. Where all sources are pictures, PIL images, or
-        torch tensors, such a one. The notes of an array say what was changed on the way in; they are given as
-        warnings, too.
+        An array as high and wide as the sources, or as the area that all sources cover if they were aligned and
+        `crop` is set. Its dtype and range are those of the deepest source. It has three channels if any source has
+        three, and is laid out like the deepest array otherwise; if all sources are files, a grey result is HxW. If
+        all sources are of type `Picture`, PIL image or torch tensor, the result is of that type. The attribute
+        `notes` of an array says what was changed on the way in; the same notes are given as warnings.
 
     Warns:
         FusionWarning: Something was changed on the way in.
 
     Raises:
-        ImageError: Fewer than two sources, a file that cannot be read, NaNs, or sources of different size that cannot
-            be aligned. `SourceTypeError` where a source is no picture at all.
+        ImageError: There are fewer than two sources, a file cannot be read, samples are NaN, or sources differ in
+            size and cannot be aligned. `SourceTypeError` if a source is not a picture at all.
         OptionError, WeightsError, EngineError: As for `Fuser`.
     """
     options = options.changed(**choices)
@@ -75,27 +77,29 @@ def fuse_files(
     by_map: Maps | None = None,
     **choices: Unpack[Choices],
 ) -> FusedFile:
-    """Fuses files into a file, which is written while it is made and keeps the first source's profile and EXIF.
+    """Fuses files into a file. The output is written while it is computed; it keeps profile and EXIF of the first
+    source.
 
     The network stays loaded for the next call.
 
     Args:
-        sources: Two or more picture files of one scene, or one of several pages.
-        output: File to write, whole or not at all; its suffix names the format. One that is there is replaced, but
-            never a source, nor what is no regular file.
+        sources: Two or more picture files of one scene, or one file with several pages.
+        output: File to write; its suffix names the format. The file appears complete or not at all. An existing file
+            is replaced, unless it is one of the sources or not a regular file.
         options: How to fuse.
-        report: Is told how far the work has come: of a stack from the first frame that is looked at on.
-        alignment: A known alignment of the sources; found unless given.
-        reading: Which pages are taken, and what is not as files mostly have it.
-        jpeg_quality: Of a JPEG, from 1 to 100.
-        maps: Folder for what explains the result, as `Maps.save` writes it; made if need be.
-        step_um: Micrometres from one frame of a focus stack to the next, for its depth map; None for frames.
-        by_map: Maps by which each source counts where it did then.
-        **choices: Options by name; they go before `options`.
+        report: Called with the progress of the work, which for a stack starts with reading the first frame.
+        alignment: A known alignment of the sources; computed unless given.
+        reading: Which pages to take, and how to read files that are unusual.
+        jpeg_quality: Quality of a JPEG, from 1 to 100.
+        maps: Folder for the maps of the result, as `Maps.save` writes them; created if needed.
+        step_um: Micrometres between neighbouring frames of a focus stack, for its depth map; None measures depth in
+            frames.
+        by_map: Maps that replace the network's decision, as for `fuse`.
+        **choices: Single options by name; they override `options`.
 
     Raises:
-        ImageError: A source cannot be read, they cannot be fused, or the output cannot be written.
-        OptionError, WeightsError, EngineError: As for `Fuser`; or there is too little memory.
+        ImageError: A source cannot be read, the sources cannot be fused, or the output cannot be written.
+        OptionError, WeightsError, EngineError: As for `Fuser`. `EngineError` also if memory is too small.
     """
     options = options.changed(**choices)
     return _loaded_for(options).fuse_files(
@@ -120,19 +124,19 @@ def decompose(
     reading: Reading = AS_USUAL,
     **choices: Unpack[Choices],
 ) -> Parts:
-    """Decomposes two pictures of one scene into what they share and what each has alone (paper, eq. 2).
+    """Decomposes two pictures of one scene into what they share and what each has alone (eq. 2 of the paper).
 
-    Args, raises, warns: as `fuse`.
+    Arguments, warnings and errors are those of `fuse`.
 
     Returns:
-        Four like the result of `fuse`: common, unique_a, unique_b and fused.
+        Four pictures, each of the type that `fuse` would return: common, unique_a, unique_b and fused.
     """
     options = options.changed(**choices)
     return _loaded_for(options).decompose(a, b, reading=reading, **options.of_scene())
 
 
 def _loaded_for(options: Options) -> Fuser:
-    """The network that options ask for, loaded once, whatever the other options are."""
+    """Returns the network that the options name. It is loaded once, however the other options differ."""
     path = resolve(None if options.weights is None else os.fspath(options.weights))
     written = path.stat().st_mtime_ns if path.exists() else 0
     return _loaded(options.network().changed(weights=path), written)

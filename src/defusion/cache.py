@@ -1,4 +1,4 @@
-"""The user's cache folder: compiled graphs and decoded photographs. Deleting it loses only time."""
+"""The user's cache folder, for compiled graphs and decoded photographs. Deleting it costs only time."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
-#: What was wrong with the cache in this process, each once, in the order found.
+#: Faults of the cache that this process found, each once, in that order.
 _faults: dict[str, None] = {}
 
 
 class CacheError(Exception):
-    """A cache that must not be used: it is damaged, or not this user's alone."""
+    """The cache must not be used: it is damaged, or others can write to it."""
 
 
 def faults() -> tuple[str, ...]:
-    """Returns what was wrong with the cache in this process, one short sentence each."""
+    """Returns the faults of the cache that this process found, one short sentence each."""
     return tuple(_faults)
 
 
 def tell(fault: str) -> None:
-    """Notes what was wrong with the cache."""
+    """Records a fault of the cache."""
     _faults[fault] = None
 
 
 def cache_folder(room: str) -> Path:
-    """Returns a writable folder for one kind of cached data, made if need be.
+    """Returns a writable folder for one kind of cached data, created if needed.
 
-    It stands in the user's cache folder (`DEFUSION_CACHE` moves it). Where that cannot be written, as in a
-    container without a home, it is a folder of this user's among the temporary files; where that cannot be trusted,
-    one of this process, and `faults` says so.
+    The folder is in the user's cache folder, or in `DEFUSION_CACHE` if that is set. If that cannot be written, as in
+    a container without a home, a folder of this user in the system's temporary folder is used. If that cannot be
+    trusted, this process gets a folder of its own, and `faults` says so.
     """
     try:
         return trusted_folder(room)
@@ -43,12 +43,12 @@ def cache_folder(room: str) -> Path:
 
 
 def trusted_folder(room: str) -> Path:
-    """Returns the folder that `cache_folder` does, if it is this user's own and nobody else may write to it.
+    """Returns the folder of `cache_folder`, if it belongs to this user and nobody else can write to it.
 
     Raises:
-        CacheError: It is a link, belongs to another user, others may write to it, or it cannot be made.
+        CacheError: The folder is a link, belongs to another user, can be written by others, or cannot be created.
     """
-    with suppress(OSError, RuntimeError):  # the second where there is no home
+    with suppress(OSError, RuntimeError):  # RuntimeError if there is no home
         base = _home_cache()
         base.parent.mkdir(parents=True, exist_ok=True)
         folder = _own(_own(base) / room)
@@ -62,7 +62,7 @@ def trusted_folder(room: str) -> Path:
 
 
 def _own(folder: Path) -> Path:
-    """Makes a folder for this user alone, unless it is there, and makes sure that it is."""
+    """Creates a folder for this user alone unless it exists, and checks that nobody else can write to it."""
     with suppress(FileExistsError):
         folder.mkdir(mode=0o700)
     check_own(folder, stat.S_IFDIR)
@@ -70,19 +70,19 @@ def _own(folder: Path) -> Path:
 
 
 def check_own(path: Path, kind: int) -> None:
-    """Makes sure that nobody else can have put something into the cache. Links are not followed.
+    """Checks that nobody else can have put something into the cache. Links are not followed.
 
     Args:
         path: A folder or file of the cache.
         kind: What it has to be: `stat.S_IFDIR` or `stat.S_IFREG`.
 
     Raises:
-        CacheError: It is something else, belongs to another user, or others may write to it.
-        OSError: It is not there.
+        CacheError: It is something else, belongs to another user, or can be written by others.
+        OSError: It does not exist.
     """
     facts = path.lstat()
     if stat.S_IFMT(facts.st_mode) != kind:
-        reason = "is a link" if stat.S_ISLNK(facts.st_mode) else "is no regular file or folder"
+        reason = "is a link" if stat.S_ISLNK(facts.st_mode) else "is not a regular file or folder"
     elif hasattr(os, "getuid") and facts.st_uid != os.getuid():
         reason = "belongs to another user"
     elif os.name != "nt" and facts.st_mode & 0o022:
@@ -90,7 +90,7 @@ def check_own(path: Path, kind: int) -> None:
     else:
         return
     raise CacheError(
-        f"the cache is not used, since {path} {reason}; remove it, or set DEFUSION_CACHE to another folder"
+        f"the cache is not used, because {path} {reason}; remove it, or set DEFUSION_CACHE to another folder"
     )
 
 

@@ -1,4 +1,4 @@
-"""`defusion demo`: three pairs as users have them, made from free photographs that scikit-image ships."""
+"""`defusion demo`: makes three typical pairs from free photographs that scikit-image ships, and fuses them."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ Pixels = NDArray[np.float32]
 
 
 def run_demo(output: Path, report: Callable[[str], None]) -> list[Path]:
-    """Makes an exposure, a focus and an infrared-like pair, fuses each, and lays all out in one sheet.
+    """Makes an exposure, a focus and an infrared-like pair, fuses each, and shows all in one sheet.
 
     Args:
         output: Folder to write to.
-        report: Told what is going on, a line at a time.
+        report: Called with a line of text for each step.
 
     Returns:
         The files written; the last is the sheet.
@@ -47,7 +47,7 @@ def run_demo(output: Path, report: Callable[[str], None]) -> list[Path]:
 
 
 def demo_pairs() -> dict[str, Callable[[], tuple[Picture, Picture]]]:
-    """Returns what makes each pair, by the kind of scene.
+    """Returns functions that make the pairs, by kind of scene.
 
     Raises:
         DefusionError: scikit-image is not installed.
@@ -64,7 +64,7 @@ def demo_pairs() -> dict[str, Callable[[], tuple[Picture, Picture]]]:
 
 
 def exposure_pair(scene: Pixels) -> tuple[Picture, Picture]:
-    """Takes a scene with two exposures, two and a half stops below its own and one above: shadows and lights clip."""
+    """Makes two exposures of a scene, 2.5 stops under and one over, so that shadows and lights clip."""
     linear = scene ** np.float32(2.2)
     return _picture(_gamma(linear * 2**-2.5)), _picture(_gamma(linear * 2.0))
 
@@ -80,7 +80,7 @@ def focus_pair(scene: Pixels) -> tuple[Picture, Picture]:
 
 
 def infrared_pair(scene: Pixels) -> tuple[Picture, Picture]:
-    """Sees a scene by night, through visible light and through heat: skin glows, cloth is cold, texture is lost."""
+    """Makes a night picture in visible light and a heat picture: skin glows, cloth is cold, texture is lost."""
     night = scene * np.array([0.35, 0.38, 0.5], np.float32)
     redness = scene[..., :1] - scene[..., 2:]  # of skin it is moderate, of the orange suit strong
     warmth = np.clip(4 * redness - 0.2, 0, 1) * np.clip(3 - 6 * redness, 0, 1)
@@ -108,6 +108,6 @@ def _blurred(pixels: Pixels, sigma: float) -> Pixels:
 
 
 def _square(picture: Picture, side: int = 300) -> Picture:
-    """Cuts the middle of a picture, so that panels of one sheet have one size."""
+    """Cuts out the middle of a picture, so that all panels of a sheet have one size."""
     top, left = (picture.height - side) // 2, (picture.width - side) // 2
     return _picture(picture.pixels[top : top + side, left : left + side])

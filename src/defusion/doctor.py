@@ -1,4 +1,4 @@
-"""What this machine has, what defusion would use of it, and why: `defusion doctor`."""
+"""`defusion doctor`: what this machine has, what defusion would use of it, and why."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from defusion.runtime.compiled import damaged
 from defusion.runtime.precision import chosen_precision
 from defusion.weights import WeightsFile, resolve
 
-#: What each extra brings, by the module that it installs.
+#: A module that each extra installs.
 _EXTRAS = {
     **{"evaluate": "matplotlib", "demo": "skimage", "raw": "rawpy", "exr": "OpenEXR"},
     **{"torch": "torch", "train": "lightning"},
@@ -25,16 +25,16 @@ _EXTRAS = {
 
 
 def examine(weights: str | os.PathLike[str] | None = None) -> dict[str, Any]:
-    """Looks at the machine.
+    """Examines the machine.
 
     Args:
-        weights: Shipped weights by name, or a weights file; None for the default.
+        weights: Name of shipped weights, or a weights file; None for the default.
 
     Returns:
-        Plain data for JSON: the machine, the engines, the extras, and what would be used and why.
+        Data for JSON: the machine, the engines, the extras, and what would be used and why.
     """
     file = WeightsFile.open(resolve(None if weights is None else os.fspath(weights)))
-    file.tensors()  # are whole
+    file.tensors()  # raises if they are damaged
     cache = cache_folder("openvino")
     cache_faults = [*faults(), *damaged(cache)]
     precision, why = chosen_precision(file)
@@ -64,7 +64,7 @@ def examine(weights: str | os.PathLike[str] | None = None) -> dict[str, Any]:
 
 
 def lines_of(facts: dict[str, Any], indent: str = "") -> list[str]:
-    """Returns facts as lines for people, what is inside others indented."""
+    """Formats facts as indented lines for people."""
     lines = []
     for name, value in facts.items():
         label = f"{indent}{name.replace('_', ' ')}:"

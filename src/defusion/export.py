@@ -1,8 +1,8 @@
-"""The pyramid network for other runtimes: ONNX, OpenVINO IR, or a program of torch.export.
+"""Exports the pyramid network to other runtimes: ONNX, OpenVINO IR, or a program of torch.export.
 
-What is exported is the network alone, for a number of sources of one size: sources [S, 3, H, W] in, float32 RGB in
-[0, 1] in the files' own encoding, and the fused picture [1, 3, H, W] out. Files, alignment and large scenes stay with
-defusion.
+The export holds the network alone, for a fixed number of sources of one size. Its input is the sources [S, 3, H, W],
+float32 RGB in [0, 1] in the files' own encoding; its output is the fused picture [1, 3, H, W]. It does not read
+files, align, or handle large scenes.
 """
 
 from __future__ import annotations
@@ -30,22 +30,22 @@ from defusion.weights import WeightsFile, resolve
 Format = Literal["onnx", "openvino", "torch-export"]
 SUFFIXES: dict[Format, str] = {"onnx": ".onnx", "openvino": ".xml", "torch-export": ".pt2"}
 
-#: How far an export may be from this package's engine, of one: half a level of 8 bits.
+#: Largest difference allowed between an export and this package's engine: half a step of 8 bits.
 TOLERANCE = 0.5 / 255
 
 
 class Exported(NamedTuple):
-    """An export that was written and tried."""
+    """An export that was written and checked."""
 
     files: list[Path]
-    """The file; of OpenVINO also the one that holds the weights."""
+    """The file, and for OpenVINO also the file with the weights."""
     levels: int
     difference: float
-    """The greatest difference of a pixel, in [0, 1], from this package's OpenVINO engine on noise."""
+    """The largest difference of a pixel, in [0, 1], from this package's OpenVINO engine, measured on noise."""
 
 
 class Whole(nn.Module):
-    """The network from sources to the fused picture."""
+    """The whole network, from sources to fused picture."""
 
     def __init__(self, network: TorchPyramid, levels: int) -> None:
         super().__init__()
@@ -66,20 +66,20 @@ def export(
     height: int = 512,
     width: int = 768,
 ) -> Exported:
-    """Writes the pyramid network for another runtime, and tries what was written.
+    """Writes the pyramid network for another runtime, and checks that it gives the same picture.
 
     Args:
-        output: File to write; it ends in .onnx, .xml or .pt2, as the format has it.
+        output: File to write, ending in .onnx, .xml or .pt2 to match the format.
         format: "onnx", "openvino" or "torch-export".
-        weights: As for `Fuser`; of the pyramid network.
-        sources: How many pictures it fuses.
-        height: Of the pictures; a multiple of 2 to the number of levels.
-        width: As well.
+        weights: As for `Fuser`; they have to be of the pyramid network.
+        sources: Number of pictures that it fuses.
+        height: Height of the pictures, a multiple of 2 to the power of the number of levels.
+        width: Width of the pictures, a multiple of the same number.
 
     Raises:
-        OptionError: A suffix of another format, or a size that is no such multiple.
+        OptionError: The suffix does not match the format, or the size is not such a multiple.
         WeightsError: The weights are of another network.
-        EngineError: What was written gives other pictures than this package does.
+        EngineError: The export gives other pictures than this package.
     """
     output = Path(output)
     if output.suffix != SUFFIXES[format]:
@@ -123,7 +123,7 @@ def _write_torch(network: Whole, sources: Tensor, file: Path) -> None:
 
 def _write_onnx(network: Whole, sources: Tensor, file: Path) -> None:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the exporter about its own past
+        warnings.simplefilter("ignore")  # the exporter warns about its own deprecations
         made = torch.onnx.export(
             _program(network, sources),
             input_names=["sources"],
@@ -162,7 +162,7 @@ _WRITERS: dict[Format, Callable[[Whole, Tensor, Path], None]] = {
     "openvino": _write_openvino,
     "torch-export": _write_torch,
 }
-#: OpenVINO runs ONNX as it is.
+#: OpenVINO runs ONNX files directly.
 _READERS: dict[Format, Callable[[Path, Planes], NDArray[Any]]] = {
     "onnx": _run_openvino,
     "openvino": _run_openvino,

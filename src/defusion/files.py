@@ -1,8 +1,8 @@
-"""Files that appear whole or not at all, and never in the place of a source or of what is no regular file.
+"""Writes files that appear complete or not at all, and that never replace a source or anything but a regular file.
 
-What is written has no name until it is whole, where the system has such files: then a process that is killed leaves
-nothing. Elsewhere it stands beside its later name, as `.defusion-….part`, and is locked by its process; who writes to
-that folder next takes away those that nobody holds.
+Where the system allows it, a file has no name until it is complete; if the process is killed, nothing is left.
+Elsewhere it is written beside its target as `.defusion-….part`, locked by its process. The next process that writes
+to the folder removes such files if nobody holds their lock.
 """
 
 from __future__ import annotations
@@ -27,25 +27,25 @@ _KINDS = {
 
 
 def kind_of(path: Path) -> str | None:
-    """Says what stands at a path, links followed, if that is neither nothing nor a regular file: such as "a device".
+    """Names what is at a path if it is neither nothing nor a regular file, such as "a device". Links are followed.
 
     Raises:
-        OSError: It cannot be looked at: the name is too long, or links go in a circle.
+        OSError: The path cannot be examined: its name is too long, or links form a circle.
     """
     try:
         mode = path.stat().st_mode
     except FileNotFoundError:
         return None
-    return _KINDS.get(stat.S_IFMT(mode), None if stat.S_ISREG(mode) else "no regular file")
+    return _KINDS.get(stat.S_IFMT(mode), None if stat.S_ISREG(mode) else "not a regular file")
 
 
 def unfit(path: str | os.PathLike[str], sources: Iterable[str | os.PathLike[str]] = ()) -> str | None:
-    """Says why a file must not be written, if so, as what follows its name in a sentence; None if it may.
+    """Says why a file must not be written, in words that follow its name in a sentence; None if it may be written.
 
     Args:
         path: The file to write. A link is followed.
-        sources: Files that are read, and therefore never written. Links and hard links to them are the same files,
-            and so are names in one folder that differ in capitals alone: not all disks tell these apart.
+        sources: Files that are read, and therefore must not be written. Links and hard links to them count as the
+            same file. So do names in one folder that differ only in capitals, which some disks do not tell apart.
     """
     path = Path(path)
     try:
@@ -56,10 +56,10 @@ def unfit(path: str | os.PathLike[str], sources: Iterable[str | os.PathLike[str]
         OSError,
         RuntimeError,
         ValueError,
-    ) as error:  # the latter of links in a circle, and of names that cannot be
+    ) as error:  # links in a circle, or an impossible name
         return f"cannot be written ({getattr(error, 'strerror', None) or error}); choose another output name"
     for source in sources:
-        with suppress(OSError, RuntimeError, ValueError):  # who reads it says what is wrong with it
+        with suppress(OSError, RuntimeError, ValueError):  # whoever reads that source reports what is wrong
             if _same(target, Path(source)):
                 return f"would be written over the source {source}, and sources are kept; choose another output name"
     return None
@@ -67,12 +67,12 @@ def unfit(path: str | os.PathLike[str], sources: Iterable[str | os.PathLike[str]
 
 @contextmanager
 def beside(target: Path) -> Iterator[Path]:
-    """Gives a place to write to. It becomes the file `target` at the end, or is gone after any failure.
+    """Gives a path to write to. At the end it becomes the file `target`; after an error it is removed.
 
-    A link to a regular file stays a link; a file that is replaced hands on its mode.
+    A link to a regular file stays a link. A replaced file passes on its permissions.
 
     Raises:
-        OSError: It cannot be made, or put in its place; or what stands there is no regular file.
+        OSError: The file cannot be made or moved into place, or the target is not a regular file.
     """
     if reason := unfit(target):
         raise OSError(EINVAL, reason, str(target))
@@ -87,16 +87,16 @@ def beside(target: Path) -> Iterator[Path]:
 
 
 class _Part(NamedTuple):
-    """A file on its way."""
+    """A file that is being written."""
 
     place: Path
-    """Where it is written to."""
+    """Path to write to."""
     kept: int | None
-    """Keeps the file, and its lock, until it has its name; Windows keeps what is open by itself."""
+    """Holds the file and its lock open until it has its name. Not needed on Windows."""
     has_name: bool
 
     def become(self, target: Path) -> None:
-        """Takes the place of the target at once."""
+        """Replaces the target in one step."""
         place = self.place
         if self.kept is not None:
             with suppress(FileNotFoundError):
@@ -104,7 +104,7 @@ class _Part(NamedTuple):
         if not self.has_name:
             place = _new_name(target.parent)
             folder = os.open(target.parent, os.O_RDONLY)
-            try:  # by a folder, since only then the link in /proc is followed
+            try:  # given a folder descriptor, os.link follows the link in /proc; otherwise it does not
                 os.link(self.place, place.name, dst_dir_fd=folder, follow_symlinks=True)
             finally:
                 os.close(folder)
@@ -115,7 +115,7 @@ class _Part(NamedTuple):
             raise
 
     def let_go(self) -> None:
-        """Takes away what did not become a file."""
+        """Removes what did not become a file."""
         if self.has_name:
             with suppress(OSError):
                 self.place.unlink()
@@ -124,7 +124,7 @@ class _Part(NamedTuple):
 
 
 def _unnamed(folder: Path) -> _Part | None:
-    """Makes a file without a name, if the system and the folder's disk have such."""
+    """Makes a file without a name; None if the system or the disk cannot."""
     try:
         kept = os.open(folder, os.O_RDWR | os.O_TMPFILE, 0o666)
     except (AttributeError, OSError):
@@ -139,16 +139,16 @@ def _unnamed(folder: Path) -> _Part | None:
 
 
 def _named(folder: Path) -> _Part:
-    """Makes a file beside the target, under a name that no other process uses."""
+    """Makes a file beside the target, with a name that no other process uses."""
     while True:
         place = _new_name(folder)
         made = os.open(place, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
         if os.name == "nt":
             os.close(made)
             return _Part(place, None, has_name=True)
-        with suppress(OSError):  # of a disk that knows no locks
+        with suppress(OSError):  # some disks have no locks
             _lock(made)
-        if os.fstat(made).st_nlink:  # else somebody swept it before it was locked
+        if os.fstat(made).st_nlink:  # otherwise another process removed it before it was locked
             return _Part(place, made, has_name=True)
         os.close(made)
 
@@ -158,9 +158,9 @@ def _new_name(folder: Path) -> Path:
 
 
 def _sweep(folder: Path) -> None:
-    """Takes away what processes left that are gone."""
+    """Removes what was left by processes that have ended."""
     for left in folder.glob(".defusion-*.part"):
-        with suppress(OSError):  # of those that somebody holds, too
+        with suppress(OSError):  # such as that another process holds it
             if os.name == "nt":
                 left.unlink()
                 continue
@@ -176,7 +176,7 @@ def _lock(opened: int, *, wait: bool = True) -> None:
     """Locks a file until it is closed.
 
     Raises:
-        OSError: Another process holds it and is not waited for, or the disk knows no locks.
+        OSError: Another process holds it and `wait` is false, or the disk has no locks.
     """
     import fcntl
 
@@ -184,7 +184,7 @@ def _lock(opened: int, *, wait: bool = True) -> None:
 
 
 def _same(target: Path, source: Path) -> bool:
-    """Says whether two paths are one file, or may be on some disk."""
+    """Says whether two paths are the same file, or would be on some disks."""
     if target.exists() and target.samefile(source):
         return True
     source = source.resolve()
@@ -193,10 +193,10 @@ def _same(target: Path, source: Path) -> bool:
 
 
 def write_json(path: str | os.PathLike[str], facts: Mapping[str, Any]) -> None:
-    """Writes facts as JSON; the file appears whole.
+    """Writes facts as JSON. The file appears complete or not at all.
 
     Raises:
-        ImageError: It cannot be written.
+        ImageError: The file cannot be written.
     """
     try:
         with beside(Path(path)) as part:

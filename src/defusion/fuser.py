@@ -33,19 +33,20 @@ from defusion.weights import WeightsFile, bundled, resolve
 
 
 class Fuser:
-    """A loaded network, ready for any number of scenes, from several threads at once.
+    """A loaded network for any number of scenes. Several threads may use it at once.
 
-    It can be pickled: whoever unpickles it loads the weights, which have to be where they were, on a machine that has
-    the engine, device and precision. On Linux it has the C library give large blocks back when they are freed.
+    A `Fuser` can be pickled. Unpickling loads the weights again, so the receiving machine needs the same weights
+    file, engine, device and precision. On Linux, creating one makes the C library return large freed blocks to the
+    system.
 
     Args:
         options: How to fuse.
-        **choices: Options that are chosen otherwise, by name; see `Options`.
+        **choices: Single options by name; they override `options`. See `Options`.
 
     Raises:
-        OptionError: An option with a value that it cannot have.
-        WeightsError: No such weights.
-        EngineError: The engine, device or precision is not there; none is replaced by another.
+        OptionError: An option has a value that is not allowed.
+        WeightsError: The weights do not exist.
+        EngineError: The engine, device or precision is not available; no other is used in its place.
     """
 
     def __init__(self, options: Options = DEFAULTS, **choices: Unpack[Choices]) -> None:
@@ -56,17 +57,17 @@ class Fuser:
         self.engine: Engine = load_engine(
             self.weights, engine=options.engine, device=options.device, precision=options.precision
         )
-        # Weights that are shipped lie elsewhere on another machine.
+        # Shipped weights have another path on another machine, so they travel by name.
         shipped = path == bundled().get(path.stem)
         self.options: Options = options.changed(weights=path.stem if shipped else path.absolute())
 
     def __reduce__(self) -> tuple[type[Fuser], tuple[Options]]:
-        """Travels to another process as its options: there the network is loaded anew."""
+        """Travels to another process as its options; the network is loaded anew there."""
         return Fuser, (self.options,)
 
     @property
     def network(self) -> dict[str, str]:
-        """Which network runs, and where: names of weights, engine, device and precision."""
+        """Names the network that runs: its weights, engine, device and precision."""
         return {
             "weights": self.weights.path.stem,
             "engine": self.engine.name,
@@ -83,7 +84,9 @@ class Fuser:
         by_map: Maps | None = None,
         **choices: Unpack[SceneChoices],
     ) -> Any:
-        """Fuses sources into one picture of their kind; see `fuse`. Choices go before the options of this object."""
+        """Fuses sources into one picture of their type; see the function `fuse`. Choices override the options of this
+        object.
+        """
         given = listed(sources)
         fused = self.fuse_frames(frames_of(given, reading), maps=maps, by_map=by_map, **choices)
         picture = fused.picture()
@@ -110,7 +113,7 @@ class Fuser:
         by_map: Maps | None = None,
         **choices: Unpack[SceneChoices],
     ) -> FusedFile:
-        """Fuses files into a file; see `fuse_files`. Choices go before the options of this object."""
+        """Fuses files into a file; see the function `fuse_files`. Choices override the options of this object."""
         check_output(output, [*sources, self.weights.path])
         if maps is not None:
             check_folder(maps, [FACTS, SOURCE, SOURCE_IN_COLOUR, DEPTH, MOVED], [*sources, output])
@@ -133,7 +136,7 @@ class Fuser:
             for band in fused.bands:
                 out.append(band)
             of_heat = heat.added_to(out, form.size.height) if heat is not None and has_pages(output) else None
-            out.finish()  # so that the maps are written when nothing but its name is missing
+            out.finish()  # so that the maps are only written when the output is complete and only has to be renamed
             shown, files, masks = fused.maps(), {}, {}
             if maps is not None and shown is not None:
                 files = shown.save(maps, step_um, [*sources, output])
@@ -150,13 +153,13 @@ class Fuser:
     def decompose(
         self, a: Source, b: Source, *, reading: Reading = AS_USUAL, **choices: Unpack[SceneChoices]
     ) -> Parts:
-        """Decomposes two sources; see `decompose`. Choices go before the options of this object."""
+        """Decomposes two sources; see the function `decompose`. Choices override the options of this object."""
         made = self.decompose_frames([frame.kept() for frame in frames_of([a, b], reading)], **choices)
         warn((*made.notes, *faults()))
         return Parts(*(given_back(part, [a, b], made.notes, reading) for part in made.parts))
 
     def plan(self, sources: Iterable[Source], **choices: Unpack[SceneChoices]) -> Plan:
-        """Says how sources would be fused, and why."""
+        """Says how sources would be fused, and why, without fusing them."""
         options = self._options(choices)
         scene = Scene(frames_of(sources), options.infrared_palette, align=_wanted(options))
         scene.leave_out_blank()
@@ -174,23 +177,23 @@ class Fuser:
         by_map: Maps | None = None,
         **choices: Unpack[SceneChoices],
     ) -> Fused:
-        """Fuses frames that are opened when they are needed, and gives the result band by band.
+        """Fuses frames that are opened when they are needed, and returns the result band by band.
 
-        Two are opened once. More are opened one after the other: to see what they are, to make a reference of them
-        where the network is asked, and to be taken apart, of a large scene once for each of its slabs.
+        Two frames are opened once. More frames are opened one at a time, several times: to look at them, to align
+        them where that is needed, and to decompose them, in a large scene once for each slab.
 
         Args:
             frames: Two or more.
-            report: Is told how far the work has come: of a stack from the first frame that is looked at on.
-            alignment: A known alignment of the frames; found unless given.
-            maps: Make maps as well.
-            by_map: Maps by which each frame counts where it did then, aligned as then.
-            **choices: Go before the options of this object.
+            report: Called with the progress of the work, which for a stack starts with reading the first frame.
+            alignment: A known alignment of the frames; computed unless given.
+            maps: Also make maps.
+            by_map: Maps that replace the network's decision; their alignment is used, too.
+            **choices: Single options; they override the options of this object.
 
         Raises:
-            ImageError: Fewer than two frames, one that cannot be read, or they differ in size and cannot be aligned;
-                or they are not as many or as large as those of the maps.
-            WeightsError: The network gives no weights to make maps of.
+            ImageError: There are fewer than two frames, one cannot be read, they differ in size and cannot be
+                aligned, or their number or size is not that of the maps.
+            WeightsError: Maps are wanted, but this network has no weights to make them from.
         """
         options = self._options(choices)
         isotherm = None if options.isotherm is None else Isotherm.read(options.isotherm, options.palette)
@@ -245,15 +248,15 @@ class Fuser:
     def decompose_frames(
         self, frames: Sequence[Frame], alignment: Alignment | None = None, **choices: Unpack[SceneChoices]
     ) -> Decomposed:
-        """Decomposes two frames, which are opened several times: give kept ones.
+        """Decomposes two frames. They are opened several times, so give frames that are kept in memory.
 
         Args:
             frames: Two.
-            alignment: A known alignment of the frames; found unless given.
-            **choices: Go before the options of this object.
+            alignment: A known alignment of the frames; computed unless given.
+            **choices: Single options; they override the options of this object.
 
         Raises:
-            ImageError: One cannot be read, or they differ in size and cannot be aligned.
+            ImageError: A frame cannot be read, or the two differ in size and cannot be aligned.
         """
         options = self._options(choices)
         scene = Scene(frames, options.infrared_palette, align=alignment or _wanted(options))
@@ -275,7 +278,7 @@ class Fuser:
         return Decomposed(plan, form, pictures, scene.notes, scene.alignment, self.network)
 
     def _divided(self, scene: Scene) -> PartPictures:
-        """Divides the fused picture into what both sources share and what each has alone: shares of its pixels."""
+        """Divides the fused picture's pixels into what both sources share and what each has alone."""
         form = scene.form
         parts = [np.empty((*form.size, form.channels), form.depth) for _ in PartPictures._fields]
         for band in stages.fuse(self.engine, scene.sources, 2, form.size, parts=True):
@@ -288,7 +291,7 @@ class Fuser:
                 upto = np.cumsum(shares[:, :, inside], 0).transpose(0, 2, 3, 1)
                 if pixels.shape[2] == 1:
                     upto = upto.mean(3, keepdims=True)
-                # Each part is what is left of the sum so far, so that rounded parts add up to the rounded picture.
+                # Each part is the rest of the running sum, so that the rounded parts add up to the rounded picture.
                 sums = [quantised(share * pixels, form.depth, form.levels) for share in upto[:2]]
                 sums.append(quantised(pixels, form.depth, form.levels))
                 parts[0][rows], parts[3][rows] = sums[0], sums[2]
@@ -309,13 +312,13 @@ class Fuser:
             )
 
     def _options(self, choices: SceneChoices) -> Options:
-        """The options of one call."""
+        """Returns the options for one call."""
         if fixed := [name for name in choices if name in NETWORK]:
             raise OptionError(f"{fixed[0]} came in a call, but a Fuser has one network; make another Fuser for it")
         return self.options.changed(**choices)
 
     def _plan(self, statistics: Sequence[Statistics], task: str) -> Plan:
-        """Says what sources are, and how they are fused."""
+        """Says what kind of scene the sources show, and how they are fused."""
         (head,) = self.weights.config.heads
         kind = recognise(statistics) if task == "auto" else Kind(cast(TaskName, task), "it was asked for")
         if len(statistics) > 2 and head == "paper":
@@ -327,7 +330,7 @@ class Fuser:
 
 
 def _reported(bands: Iterator[Band], size: Size, report: Report | None) -> Iterator[Band]:
-    """Reports bands of a pair as they are used, and the beginning where there will be several."""
+    """Reports bands of a pair as they are used; reports the start, too, if there will be several."""
     if report is not None and size.height * size.width > tiling.WHOLE_PX:
         report(Progress(0, size.height))
     for band in bands:

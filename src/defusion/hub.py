@@ -1,4 +1,4 @@
-"""Weights on the Hugging Face hub, or in a folder that looks like a repository there."""
+"""Weights on the Hugging Face hub, or in a folder with the same files."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from huggingface_hub import ModelHubMixin, hf_hub_download
 from defusion.errors import WeightsError
 from defusion.fuser import Fuser
 
-#: Name of the weights file in a repository. It is safetensors, with its config in the metadata.
+#: Name of the weights file in a repository. It is a safetensors file with the config in its metadata.
 FILE = "defusion.safetensors"
 
 
 class HubFuser(Fuser, ModelHubMixin, library_name="defusion", tags=["image-fusion"], license="apache-2.0"):
-    """A `Fuser` that is loaded from a repository or a folder, and saved to one.
+    """A `Fuser` that can be loaded from a repository or folder, and saved to one.
 
-    `HubFuser.from_pretrained(name_or_folder)`, `save_pretrained(folder)` and `push_to_hub(name)` are those of
+    `HubFuser.from_pretrained(name_or_folder)`, `save_pretrained(folder)` and `push_to_hub(name)` come from
     huggingface_hub. Options of `Fuser` are given by name.
     """
 
@@ -43,7 +43,7 @@ class HubFuser(Fuser, ModelHubMixin, library_name="defusion", tags=["image-fusio
         """Loads the weights of a repository.
 
         Raises:
-            WeightsError: The folder or repository holds no such file.
+            WeightsError: The folder or repository does not hold a weights file.
         """
         if Path(model_id).is_dir():
             file = Path(model_id) / FILE
@@ -61,5 +61,5 @@ class HubFuser(Fuser, ModelHubMixin, library_name="defusion", tags=["image-fusio
             )
         if not file.is_file():
             raise WeightsError(f"{model_id} holds no {FILE}; expected what `save_pretrained` writes")
-        options.pop("options", None)  # as they were when it was saved: they are of that machine
+        options.pop("options", None)  # saved options describe the machine that saved them
         return cls(weights=file, **options)

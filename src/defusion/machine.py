@@ -1,4 +1,4 @@
-"""What this machine has, as far as it decides how sources are fused."""
+"""Facts about this machine that affect fusing: memory, cores, processor."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from typing import TypeVar
 Given = TypeVar("Given")
 Made = TypeVar("Made")
 
-#: Where Linux says what a container may take and has taken, in bytes.
+#: Where Linux states a container's memory limit and use, in bytes.
 _CGROUP = Path("/sys/fs/cgroup")
 
-#: Parameters of glibc's mallopt: how many stores of memory the threads share, how much of what was freed is kept, and
-#: from how many bytes on a block is mapped by itself.
+#: Parameters of glibc's mallopt: how many heaps the threads share, how much freed memory is kept, and from which size
+#: a block is mapped on its own.
 _M_ARENA_MAX = -8
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
 
 
 def free_bytes() -> int:
-    """Returns how much memory is free, in a container within its own limit."""
+    """Returns how much memory is free, within the limit of a container."""
     import psutil
 
     free = int(psutil.virtual_memory().available)
@@ -36,7 +36,7 @@ def free_bytes() -> int:
     if limit.strip() == "max":
         return free
     of_kind = dict(line.split() for line in kinds.splitlines())
-    # What was read from files lately is kept while there is room.
+    # The kernel gives up its cache of files when memory is needed.
     return min(free, int(limit) - int(taken) + int(of_kind.get("inactive_file", 0)))
 
 
@@ -46,15 +46,15 @@ def cores() -> int:
 
 
 def in_order(work: Callable[[Given], Made], given: Iterable[Given], threads: int) -> Iterator[Made]:
-    """Does work on one thing after the other, and goes on while what is made is used.
+    """Does work on one thing after the other in threads, and continues while the caller uses the results.
 
     Args:
-        work: What is done, in any of the threads.
-        given: What it is done to; taken in the caller's thread, one more than there are threads at most.
-        threads: How many work.
+        work: What to do; called in any of the threads.
+        given: What to do it to. Taken in the caller's thread, at most one more than there are threads.
+        threads: Number of threads.
 
     Yields:
-        What is made, in the order of what was given.
+        The results, in the order of what was given.
     """
     waiting: deque[Future[Made]] = deque()
     with ThreadPoolExecutor(threads) as pool:
@@ -70,7 +70,7 @@ def in_order(work: Callable[[Given], Made], given: Iterable[Given], threads: int
 
 
 def processor() -> str:
-    """Returns the processor's name, as the system tells it."""
+    """Returns the processor's name as the system reports it."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -80,11 +80,11 @@ def processor() -> str:
 
 
 def give_memory_back() -> None:
-    """Has the C library of Linux return blocks of 16 MiB and more when they are freed, which it would rather keep.
+    """Makes the C library of Linux return blocks of 16 MiB and more to the system when they are freed.
 
-    Smaller ones, as a tile is made of, are kept for the next tile: to get them from the system each time took a sixth
-    of the time of fusing 12 megapixels. All threads keep theirs in one place: kept for each of
-    two threads, a pair of 12 megapixels took 1.65 GB in place of .75.
+    Smaller blocks, such as the arrays of a tile, are kept for the next tile: getting them from the system each time
+    took a sixth of the time of fusing 12 megapixels. All threads share one heap: with one for each of two threads, a
+    pair of 12 megapixels took 1.65 GB instead of .75.
     """
     if platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL(None)

@@ -1,7 +1,7 @@
-"""Maps that explain a result: which frame gave a place its detail, and how deep a focus stack's scene is there.
+"""Maps that explain a result: which frame each place comes from and, for a focus stack, how deep the scene is there.
 
-Both are read off the weights that the network gives the sources. They are kept in a folder, and can be applied to
-other frames of the same scene: to another channel, or to a stack that was retouched.
+Both are computed from the weights that the network gives the sources. Maps are saved to a folder. They can be applied
+to other frames of the same scene, such as another channel or a retouched stack.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from defusion.imaging.picture import LazySamples, Samples, scaled
 
 Plane = NDArray[np.float32]
 
-#: Files of a folder of maps.
+#: Files in a folder of maps.
 FACTS, SOURCE, SOURCE_IN_COLOUR, DEPTH, MOVED = "maps.json", "source.tif", "source.png", "depth.png", "moved.png"
 
-#: Contrast of the result below which weights tell nothing of depth: noise has as much.
+#: Contrast of the result below which weights say nothing about depth, because noise has as much.
 _NOISE = 3 / 255
 
-#: How far a place of little confidence follows what is around it.
+#: Confidence below which a place takes most of its depth from its surroundings.
 _TRUST = 0.02
 
-#: Places of depth are rounded to this part of a frame.
+#: Steps of depth within one frame, for storage.
 _STEPS = 256
 
 _MOST_FRAMES = 255
@@ -45,24 +45,25 @@ class Maps:
     """What explains a result, place by place."""
 
     names: tuple[str, ...]
-    """Of the frames, all that were given, in their order."""
+    """Names of all frames that were given, in their order."""
     source: NDArray[np.uint8]
-    """[H, W]: number of the frame, from 1, that gave a place most of its detail."""
+    """[H, W]: number, from 1, of the frame that gave a place most of its detail."""
     depth: Plane | None
-    """[H, W], of a focus stack: where among the frames a place is in focus, from 1 for the first, between frames
-    too; smoothed where little can be told."""
+    """[H, W], for a focus stack: the frame in which a place is in focus, from 1; fractions lie between two frames. It
+    is smoothed where the frames say little. None for other scenes.
+    """
     ghosts: Mapping[str, NDArray[np.uint8]]
-    """Where something moved, 255 in a small picture [h, w], by the frame's name."""
+    """Where something moved: a small mask [h, w], 255 there, by the name of the frame."""
     alignment: Alignment | None
     """How the frames lie in the result."""
 
     @property
     def mask_files(self) -> dict[str, str]:
-        """Names of the files of `ghosts`, by the frame's name."""
+        """File names of the masks in `ghosts`, by the name of the frame."""
         return {name: f"{number}-{Path(name).stem}.ghosts.png" for number, name in enumerate(self.ghosts, 1)}
 
     def confidence_of(self, number: int, own: Samples | None) -> Samples:
-        """Returns alpha [H, W, 1] of a frame, from 1, that is to count where it did, as far as it has `own` alpha."""
+        """Returns alpha [H, W, 1] that takes a frame, from 1, only where the map names it and `own` allows it."""
         return _Chosen(self.source, number, own)
 
     def save(
@@ -71,18 +72,18 @@ class Maps:
         step_um: float | None = None,
         sources: Sequence[str | os.PathLike[str]] = (),
     ) -> dict[str, str]:
-        """Writes the maps to a folder, which is made if need be: pictures, and maps.json, which says what they show.
+        """Writes the maps to a folder, created if needed: pictures, and maps.json, which says what they show.
 
         Args:
             folder: Where to write.
-            step_um: Micrometres from one frame of a focus stack to the next; None has depth told in frames.
-            sources: Files that must not be written over.
+            step_um: Micrometres between neighbouring frames of a focus stack; None gives depth in frames.
+            sources: Files that must not be overwritten.
 
         Returns:
             The files by what they show.
 
         Raises:
-            ImageError: A file cannot be written, or a source has its name.
+            ImageError: A file cannot be written, or would overwrite a source.
         """
         pictures = {SOURCE: Picture(self.source[..., None]), SOURCE_IN_COLOUR: Picture(self._coloured)}
         if self.depth is not None:
@@ -127,10 +128,10 @@ class Maps:
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str]) -> Maps:
-        """Reads what of the maps in a folder can be applied: sources and alignment.
+        """Reads from a folder what can be applied to other frames: the source map and the alignment.
 
         Raises:
-            ImageError: There are none, or they are damaged.
+            ImageError: The folder holds no maps, or they are damaged.
         """
         folder = Path(folder)
         try:
@@ -141,23 +142,22 @@ class Maps:
             raise ImageError(f"{folder} holds no maps ({error.strerror}); give a folder of --maps.") from error
         except (ValueError, KeyError, TypeError) as error:
             raise ImageError(
-                f"{folder / FACTS} is none of a folder of maps ({type(error).__name__}: {error}); "
-                "give a folder of --maps."
+                f"{folder / FACTS} does not describe maps ({type(error).__name__}: {error}); give a folder of --maps."
             ) from error
         samples = np.asarray(read(folder / SOURCE).samples)
         if samples.dtype != np.uint8 or samples.shape[2] != 1 or samples.max() > len(names):
-            raise ImageError(f"{folder / SOURCE} is no map of {len(names)} frames; give a folder of --maps.")
+            raise ImageError(f"{folder / SOURCE} is not a map of {len(names)} frames; give a folder of --maps.")
         return cls(names, samples[..., 0], None, {}, alignment)
 
 
 class Watch:
-    """Makes maps of what is decided, while a result is made.
+    """Collects maps while a result is made.
 
     Args:
-        height: Of the result.
-        width: Of the result.
-        numbers: Of its sources among the frames that were given, from 1.
-        deep: Keep what tells depth.
+        height: Height of the result.
+        width: Width of the result.
+        numbers: Number, from 1, of each source among the frames that were given.
+        deep: Also collect depth.
 
     Raises:
         ImageError: There are too many frames for a map.
@@ -165,7 +165,9 @@ class Watch:
 
     def __init__(self, height: int, width: int, numbers: Sequence[int], *, deep: bool) -> None:
         if max(numbers) > _MOST_FRAMES:
-            raise ImageError(f"{max(numbers)} frames came, maps show {_MOST_FRAMES} at most; fuse without --maps.")
+            raise ImageError(
+                f"{max(numbers)} frames came, but maps hold {_MOST_FRAMES} at most; fuse without --maps."
+            )
         self._numbers = np.array(numbers)
         self.source = np.full((height, width), numbers[0], np.uint8)
         self._place = np.zeros((height, width) if deep else (0, 0), np.uint16)
@@ -175,17 +177,18 @@ class Watch:
         """Takes what was decided on a part of the result.
 
         Args:
-            rows: Of the result.
-            columns: Of the result.
-            weight: Of the sources, [S, 1, h, w].
-            picture: What came of it, [1, 3, h, w].
+            rows: Rows of the result.
+            columns: Columns of the result.
+            weight: Weights of the sources, [S, 1, h, w].
+            picture: The fused pixels, [1, 3, h, w].
         """
         weight = weight[:, 0]
         best = weight.argmax(0)
         self.source[rows, columns] = self._numbers[best]
         if not self._place.size:
             return
-        # Between frames by the two beside the best one: where none is in focus they share the weight.
+        # Depth between frames comes from the best frame and its two neighbours alone: where no frame is in focus, all
+        # frames share the weight.
         near = np.abs(np.arange(len(weight))[:, None, None] - best) <= 1
         share = weight * near
         total = share.sum(0)
@@ -197,14 +200,14 @@ class Watch:
 
     @cached_property
     def depth(self) -> Plane | None:
-        """Smoothed by confidence, [H, W], from 1 for the first frame."""
+        """The depth, smoothed by confidence: [H, W], from 1 for the first frame."""
         if not self._place.size:
             return None
         return smoothed(self._place * np.float32(1 / _STEPS), self._sure.astype(np.float32))
 
 
 def smoothed(values: Plane, confidence: Plane) -> Plane:
-    """Fills what little can be told of by what is around it, at each size as far as needed.
+    """Fills places of little confidence from their surroundings, at each scale as far as needed.
 
     Args:
         values: [H, W].
@@ -226,7 +229,7 @@ def smoothed(values: Plane, confidence: Plane) -> Plane:
 
 
 def colours(count: int) -> NDArray[np.uint8]:
-    """Returns a colour [count, 3] for each of so many frames, from blue for the first to red for the last."""
+    """Returns one colour for each frame, [count, 3], from blue for the first to red for the last."""
     import cv2
 
     at = np.linspace(25, 230, count).round().astype(np.uint8)[:, None]
@@ -234,14 +237,14 @@ def colours(count: int) -> NDArray[np.uint8]:
 
 
 class _Chosen(LazySamples):
-    """255 where a map has a number and the frame its own alpha."""
+    """Alpha: the frame's own alpha, or 255, where the map has a number; 0 elsewhere."""
 
     def __init__(self, source: NDArray[np.uint8], number: int, own: Samples | None) -> None:
         self.shape, self.dtype = (*source.shape, 1), np.dtype(np.uint8)
         self._source, self._number, self._own = source, number, own
 
     def made(self, rows: range, columns: range) -> NDArray[Any]:
-        """Makes alpha at some rows and columns."""
+        """Computes alpha at some rows and columns."""
         region = slice(rows.start, rows.stop, rows.step), slice(columns.start, columns.stop, columns.step)
         alpha = np.where(self._source[region] == self._number, np.uint8(255), np.uint8(0))[..., None]
         if self._own is not None:
@@ -250,7 +253,7 @@ class _Chosen(LazySamples):
 
 
 def _contrast(picture: Plane) -> Plane:
-    """How far local detail stands out of noise, [h, w] in [0, 1], of [1, 3, h, w]."""
+    """Returns how far local detail of [1, 3, h, w] stands out of noise, [h, w] in [0, 1]."""
     import cv2
 
     light = luminance(picture[0].transpose(1, 2, 0))[..., 0]

@@ -1,6 +1,6 @@
-"""How pictures are fused: every choice that users have, with its values, default and help.
+"""How pictures are fused: every option that users have, with its values, default and help text.
 
-The Python API, the command line, batches and the service all take their choices from `Options`.
+The Python API, the command line, batches and the service all use `Options`.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ DEGHOSTS = ("auto", "off", "low", "high")
 NETWORK = ("weights", "engine", "device", "precision")
 
 
-#: Options for a thermal source.
+#: Options that only matter for a thermal source.
 THERMAL = ("rig", "plane", "isotherm", "palette")
 
 
 class SceneChoices(TypedDict, total=False):
-    """Options that may differ from call to call of one `Fuser`."""
+    """Options that may differ between calls of one `Fuser`."""
 
     task: str
     infrared_palette: str
@@ -80,85 +80,88 @@ class Options:
     """How pictures are fused.
 
     Args:
-        weights: Name of shipped weights or path of a weights file; None for "pyramid". "paper" is the paper's own
-            network, which fuses two sources.
-        engine: "openvino" or "torch"; None for openvino, or torch where the device is not the CPU.
+        weights: Name of shipped weights, or path of a weights file; None for "pyramid". "paper" is the network of the
+            paper, which fuses two sources.
+        engine: "openvino" or "torch". None chooses openvino on the CPU and torch on other devices.
         device: "cpu", or a torch device such as "cuda"; None for the CPU.
         precision: "float32", "bfloat16" or "float16"; None for the fastest that is accurate enough on this machine.
-        task: What the result says that the scene is: "exposure", "focus", "infrared" or "generic"; "auto" recognises
-            it from the sources. The picture does not depend on it.
-        infrared_palette: The false colour of one source, such as "iron": it is turned back into temperature first.
-            "auto" recognises it, "none" takes all colours as they are.
-        align: How freely sources are moved until they line up: "translation", "similarity", "affine" or
-            "homography"; "auto" finds out, "off" leaves them where they are.
-        crop: Where sources had to be aligned, the result is what all show; else all of the
-            reference that the others are aligned to.
-        deghost: What moves is shown as one frame shows it. Of exposures the best exposed: "low" where they differ
-            strongly, "high" where they differ at all, "auto" is "high" from three on. Of four frames of a focus stack
-            and more that with most detail there. "off" nowhere.
-        rig: A file of `defusion rig calibrate`: the first source, the thermal one, is aligned with the second.
-        plane: Distance of what is to lie right, in metres, of a rig that knows how far its cameras are apart.
-        isotherm: What a thermal source measures from one value to another is painted: "30..40", in degrees or counts.
+        task: What the result calls the scene: "exposure", "focus", "infrared" or "generic"; "auto" recognises it. The
+            picture does not depend on it.
+        infrared_palette: The false colour of one source, such as "iron", which is converted back to temperature
+            first. "auto" recognises it, "none" takes all colours as they are.
+        align: The most general motion by which sources are aligned: "translation", "similarity", "affine" or
+            "homography". "auto" finds out what is needed, "off" does not align.
+        crop: If sources had to be aligned, keep only the area that all of them cover. Otherwise the result covers all
+            of the reference, the source that the others are aligned to.
+        deghost: Show each moving thing as one frame shows it. For exposures that is the best exposed frame: "low"
+            does so where frames differ strongly, "high" where they differ at all, "auto" is "high" for three frames
+            or more. For focus stacks of four frames or more it is the frame with most detail. "off" never does it.
+        rig: A file written by `defusion rig calibrate`. It aligns the first source, the thermal one, with the second.
+        plane: Distance in metres at which the two cameras of a rig are to line up. The rig has to know its parallax.
+        isotherm: Paint the places where a thermal source measures a value in this range: "30..40", in degrees or
+            counts.
         palette: The colours of the isotherm.
 
     Raises:
-        OptionError: A value that is not one of an option's values; it is a `ValueError`.
-        OptionTypeError: A value of another type; it is a `TypeError`.
+        OptionError: A value is not allowed for its option; it is a `ValueError`.
+        OptionTypeError: A value has the wrong type; it is a `TypeError`.
     """
 
     weights: str | os.PathLike[str] | None = field(
         default=None,
         metadata=_help(
-            "Shipped weights by name, or a weights file. pyramid, unless given; paper fuses two as the paper does.",
+            "Name of shipped weights, or a weights file. Default: pyramid. paper: as in the paper, two pictures.",
             kind=(str, os.PathLike),
         ),
     )
     engine: str | None = field(
-        default=None, metadata=_help("openvino, or torch where the device is not cpu, unless given.", ENGINES)
+        default=None, metadata=_help("Default: openvino on the CPU, torch on other devices.", ENGINES)
     )
-    device: str | None = field(default=None, metadata=_help("cpu (default), or a torch device such as cuda."))
+    device: str | None = field(default=None, metadata=_help("cpu, or a torch device such as cuda. Default: cpu."))
     precision: str | None = field(
         default=None,
-        metadata=_help("Of the network; the fastest that is accurate enough here, unless given.", PRECISIONS),
+        metadata=_help("Precision of the network. Default: the fastest that is accurate enough here.", PRECISIONS),
     )
     task: str = field(
-        default="auto", metadata=_help("What the report calls the scene; the picture is the same.", TASKS)
+        default="auto", metadata=_help("What the report calls the scene. The picture stays the same.", TASKS)
     )
     infrared_palette: str = field(
         default="auto",
-        metadata=_help("False colour of a thermal source, such as iron; auto recognises it, none leaves it."),
+        metadata=_help("False colour of a thermal source, such as iron. auto recognises it, none leaves it."),
     )
     align: str = field(
         default="auto",
-        metadata=_help("How freely frames are moved until they line up; auto finds out, off leaves them.", ALIGNS),
+        metadata=_help("How freely frames are moved to line up. auto finds out, off never moves them.", ALIGNS),
     )
     crop: bool = field(
         default=True,
-        metadata=_help("Keep only what all frames cover, where they had to be aligned.", kind=bool),
+        metadata=_help("If frames were aligned, keep only the area that all of them cover.", kind=bool),
     )
     deghost: str = field(
         default="auto",
         metadata=_help(
-            "Show what moves as one frame does; of exposures the best, low less of it, auto from three frames on.",
+            "Show each moving thing as one frame shows it. low: only clear motion; auto: high from three frames on.",
             DEGHOSTS,
         ),
     )
     rig: str | os.PathLike[str] | None = field(
         default=None,
         metadata=_help(
-            "A file of `defusion rig calibrate`: the first source, the thermal one, is aligned with the second.",
+            "A file from `defusion rig calibrate`, by which the first, thermal source is aligned with the second.",
             kind=(str, os.PathLike),
         ),
     )
     plane: float | None = field(
         default=None,
-        metadata=_help("With a rig that knows its parallax: distance in metres of what is to lie right.", kind=float),
+        metadata=_help(
+            "Distance in metres at which the cameras of a rig line up, if it knows its parallax.", kind=float
+        ),
     )
     isotherm: str | None = field(
         default=None,
-        metadata=_help("Paint what a thermal source measures from one value to another, such as 30..40."),
+        metadata=_help("Paint where a thermal source measures a value in this range, such as 30..40."),
     )
-    palette: str = field(default="iron", metadata=_help("Colours of the isotherm, such as inferno."))
+    palette: str = field(default="iron", metadata=_help("Colours of the isotherm, such as iron or inferno."))
 
     def __post_init__(self) -> None:
         for each in fields(self):
@@ -167,15 +170,15 @@ class Options:
             raise OptionError(f"plane came as {self.plane:g}; expected metres above 0, together with a rig")
 
     def changed(self, **choices: Unpack[Choices]) -> Options:
-        """Returns these options with some of them chosen otherwise."""
+        """Returns these options with some of them changed."""
         return replace(self, **choices)
 
     def network(self) -> Options:
-        """Returns these options with the defaults for all that does not decide about the network."""
+        """Returns the options that choose the network; all others have their defaults."""
         return Options(self.weights, self.engine, self.device, self.precision)
 
     def of_scene(self) -> SceneChoices:
-        """Returns the options that do not decide about the network."""
+        """Returns the options that do not choose the network."""
         return {
             "task": self.task,
             "infrared_palette": self.infrared_palette,
@@ -189,19 +192,19 @@ class Options:
         }
 
     def given(self) -> dict[str, Any]:
-        """Returns the options that differ from the defaults, by name, as JSON has them."""
+        """Returns the options that differ from their defaults, by name, with values that JSON can hold."""
         found = {
             each.name: getattr(self, each.name) for each in fields(self) if getattr(self, each.name) != each.default
         }
         return {name: os.fspath(value) if isinstance(value, os.PathLike) else value for name, value in found.items()}
 
 
-#: What is done unless something is chosen.
+#: The default of every option.
 DEFAULTS = Options()
 
 
 def says(name: str) -> str:
-    """Returns what an option does, in a sentence for help texts."""
+    """Returns the help text of an option: one sentence or two."""
     return str(_fields[name].metadata["says"])
 
 
@@ -211,7 +214,7 @@ def default(name: str) -> Any:
 
 
 def values(name: str) -> tuple[str, ...]:
-    """Returns the values that an option may have; none where any text may be one."""
+    """Returns the allowed values of an option; empty if any text is allowed."""
     return _values(_fields[name])
 
 

@@ -1,4 +1,4 @@
-"""How far a fusion has come, for people: a bar on a terminal's stderr."""
+"""Progress bars on stderr, if it is a terminal."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from defusion.tiling import Report
 
 @contextmanager
 def fusing_bar(wanted: bool) -> Iterator[Report | None]:
-    """Gives the callable that `Fuser.fuse_frames` reports to; None where no bar is wanted or stderr is no terminal.
+    """Yields a callable to pass as `report` to `Fuser.fuse_frames`; None if no bar is wanted or stderr is not a
+    terminal.
 
-    Work that is done at its first report is not shown. At the end, however it comes, the bar is taken away.
+    Work that is complete at its first report shows no bar. The bar is removed at the end, even after an error.
     """
     console = Console(stderr=True)
     if not (wanted and console.is_terminal):
@@ -28,7 +29,7 @@ def fusing_bar(wanted: bool) -> Iterator[Report | None]:
     task = bar.add_task("", total=None)
 
     def report(progress: FusingProgress) -> None:
-        # A bar of no known end moves to and fro.
+        # A bar without a known end moves back and forth.
         bar.update(task, completed=progress.rows, total=progress.of_rows or None, description=_described(progress))
         if progress.rows < progress.of_rows or not progress.of_rows:
             bar.start()
@@ -48,7 +49,7 @@ def _described(progress: FusingProgress) -> str:
 
 @contextmanager
 def clip_bar(wanted: bool) -> Iterator[Callable[[int, int | None], None] | None]:
-    """Gives the callable that `fuse_video` reports to; None where no bar is wanted or stderr is no terminal."""
+    """Yields a callable to pass as `report` to `fuse_video`; None if no bar is wanted or stderr is not a terminal."""
     console = Console(stderr=True)
     if not (wanted and console.is_terminal):
         yield None

@@ -1,4 +1,4 @@
-"""What fusing and decomposing give."""
+"""What fusing and decomposing return."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from defusion.temperatures import Heat
 
 
 class Parts(NamedTuple):
-    """What two sources decompose into, and what they fuse to; each of the sources' kind.
+    """The parts of two sources and their fused picture, each of the type of the sources.
 
-    `common` is what both sources show, a `unique` what its source alone shows; black elsewhere.
+    `common` shows what both sources have; a `unique` part shows what only its source has and is black elsewhere.
     """
 
     common: Any
@@ -40,7 +40,7 @@ class PartPictures(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """How some sources are fused, and why so."""
+    """How some sources are fused, and why."""
 
     task: TaskName
     why: str
@@ -48,31 +48,31 @@ class Plan(NamedTuple):
 
 
 class Fused(NamedTuple):
-    """A fused picture on its way: what it is like, and its pixels from top to bottom."""
+    """A fused picture that is still being made: its form, and its bands from top to bottom."""
 
     plan: Plan
     form: Form
     bands: Iterator[Pixels]
-    """[h, W, C] in [0, 1], made as they are taken."""
+    """Bands [h, W, C] in [0, 1]; each is computed when it is taken."""
     notes: tuple[str, ...]
     """What was changed on the way in, one short sentence each."""
     ranges: dict[str, tuple[float, float]]
-    """Black and white of the sources that do not use all of their range, by name."""
+    """Black and white levels, by name, of the sources that do not use all of their range."""
     alignment: Alignment | None
     """How the sources lie in the result; None where alignment is off."""
     ghosts: dict[str, NDArray[np.uint8]]
-    """Where something moved, 255 in a small picture [h, w], by the source's name."""
+    """Where something moved: a small mask [h, w], 255 there, by the name of the source."""
     names: tuple[str, ...]
-    """Of the sources."""
+    """Names of the sources."""
     watch: Watch | None
-    """Makes the maps, where they are wanted."""
+    """Collects the maps; None if they are not wanted."""
     network: Mapping[str, str]
-    """Which network makes it, and where; see `Fuser.network`."""
+    """The network that makes the picture; see `Fuser.network`."""
     heat: Heat | None = None
-    """What a thermal source measures, as it lies in the result; None where none does."""
+    """What a thermal source measures, in the coordinates of the result; None if there is no such source."""
 
     def maps(self) -> Maps | None:
-        """Returns what explains the picture, once all bands were taken; None where that was not wanted."""
+        """Returns the maps, after all bands were taken; None if they were not wanted."""
         if self.watch is None:
             return None
         return Maps(self.names, self.watch.source, self.watch.depth, self.ghosts, self.alignment)
@@ -82,12 +82,12 @@ class Fused(NamedTuple):
         return replace(self.form.picture(self.bands), notes=self.notes)
 
     def facts(self) -> dict[str, Any]:
-        """Returns what `--json` says of it: its form, how it is made, and by which network."""
+        """Returns what `--json` says about the picture: its form, how it is made, and by which network."""
         return _facts(self)
 
 
 class Decomposed(NamedTuple):
-    """What two sources decomposed into, as `Fused` says it."""
+    """The parts of two sources, with the same facts as `Fused`."""
 
     plan: Plan
     form: Form
@@ -97,7 +97,7 @@ class Decomposed(NamedTuple):
     network: Mapping[str, str]
 
     def facts(self) -> dict[str, Any]:
-        """Returns what `--json` says of it, as `Fused.facts`."""
+        """Returns what `--json` says about the parts, as `Fused.facts` does."""
         return _facts(self)
 
 
@@ -106,7 +106,7 @@ class FusedFile(NamedTuple):
 
     output: Path
     facts: dict[str, Any]
-    """What `--json` prints of it: its file and form, how it was made, by which network, and the notes."""
+    """What `--json` prints: the file, its form, how it was made, by which network, and the notes."""
     notes: tuple[str, ...]
     """What was changed on the way in and what the file cannot hold, one short sentence each."""
     alignment: Alignment | None

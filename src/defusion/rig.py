@@ -1,4 +1,6 @@
-"""A rig: two fixed cameras, thermal and visible, registered once; after that frames are aligned unseen."""
+"""A rig: a thermal and a visible camera that do not move against each other. It is calibrated once; after that,
+frames are aligned without being looked at.
+"""
 
 from __future__ import annotations
 
@@ -22,78 +24,78 @@ from defusion.files import write_json
 from defusion.imaging import Picture
 from defusion.scene import Frame
 
-#: A thermal picture that covers a part of the visible one fades out over this part of its shorter side.
+#: A thermal picture that covers only part of the visible one fades out over this fraction of its shorter side.
 _BORDER_PART = 0.08
 
-#: Thermal pictures so much finer than visible ones are made coarser first, so that nothing aliases.
+#: Thermal pictures that are finer than visible ones by this factor are reduced first, to avoid aliasing.
 _COARSER_FROM = 1.5
 
-#: What a file of a rig begins with, so that it is known from other JSON.
+#: Value of "kind" in the file of a rig, to tell it from other JSON.
 _KIND = "defusion rig"
 
 
 @dataclass(frozen=True, eq=False)
 class Rig:
-    """How the pictures of a thermal camera lie in those of a visible one."""
+    """How the pictures of a thermal camera lie in those of a visible camera."""
 
     thermal: Shape
-    """Of the thermal pictures."""
+    """Size of the thermal pictures."""
     visible: Shape
-    """Of the visible pictures, and of results."""
+    """Size of the visible pictures, and of results."""
     matrix: Matrix
-    """[3, 3], maps pixels of visible pictures to those of thermal ones, at the distance of the calibration."""
+    """[3, 3], maps pixels of visible pictures to pixels of thermal ones, at the distance of the calibration."""
     model: Model
     residual_px: float
-    """By how many visible pixels blocks are off, the median over all pairs."""
+    """Error of the alignment in visible pixels: median over the blocks of all pairs."""
     confidence: float
     """How likely the matrix is right, in [0, 1]."""
     pairs: int
-    """Pairs that voted."""
+    """Number of pairs that were used."""
     agreeing: int
-    """Pairs most of whose blocks vote for the matrix."""
+    """Number of pairs in which most blocks agree with the matrix."""
     distance_m: float | None = None
-    """How far away the calibration's scenes were; None for far away."""
+    """Distance of the scenes of the calibration; None for far away."""
     parallax_px_m: tuple[float, float] | None = None
-    """By how many visible pixels, to the right and down, what is a metre away is shifted against what is far away."""
+    """Shift in visible pixels, to the right and down, of a thing one metre away against things far away."""
 
     @classmethod
     def of(cls, matrix: Matrix, *, thermal: tuple[int, int], visible: tuple[int, int]) -> Rig:
-        """Makes a rig of a matrix that is known by other means.
+        """Makes a rig from a matrix that is already known.
 
         Args:
-            matrix: [3, 3], maps pixels of visible pictures to those of thermal ones.
-            thermal: Height and width of thermal pictures.
-            visible: Those of visible ones.
+            matrix: [3, 3], maps pixels of visible pictures to pixels of thermal ones.
+            thermal: Height and width of the thermal pictures.
+            visible: Height and width of the visible pictures.
         """
         return cls(Shape(*thermal), Shape(*visible), matrix, "homography", 0.0, 1.0, 0, 0)
 
     def matrix_at(self, plane_m: float | None) -> Matrix:
-        """Returns the matrix for what is at a distance; None for that of the calibration.
+        """Returns the matrix for things at this distance; None gives that of the calibration.
 
         Raises:
-            ImageError: The rig does not know how far its cameras are apart.
+            ImageError: The rig does not know how far apart its cameras are.
         """
         if plane_m is None:
             return self.matrix
         if self.parallax_px_m is None:
             raise ImageError(
-                f"a plane at {plane_m:g} m was asked for, and the rig does not know how far its cameras are apart; "
-                "calibrate it with --baseline and --hfov, and --distance if its scenes were near."
+                f"a plane at {plane_m:g} m was asked for, but the rig does not know how far apart its cameras are; "
+                "calibrate it with --baseline and --hfov, and with --distance if its scenes were near."
             )
         nearer = 1 / plane_m - (0 if self.distance_m is None else 1 / self.distance_m)
         right, down = self.parallax_px_m
         return self.matrix @ shifted(-right * nearer, -down * nearer)
 
     def aligned(self, thermal: Picture, visible: Picture, plane_m: float | None = None) -> Picture:
-        """Warps a thermal picture onto a visible one, with alpha that fades where it ends inside of that.
+        """Warps a thermal picture onto a visible one. Its alpha fades out where it ends inside the visible picture.
 
         Args:
             thermal: A picture of the thermal camera.
-            visible: The one of the visible camera; only its size is looked at.
-            plane_m: Distance of what is to lie right.
+            visible: A picture of the visible camera; only its size matters.
+            plane_m: Distance at which the pictures are to line up.
 
         Raises:
-            ImageError: A picture is not as large as those of the calibration.
+            ImageError: The size of a picture differs from that of the calibration.
         """
         self.check(thermal, visible)
         matrix = self.matrix_at(plane_m)
@@ -107,7 +109,7 @@ class Rig:
         return replace(moved, alpha=fading)
 
     def check(self, thermal: Picture, visible: Picture) -> None:
-        """Makes sure that pictures are as large as those of the calibration; `ImageError` if not."""
+        """Raises `ImageError` if the size of a picture differs from that of the calibration."""
         for name, picture, shape in (("thermal", thermal, self.thermal), ("visible", visible, self.visible)):
             if (picture.height, picture.width) != shape:
                 raise ImageError(
@@ -119,7 +121,7 @@ class Rig:
         """Warps the first of two frames, the thermal one, onto the second.
 
         Raises:
-            ImageError: Not two frames came; or later, as `aligned`.
+            ImageError: There are not two frames. Opening them raises as `aligned` does.
         """
         if len(frames) != 2:
             raise ImageError(f"{len(frames)} sources came, a rig takes two: the thermal picture and the visible one.")
@@ -127,7 +129,7 @@ class Rig:
         return [thermal._replace(open=lambda: self.aligned(thermal.open(), visible.open(), plane_m)).kept(), visible]
 
     def facts(self) -> dict[str, Any]:
-        """Returns what `--json` and the file say of the rig."""
+        """Returns what `--json` and the rig's file say about the rig."""
         return {
             "kind": _KIND,
             "thermal": {"width": self.thermal.width, "height": self.thermal.height},
@@ -143,10 +145,10 @@ class Rig:
         }
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes the rig as JSON; the file appears whole.
+        """Writes the rig as JSON. The file appears complete or not at all.
 
         Raises:
-            ImageError: It cannot be written.
+            ImageError: The file cannot be written.
         """
         write_json(path, self.facts())
 
@@ -155,7 +157,7 @@ class Rig:
         """Reads a rig that `save` wrote.
 
         Raises:
-            ImageError: There is no such file, or it is none of a rig.
+            ImageError: The file does not exist or does not hold a rig.
         """
         try:
             facts = json.loads(Path(path).read_text(encoding="utf-8"))
@@ -200,28 +202,30 @@ def calibrated(
     parallax_px_m: tuple[float, float] | None = None,
     done: Callable[[int], None] | None = None,
 ) -> Rig:
-    """Registers two fixed cameras by pairs of their pictures.
+    """Aligns two fixed cameras by pairs of their pictures.
 
     Args:
-        pairs: Thermal and visible frames of one moment each; more pairs, of different scenes, say more.
-        model: The freest motion: "translation", "similarity", "affine" or "homography"; "auto" is the last.
-        distance_m: How far away the scenes are; None for far away.
-        parallax_px_m: As `Rig` has it.
-        done: Is told how many pairs have proposed a matrix.
+        pairs: Thermal and visible frames, taken at the same moment. More pairs, of different scenes, give a better
+            result.
+        model: The most general motion allowed: "translation", "similarity", "affine" or "homography". "auto" allows a
+            homography.
+        distance_m: Distance of the scenes; None for far away.
+        parallax_px_m: As in `Rig`.
+        done: Called with the number of pairs that have been looked at.
 
     Raises:
-        ImageError: No pair, pictures that differ in size from the first pair's, or pairs that do not agree.
+        ImageError: There is no pair, sizes differ between pairs, or the pairs do not agree.
     """
     if not pairs:
-        raise ImageError("no pair came, a rig is calibrated by one or more of a thermal and a visible picture.")
+        raise ImageError("no pair came; a rig is calibrated by at least one pair: a thermal and a visible picture.")
     looks: list[tuple[Look, Look]] = []
     for thermal, visible in pairs:
         seen = Look.of(visible.open(), 2), Look.of(thermal.open(), 2)
         for frame, look, first in zip((visible, thermal), seen, looks[0] if looks else seen, strict=True):
             if look.shape != first.shape:
                 raise ImageError(
-                    f"{frame.name} is {look.shape.width}x{look.shape.height} pixels, those before are "
-                    f"{first.shape.width}x{first.shape.height}; a rig's pictures are of one size each."
+                    f"{frame.name} is {look.shape.width}x{look.shape.height} pixels, but those before are "
+                    f"{first.shape.width}x{first.shape.height}; pictures of one camera need the same size."
                 )
         looks.append(seen)
     levels = [(visible.levels, thermal.levels) for visible, thermal in looks]
@@ -253,7 +257,7 @@ def calibrated(
 
 
 def _remapped(samples: NDArray[Any], matrix: Matrix, visible: Shape) -> NDArray[Any]:
-    """Samples of a thermal picture as they lie in a visible one, by maps that are made once for all frames."""
+    """Warps the samples of a thermal picture. The coordinate maps are computed once for all frames."""
     import cv2
 
     maps = _maps(matrix.tobytes(), visible)
@@ -264,7 +268,7 @@ def _remapped(samples: NDArray[Any], matrix: Matrix, visible: Shape) -> NDArray[
 
 @lru_cache(maxsize=2)
 def _maps(matrix: bytes, visible: Shape) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Where each visible pixel lies in a thermal picture: x and y, [H, W]."""
+    """Returns where each visible pixel lies in a thermal picture: x and y, each [H, W]."""
     x, y = np.meshgrid(np.arange(visible.width, dtype=float), np.arange(visible.height, dtype=float))
     moved = mapped(np.frombuffer(matrix).reshape(3, 3), np.stack([x.ravel(), y.ravel()], 1))
     across, down = (np.ascontiguousarray(each.reshape(visible), np.float32) for each in moved.T)
@@ -273,7 +277,7 @@ def _maps(matrix: bytes, visible: Shape) -> tuple[NDArray[np.float32], NDArray[n
 
 @lru_cache(maxsize=4)
 def _fading(matrix: bytes, thermal: Shape, visible: Shape) -> NDArray[np.uint8] | None:
-    """Alpha [H, W, 1] of a thermal picture in a visible one; None where it covers all of that."""
+    """Returns the alpha [H, W, 1] of a thermal picture in a visible one; None if it covers all of it."""
     import cv2
 
     of = np.frombuffer(matrix).reshape(3, 3)

@@ -1,4 +1,4 @@
-"""The frames of one scene, opened when they are needed, and the form of what they fuse to."""
+"""The frames of one scene, opened when they are needed, and the form of the picture they fuse to."""
 
 from __future__ import annotations
 
@@ -41,60 +41,61 @@ from defusion.tiling import Band, Progress, Report, Size, View
 
 Pixels = NDArray[np.float32]
 
-#: Skewness of a thermal picture's tones below which few places are much darker than the rest: of 21 scenes in which
-#: what is warm is bright none was below -1.2.
+#: Skewness of a thermal picture's tones. Below it, few places are much darker than the rest, so warm things may be
+#: shown dark. Of 21 scenes with warm things bright, none was below -1.2.
 _FEW_DARK = -1.5
 
-_TURNED = "EXIF turns the sources differently, as they are taken; --orientation ignore takes them as they are stored"
+_TURNED = (
+    "EXIF turns the sources in different ways, which was done; --orientation ignore takes them as they are stored"
+)
 
-#: What grey samples of a kind are measured in, where their file does not say it.
+#: Unit of grey samples, by the kind of levels, if the file does not name one.
 _UNITS = {"bits": "counts", "counts": "counts", "units": "as stored"}
 
-#: Sources of one kind of light rise and fall together: the ranks of their tones correlate by more than this.
+#: Two sources show one kind of light if the rank correlation of their tones is above this.
 _ALIKE = 0.8
 
 
-#: What moves is looked for in pictures of so many pixels.
+#: Size, in pixels, at which exposures are searched for motion.
 _MOVERS_PX = 1e6
 
-#: In focus stacks it is looked for in pictures of so many.
+#: Size, in pixels, at which focus stacks are searched for motion.
 _THINGS_PX = 2.5e5
 
-#: A stack is gone through six times. Its frames stay in memory if they take no more than this in all; else they are
-#: read each time. Twelve frames of 3.8 megapixels took 26.5 s of one core when they were read each time, 20.1 s when
-#: they stayed.
+#: Bytes up to which the frames of a stack are kept in memory. Each is needed six times; frames of larger stacks are read
+#: each time. Twelve frames of 3.8 megapixels took 26.5 s of one core when read each time, and 20.1 s when kept.
 _KEPT_BYTES = 2**29
 
-#: Tones are compared in pictures of so many pixels, in which focus hardly shows.
+#: Size, in pixels, at which tones are compared: small enough that focus hardly matters.
 _TONES_PX = 4e4
 
 
 class Frame(NamedTuple):
-    """A source image by name, opened when it is needed."""
+    """A source by name; it is opened when it is needed."""
 
     name: str
     open: Callable[[], Picture]
     black_hot: bool = False
-    """It shows what is warm dark."""
+    """It shows warm things dark."""
     true_colours: bool = False
-    """Its colours are not temperature, even if they look like it: those of PET and SPECT are not."""
+    """Its colours do not stand for temperature, even if they look like it. This holds for PET and SPECT."""
 
     def kept(self) -> Frame:
-        """Opens the frame now, and keeps it."""
+        """Opens the frame now and keeps its picture in memory."""
         picture = self.open()
         return self._replace(open=lambda: picture)
 
     def as_temperature(self, palette: str) -> Frame:
-        """Returns the frame converted back from false colour."""
+        """Returns the frame with false colour converted back to temperature."""
         return self._replace(open=lambda: as_temperature(self.open(), palette, self.name))
 
     def meant(self, meaning: Meaning) -> Frame:
-        """Returns the frame with what its samples mean."""
+        """Returns the frame with the given meaning of its samples."""
         return self._replace(open=lambda: meaning.of(self.open()))
 
     @classmethod
     def of(cls, name: str, picture: Picture) -> Frame:
-        """Makes a frame of a picture in memory."""
+        """Makes a frame from a picture in memory."""
         return cls(name, lambda: picture)
 
 
@@ -123,18 +124,18 @@ class Meaning(NamedTuple):
 
     levels: Levels | None
     is_light: bool
-    """They are light, even if no profile says so."""
+    """Samples are proportional to light, even if no profile says so."""
     measured: Measured | None = None
-    """They are measured, even if the file does not say so."""
+    """Samples are measurements, even if the file does not say so."""
 
     def of(self, picture: Picture) -> Picture:
-        """Returns a picture with this meaning."""
+        """Returns the picture with this meaning."""
         icc = linear_profile() if self.is_light and picture.icc is None else picture.icc
         return replace(picture, levels=self.levels, icc=icc, measured=picture.measured or self.measured)
 
 
 class Form(NamedTuple):
-    """What a result is like, its pixels aside."""
+    """The form of a result: everything but its pixels."""
 
     size: Size
     channels: int
@@ -143,15 +144,15 @@ class Form(NamedTuple):
     exif: bytes | None
     xmp: bytes | None = None
     levels: Levels | None = None
-    """Which of its values are black and white; None for the range of its depth."""
+    """Black and white level; None for the full range of its depth."""
 
     @property
     def tone(self) -> Tone:
-        """How its samples become pixels."""
+        """How samples become pixels."""
         return Tone(self.levels or Levels(0, full_scale(np.dtype(self.depth))), is_linear(self.icc))
 
     def picture(self, bands: Iterable[Pixels]) -> Picture:
-        """Makes a picture of bands [h, W, C] of all rows, in [0, 1]."""
+        """Makes a picture from bands [h, W, C] in [0, 1] that cover all rows."""
         samples = np.empty((*self.size, self.channels), self.depth)
         top = 0
         for band in bands:
@@ -161,30 +162,30 @@ class Form(NamedTuple):
 
 
 class _Seen(NamedTuple):
-    """What opening a frame once told of it."""
+    """What was learned from opening a frame once."""
 
     statistics: Statistics
     depth: Depth
     grey: bool
-    """One channel."""
+    """It has one channel."""
     notes: tuple[str, ...]
     palette: str | None
-    """The false colour that it may be in."""
+    """The false colour that it may have."""
     from_palette: float
-    """How far its colours are from that, of the colour cube's side."""
+    """How far its colours are from that palette, as a fraction of the side of the colour cube."""
 
 
 class Scene:
-    """Frames of one scene, made ready for the network, and its results made ready for a file.
+    """The frames of one scene. Makes them ready for the network, and makes the network's result ready for a file.
 
     Args:
-        frames: Two or more; each is opened once, to see what it is.
-        palette: The false colour that one frame is in, one of `PALETTES`; "auto" recognises it, "none" leaves it.
-        report: Is told which frame is looked at.
+        frames: Two or more. Each is opened once to look at it.
+        palette: The false colour of one frame: one of `PALETTES`, "auto" to recognise it, or "none" to leave it.
+        report: Called with the number of the frame that is being looked at.
         align: How freely frames are aligned, or a known alignment.
 
     Raises:
-        ImageError: A frame cannot be read, or its size differs from the first's and it cannot be lined up.
+        ImageError: A frame cannot be read, or its size differs from the first frame's and it cannot be aligned.
     """
 
     def __init__(
@@ -196,9 +197,9 @@ class Scene:
     ) -> None:
         self.frames = list(frames)
         self.names = tuple(frame.name for frame in frames)
-        """Of all that were given."""
+        """Names of all frames that were given."""
         self.numbers = list(range(1, len(frames) + 1))
-        """Of those that are left among them, from 1."""
+        """Numbers, from 1, of the given frames that are still in use."""
         seen, uses, meanings, looks = [], [], [], []
         turned: list[int] = []
         for number, frame in enumerate(frames):
@@ -222,14 +223,15 @@ class Scene:
         self._look_again(seen, uses, meanings, chosen, palette)
         frames = list(self.frames)
         painted = [index for index, each in enumerate(seen) if each.palette is not None]
-        # Of several that are recognised none is taken; a palette that was named goes to the nearest frame.
+        # If several frames look like false colour, none is converted. A palette that the user named is applied to the
+        # frame with the nearest colours.
         if len(painted) == 1 or (painted and palette != "auto"):
             index = min(painted, key=lambda each: seen[each].from_palette)
             self.frames[index] = frames[index].as_temperature(seen[index].palette or palette)
             seen[index] = self._see(self.frames[index], self.frames[index].open(), "none")
             uses[index] = uses[index]._replace(grey=True)
         self.ghosts: dict[str, NDArray[np.uint8]] = {}
-        """Where something moved, [h, w] of a small picture, 255 there, by the frame's name."""
+        """Where something moved: a small mask [h, w], 255 there, by the name of the frame."""
         self._hot = 0
         self.alignment = self._aligned(looks, [each.statistics for each in seen], align) if looks else None
         if self.alignment is not None and self.alignment.moves:
@@ -241,29 +243,33 @@ class Scene:
         self.statistics = [each.statistics for each in seen]
         if len(set(turned)) > 1:
             chosen = chosen._replace(notes=(*chosen.notes, _TURNED))
-        # The pages of a file tell the same.
+        # Pages of one file give the same notes, so duplicates are dropped.
         self.notes = tuple(dict.fromkeys(note for each in seen for note in each.notes)) + chosen.notes
         self.notes += () if self.alignment is None else self.alignment.notes
         if self._hot:
-            self.notes += (f"{self._hot} hot pixels stay while the scene moves: they show what is around them",)
+            self.notes += (
+                f"{self._hot} hot pixels stay while the scene moves; they were replaced by their surroundings",
+            )
         self.notes += _black_hot(self.frames, self.statistics)
         if not painted and palette not in ("auto", "none"):
-            self.notes += (f"no source has colour, so none was converted back from palette {palette}",)
+            self.notes += (f"no source has colour, so palette {palette} was not converted back",)
         self._grey = all(each.grey for each in uses)
         channels = 1 if all(each.grey for each in seen) else 3
         deepest = max((each.depth for each in seen), key=DEPTHS.index)
         self.form = Form(size, channels, deepest, self._first.icc, self._first.exif, self._first.xmp, chosen.result)
         if self.form.tone.linear:
-            self.notes += ("values are proportional to light: fused as the eye sees them, and given back as light",)
+            self.notes += (
+                "values are proportional to light: they are fused as the eye sees them and returned as light",
+            )
         self.ranges = {
             frame.name: (levels.low, levels.high)
             for frame, (levels, *_) in zip(frames, meanings, strict=True)
             if levels is not None
         }
-        """Black and white of the frames that do not use all of their range."""
+        """Black and white level of the frames that do not use all of their range."""
 
     def leave_out_blank(self) -> None:
-        """Leaves out frames that are black or white all over, where others are not, with a note."""
+        """Leaves out frames that are black or white everywhere, if others are not. A note says so."""
         blank = {index: each.blank for index, each in enumerate(self.statistics) if each.blank}
         kept = [index for index in range(len(self.frames)) if index not in blank]
         if not blank or not kept:
@@ -274,7 +280,7 @@ class Scene:
         self._keep(kept)
 
     def leave_out_copies(self) -> None:
-        """Leaves out frames that are equal to an earlier one, with a note: given twice, a frame counts once."""
+        """Leaves out frames that are equal to an earlier one, so that each counts once. A note says so."""
         kept: list[int] = []
         for index, frame in enumerate(self.frames):
             tones = self.statistics[index].tones
@@ -300,19 +306,19 @@ class Scene:
         return all(np.array_equal(a.region(rows, slice(None)), b.region(rows, slice(None))) for rows in parts)
 
     def _keep(self, kept: list[int]) -> None:
-        kept *= 2 if len(kept) == 1 else 1  # fused with itself a frame stays what it is
+        kept *= 2 if len(kept) == 1 else 1  # a frame fused with itself stays as it is
         self.frames = [self.frames[index] for index in kept]
         self.statistics = [self.statistics[index] for index in kept]
         self.numbers = [self.numbers[index] for index in kept]
 
     def take_as(self, maps: Maps) -> None:
-        """Has each frame count where it did when the maps were made.
+        """Takes each place from the frame that the maps name.
 
         Raises:
-            ImageError: The maps are of more or fewer frames, or of another size.
+            ImageError: The maps are for another number of frames, or for another size.
         """
         if len(maps.names) != len(self.names):
-            raise ImageError(f"{len(self.names)} frames came, the maps are of {len(maps.names)}; give as many.")
+            raise ImageError(f"{len(self.names)} frames came, but the maps are for {len(maps.names)}; give as many.")
         if maps.source.shape != self.form.size:
             height, width = maps.source.shape
             raise ImageError(
@@ -327,7 +333,7 @@ class Scene:
         ]
 
     def level(self) -> None:
-        """Brings frames of a focus stack that are exposed otherwise than most to the tones of one of those."""
+        """Matches frames of a focus stack that differ in exposure to the tones of a typical frame."""
         like, odd = odd_ones([each.brightness for each in self.statistics])
         if not odd or len({frame.open().grey for frame in self.frames}) > 1:
             return
@@ -346,11 +352,11 @@ class Scene:
                 self.notes += (f"{frame.name}: brightness and colour brought to those of {self.frames[like].name}",)
 
     def give_movers_away(self) -> None:
-        """Has one frame of a focus stack show each thing that moves, with a note."""
+        """Shows each moving thing in a focus stack by one frame alone. A note says so."""
         if len(self.frames) < FEWEST_FRAMES or len({frame.open().grey for frame in self.frames}) > 1:
             return
         small, there = [], []
-        for frame in self.frames:  # single places: means of many are looked at
+        for frame in self.frames:  # single pixels are enough, since means of many are compared later
             picture = self._opened(frame)
             places = slice(None, None, shrink_to(picture, _THINGS_PX))
             small.append(picture.region(places, places))
@@ -365,13 +371,13 @@ class Scene:
                 self.ghosts[frame.name] = mask
         if any(mask is not None for mask in masks):
             part = np.maximum.reduce([mask for mask in masks if mask is not None]).mean() / 255
-            self.notes += (f"something moved in {part:.1%} of the picture: there one frame alone is shown",)
+            self.notes += (f"something moved in {part:.1%} of the picture, which is taken from one frame alone",)
 
     def hold_still(self, strength: Strength) -> None:
-        """Has every frame of a bracket show one and the same of what moves, with a note.
+        """Replaces what moves in a bracket by what one frame shows, in all frames. A note says so.
 
         Args:
-            strength: How much frames have to contradict each other for that.
+            strength: How strongly frames have to contradict each other to count as motion.
         """
         if len({frame.open().grey for frame in self.frames}) > 1:
             return
@@ -394,7 +400,7 @@ class Scene:
                 self.ghosts[name] = each.mask
                 part = (each.mask > 0).mean()
                 self.notes += (
-                    f"{name}: something moved in {part:.1%} of it, which shows what the best exposed frame shows",
+                    f"{name}: something moved in {part:.1%} of it, which is taken from the best exposed frame",
                 )
 
     @cached_property
@@ -406,27 +412,29 @@ class Scene:
         return self._coloured[0] if len(self._coloured) == 1 else None
 
     def views(self) -> Iterator[View]:
-        """Opens each frame, one after the other."""
+        """Opens the frames, one after the other."""
         for frame in self.frames:
             yield partial(_planes, self._opened(frame), frame is self._visible)
 
     def sources(self) -> Iterator[Source]:
-        """Opens each frame, one after the other, as the pyramid network takes it."""
+        """Opens the frames, one after the other, in the form that the pyramid network takes."""
         for frame in self.frames:
             picture = self._opened(frame)
             yield Source(partial(_planes, picture, frame is self._visible), partial(_confidence, picture))
 
     def pair(self) -> tuple[View, View]:
-        """Opens two frames, the darker first: the network tells them apart, so their order must not be chance."""
+        """Opens two frames, the darker first. The paper's network treats its two inputs differently, so their order
+        must not depend on the order that the user chose.
+        """
         first, second = self.views()
         dark, bright = ((each.brightness, each.tones.tobytes()) for each in self.statistics)
         return (first, second) if dark <= bright else (second, first)
 
     def painted(self, band: Band, planes: Planes, *, keep_chroma: bool) -> Iterator[tuple[slice, Pixels]]:
-        """Makes rows of planes [1, 3, h, W]: [h, W, C] in [0, 1], some of the scene at a time.
+        """Turns rows of planes [1, 3, h, W] into pixels [h, W, C] in [0, 1], a few rows at a time.
 
-        They are laid out as the form's samples are, from black to the brightest value. Where one frame alone has
-        colour, the fused picture keeps its chroma.
+        Pixels have the form's channels and are scaled from black to white level. If exactly one frame has colour, the
+        fused picture takes its chroma.
         """
         for part in bands(*planes.shape[2:]):
             rows = slice(band.rows.start + part.start, band.rows.start + part.stop)
@@ -444,7 +452,7 @@ class Scene:
     def _look_again(
         self, seen: list[_Seen], uses: list[Used], meanings: list[Meaning], chosen: Chosen, palette: str
     ) -> None:
-        """Sees those frames anew that mean something else beside the others than they do alone."""
+        """Looks again at the frames whose samples mean something else in this company than they do alone."""
         light = chosen.result is not None and chosen.result.white is not None
         of_all = [
             meaning(*each, is_light=light or each[2].kind == "light")
@@ -453,7 +461,7 @@ class Scene:
         before = self._first.icc
         self._first = of_all[0].of(self._first)
         if self._first.grey and not all(each.grey for each in seen):
-            self._first = replace(self._first, icc=None)  # it says nothing of colours
+            self._first = replace(self._first, icc=None)  # a grey profile says nothing about colours
         for index, each in enumerate(of_all):
             self.frames[index] = self.frames[index].meant(each)
             if each != meanings[index] or before != self._first.icc:
@@ -484,7 +492,7 @@ class Scene:
             self.frames = [frame._replace(open=partial(_mended, frame, hot)) for frame in self.frames]
 
     def _warped(self, alignment: Alignment) -> list[Frame]:
-        """The frames as they lie in the result; those that are in memory are so as well, once."""
+        """Returns the frames warped into the result. Frames in memory are warped once and kept."""
 
         def warped(frame: Frame, matrix: Matrix) -> Picture:
             return warped_picture(frame.open(), matrix, alignment.shape)
@@ -534,7 +542,7 @@ def _levelled(open_frame: Callable[[Frame], Picture], frame: Frame, tones: Tones
 
 
 def _planes(picture: Picture, as_luminance: bool, rows: slice, columns: slice) -> Planes:
-    """A part of a picture as the network takes it, [1, 3, h, w]."""
+    """Returns part of a picture as network input, [1, 3, h, w]."""
     pixels = picture.region(rows, columns)
     if as_luminance:
         pixels = luminance(pixels)
@@ -542,13 +550,13 @@ def _planes(picture: Picture, as_luminance: bool, rows: slice, columns: slice) -
 
 
 def _confidence(picture: Picture, rows: slice, columns: slice) -> Planes:
-    """How much a part of a picture is there, [1, 1, h, w]; [1, 1, 0, 0] where all of the picture is."""
+    """Returns the confidence of part of a picture, [1, 1, h, w]; [1, 1, 0, 0] if all of the picture counts."""
     confidence = picture.confidence(rows, columns)
     return np.zeros((1, 1, 0, 0), np.float32) if confidence is None else confidence[None, None]
 
 
 def meaning(frame: Frame, levels: Levels | None, of: Used, *, is_light: bool) -> Meaning:
-    """What a frame's samples stand for, turned round where heat is dark."""
+    """Says what a frame's samples stand for. They are inverted if warm things are dark."""
     unit = _UNITS.get(of.kind) if of.grey else None
     measured = None if unit is None else Measured(unit)
     if not frame.black_hot:
@@ -558,7 +566,7 @@ def meaning(frame: Frame, levels: Levels | None, of: Used, *, is_light: bool) ->
 
 
 def _alike(statistics: Sequence[Statistics], number: int) -> bool:
-    """Says whether a frame's tones rise and fall with those of another."""
+    """Says whether a frame's tones rise and fall with those of any other frame."""
     return any(
         _rank_correlation(statistics[number].tones, other.tones) > _ALIKE
         for index, other in enumerate(statistics)
@@ -567,7 +575,7 @@ def _alike(statistics: Sequence[Statistics], number: int) -> bool:
 
 
 def _rank_correlation(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
-    """Of the places that neither has clipped; 1 where there are hardly any."""
+    """Returns the rank correlation of places that neither source clips; 1 if there are hardly any."""
     inside = (np.minimum(a, b) > 0) & (np.maximum(a, b) < 0.98)
     if inside.sum() < 16:
         return 1.0
@@ -577,7 +585,7 @@ def _rank_correlation(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
 
 
 def _black_hot(frames: Sequence[Frame], statistics: Sequence[Statistics]) -> tuple[str, ...]:
-    """A note where the one colourless frame beside others with colour may show what is warm dark."""
+    """Returns a note if the only grey frame among colour frames may show warm things dark."""
     colourless = [index for index, each in enumerate(statistics) if each.colourless]
     if len(colourless) != 1 or len(statistics) < 2 or frames[colourless[0]].black_hot:
         return ()
@@ -590,6 +598,6 @@ def _black_hot(frames: Sequence[Frame], statistics: Sequence[Statistics]) -> tup
         return ()
     number = colourless[0] + 1
     return (
-        f"{frames[colourless[0]].name}: few places are much darker than the rest, as what is warm is in some thermal "
-        f"pictures; --black-hot {number} shows it bright",
+        f"{frames[colourless[0]].name}: few places are much darker than the rest; in some thermal pictures those are "
+        f"the warm ones: --black-hot {number} shows them bright",
     )

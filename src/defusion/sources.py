@@ -1,4 +1,4 @@
-"""What users give to be fused, as frames; and results of the kind that was given."""
+"""Turns what users give into frames, and results into the type that was given."""
 
 from __future__ import annotations
 
@@ -32,23 +32,26 @@ _CHANNELS = (1, 3, 4)
 
 @dataclass(frozen=True)
 class Reading:
-    """How sources are read where they leave it open.
+    """How to read sources that are unusual, or that leave something open.
 
     Raises:
-        ImageError: A value that means nothing.
+        ImageError: A value is not allowed.
     """
 
     pages: str | None = None
-    """Which pages of the files are sources: "all", numbers from 1 such as "2-5,8", "c2" or "c2:2-5,8" for those of
-    the second channel; None for all pages of a single file, and for the first of several."""
+    """Which pages of a file are sources: "all"; numbers from 1 such as "2-5,8"; or "c2" or "c2:2-5,8" for pages of
+    the second channel. None takes all pages of a single file, and the first page of each of several files.
+    """
     orientation: Literal["apply", "ignore"] = "apply"
-    """Whether pictures are set upright as their EXIF says, or taken as they are stored."""
+    """"apply" turns pictures upright as their EXIF says; "ignore" takes them as they are stored."""
     bgr: bool = False
-    """Arrays have blue first, as OpenCV has them; results do, too."""
+    """Arrays are in BGR order, as in OpenCV; results are, too."""
     ranges: Mapping[int, tuple[float, float]] = field(default_factory=dict)
-    """Black and white of sources by number, from 1, in the values that they hold: counts, kelvin, degrees."""
+    """Black and white level of sources by their number, from 1, in the unit of their samples: counts, kelvin,
+    degrees.
+    """
     black_hot: Collection[int] = ()
-    """Numbers, from 1, of thermal sources that show what is warm dark."""
+    """Numbers, from 1, of thermal sources that show warm things dark."""
 
     def __post_init__(self) -> None:
         if self.orientation not in ("apply", "ignore"):
@@ -60,24 +63,24 @@ class Reading:
                 )
 
 
-#: Files and arrays as they mostly are.
+#: Nothing unusual.
 AS_USUAL = Reading()
 
 
 class FusedArray(np.ndarray[Any, np.dtype[Any]]):
-    """An array that knows what was changed on its way; what is computed with it is not told."""
+    """An array with notes and maps. Arrays that are computed from it have neither."""
 
     notes: tuple[str, ...] = ()
-    """What was changed, one short sentence each."""
+    """What was changed on the way in, one short sentence each."""
     maps: Maps | None = None
-    """What explains the picture, where that was asked for."""
+    """The maps of the picture, if they were asked for."""
 
 
 def listed(sources: Any) -> list[Source]:
-    """Returns sources as a list: of a stack [Z, H, W], [N, H, W, C] or [N, C, H, W] its pictures.
+    """Returns sources as a list. A stack [Z, H, W], [N, H, W, C] or [N, C, H, W] gives its pictures.
 
     Raises:
-        ImageError: One picture came.
+        ImageError: There is only one picture.
     """
     if isinstance(sources, str | os.PathLike):
         return [sources]
@@ -100,10 +103,10 @@ def listed(sources: Any) -> list[Source]:
 
 
 def frames_of(sources: Iterable[Source], reading: Reading = AS_USUAL) -> list[Frame]:
-    """Returns sources as frames: files are opened when they are needed.
+    """Returns sources as frames. Files are opened when they are needed.
 
     Raises:
-        ImageError: A source of another kind, or pages that are not there.
+        ImageError: A source is of an unknown type, or pages do not exist.
     """
     given = listed(sources)
     frames: list[Frame] = []
@@ -118,9 +121,10 @@ def frames_of(sources: Iterable[Source], reading: Reading = AS_USUAL) -> list[Fr
 
 
 def given_back(picture: Picture, sources: Sequence[Source], notes: Sequence[str], reading: Reading) -> Any:
-    """Gives a picture in the kind of the sources: a picture, PIL image or torch tensor where all are, else an array.
+    """Converts a picture to the type that all sources have: `Picture`, PIL image or torch tensor; otherwise to an
+    array.
 
-    Arrays have the deepest source's dtype, or the picture's depth where a file may be as deep.
+    An array has the dtype of the deepest source, or the picture's depth if a file is as deep as that.
     """
     if all(isinstance(each, Picture) for each in sources):
         return replace(picture, notes=tuple(notes))
@@ -150,7 +154,7 @@ def given_back(picture: Picture, sources: Sequence[Source], notes: Sequence[str]
 
 
 def warn(notes: Iterable[str]) -> None:
-    """Tells notes as warnings of the line that called this package."""
+    """Gives notes as warnings that point at the line that called this package."""
     level, frame = 1, sys._getframe()
     while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("defusion."):
         level, frame = level + 1, frame.f_back
@@ -159,7 +163,7 @@ def warn(notes: Iterable[str]) -> None:
 
 
 def _as_read(frame: Frame, number: int, reading: Reading) -> Frame:
-    """A frame as the reading says."""
+    """Applies the reading to a frame."""
     if reading.orientation == "apply" and number not in reading.ranges:
         return frame._replace(black_hot=number in reading.black_hot)
     levels = Levels(*reading.ranges[number]) if number in reading.ranges else None
@@ -181,7 +185,7 @@ def _frames_of_file(path: str | os.PathLike[str], reading: Reading, *, alone: bo
 
 
 def _pages(name: str, wanted: str | None) -> list[int]:
-    """Which pages of a file are sources."""
+    """Returns the pages of a file that are sources."""
     stack = stack_in(name)
     if stack.pages == 1:
         raise ImageError(f"1 source came, {name} holds one picture; fusion needs at least two of one scene.")
@@ -192,8 +196,8 @@ def _pages(name: str, wanted: str | None) -> list[int]:
         channel, _, numbers = numbers.partition(":")
     if stack.channels > 1 and not channel:
         raise ImageError(
-            f"{name} holds {stack.channels} channels of {len(stack.of_channel[0])} planes each, which are not mixed; "
-            "choose one: --pages c1."
+            f"{name} holds {stack.channels} channels of {len(stack.of_channel[0])} planes each, "
+            "and channels are not mixed; choose one: --pages c1."
         )
     inside: Sequence[int] = range(stack.pages)
     if channel:
@@ -208,7 +212,7 @@ def _pages(name: str, wanted: str | None) -> list[int]:
         first, last = (int(span[1]), int(span[2] or span[1])) if span else (0, 0)
         if not 1 <= first <= last <= len(inside):
             raise ImageError(
-                f"{name} has the pages 1 to {len(inside)}, {part!r} came; expected such as 2-5,8 or all."
+                f"{name} has pages 1 to {len(inside)}, but {part!r} came; expected pages such as 2-5,8 or all."
             )
         chosen += [inside[number - 1] for number in range(first, last + 1)]
     return chosen
@@ -232,7 +236,7 @@ def _picture(source: Source, name: str, reading: Reading) -> Picture:
 
 
 def _as_array(source: Source) -> Array:
-    """An array [H, W] or [H, W, C] of what is no file."""
+    """Returns an array [H, W] or [H, W, C] of a source that is not a file."""
     if _is_tensor(source):
         source = source.detach()
         source = source.float() if str(source.dtype) == "torch.bfloat16" else source
@@ -245,7 +249,7 @@ def _as_array(source: Source) -> Array:
 
 
 def _planes_first(tensor: Any) -> bool:
-    """Says whether a tensor is [C, H, W], as torch has pictures."""
+    """Says whether a tensor is [C, H, W], which is torch's order."""
     return tensor.ndim == 3 and tensor.shape[0] in _CHANNELS
 
 
@@ -260,7 +264,7 @@ def _is_image(source: Source) -> bool:
 
 
 def _as_image(picture: Picture, notes: Sequence[str]) -> Any:
-    """A picture as PIL has it: of 8 bits, or grey of 16 bits or float."""
+    """Converts a picture to a PIL image, which has 8 bits, or is grey with 16 bits or floats."""
     from PIL import Image
 
     depth = picture.depth if picture.grey else "uint8"

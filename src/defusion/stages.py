@@ -1,11 +1,12 @@
-"""Scenes of any size and any number of sources, from coarse to fine, in memory that does not grow with either.
+"""Fuses scenes of any size and any number of sources, from coarse to fine, in bounded memory.
 
-The pyramid network decides from the coarsest level to the finest, and a level takes from the next coarser one a state
-of each source and the picture so far. So a large scene is decided at a quarter of its size first, and that at a
-quarter of its own, until all of it fits; then each stage is worked through in tiles that know what the coarser stage
-has decided. Tiles have a halo as wide as their levels see, so that they show no seam.
+The pyramid network decides from the coarsest level to the finest. A level needs two things from the next coarser one:
+a state for each source, and the picture so far. So a large scene is first decided at a quarter of its size; that
+stage is first decided at a quarter of its own size, and so on until a stage fits into memory. Each finer stage then
+runs in tiles, which start from what the coarser stage decided. A tile has a halo as wide as its levels can see, so
+there are no seams.
 
-Of many sources few matter in a tile: those that give nothing on the coarser stage are left out of it.
+In a tile of a stack only few sources matter. Those that gave nothing at the coarser stage are left out.
 """
 
 from __future__ import annotations
@@ -24,49 +25,49 @@ from defusion.runtime import Engine, Planes
 from defusion.runtime.engine import Decided
 from defusion.tiling import Band, Progress, Report, Size, View
 
-#: How much smaller a stage is than the next.
+#: Factor between the sides of a stage and of the next finer one.
 STEP = 4
 
-#: How much smaller than a stage is the last state that it leaves, for the next one to go on from, and how many levels
-#: of the next one that takes: those of STEP, and its own fine ones, which have no state.
+#: A stage passes its state on at this fraction of its size. The next stage then runs this many levels itself: those
+#: between the two stages, and its own fine levels, which have no state.
 STATE_STEP = 1 << FINE_LEVELS
 LEVELS = 2 + FINE_LEVELS
 
-#: A scene that is no larger than this has no coarser stage, whose state would have no place.
+#: A scene of this size or smaller has no coarser stage, which would be too small to hold a state.
 LEAST_PX = 128
 
-#: How far those levels and the close look see, in pixels, and what tiles begin at a multiple of.
+#: Halo of a tile, in pixels: how far those levels and the close look see. Tiles start at multiples of the second.
 REACH_PX = 80
 MULTIPLE = 1 << LEVELS
 
-#: Pixels of all sources in a tile, and the memory that each takes.
+#: Pixels in a tile, counted over all its sources, and memory for each of them.
 AT_ONCE_PX = 1_200_000
 PIXEL_BYTES = 300
 
-#: Tiles that are worked on at once, at most: each takes its memory.
+#: Most tiles that are computed at the same time, since each needs its own memory.
 TILES_AT_ONCE = 3
 
-#: Sources of a tile, at most.
+#: Most sources that are used in one tile.
 MOST_SOURCES = 8
 
-#: A source that gives less of the detail than this all over a tile is left out of it, if two are left.
+#: A source is left out of a tile if it gives less than this share of the detail everywhere in it. Two always stay.
 LEAST_SHARE = 0.02
 
-#: Where the mask decides less than this, and places are trusted more than that, nobody looks closely.
+#: A close look is skipped where the mask decides less than the first and the decision is surer than the second.
 MASK_COUNTS = 0.05
 TRUSTED = 0.6
 
-#: Samples of a stack's frames that are held at once, in bytes.
+#: Bytes of samples that are held at once for the frames of a stack.
 HELD_BYTES = 400_000_000
 
 
 class Source(NamedTuple):
-    """A source, of which parts are looked at."""
+    """A source, of which parts can be read."""
 
     pixels: View
     """[1, 3, h, w] in [0, 1]"""
     confidence: View
-    """[1, 1, h, w] in [0, 1]; or [1, 1, 0, 0] where all of it counts."""
+    """[1, 1, h, w] in [0, 1]; or [1, 1, 0, 0] if all of it counts."""
 
 
 #: Opens the sources, one after the other.
@@ -75,22 +76,22 @@ Sources = Callable[[], Iterable[Source]]
 
 @dataclass
 class Known:
-    """What a stage has decided, for the next finer one."""
+    """What a stage has decided, as the next finer stage needs it."""
 
     state: NDArray[np.float16]
-    """Of each source, [S, C, h/4, w/4]."""
+    """State of each source, [S, C, h/4, w/4]."""
     before: tuple[Planes, ...]
-    """The picture, or its parts, without the fine levels, as large."""
+    """The picture, or its parts, without the fine levels; as large as the state."""
     one_light: Planes
-    """How far a mask decides, as large: [1, 1, h/4, w/4]."""
+    """How far a mask decides; as large as the state, [1, 1, h/4, w/4]."""
     share: NDArray[np.float16]
-    """How much of the detail each source gives, [S, 1, h, w]."""
+    """Share of the detail that each source gives, [S, 1, h, w]."""
     closely: NDArray[np.bool_]
-    """Whether a close look is worth it, [1, 1, h, w]."""
+    """Where a close look is worth its time, [1, 1, h, w]."""
 
 
 class Tile(NamedTuple):
-    """A part of a stage: rows and columns that it makes, and those that it sees."""
+    """A part of a stage: the rows and columns that it computes, and those that it reads."""
 
     rows: slice
     columns: slice
@@ -99,7 +100,9 @@ class Tile(NamedTuple):
 
 
 def scales_of(size: Size, sources: int) -> list[int]:
-    """Returns how many pixels of the scene are one of each stage, from the coarsest stage to the scene itself."""
+    """Returns the scale of each stage, in pixels of the scene for one of the stage, from the coarsest stage to the
+    scene.
+    """
     scales = [1]
     while (
         sources * math.prod(reduced_size(size, scales[0])) > AT_ONCE_PX
@@ -110,12 +113,12 @@ def scales_of(size: Size, sources: int) -> list[int]:
 
 
 def reduced_size(size: Size, scale: int) -> Size:
-    """Returns the size of a stage."""
+    """Returns the size of the stage with this scale."""
     return Size(*(-(-side // scale) for side in size))
 
 
-#: Is told what was decided on a part of a scene: its rows and columns, how much of the detail each source gives
-#: there, [S, 1, h, w], and what was made, [1, 3, h, w].
+#: Called with what was decided on a part of a scene: its rows and columns, the share of the detail that each source
+#: gives there, [S, 1, h, w], and the fused picture, [1, 3, h, w].
 Saw = Callable[[slice, slice, Planes, Planes], None]
 
 
@@ -133,15 +136,15 @@ def fuse(
 
     Args:
         engine: Runs the pyramid network.
-        sources: Opens them, in any order; two are opened once.
-        count: How many there are.
-        size: Of all of them.
-        report: Is told how far the work has come.
-        parts: Make the common and the unique parts of two sources, in place of the fused picture.
-        saw: Is told what was decided.
+        sources: Opens the sources, in any order. Two sources are opened once.
+        count: Number of sources.
+        size: Size of each source.
+        report: Called with the progress of the work.
+        parts: Compute the common and the unique parts of two sources instead of the fused picture.
+        saw: Called with what was decided, tile by tile.
 
     Yields:
-        Bands of one plane, [1, 3, h, W]; or of two, the second [S, 3, h, W].
+        Bands of one plane, [1, 3, h, W]; with `parts` of two, common [1, 3, h, W] and unique [S, 3, h, W].
     """
     scales = scales_of(size, count)
     kept = list(sources()) if count == 2 else None
@@ -178,7 +181,7 @@ def fuse(
 
 
 def alone(source: Source, size: Size) -> Iterator[Band]:
-    """Gives the bands of a source that has no other beside it: it stays what it is."""
+    """Yields the bands of a source that is alone: it stays as it is."""
     step = max(1, AT_ONCE_PX // size.width)
     for top in range(0, size.height, step):
         rows = slice(top, min(top + step, size.height))
@@ -186,7 +189,7 @@ def alone(source: Source, size: Size) -> Iterator[Band]:
 
 
 def needed_bytes(size: Size, count: int) -> int:
-    """Returns about how much memory fusing so many sources takes at once, beside the sources themselves."""
+    """Returns about how much memory fusing takes at once, not counting the sources themselves."""
     small = reduced_size(size, STEP)
     coarser = count * math.prod(small) * (12 + 12) if len(scales_of(size, count)) > 1 else 0
     held = min(HELD_BYTES, 12 * count * math.prod(size)) if count > 2 else 0
@@ -195,7 +198,7 @@ def needed_bytes(size: Size, count: int) -> int:
 
 
 def tiles_at_once() -> int:
-    """Returns how many tiles are worked on at once, one a core."""
+    """Returns how many tiles are computed at the same time, one for each core."""
     return min(cores(), TILES_AT_ONCE)
 
 
@@ -246,15 +249,15 @@ def _refined(
     *,
     first: int = 0,
 ) -> Iterator[tuple[Tile, Decided]]:
-    """Decides on tiles of a stage by what the coarser one knows; see `fuse`.
+    """Decides on tiles of a stage, starting from what the coarser stage decided; see `fuse`.
 
     Args:
         engine: Runs the network.
-        sources: Of the stage.
-        tiles: Of it.
-        size: Of it.
-        known: By the coarser stage.
-        parts: As `fuse` takes it.
+        sources: Sources of the stage.
+        tiles: Tiles of the stage.
+        size: Size of the stage.
+        known: What the coarser stage decided.
+        parts: As for `fuse`.
         first: The first row that the sources hold.
     """
 
@@ -288,7 +291,7 @@ def _refined(
 
 
 def _looked(sources: Sequence[Source], seen: tuple[slice, slice]) -> tuple[Planes, Planes | None]:
-    """Looks at a part of sources, padded as the network takes it."""
+    """Reads a part of the sources and pads it to a size that the network takes."""
     pixels = _padded(np.concatenate([each.pixels(*seen) for each in sources]), MULTIPLE)
     confidences = [each.confidence(*seen) for each in sources]
     if not any(each.size for each in confidences):
@@ -299,7 +302,7 @@ def _looked(sources: Sequence[Source], seen: tuple[slice, slice]) -> tuple[Plane
 
 
 def _chosen(share: NDArray[np.float16]) -> list[int]:
-    """Chooses the sources that matter in a tile, two at least."""
+    """Chooses the sources that matter in a tile, at least two."""
     most = share.max((1, 2, 3)).astype(np.float32)
     if len(most) <= 2:
         return list(range(len(most)))
@@ -309,7 +312,7 @@ def _chosen(share: NDArray[np.float16]) -> list[int]:
 
 
 def _kept(decided: Decided, size: Size) -> Known:
-    """Keeps of a stage what the next one needs."""
+    """Keeps what the next stage needs of a decision."""
     small = reduced_size(size, STATE_STEP)
     closely = np.zeros((1, 1, *size), np.bool_)
     if decided.by_mask is not None and decided.trusted is not None:
@@ -325,7 +328,7 @@ def _kept(decided: Decided, size: Size) -> Known:
 
 
 def _tiles(size: Size, top: int, count: int, scene: Size) -> Iterator[Tile]:
-    """Cuts rows from `top` on into tiles that begin at multiples; a halo ends where the scene does."""
+    """Cuts the rows from `top` on into tiles that start at multiples. A halo ends at the border of the scene."""
     side = tile_px(count)
     for row in range(top, size.height, side):
         rows = slice(row, min(row + side, size.height))
@@ -335,7 +338,7 @@ def _tiles(size: Size, top: int, count: int, scene: Size) -> Iterator[Tile]:
 
 
 def tile_px(count: int) -> int:
-    """Returns the side of a tile of so many sources, without its halo."""
+    """Returns the side of a tile for this many sources, without its halo."""
     seen = math.sqrt(AT_ONCE_PX / min(count, MOST_SOURCES))
     return max(int(seen - 2 * REACH_PX) // 64, 1) * 64
 
@@ -345,7 +348,7 @@ def _seen(core: slice, length: int) -> slice:
 
 
 def _inner(tile: Tile) -> tuple[slice, slice]:
-    """Where in a tile's planes is what it makes."""
+    """Returns the rows and columns, within a tile's planes, that the tile computes."""
     return (
         slice(tile.rows.start - tile.seen_rows.start, tile.rows.stop - tile.seen_rows.start),
         slice(tile.columns.start - tile.seen_columns.start, tile.columns.stop - tile.seen_columns.start),
@@ -357,20 +360,20 @@ def _scaled(extent: slice, scale: int) -> slice:
 
 
 def _among(planes: Planes, chosen: Sequence[int], count: int, others: float = 0.0) -> Planes:
-    """Puts planes of some sources in their places among all."""
+    """Puts planes of the chosen sources in their places among all sources."""
     whole = np.full((count, *planes.shape[1:]), others, planes.dtype)
     whole[list(chosen)] = planes
     return whole
 
 
 def _padded(planes: Planes, multiple: int) -> Planes:
-    """Repeats the right and bottom edge up to a multiple of a size."""
+    """Repeats the right and bottom edge until both sides are a multiple."""
     height, width = planes.shape[2:]
     return _fitted(planes, (height + -height % multiple, width + -width % multiple))
 
 
 def _fitted(planes: Planes, sides: Sequence[int]) -> Planes:
-    """Repeats the right and bottom edge up to a size."""
+    """Repeats the right and bottom edge until a size is reached."""
     bottom, right = (side - now for side, now in zip(sides, planes.shape[2:], strict=True))
     if bottom or right:
         planes = np.pad(planes, ((0, 0), (0, 0), (0, bottom), (0, right)), mode="edge")
@@ -387,7 +390,7 @@ def _whole(sources: Iterable[Source], size: Size) -> tuple[Planes, Planes | None
 
 
 def _joined(confidences: Sequence[Planes], size: Size) -> Planes | None:
-    """Confidences of all sources, [S, 1, h, w]; None where all places of all count."""
+    """Returns the confidences of all sources, [S, 1, h, w]; None if every place of every source counts."""
     if not any(each.size for each in confidences):
         return None
     ones = np.ones((1, 1, *size), np.float32)
@@ -395,7 +398,7 @@ def _joined(confidences: Sequence[Planes], size: Size) -> Planes | None:
 
 
 def _views(pixels: Planes, confidence: Planes | None) -> Source:
-    """Makes a source of planes in memory, [3, h, w] and [1, 1, h, w]."""
+    """Makes a source from planes in memory, [3, h, w] and [1, 1, h, w]."""
     none = np.zeros((1, 1, 0, 0), np.float32)
     return Source(
         lambda rows, columns: pixels[None, :, rows, columns],
@@ -404,7 +407,7 @@ def _views(pixels: Planes, confidence: Planes | None) -> Source:
 
 
 def _reduced(sources: Iterable[Source], size: Size, tell: _Told) -> tuple[Planes, Planes | None]:
-    """Makes the sources of the next coarser stage, each looked at once, some rows at a time."""
+    """Makes the sources of the next coarser stage. Each is read once, a few rows at a time."""
     small = reduced_size(size, STEP)
     pixels, confidences = [], []
     step = max(STEP, (AT_ONCE_PX // size.width) // STEP * STEP)
@@ -427,7 +430,7 @@ def _or_none(confidence: Planes) -> Planes | None:
 
 
 def _smaller(pixels: Planes, confidence: Planes | None) -> tuple[Planes, Planes | None]:
-    """Makes planes a quarter of their size; pixels are means, weighed by confidence."""
+    """Reduces planes to a quarter of their size. Pixels are means, weighted by confidence."""
     if confidence is None:
         return _means(pixels), None
     small = _means(confidence)
@@ -446,7 +449,9 @@ def _means(planes: Planes) -> Planes:
 def _slabs(
     opened: Sources, count: int, size: Size, kept: Sequence[Source] | None, tell: _Told
 ) -> Iterator[tuple[slice, slice, Sequence[Source]]]:
-    """Gives rows of tiles, what they see, and the sources of that; frames of a stack are held a slab at a time."""
+    """Yields rows of tiles, the rows that they read, and sources that hold those. Of a stack, one slab of frames is
+    held at a time.
+    """
     side = tile_px(count)
     if kept is not None:
         for top in range(0, size.height, side):
@@ -467,20 +472,20 @@ def _slabs(
 
 
 class _Told:
-    """Reports how far the work on a scene has come."""
+    """Reports the progress of the work on a scene."""
 
     def __init__(self, report: Report | None, count: int, size: Size) -> None:
         self._report, self._size, self._frame, self._done = report, size, 0, 0
         self._count = count if count > 2 else 1
 
     def frame(self) -> None:
-        """Says that a frame was looked at."""
+        """Counts a frame that was looked at."""
         self._frame = self._frame % self._count + 1
         if self._report is not None:
             self._report(Progress(self._done, self._size.height, self._frame, self._count))
 
     def rows(self, done: int) -> None:
-        """Says that so many rows are done."""
+        """Counts rows that are done."""
         self._done = done
         if self._report is not None:
             self._report(Progress(done, self._size.height, self._count, self._count))

@@ -1,4 +1,4 @@
-"""Temperatures through a fusion: the plane that was measured, as it lies in the result, and isotherms of it."""
+"""Temperatures through a fusion: the measured plane as it lies in the result, and isotherms."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from defusion.scene import Frame
 
 Pixels = NDArray[np.float32]
 
-#: What is in the range of an isotherm has so much of the palette's colour, and else of the fused light.
+#: Share of the palette's colour where an isotherm is painted; the rest is the fused picture.
 _PAINT = 0.8
 
 NOT_MEASURED = (
-    "an isotherm was asked for, and no source, or more than one, holds measured values; give one thermal picture of "
+    "an isotherm was asked for, but not exactly one source holds measured values; give one thermal picture of "
     "degrees or counts: a radiometric JPEG, or a TIFF of 16 bits or floats."
 )
 
@@ -34,7 +34,7 @@ class Isotherm:
     """A range of measured values that is painted.
 
     Raises:
-        ImageError: An empty range, or no such palette.
+        ImageError: The range is empty, or the palette is unknown.
     """
 
     low: float
@@ -52,22 +52,22 @@ class Isotherm:
         """Reads an isotherm such as "30..40".
 
         Raises:
-            ImageError: It is not understood.
+            ImageError: The text is not an isotherm.
         """
         found = re.fullmatch(r"(-?[0-9]+(?:\.[0-9]+)?)\.\.(-?[0-9]+(?:\.[0-9]+)?)", text)
         if not found:
-            raise ImageError(f"the isotherm {text!r} is not understood; expected such as 30..40.")
+            raise ImageError(f"the isotherm {text!r} is not understood; expected a range such as 30..40.")
         return cls(float(found[1]), float(found[2]), palette)
 
     def painted(self, pixels: Pixels, values: NDArray[Any]) -> Pixels:
-        """Paints what is in the range.
+        """Paints the pixels whose measured value is in the range.
 
         Args:
-            pixels: Fused ones, [h, W, C] in [0, 1].
-            values: Measured ones, [h, W, 1]; NaN where there are none.
+            pixels: Fused pixels, [h, W, C] in [0, 1].
+            values: Measured values, [h, W, 1]; NaN where nothing was measured.
 
         Returns:
-            [h, W, 3].
+            Pixels [h, W, 3].
         """
         values = values.astype(np.float32)
         light = pixels if pixels.shape[2] == 1 else luminance(pixels)
@@ -77,7 +77,7 @@ class Isotherm:
         return painted
 
     def painted_bands(self, bands: Iterable[tuple[slice, Pixels]], heat: Heat) -> Iterator[Pixels]:
-        """Paints rows of a result as they come, by what is measured there."""
+        """Paints the bands of a result, by what is measured in their rows."""
         for rows, pixels in bands:
             yield self.painted(pixels, heat.values(rows))
 
@@ -86,24 +86,24 @@ class Heat(NamedTuple):
     """What one source of a scene measures."""
 
     name: str
-    """Of the source."""
+    """Name of the source."""
     picture: Picture
-    """As it lies in the result."""
+    """The source in the coordinates of the result."""
 
     @classmethod
     def among(cls, frames: Sequence[Frame]) -> Heat | None:
-        """Finds the frame that measures something; None where none does, or several do."""
+        """Finds the frame with measured values; None if there is none or more than one."""
         found = [cls(frame.name, picture) for frame in frames if (picture := frame.open()).measured is not None]
         return found[0] if len(found) == 1 else None
 
     @property
     def unit(self) -> str:
-        """Such as "celsius", or "counts"."""
+        """Unit of the values, such as "celsius" or "counts"."""
         assert self.picture.measured is not None
         return self.picture.measured.unit
 
     def values(self, rows: slice) -> NDArray[Any]:
-        """Returns measured values of rows, [h, W, 1]: float32, NaN where the source shows nothing."""
+        """Returns the measured values of rows, [h, W, 1], as float32; NaN where the source shows nothing."""
         values: NDArray[np.float32] = np.asarray(self.picture.samples[rows, :]).astype(np.float32)
         confidence = self.picture.confidence(rows, slice(None))
         if confidence is not None:
@@ -111,7 +111,7 @@ class Heat(NamedTuple):
         return values
 
     def added_to(self, out: PictureWriter, height: int) -> dict[str, Any]:
-        """Writes the second page of a TIFF whose rows are there; returns what it is."""
+        """Writes the values as the second page of a TIFF, after the first; returns facts about that page."""
         values = self.values(slice(0, height))
         measured = self.picture.measured
         assert measured is not None
@@ -127,12 +127,12 @@ class Heat(NamedTuple):
 
 
 def sidecar_of(output: str | os.PathLike[str]) -> Path:
-    """Returns the file beside a result that says what its second page is."""
+    """Returns the path of the JSON file beside a result that describes its second page."""
     return Path(output).with_suffix(".temperatures.json")
 
 
 def has_pages(output: str | os.PathLike[str]) -> bool:
-    """Says whether a result has room for what was measured."""
+    """Says whether the file format of a result can hold measured values."""
     return Path(output).suffix.lower() in (".tif", ".tiff")
 
 
@@ -142,25 +142,25 @@ def check_sidecar(
     """Makes sure that the file beside a result can be written.
 
     Returns:
-        A note, where degrees will be lost.
+        A note if temperatures will be lost.
 
     Raises:
-        ImageError: A source or something else is in its place.
+        ImageError: A source would be overwritten, or something that is not a file is in the way.
     """
     if heat is None:
         return ()
     if not has_pages(output):
         lost = heat.unit == "celsius"
-        return (f"{Path(output).name}: temperatures are not kept, .tif has a page for them",) if lost else ()
+        return (f"{Path(output).name}: temperatures are not kept; a .tif has a page for them",) if lost else ()
     if reason := unfit(sidecar_of(output), sources):
         raise ImageError(f"{sidecar_of(output)} {reason}.")
     return ()
 
 
 def write_sidecar(output: str | os.PathLike[str], facts: dict[str, Any]) -> None:
-    """Writes what the second page of a result is, as JSON.
+    """Writes a JSON file that describes the second page of a result.
 
     Raises:
-        ImageError: It cannot be written.
+        ImageError: The file cannot be written.
     """
     write_json(sidecar_of(output), {"file": Path(output).name, "page": 2, **facts})

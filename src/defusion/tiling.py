@@ -1,8 +1,8 @@
-"""Tiles of a scene: cut, worked on, and put together; and the paper's network, which runs at full size in them.
+"""Cuts a scene into tiles, works on them and joins them; runs the paper's network in tiles at full size.
 
-Split attention weighs branches by their average over the plane. A tile on its own would be weighed unlike its
-neighbour, and their seam would show. So a sample of the scene runs first, and the tiles are given its weights. What
-is left of the network sees no farther than `NetworkConfig` says.
+Split attention weights branches by their average over the plane. A tile on its own would get other weights than its
+neighbour, and a seam would show. So a sample of the scene runs first, and all tiles use its attention. The rest of
+the network sees no farther than `NetworkConfig` says.
 """
 
 from __future__ import annotations
@@ -18,79 +18,80 @@ from defusion.machine import in_order
 from defusion.model.config import SIZE_MULTIPLE, NetworkConfig
 from defusion.runtime import Attention, Engine, Planes
 
-#: Pictures of up to so many pixels run whole.
+#: Pictures of up to this many pixels run whole.
 WHOLE_PX = 1_500_000
 
 
 #: Largest side of a tile, without its halo.
 TILE_PX = 640
 
-#: Memory that the network takes, in bytes for each pixel that it sees at once and each channel of the encoder at full
-#: size: OpenVINO took 23 to 31 in float32, for two layouts.
+#: Memory of the network in bytes, for each pixel that it sees at once and each channel of the encoder at full size.
+#: OpenVINO took 23 to 31 in float32, for two layouts.
 BYTES_PER_CHANNEL = 30
 
 
-#: A pixel of planes: three floats.
+#: Bytes of one pixel of planes: three floats.
 _PIXEL_BYTES = 12
 
 
-#: Side of a square of as many pixels as the sample has, from which tiles of head `paper` have their attention.
+#: Side of a square with as many pixels as the sample has that gives the tiles of head `paper` their attention.
 SAMPLE_PX = 768
 
-#: Side of the windows that a sample is made of. 128 stood 1 to 5 dB lower: few windows miss much of the scene.
+#: Side of the windows that a sample is made of. With 128 the result was 1 to 5 dB worse: few windows miss much of the
+#: scene.
 WINDOW_PX = 64
 
 
-#: Gives a part of a scene, its rows and columns, as planes [1, 3, h, w].
+#: Returns a part of a scene, given its rows and columns, as planes [1, 3, h, w].
 View = Callable[[slice, slice], Planes]
 
 
 class Size(NamedTuple):
-    """Of a scene, in pixels."""
+    """Size of a scene, in pixels."""
 
     height: int
     width: int
 
 
 class Band(NamedTuple):
-    """A part of a result as wide as the scene; bands come from top to bottom."""
+    """A part of a result, as wide as the scene. Bands come from top to bottom."""
 
     rows: slice
-    """Of the scene, even where a result is smaller."""
+    """Rows of the scene, even if the result is smaller."""
     planes: list[Planes]
-    """Each [S, C, h, W]: one of each picture that is made."""
+    """Planes [S, C, h, W], one for each picture that is made."""
 
 
 class Progress(NamedTuple):
     """How far the fusing of a scene has come."""
 
     rows: int
-    """Rows that are worked through: those of a stack once for each time that a frame is opened."""
+    """Rows that are done. A row of a stack counts once for each time that its frame is opened."""
     of_rows: int
-    """0 while the frames of a stack are looked at first, one after the other."""
+    """Rows in all; 0 while the frames of a stack are being looked at."""
     frame: int = 1
-    """The one that was worked on last, from 1."""
+    """The frame that was worked on last, from 1."""
     frames: int = 1
-    """Frames that are worked on one after the other: 1 where two are fused as a pair."""
+    """Number of frames that are worked on one after the other; 1 if two are fused as a pair."""
 
 
-#: Is told how far the work has come.
+#: Called with the progress of the work.
 Report = Callable[[Progress], None]
 
 
 class Tiles(NamedTuple):
-    """How a scene is cut."""
+    """How a scene is cut into tiles."""
 
     reach_px: int
-    """How far a tile has to see beyond its core."""
+    """Halo: how far a tile reads beyond its core."""
     multiple: int = SIZE_MULTIPLE
-    """Where a tile has to begin."""
+    """Tiles start at multiples of this."""
     side_px: float = math.inf
     """Largest side of a core."""
 
 
 def tiles(size: Size, reach_px: int, multiple: int = SIZE_MULTIPLE) -> Tiles:
-    """Cuts a scene: up to `WHOLE_PX` not at all."""
+    """Decides how a scene is cut. Up to `WHOLE_PX` pixels it stays whole."""
     return Tiles(reach_px, multiple, math.inf if size.height * size.width <= WHOLE_PX else TILE_PX)
 
 
@@ -103,7 +104,7 @@ def needed_bytes(config: NetworkConfig, size: Size) -> int:
 
 
 def paint(engine: Engine, a: View, b: View, size: Size) -> Iterator[Band]:
-    """Makes the picture of head `paper` of one pair, band by band."""
+    """Fuses one pair by head `paper`, band by band."""
     attention = attention_of(engine, a, b, size)
 
     def make(tile_a: Planes, tile_b: Planes) -> Sequence[Planes]:
@@ -128,19 +129,19 @@ def _tiles_of_network(engine: Engine, size: Size) -> Tiles:
 
 
 def attention_of(engine: Engine, a: View, b: View, size: Size) -> Attention | None:
-    """Returns the split attention that the tiles of a pair need; None where the scene runs whole."""
+    """Returns the split attention for the tiles of a pair; None if the scene runs whole."""
     if size.height * size.width <= WHOLE_PX:
         return None
     return engine.attend(sample(a, size), sample(b, size))
 
 
 def bands(make: Callable[..., Sequence[Planes]], views: Sequence[View], size: Size, cut: Tiles) -> Iterator[Band]:
-    """Makes pictures of views of one scene, tile by tile.
+    """Makes pictures from the views of one scene, tile by tile.
 
     Args:
-        make: Takes one plane of each view, and gives planes [S, C, h, w].
+        make: Takes one plane of each view and returns planes [S, C, h, w].
         views: The sources.
-        size: Of the scene.
+        size: Size of the scene.
         cut: How it is cut.
     """
     rows, columns = (list(spans(length_px, cut)) for length_px in size)
@@ -155,7 +156,7 @@ def bands(make: Callable[..., Sequence[Planes]], views: Sequence[View], size: Si
     for down in rows:
         band: list[Planes] = []
         for across in columns:
-            # Each part is put in its place as it comes: a list of them and the band would be twice the memory.
+            # Each part is put in its place at once: a list of parts beside the band would double the memory.
             for number, part in enumerate(next(made)):
                 if len(band) == number:
                     band.append(np.empty((*part.shape[:3], size.width), np.float32))
@@ -164,25 +165,25 @@ def bands(make: Callable[..., Sequence[Planes]], views: Sequence[View], size: Si
 
 
 def everything(size: Size) -> tuple[slice, slice]:
-    """The rows and columns of all of a scene."""
+    """Returns the rows and columns of a whole scene."""
     return slice(0, size.height), slice(0, size.width)
 
 
 class Span(NamedTuple):
-    """A tile's extent along one side of the picture."""
+    """The extent of a tile along one side of the picture."""
 
     seen: slice
-    """What the network sees of the sources: core and halo."""
+    """What the network reads of the sources: core and halo."""
     core: slice
-    """What the tile paints of the result."""
+    """What the tile computes of the result."""
     inner: slice
-    """Where the core is in what is seen."""
+    """Position of the core within `seen`."""
 
 
 def spans(length_px: int, cut: Tiles) -> Iterator[Span]:
-    """Cuts a side into even spans that begin, with and without their halo, at a multiple.
+    """Cuts a side into spans of even length. Core and halo each start at a multiple.
 
-    A halo ends at the picture's edge: there a tile is padded as the whole is.
+    A halo ends at the border of the picture, where a tile is padded just as the whole picture is.
     """
     count = math.ceil(length_px / cut.side_px)
     step = math.ceil(length_px / max(count, 1) / cut.multiple) * cut.multiple
@@ -194,10 +195,10 @@ def spans(length_px: int, cut: Tiles) -> Iterator[Span]:
 
 
 def sample(view: View, size: Size) -> Planes:
-    """Lays windows from all over a scene side by side, at the scale of the whole.
+    """Lays windows from all over a scene side by side, at full scale.
 
-    The scene scaled down would be the nearer thought, but its averages depend on its scale: out of focus by ten
-    pixels is sharp at a tenth of the size. A scene of fewer pixels than the sample is given as it is.
+    Scaling the scene down would be simpler, but the averages would change with scale: what is out of focus by ten
+    pixels is sharp at a tenth of the size. A scene with fewer pixels than the sample is returned as it is.
     """
     if size.height * size.width <= SAMPLE_PX**2:
         return view(*everything(size))

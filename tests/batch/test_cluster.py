@@ -23,7 +23,7 @@ distributed = pytest.importorskip("distributed", reason="engine dask needs the e
 # Dask leaves sockets to the collector when a worker is killed.
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 
-STAYS = "what was done stays done"
+STAYS = "finished scenes stay finished"
 
 
 @pytest.fixture
@@ -101,5 +101,5 @@ def test_a_scheduler_that_goes_ends_the_batch_with_one_sentence(tmp_path: Path) 
             worker.kill()
     assert batch.returncode == 2, said
     told = [line for line in said.splitlines() if line.startswith("defusion:")]  # Dask logs lines of its own
-    assert told == [f"defusion: the Dask scheduler at {address} is gone; start it, and the batch again: {STAYS}"]
+    assert told == [f"defusion: the Dask scheduler at {address} is gone; start both again: {STAYS}"]
     assert {first["status"], *(json.loads(line)["status"] for line in printed.splitlines())} == {"done"}

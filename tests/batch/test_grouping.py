@@ -155,7 +155,7 @@ def test_frames_that_are_no_pictures_and_second_files_of_one_frame_are_told(tmp_
     groups, notes = divided(str(tmp_path))
     assert [Path(frame).suffix for frame in groups[0].frames] == [".JPG"] * len(groups[0].frames)
     assert notes[0] == "IMG_0001.png: passed over, IMG_0001.JPG is the same frame"
-    assert notes[1].startswith("passed over: ") and "IMG_0002.dng is not a picture" in notes[1]
+    assert notes[1].startswith("skipped: ") and "IMG_0002.dng is not a picture" in notes[1]
 
 
 def test_the_command_shows_a_card_before_anything_is_fused(

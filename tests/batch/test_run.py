@@ -205,7 +205,7 @@ def test_a_scene_that_ends_its_process_fails_alone(
     reasons = {result.scene: result.reason for result in found}
     assert reasons == {
         "scene000": None,
-        "scene001": "its process ended 3 times (SIGKILL), as it does where memory runs out",
+        "scene001": "its process ended 3 times (SIGKILL), as happens when memory runs out",
         "scene002": None,
     }
 
@@ -235,7 +235,9 @@ def test_a_full_disk_ends_the_batch_and_what_is_done_stays(
     monkeypatch.setattr("defusion.batch.run.LocalCrew", HereCrew)
     batch = defusion.batch(root, tmp_path / "out", workers=1, align="off")
     assert next(batch).status == "done"
-    with pytest.raises(BatchError, match=r"out/scene001\.png takes up to .* make room .*what was done stays done"):
+    with pytest.raises(
+        BatchError, match=r"out/scene001\.png takes up to .* make room .*finished scenes stay finished"
+    ):
         next(batch)
     assert sorted(pictures(tmp_path / "out")) == ["scene000.png"]
     begun.append("scene000")

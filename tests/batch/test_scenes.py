@@ -89,14 +89,14 @@ def test_what_else_is_refused(tmp_path: Path) -> None:
     files(tmp_path, "flat/a.png", "one/a/1.png", "two/a/1.png", "m.csv", "m_ir.png")
     cases: list[tuple[Sources, str]] = [
         (tmp_path / "absent", "was not found"),
-        (tmp_path / "flat", "holds no folders, expected one for each scene; one folder of many scenes is divided by"),
+        (tmp_path / "flat", "holds no folders, expected one for each scene; --group divides a folder of many scenes"),
         ([tmp_path / "one", tmp_path / "two"], "two scenes are called a, so both would become a.png"),
         ({"a": ["x.png"], "b": ["./x.png"]}, "x.png is a source of two scenes, a and b"),
-        ({"a/b": ["x.png"]}, "a scene is called 'a/b'; expected a name for a file"),
+        ({"a/b": ["x.png"]}, "a scene is called 'a/b'; expected a file name"),
         ({"a": ["out/a.png"]}, "the result of a would replace the source"),
         ({}, "sources came as nothing"),
         ([tmp_path / "one", tmp_path / "m.csv"], "sources came as folder and manifest"),
-        (f"{tmp_path}/{{scene}}_nir.png", "no files fit"),
+        (f"{tmp_path}/{{scene}}_nir.png", "no files match"),
         ([f"{tmp_path}/{{scene}}_ir.png", f"{tmp_path}/{{name}}_vis.png"], "other names in braces"),
         ("nothing://folder", "nothing://folder"),
     ]

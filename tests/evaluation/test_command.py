@@ -29,7 +29,7 @@ def run_here(*arguments: object) -> Result:
 
 def test_it_writes_a_report_and_prints_the_means(bench: Path, tmp_path: Path) -> None:
     done = run_here(
-        bench, "--methods", "detail,average", "--scenes", 2, "--jobs", 1, "-o", tmp_path / "out", "--json"
+        bench, "--methods", "detail,average", "--scenes", 2, "--workers", 1, "-o", tmp_path / "out", "--json"
     )
     assert done.exit_code == 0, done.stderr
     facts = json.loads(done.stdout)
@@ -40,13 +40,13 @@ def test_it_writes_a_report_and_prints_the_means(bench: Path, tmp_path: Path) ->
     assert (
         done.stderr.splitlines()
         == [f"note: {note}" for note in facts["notes"]]
-        == ["note: exposure: 2 of 3 scenes, spread evenly"]
+        == ["note: exposure: 2 of 3 scenes, evenly spread"]
     )
 
 
 def test_missing_pictures_are_told_after_the_report(bench: Path, tmp_path: Path) -> None:
     done = run_here(
-        bench, "--methods", "average", "--methods", "bad=/no/tool {a} {out}", "-o", tmp_path / "out", "--jobs", 1
+        bench, "--methods", "average", "--methods", "bad=/no/tool {a} {out}", "-o", tmp_path / "out", "--workers", 1
     )
     assert done.exit_code == 1
     assert (tmp_path / "out" / "index.html").is_file()
@@ -64,7 +64,7 @@ def test_roles_are_taken_as_they_are_said(tmp_path: Path) -> None:
     for place in ("a/T/1.png", "a/RGB/1.png"):
         save(tmp_path / "set" / place, texture(len(place)))
     done = run_here(
-        tmp_path / "set", "--roles", "ir=T, vis=RGB", "--methods", "average", "-o", tmp_path / "out", "--jobs", 1
+        tmp_path / "set", "--roles", "ir=T, vis=RGB", "--methods", "average", "-o", tmp_path / "out", "--workers", 1
     )
     assert done.exit_code == 0, done.stderr
     (outcome, *_) = json.loads((tmp_path / "out" / "results.json").read_text())["outcomes"]
@@ -82,7 +82,7 @@ def test_an_interrupted_run_keeps_what_is_done_and_nothing_half_done(bench: Path
     )
     out = tmp_path / "out"
     arguments = [bench, "--methods", f"slow={sys.executable} {tool} {{a}} {{out}}", "-o", out]
-    process = subprocess.Popen([*COMMAND, *map(str, arguments), "--jobs", "2"], stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen([*COMMAND, *map(str, arguments), "--workers", "2"], stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 300
     while len(list(tmp_path.glob("pid-*"))) < 2:
         assert time.monotonic() < deadline and process.poll() is None
@@ -101,4 +101,4 @@ def test_an_interrupted_run_keeps_what_is_done_and_nothing_half_done(bench: Path
         with pytest.raises(ProcessLookupError):
             os.kill(int(file.name.partition("-")[2]), 0)
     tool.write_text("import shutil, sys; assert 'night' in sys.argv[1]; shutil.copy(*sys.argv[1:])")
-    assert run_here(*arguments, "--jobs", 1).exit_code == 0
+    assert run_here(*arguments, "--workers", 1).exit_code == 0

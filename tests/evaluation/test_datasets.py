@@ -186,7 +186,7 @@ def test_a_named_set_needs_no_telling_folder(tmp_path: Path) -> None:
     files, _ = LAYOUTS["SICE/Dataset_Part2"]
     (found,) = find_sets([f"SICE:{laid_out(tmp_path / 'd', *files)}"])
     assert (found.name, found.scenes[0].kind, len(found.scenes)) == ("sice", "exposure", 2)
-    assert found.notes == ("sice: 1 of 2 scenes with more than two frames, the first and the last were taken",)
+    assert found.notes == ("sice: 1 of 2 scenes have more than two frames; the first and the last are used",)
 
 
 def test_a_named_set_may_lie_scene_by_scene(tmp_path: Path) -> None:
@@ -205,7 +205,7 @@ def test_roles_pair_whatever_the_case_and_what_is_alone_is_counted(tmp_path: Pat
     (found,) = find_sets([str(laid_out(tmp_path / "VIFB" / "input", *files))])
     assert found.name == "vifb"
     assert [scene.name for scene in found.scenes] == ["manCall", "peopleShadow"]
-    assert found.notes == ("vifb: 1 of 3 scenes left out for want of a source (manCall - copy)",)
+    assert found.notes == ("vifb: 1 of 3 scenes left out, because a source is missing (manCall - copy)",)
 
 
 def test_a_folder_of_sets_gives_each_of_them(tmp_path: Path) -> None:
@@ -265,7 +265,7 @@ def test_a_folder_of_pairs_among_scenes_is_left_out_and_told(tmp_path: Path) -> 
     laid_out(tmp_path / "x", "a/1.png", "a/2.png", "flat/IR1.png", "flat/VIS1.png", "flat/IR2.png", "flat/VIS2.png")
     (found,) = find_sets([str(tmp_path / "x")])
     assert [scene.name for scene in found.scenes] == ["a"]
-    assert found.notes == ("x: 1 folder (flat) left out, each holds several pairs; give it as a set",)
+    assert found.notes == ("x: 1 folder (flat) left out, each holds several pairs; give it as a data set",)
 
 
 @pytest.mark.parametrize(
@@ -286,7 +286,7 @@ def test_roles_can_be_said(roles: dict[str, str], sources: list[str], tmp_path: 
     "roles", [{}, {"ir": "T"}, {"ir": "T", "vis": ""}, {"ir": "T", "vis": "T"}, {"ir": "T", "vis": "RGB", "x": "X"}]
 )
 def test_roles_have_to_be_two(roles: dict[str, str], tmp_path: Path) -> None:
-    with pytest.raises(EvaluationError, match="expected two, of two folders, as in ir=T,vis=RGB"):
+    with pytest.raises(EvaluationError, match="expected two roles with different folders, as in ir=T,vis=RGB"):
         find_sets([str(tmp_path)], roles)
 
 
@@ -325,7 +325,7 @@ def test_scenes_are_spread_evenly(tmp_path: Path) -> None:
     files = [f"{scene:02}/{role}.png" for scene in range(11) for role in ("vis", "ir")]
     (found,) = find_sets([str(laid_out(tmp_path / "set", *files))])
     assert [scene.name for scene in found.spread(3).scenes] == ["00", "05", "10"]
-    assert found.spread(3).notes == ("set: 3 of 11 scenes, spread evenly",)
+    assert found.spread(3).notes == ("set: 3 of 11 scenes, evenly spread",)
     assert found.spread(12) is found
 
 
@@ -351,7 +351,7 @@ def test_scenes_of_another_kind_are_counted(tmp_path: Path) -> None:
             save(tmp_path / "mixed" / scene / f"{role}.png", texture(0))
     [found] = find_sets([str(tmp_path / "mixed")])
     assert [scene.name for scene in found.scenes] == ["b", "c"]
-    assert found.notes == ("mixed: 1 left out as of another kind (a); give each kind a folder of its own",)
+    assert found.notes == ("mixed: scenes of another kind left out: 1 (a); give each kind a folder of its own",)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="links need a right there")

@@ -179,7 +179,7 @@ def test_the_folder_of_the_set_goes_before(tmp_path: Path) -> None:
 
 
 def test_a_method_with_a_folder_does_not_share_its_option(tmp_path):
-    with pytest.raises(EvaluationError, match="a --methods of its own"):
+    with pytest.raises(EvaluationError, match="a --methods option of its own"):
         parse_methods([f"average,other={tmp_path}"])
 
 

@@ -87,7 +87,7 @@ def test_damage_leads_to_the_right_answer_and_a_note(folder: Path, kind: str) ->
     DAMAGE[kind](only(folder))
     assert len(damaged(folder)) == 1
     np.testing.assert_array_equal(answer(), right)
-    assert any("made anew, since the cached one cannot be used" in fault for fault in cache.faults())
+    assert any("compiled again, because the cached one cannot be used" in fault for fault in cache.faults())
     if kind != "folder":  # which is not taken away
         assert damaged(folder) == []
 
@@ -129,7 +129,7 @@ def test_a_folder_that_is_not_ours_alone_is_not_used(
         monkeypatch.setattr(os, "getuid", lambda: another)
     before = {file: file.stat().st_mtime_ns for file in folder.glob("*")}
     np.testing.assert_array_equal(answer(), right)
-    assert any("the cache is not used, since" in told for told in cache.faults())
+    assert any("the cache is not used, because" in told for told in cache.faults())
     assert {file: file.stat().st_mtime_ns for file in folder.glob("*")} == before
     if fault == "writable":
         assert "can be written by others" in str(examine()["cache"]["faults"])

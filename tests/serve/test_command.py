@@ -90,4 +90,4 @@ def test_an_address_that_is_taken_is_told(start: Start) -> None:
     command = [sys.executable, "-m", "defusion", "serve", "--port", port]
     other = subprocess.run(command, capture_output=True, text=True)
     assert other.returncode == 2
-    assert f"127.0.0.1:{port} cannot be listened at" in other.stderr and "Traceback" not in other.stderr
+    assert f"cannot listen on 127.0.0.1:{port}" in other.stderr and "Traceback" not in other.stderr

@@ -145,7 +145,7 @@ def test_pictures_and_jobs_are_deleted_when_nobody_asks_for_them() -> None:
 def test_a_full_store_is_told() -> None:
     async def use(store: Store, jobs: Jobs, pool: HeldPool) -> None:
         picture(store).file.write_bytes(bytes(200))
-        with pytest.raises(Problem, match="as it has room for") as told:
+        with pytest.raises(Problem, match="has no room for more pictures") as told:
             store.new_folder()
         assert told.value.status == 429
 

@@ -1,6 +1,8 @@
-"""Many scenes: found, fused once each whatever interrupts it, on this machine or a cluster.
+"""Many scenes: found, then fused once each, on this machine or a cluster. An interrupted batch continues where it
+was.
 
-The package is also its own function, `defusion.batch(sources, output)`: as a submodule it has that name in any case.
+The package can itself be called as a function, `defusion.batch(sources, output)`, since a submodule and a function
+cannot share one name otherwise.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a frame of a camera card tells about the scene that it belongs to: its EXIF, and a small picture of it."""
+"""What a frame of a camera card tells about its scene: its EXIF, and a small picture of it."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from defusion.imaging import Picture, exif, luminance, read
 from defusion.imaging.exif import Directory, Field
 from defusion.imaging.picture import bands
 
-#: Longest side of the small picture that a frame is looked at in: finer detail of a camera is mostly noise.
+#: Longest side of the small picture that is made of a frame. Finer detail of a camera is mostly noise.
 SMALL_PX = 2048
 
-#: Longest side of what is kept of it: tones, and how much detail there is at each place.
+#: Longest side of the maps that are kept of a frame: tones, and the amount of detail at each place.
 PLACES_PX = 128
 
-#: Pixels of the small picture between which detail is seen: the finest, and what stays where focus leaves it.
+#: Distances, in pixels of the small picture, at which detail is measured: the finest, and one that defocus leaves.
 _FINE_PX, _COARSE_PX = 1, 8
 
 _MODEL, _SHOT, _SERIAL = 0x0110, 0x8769, 0xA431
@@ -29,40 +29,40 @@ _TIME, _TIME_OF_FILE, _PART_OF_SECOND = 0x9003, 0x0132, 0x9291
 _EXPOSURE_TIME, _F_NUMBER, _ISO, _BIAS = 0x829A, 0x829D, 0x8827, 0x9204
 _DISTANCE, _FOCAL_LENGTH = 0x9206, 0x920A
 
-#: Kinds of EXIF fields that hold numbers, as `struct` calls them; two are a fraction.
+#: Codes of `struct` for the kinds of EXIF fields that hold numbers. Two letters are a fraction.
 _NUMBERS = {3: "H", 4: "I", 5: "II", 8: "h", 9: "i", 10: "ii", 11: "f", 12: "d"}
 
 
 class Capture(NamedTuple):
-    """A frame; what its file does not tell is None."""
+    """A frame. What its file does not tell is None."""
 
     file: str
     size: tuple[int, int]
     """Height and width."""
     camera: tuple[str, ...]
-    """Model, serial number and focal length, as far as they are told."""
+    """Model, serial number and focal length, as far as they are known."""
     time_s: float | None
-    """When it was taken, on the camera's clock."""
+    """Time when it was taken, by the camera's clock."""
     exposure_s: float | None
     exposure_ev: float | None
-    """How much light was let in, in stops."""
+    """Amount of light, in stops."""
     bias_ev: float | None
-    """How far that was set off what was measured."""
+    """Exposure compensation, in stops."""
     focus_m: float | None
-    """At what distance it was focused."""
+    """Distance at which it was focused."""
     tones: NDArray[np.float32]
-    """The frame's luminance, [h, w] in [0, 1], PLACES_PX on the longest side."""
+    """Luminance of the frame, [h, w] in [0, 1], with PLACES_PX on the longest side."""
     fine: NDArray[np.float32]
-    """How much fine detail there is at these places, as a mean square."""
+    """Amount of fine detail at these places, as a mean square."""
     coarse: NDArray[np.float32]
-    """How much coarser detail there is there."""
+    """Amount of coarser detail at these places, as a mean square."""
 
 
 def captured(file: str) -> Capture:
     """Looks at a frame.
 
     Raises:
-        ImageError: It cannot be read.
+        ImageError: The file cannot be read.
     """
     picture = read(Path(file))
     small = _small(picture)
@@ -81,7 +81,7 @@ def captured(file: str) -> Capture:
         number[_EXPOSURE_TIME],
         _exposure_ev(number[_EXPOSURE_TIME], number[_F_NUMBER], number[_ISO]),
         number[_BIAS],
-        distance if distance and distance < 2**31 else None,  # all bits set for infinity
+        distance if distance and distance < 2**31 else None,  # infinity has all bits set
         _means(small, PLACES_PX),
         _means(_detail(small, _FINE_PX), PLACES_PX),
         _means(_detail(small, _COARSE_PX), PLACES_PX),
@@ -89,7 +89,7 @@ def captured(file: str) -> Capture:
 
 
 def _told(picture: Picture) -> Directory:
-    """All tags of a picture in one directory."""
+    """Returns all EXIF tags of a picture in one directory."""
     try:
         first = exif.parse(picture.exif) if picture.exif else {}
     except ValueError:
@@ -133,7 +133,7 @@ def _exposure_ev(seconds: float | None, f_number: float | None, iso: float | Non
 
 
 def _small(picture: Picture) -> NDArray[np.float32]:
-    """Means of squares of pixels, the longest side at most SMALL_PX."""
+    """Returns means of squares of pixels; the longest side is at most SMALL_PX."""
     step = -(-max(picture.height, picture.width) // SMALL_PX)
     height, width = max(picture.height // step, 1), max(picture.width // step, 1)
     small = np.empty((height, width), np.float32)
@@ -147,14 +147,14 @@ def _small(picture: Picture) -> NDArray[np.float32]:
 
 
 def _detail(plane: NDArray[np.float32], distance: int) -> NDArray[np.float32]:
-    """Squares of the differences between pixels at a distance, across and down."""
+    """Returns squared differences between pixels at a distance, across and down."""
     plane = np.pad(plane, ((0, distance), (0, distance)), mode="edge")
     here = plane[:-distance, :-distance]
     return (plane[distance:, :-distance] - here) ** 2 + (plane[:-distance, distance:] - here) ** 2
 
 
 def _means(plane: NDArray[np.float32], longest: int) -> NDArray[np.float32]:
-    """Means in cells, so many along the longer side, or as many as there are pixels."""
+    """Returns means in square cells. The longer side has the given number of cells, or as many as it has pixels."""
     counts = [max(side * min(longest, max(plane.shape)) // max(plane.shape), 1) for side in plane.shape]
     down, across = (
         np.linspace(0, side, count + 1, dtype=int) for side, count in zip(plane.shape, counts, strict=True)

@@ -1,4 +1,4 @@
-"""Engine `dask`: scenes on the workers of a Dask cluster. Paths travel to them and what became of a scene back."""
+"""Executor `dask`: fuses scenes on the workers of a Dask cluster. Only paths and outcomes travel, no pictures."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from typing import Any
 from defusion.batch.work import Job, Outcome, fuse_scene
 from defusion.errors import BatchError
 
-#: Scenes that are sent for each thread of a worker: one is fused while the next one waits beside it.
+#: Scenes that are sent for each thread of a worker: one is fused while the next waits.
 _SENT_AHEAD = 2
 
-#: How often a scene may be on a worker that is lost.
+#: How often a scene may lose its worker before it is given up.
 _LOSSES = 3
 
 _CONNECT_S = 15
 _CLOSE_S = 2
 
-#: How often workers are counted anew.
+#: Seconds between counts of the workers.
 _COUNT_S = 2.0
 
 
 class DaskCrew:
     """The workers of a Dask cluster, which may come and go.
 
-    A worker has to see the sources and the folder of results under the same paths, and to have defusion installed in
-    the same version.
+    Every worker has to see the sources and the folder of results under the same paths, and needs the same version of
+    defusion.
 
     Args:
-        scheduler: Address of a scheduler, such as "tcp://host:8786"; a `distributed.Client`; or a cluster object, of
-            dask-jobqueue (SLURM and others) or dask-kubernetes. None for workers on this machine.
+        scheduler: Address of a scheduler, such as "tcp://host:8786"; a `distributed.Client`; or a cluster object from
+            dask-jobqueue (SLURM and others) or dask-kubernetes. None starts workers on this machine.
 
     Raises:
         BatchError: Dask is not installed, or there is no scheduler.
@@ -47,23 +47,24 @@ class DaskCrew:
             raise BatchError('executor dask needs distributed: pip install "defusion[cluster]"') from error
         self._own = not isinstance(scheduler, Client)
         if self._own:
-            # What they say of a scheduler that is lost is raised here. Dask gives each a level of its own.
+            # Dask logs when it loses its scheduler, and sets a level for each of these loggers. The loss is raised
+            # here instead.
             for name in ("distributed.client", "distributed.core", "distributed.comm"):
                 logging.getLogger(name).setLevel(logging.CRITICAL)
         try:
             self._client = Client(scheduler, timeout=_CONNECT_S) if self._own else scheduler
-        except (OSError, ValueError) as error:  # no one there, or no such address
+        except (OSError, ValueError) as error:  # nobody answers, or the address is malformed
             raise BatchError(
                 f"there is no Dask scheduler at {scheduler} ({error}); start one, or correct it"
             ) from error
         self._done = as_completed()
         self._sent: dict[Any, str] = {}
-        """Scenes, by Dask's promises of their outcomes."""
+        """Scenes, by the Dask future of their outcome."""
         self._threads, self._counted_s = 0, 0.0
 
     @property
     def has_room(self) -> bool:
-        """Whether a job that is started now is begun soon."""
+        """Whether a job that is sent now would start soon."""
         now = time.monotonic()
         if now - self._counted_s > _COUNT_S:
             with self._telling_loss():
@@ -76,8 +77,9 @@ class DaskCrew:
         return bool(self._sent)
 
     def start(self, job: Job) -> None:
-        """Takes a job."""
-        # The same job has the same key: a scheduler that still has it from a batch that was killed begins no other.
+        """Sends a job to the cluster."""
+        # Equal jobs have equal keys. If the scheduler still runs a job from a batch that was killed, it does not
+        # start another.
         key = f"defusion-{job.scene}-{hashlib.sha256(repr(job).encode()).hexdigest()[:16]}"
         with self._telling_loss():
             future = self._client.submit(fuse_scene, job, key=key, pure=False, retries=_LOSSES)
@@ -98,13 +100,13 @@ class DaskCrew:
                     outcome: Outcome = future.result()
             except BatchError:
                 raise
-            except Exception as error:  # each worker that had it was lost, or Dask failed
+            except Exception as error:  # all workers that tried it were lost, or Dask failed
                 outcome = Outcome(scene, 0.0, reason=f"Dask gave it up ({error})")
             outcomes.append(outcome)
         return outcomes
 
     def close(self) -> None:
-        """Lets go of what is not done."""
+        """Cancels what is not done."""
         if self._client.status == "running":
             self._client.cancel(list(self._sent))
         if self._own:
@@ -112,14 +114,14 @@ class DaskCrew:
 
     @contextmanager
     def _telling_loss(self) -> Iterator[None]:
-        """Turns what goes wrong where there is no scheduler any more into one sentence."""
+        """Turns errors that mean a lost scheduler into one sentence."""
         try:
             yield
         except Exception as error:
-            # Of futures the client knows a moment before it knows of itself.
+            # Futures notice the loss a moment before the client's own status changes.
             if isinstance(error, OSError | CancelledError) or self._client.status != "running":
                 where = self._client.scheduler.address if self._client.scheduler else "its address"
                 raise BatchError(
-                    f"the Dask scheduler at {where} is gone; start it, and the batch again: what was done stays done"
+                    f"the Dask scheduler at {where} is gone; start both again: finished scenes stay finished"
                 ) from error
             raise

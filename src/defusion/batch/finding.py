@@ -1,4 +1,4 @@
-"""The scenes that sources hold, found again as often as is asked."""
+"""Finds the scenes in the sources of a batch. It can be called again to find new ones."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ Sources = Source | Sequence[Source] | Mapping[str, Sequence[Source]]
 
 
 class Found(NamedTuple):
-    """What sources hold."""
+    """The scenes that were found."""
 
     scenes: list[BatchScene]
     groups: list[Group]
-    """How a card was divided, with the frames that stand alone; empty without `group`."""
+    """How a card was divided, including frames that belong to no series; empty without `group`."""
     notes: tuple[str, ...] = ()
 
 
 class Finder:
-    """Finds the scenes of some sources, again as often as is asked.
+    """Finds the scenes in some sources, as often as it is called.
 
     Args:
         sources: As for `batch`.
         output: The folder of results.
-        suffix: Of results.
+        suffix: Suffix of the results.
         group: Divide folders of frames into scenes.
 
     Raises:
-        BatchError: No sources, or of kinds that do not go together.
+        BatchError: There are no sources, or their kinds do not go together.
     """
 
     def __init__(self, sources: Sources, output: str, suffix: str, *, group: bool = False) -> None:
@@ -55,19 +55,19 @@ class Finder:
 
     @property
     def folders(self) -> list[Path]:
-        """The folders of this machine in which scenes may appear."""
+        """Folders of this machine in which scenes may appear."""
         places = [each.partition("{")[0] if self._of_kind == "pattern" else each for each in self._sources]
         paths = [Path(each) for each in places if not is_url(each)]
         return [path if path.is_dir() else path.parent for path in paths]
 
     def find(self, *, may_be_none: bool = False) -> Found:
-        """Finds the scenes that there are.
+        """Finds the scenes that exist now.
 
         Args:
-            may_be_none: There need not be any yet.
+            may_be_none: Do not raise if there are none yet.
 
         Raises:
-            BatchError: There are none, or they get in each other's way; see `scenes.check`.
+            BatchError: There are none, or two of them conflict; see `scenes.check`.
         """
         groups: list[Group] = []
         notes: tuple[str, ...] = ()
@@ -90,17 +90,17 @@ class Finder:
         return Found(found, groups, notes)
 
     def _nothing(self, frames: int) -> str:
-        """Says why there may be no scenes."""
+        """Explains why there are no scenes."""
         sources = " ".join(self._sources)
         if self._group:
-            return f"no two of {frames} frames in {sources} are of one scene; expected the frames of a card in it"
+            return f"no two of {frames} frames in {sources} belong to one scene; expected the frames of a camera card"
         if self._of_kind == "folder":
             return (
-                f"{sources} holds no folders, expected one for each scene; one folder of many scenes is divided by "
-                "--group, files with a name in common are found by patterns, '{scene}_ir.png' '{scene}_vis.png'"
+                f"{sources} holds no folders, expected one for each scene; --group divides a folder of many scenes, "
+                "and patterns such as '{scene}_ir.png' '{scene}_vis.png' find files that share a name"
             )
         if self._of_kind == "pattern":
-            return f"no files fit {sources}; check folder and spelling, and quote the patterns"
+            return f"no files match {sources}; check folder and spelling, and quote the patterns"
         return f"{sources} names no scenes; add some"
 
     def _kind(self, source: str) -> str:

@@ -1,8 +1,8 @@
-"""A camera card divided into scenes: brackets, focus stacks and frames that stand alone. EXIF first, pictures second.
+"""Divides a camera card into scenes: brackets, focus stacks and single frames. It uses EXIF first, then the pictures.
 
-Frames are taken in the order of their time, or of their names where a time is missing. A frame belongs to the scene
-before it if the same camera took it soon after, it shows the same, and it is the next step of a series: another
-exposure than all frames so far, or another focus at the same exposure.
+Frames are sorted by time, or by name if a time is missing. A frame belongs to the scene before it if the same camera
+took it soon after, it shows the same things, and it is the next step of a series: its exposure differs from all
+frames so far, or its exposure is the same and its focus differs.
 """
 
 from __future__ import annotations
@@ -26,40 +26,40 @@ Kind = Literal["bracket", "focus", "single"]
 Where = tuple[slice, slice]
 Tones = NDArray[np.float32]
 
-#: Seconds between the end of a frame and the next one of its scene: of a camera that takes a series by itself, and
-#: of a hand that turns the ring between two.
+#: Most seconds between the end of a frame and the next one of its scene: for a camera that takes a series by itself,
+#: and for a photographer who turns the focus ring in between.
 SERIES_S = 2.0
 BY_HAND_S = 20.0
 
-#: Rank correlation of small pictures from which on frames show the same: where the camera's clock says that they are
-#: of one series, and where nothing says so.
+#: Rank correlation of small pictures above which frames show the same things: if the camera's clock says that they
+#: are a series, and if it does not.
 ALIKE_IN_SERIES = 0.6
 ALIKE = 0.9
 
-#: Stops that part two exposures. Cameras step by thirds.
+#: Least difference between two exposures, in stops. Cameras step by thirds.
 STEP_EV = 0.3
 
-#: How far two focus distances are apart, of the nearer.
+#: Least difference between two focus distances, as a fraction of the nearer.
 STEP_FOCUS = 0.01
 
-#: How much sharper, as a natural logarithm, some parts become beside others where the focus moves: made stacks were
-#: seen from .07 on, bursts of a shaking hand up to .06.
+#: How much some parts gain in sharpness over others when the focus moves, as a natural logarithm. Synthetic stacks
+#: measured .07 and more, bursts from a shaking hand .06 and less.
 STEP_SHARPNESS = 0.065
 
-#: Parts across and down that are compared, and mean squares of detail that are none, and that are plenty.
+#: Number of parts across and down that are compared; and the mean squares that count as no detail and as plenty.
 _PARTS = 4
 _NO_DETAIL, _MUCH_DETAIL = 1e-4, 3e-3
 
-#: The share of places that two frames both have to show for their likeness to be seen.
+#: Share of places that two frames both have to show before their likeness is judged.
 _SHOWN = 0.05
 
-#: Frames before it that a frame may be like: exposures far apart show little of the same.
+#: Number of earlier frames that a frame is compared with. Exposures far apart have little in common.
 _COMPARED = 8
 
-#: What is neither black nor white in a frame.
+#: Tones between these are neither black nor white.
 _BLACK, _WHITE = 0.02, 0.98
 
-#: A step of light in files, which are encoded so.
+#: Gamma by which files encode light.
 _GAMMA = 2.2
 
 
@@ -73,24 +73,24 @@ class Group(NamedTuple):
 
     @property
     def scene(self) -> BatchScene:
-        """The scene that they are."""
+        """The group as a scene."""
         return BatchScene(self.name, self.frames)
 
 
 class Look(NamedTuple):
-    """What was seen of a frame."""
+    """What was learned from looking at a frame."""
 
     capture: Capture | None
-    """None where no file of it can be read."""
+    """None if none of its files can be read."""
     notes: tuple[str, ...]
 
 
 class Card(NamedTuple):
-    """A folder of frames, divided."""
+    """A folder of frames, divided into scenes."""
 
     groups: list[Group]
     notes: tuple[str, ...]
-    """Which files were passed over, and why."""
+    """Which files were skipped, and why."""
 
 
 def divided(folder: str, seen: dict[str, Look] | None = None) -> Card:
@@ -98,13 +98,15 @@ def divided(folder: str, seen: dict[str, Look] | None = None) -> Card:
 
     Args:
         folder: A folder of this machine.
-        seen: What was seen of frames before; what is seen now is added.
+        seen: What was learned from frames before; new frames are added to it.
 
     Raises:
-        BatchError: It is a URL, or not there.
+        BatchError: The folder is a URL, or does not exist.
     """
     if is_url(folder):
-        raise BatchError(f"{folder} is a URL; a card is divided where its frames can be looked at: copy it first")
+        raise BatchError(
+            f"{folder} is a URL, but frames have to be looked at to be divided: copy it to this machine first"
+        )
     by_stem: dict[str, list[str]] = defaultdict(list)
     for file in sorted(filter(is_picture, listed(folder).files), key=natural):
         by_stem[Path(file).stem].append(joined(folder, file))
@@ -119,22 +121,22 @@ def divided(folder: str, seen: dict[str, Look] | None = None) -> Card:
 
 
 def _look(files: Sequence[str]) -> Look:
-    """Looks at a frame, of which there may be several files: the first that can be read is it."""
+    """Looks at a frame that may have several files. The first that can be read stands for it."""
     notes = []
     for number, file in enumerate(files):
         try:
             capture = captured(file)
         except ImageError as error:
-            notes.append(f"passed over: {error}")
+            notes.append(f"skipped: {error}")
             continue
         first = Path(file).name
-        notes += [f"{Path(other).name}: passed over, {first} is the same frame" for other in files[number + 1 :]]
+        notes += [f"{Path(other).name}: skipped, {first} is the same frame" for other in files[number + 1 :]]
         return Look(capture, tuple(notes))
     return Look(None, tuple(notes))
 
 
 def groups_of(captures: Iterable[Capture]) -> list[Group]:
-    """Divides frames, given in the order of their names."""
+    """Divides frames, which are given in the order of their names."""
     frames = list(captures)
     if all(frame.time_s is not None for frame in frames):
         frames.sort(key=lambda frame: frame.time_s or 0.0)
@@ -151,18 +153,20 @@ def _named(group: Sequence[Capture]) -> Group:
     files = tuple(frame.file for frame in group)
     name = Path(files[0]).stem
     if len(group) == 1:
-        return Group(name, "single", files, "no frame before or after it is of a series with it")
+        return Group(name, "single", files, "it is in no series with the frame before or after it")
     steps = [_stops(group[0], frame) for frame in group]
     if _is_bracket(group):
-        return Group(name, "bracket", files, f"exposures of {min(steps):+.1f} to {max(steps):+.1f} EV from the first")
+        return Group(
+            name, "bracket", files, f"exposures from {min(steps):+.1f} to {max(steps):+.1f} EV relative to the first"
+        )
     distances = [frame.focus_m for frame in group if frame.focus_m is not None]
     if len(distances) == len(group) and max(distances) > min(distances):
         return Group(name, "focus", files, f"focused from {distances[0]:.2f} to {distances[-1]:.2f} m")
-    return Group(name, "focus", files, "one exposure, other places sharp in each")
+    return Group(name, "focus", files, "equal exposure, but each is sharp elsewhere")
 
 
 def _goes_on(group: Sequence[Capture], frame: Capture) -> bool:
-    """Whether a frame is the next of a scene."""
+    """Says whether a frame is the next one of a scene."""
     last = group[-1]
     if frame.size != last.size or frame.camera != last.camera:
         return False
@@ -187,7 +191,9 @@ def _is_bracket(group: Sequence[Capture]) -> bool:
 
 
 def _focus_goes_on(group: Sequence[Capture], frame: Capture) -> bool:
-    """Whether the focus is the next step of a stack, neither that of the frame before nor the first one's again."""
+    """Says whether the focus is the next step of a stack: neither that of the frame before nor that of the first
+    frame again.
+    """
     first, last = group[0], group[-1]
     way, step = _focus_step(first, last), _focus_step(last, frame)
     if step:
@@ -197,14 +203,16 @@ def _focus_goes_on(group: Sequence[Capture], frame: Capture) -> bool:
 
 
 def _focus_step(a: Capture, b: Capture) -> int:
-    """Which way the focus was moved, as far as the camera tells: 1 farther, -1 nearer, 0 not."""
+    """Returns which way the focus was moved, if the camera tells: 1 farther, -1 nearer, 0 not at all."""
     if a.focus_m is None or b.focus_m is None or abs(a.focus_m - b.focus_m) <= STEP_FOCUS * min(a.focus_m, b.focus_m):
         return 0
     return 1 if b.focus_m > a.focus_m else -1
 
 
 def _focus_moved(a: Capture, b: Capture) -> float:
-    """How much sharper some parts became beside others; blur all over, as of a shaken camera, counts for nothing."""
+    """Returns how much some parts gained in sharpness over others. Blur everywhere, such as camera shake, does not
+    count.
+    """
     parts = _same_places(a.tones, b.tones)
     fine, coarse = (
         [_in_parts(plane[part]) for plane, part in zip(planes, parts, strict=True)]
@@ -220,7 +228,7 @@ def _focus_moved(a: Capture, b: Capture) -> float:
 
 
 def _in_parts(plane: Tones) -> Tones:
-    """Means in parts that overlap, and fade out to the sides, where a camera that moves sees something new."""
+    """Returns means of overlapping parts. They fade out at the sides, where a moving camera sees new things."""
     for _ in range(2):
         centres = np.linspace(len(plane) / _PARTS, len(plane) * (1 - 1 / _PARTS), 2 * _PARTS - 3)[:, np.newaxis]
         near = np.maximum(1 - np.abs(np.arange(len(plane)) - centres) * _PARTS / len(plane), 0)
@@ -229,7 +237,9 @@ def _in_parts(plane: Tones) -> Tones:
 
 
 def _same_places(a: Tones, b: Tones) -> tuple[Where, Where]:
-    """Where two pictures show the same if the camera moved, by phase correlation; all of both if it moved far."""
+    """Returns where two pictures show the same if the camera moved, by phase correlation; all of both if it moved
+    far.
+    """
     window = np.outer(*(np.hanning(side) for side in a.shape))
     first, second = (np.fft.rfft2((plane - plane.mean()) * window) for plane in (a, b))
     product = first * second.conj()
@@ -246,7 +256,7 @@ def _same_places(a: Tones, b: Tones) -> tuple[Where, Where]:
 
 
 def _stops(a: Capture, b: Capture) -> float:
-    """How many stops more light the second frame got: by the settings, else by the pictures."""
+    """Returns how many stops more light the second frame got, by the camera's settings or else by the pictures."""
     told = [(a.exposure_ev, b.exposure_ev), (a.bias_ev, b.bias_ev)]
     steps = [after - before for before, after in told if before is not None and after is not None]
     if steps:
@@ -258,7 +268,9 @@ def _stops(a: Capture, b: Capture) -> float:
 
 
 def _likeness(a: Capture, b: Capture) -> float | None:
-    """Rank correlation of what both frames show, whatever their exposure; None where that is too little."""
+    """Returns the rank correlation of what both frames show, which does not depend on exposure; None if that is too
+    little.
+    """
     seen = _shown_by_both(a, b)
     if seen is None:
         return None
@@ -267,7 +279,7 @@ def _likeness(a: Capture, b: Capture) -> float | None:
 
 
 def _shown_by_both(a: Capture, b: Capture) -> tuple[Tones, Tones] | None:
-    """The tones of two frames at places that are neither black nor white in either; None where these are few."""
+    """Returns the tones of two frames where neither is black or white; None if there are few such places."""
     parts = _same_places(a.tones, b.tones)
     first, second = a.tones[parts[0]], b.tones[parts[1]]
     shown = (np.minimum(first, second) > _BLACK) & (np.maximum(first, second) < _WHITE)

@@ -1,4 +1,4 @@
-"""What is done, so that whoever is killed goes on where he was: a database, and one process that writes it."""
+"""Records what is done, so that a batch that was killed can continue: one database, written by one process."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _TABLE = """
 CREATE TABLE IF NOT EXISTS scenes (
     scene TEXT PRIMARY KEY,
     status TEXT,      -- done or failed
-    output TEXT,      -- the result's file
-    settings TEXT,    -- stands for the options, the weights and the version
-    stamps TEXT,      -- sizes and times of the sources, so that they need not be read to be known again
-    key TEXT,         -- stands for settings and the content of all sources
-    sha256 TEXT,      -- of the result
-    stamp TEXT,       -- of the result
+    output TEXT,      -- file of the result
+    settings TEXT,    -- hash of the options, the weights and the version
+    stamps TEXT,      -- hash of sizes and times of the sources; while it is the same they are not read again
+    key TEXT,         -- hash of the settings and the content of all sources
+    sha256 TEXT,      -- hash of the result
+    stamp TEXT,       -- size and time of the result
     seconds REAL,
     reason TEXT,
     facts TEXT,       -- JSON: size, task, why, head, network
@@ -33,7 +33,7 @@ CREATE TABLE IF NOT EXISTS scenes (
 
 
 class Entry(NamedTuple):
-    """A scene as the journal has it; the columns of its table."""
+    """A scene in the journal; the fields are the columns of its table."""
 
     scene: str
     status: Literal["done", "failed"]
@@ -51,14 +51,14 @@ class Entry(NamedTuple):
 
 
 class Journal(AbstractContextManager["Journal"]):
-    """The database of a batch, `batch.sqlite`, in WAL mode: others may read it while it is written.
+    """The database of a batch, `batch.sqlite`. It is in WAL mode, so others can read it while it is written.
 
     Args:
-        file: The database, made if need be. A lock beside it is held as long as the journal is open, and is let go
-            with the process, however that ends.
+        file: The database, created if needed. A lock beside it is held while the journal is open; it goes with the
+            process, however that ends.
 
     Raises:
-        BatchError: Another batch has it open, it is no database of ours, or there is no room.
+        BatchError: Another batch uses the file, it is not a journal, or the disk is full.
     """
 
     def __init__(self, file: Path) -> None:
@@ -88,7 +88,7 @@ class Journal(AbstractContextManager["Journal"]):
         self._lock.close()
 
     def entry(self, scene: str) -> Entry | None:
-        """Returns what is known of a scene."""
+        """Returns what is recorded of a scene; None if nothing is."""
         with self._telling():
             row = self._database.execute(
                 f"SELECT {', '.join(Entry._fields)} FROM scenes WHERE scene = ?", (scene,)
@@ -96,7 +96,7 @@ class Journal(AbstractContextManager["Journal"]):
         return _entry(row) if row else None
 
     def keep(self, scene: str, output: str, settings: str, stamps: str, outcome: Outcome) -> None:
-        """Notes what became of a scene; it is on disk when this returns."""
+        """Records the outcome of a scene. It is on disk when this returns."""
         row = (
             *(scene, "failed" if outcome.reason else "done", output, settings, stamps),
             *(outcome.key, outcome.sha256, outcome.stamp, outcome.seconds, outcome.reason),
@@ -107,12 +107,12 @@ class Journal(AbstractContextManager["Journal"]):
             self._database.execute(f"INSERT OR REPLACE INTO scenes VALUES ({places})", row)
 
     def restamp(self, scene: str, stamps: str, stamp: str | None) -> None:
-        """Notes that a scene's files were touched and are what they were."""
+        """Records that the files of a scene have new times but the same content."""
         with self._telling():
             self._database.execute("UPDATE scenes SET stamps = ?, stamp = ? WHERE scene = ?", (stamps, stamp, scene))
 
     def forget_failed(self, but: Collection[str]) -> None:
-        """Forgets failures of scenes that there are no more."""
+        """Forgets failures of scenes that no longer exist."""
         with self._telling():
             failed = [
                 scene for (scene,) in self._database.execute("SELECT scene FROM scenes WHERE status = 'failed'")
@@ -121,7 +121,7 @@ class Journal(AbstractContextManager["Journal"]):
             self._database.executemany("DELETE FROM scenes WHERE scene = ?", gone)
 
     def entries(self, status: str, limit: int) -> Iterator[Entry]:
-        """Gives scenes of a status by name, at most so many."""
+        """Yields scenes of a status, sorted by name, up to a limit."""
         with self._telling():
             rows = self._database.execute(
                 f"SELECT {', '.join(Entry._fields)} FROM scenes WHERE status = ? ORDER BY scene LIMIT ?",
@@ -130,7 +130,7 @@ class Journal(AbstractContextManager["Journal"]):
             yield from map(_entry, rows)
 
     def count(self, status: str) -> int:
-        """Returns how many scenes have a status."""
+        """Returns the number of scenes with a status."""
         with self._telling():
             (count,) = self._database.execute("SELECT count(*) FROM scenes WHERE status = ?", (status,)).fetchone()
         return int(count)
@@ -141,7 +141,7 @@ class Journal(AbstractContextManager["Journal"]):
             yield
         except sqlite3.Error as error:
             raise BatchError(
-                f"the journal {self._file}: {error}; make room, or name another file by --journal"
+                f"the journal {self._file}: {error}; free some space, or name another file by --journal"
             ) from error
 
 

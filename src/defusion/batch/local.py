@@ -1,6 +1,7 @@
-"""Engine `local`: processes of this machine, as many as its memory takes, each with a network and some of its cores.
+"""Executor `local`: processes on this machine, as many as memory allows, each with its own network and some of the
+cores.
 
-Each has two scenes at a time, so that one is read or written while another is fused.
+Each process has two scenes at a time, so that one is read or written while the other is fused.
 """
 
 from __future__ import annotations
@@ -24,10 +25,10 @@ from defusion.machine import free_bytes
 
 SCENES_AT_ONCE = 2
 
-#: How often a scene is begun whose process dies.
+#: How often a scene is tried if its process dies.
 TRIES = 3
 
-#: Memory of a process beside what its first scenes were seen to take: later ones may be larger.
+#: Memory reserved for a process, as a multiple of what its first scenes took: later scenes may be larger.
 _MARGIN = 1.25
 
 _LOOK_S = 0.05
@@ -48,16 +49,18 @@ class _Worker:
     ended: bool = False
     """It gets no more scenes."""
     has_finished: bool = False
-    """A scene, at least."""
+    """It has finished at least one scene."""
 
     def takes(self, task: _Task) -> bool:
-        """Whether it takes one more: what is tried again may be what ends processes, and has one to itself."""
+        """Says whether it can take one more scene. A scene that is tried again may be the one that kills processes,
+        so it gets a process to itself.
+        """
         if self.ended or any(each.tries > 1 for each in self.tasks.values()):
             return False
         return len(self.tasks) < (SCENES_AT_ONCE if task.tries == 1 else 1)
 
     def send(self, job: Job | None) -> None:
-        with suppress(OSError):  # it has died, which is seen elsewhere
+        with suppress(OSError):  # it has died, which is noticed elsewhere
             self.pipe.send(job)
 
 
@@ -65,9 +68,9 @@ class LocalCrew:
     """Processes that fuse scenes.
 
     Args:
-        workers: How many; None for as many as there are cores, scenes and memory for. What memory takes is measured
-            on the first scenes, which one process fuses.
-        scenes: How many scenes there are, where that is known.
+        workers: Number of processes. None takes as many as there are cores, scenes and memory for; one process fuses
+            the first scenes to measure the memory.
+        scenes: Number of scenes, if known.
     """
 
     def __init__(self, workers: int | None, scenes: int | None) -> None:
@@ -80,7 +83,7 @@ class LocalCrew:
 
     @property
     def has_room(self) -> bool:
-        """Whether a job that is started now is begun soon."""
+        """Whether a job that is sent now would start soon."""
         return self._in_work < SCENES_AT_ONCE * self._allowed
 
     @property
@@ -94,11 +97,11 @@ class LocalCrew:
 
     @property
     def _allowed(self) -> int:
-        """How many processes there may be now: one, until what it takes is known."""
+        """Number of processes allowed now: one, until its memory is known."""
         return self._wanted if self._sized else 1
 
     def start(self, job: Job) -> None:
-        """Takes a job."""
+        """Queues a job."""
         self._waiting.append(_Task(job))
         self._hand_out()
 
@@ -120,7 +123,7 @@ class LocalCrew:
         return outcomes
 
     def close(self) -> None:
-        """Ends the processes, whatever they are at."""
+        """Ends the processes at once, whatever they are doing."""
         for worker in self._workers:
             worker.process.terminate()
         for worker in self._workers:
@@ -129,7 +132,7 @@ class LocalCrew:
         self._workers.clear()
 
     def _hand_out(self) -> None:
-        """Gives waiting jobs to processes that take them."""
+        """Gives waiting jobs to processes that can take them."""
         for _ in range(len(self._waiting)):
             task = self._waiting.popleft()
             if worker := self._worker_for(task):
@@ -139,7 +142,7 @@ class LocalCrew:
                 self._waiting.append(task)
 
     def _worker_for(self, task: _Task) -> _Worker | None:
-        """Returns the process that has least to do, a new one where all have something and more are wanted."""
+        """Returns the process with the fewest scenes. Starts a new one if all are busy and more are wanted."""
         going_on = [worker for worker in self._workers if not worker.ended]
         least = min(
             (worker for worker in going_on if worker.takes(task)), key=lambda each: len(each.tasks), default=None
@@ -152,9 +155,9 @@ class LocalCrew:
         return least
 
     def _heard(self, worker: _Worker) -> list[Outcome]:
-        """Takes what a process has sent, and notices if it has died."""
+        """Receives what a process has sent, and notices if it has died."""
         alive, outcomes = worker.process.is_alive(), []
-        with suppress(EOFError, OSError):  # of one that died
+        with suppress(EOFError, OSError):  # raised if it has died
             while worker.pipe.poll():
                 outcome: Outcome = worker.pipe.recv()
                 worker.has_finished = True
@@ -173,7 +176,7 @@ class LocalCrew:
         return outcomes
 
     def _buried(self, worker: _Worker) -> list[Outcome]:
-        """Has the scenes of a process that died tried again, but for those that were tried often."""
+        """Queues the scenes of a process that died again, except those that were tried too often."""
         self._workers.remove(worker)
         worker.pipe.close()
         if worker.ended and not worker.tasks:
@@ -182,7 +185,7 @@ class LocalCrew:
         ended = signal.Signals(-code).name if code < 0 else f"exit code {code}"
         if not worker.has_finished and code > 0:
             raise BatchError(
-                f"a process for fusing could not start ({ended}); a script that calls defusion.batch does so below a "
+                f"a process for fusing could not start ({ended}); a script has to call defusion.batch below a "
                 'line if __name__ == "__main__":'
             )
         self._take_one_less()
@@ -191,7 +194,7 @@ class LocalCrew:
             if task.tries < TRIES:
                 self._again(task)
             else:
-                reason = f"its process ended {TRIES} times ({ended}), as it does where memory runs out"
+                reason = f"its process ended {TRIES} times ({ended}), as happens when memory runs out"
                 lost.append(Outcome(task.job.scene, 0.0, reason=reason))
         return lost
 
@@ -200,7 +203,7 @@ class LocalCrew:
         self._waiting.append(task)
 
     def _take_one_less(self) -> None:
-        """Leaves more memory to each process."""
+        """Uses one process less, so that each has more memory."""
         self._sized = True
         self._wanted = max(self._wanted - 1, 1)
         going_on = [worker for worker in self._workers if not worker.ended]
@@ -218,11 +221,11 @@ class LocalCrew:
                 self._peak_bytes = max(self._peak_bytes, psutil.Process(worker.process.pid).memory_info().rss)
 
     def _size(self, first: _Worker) -> None:
-        """Decides how many processes there will be, by what the first one took."""
+        """Decides on the number of processes, by the memory that the first one took."""
         taken = max(int(self._peak_bytes * _MARGIN), 1)
         fitting = max(1, min(self._wanted, (free_bytes() + self._peak_bytes) // taken))
         self._sized = True
-        if fitting < self._wanted:  # each gets more of the cores, so the first one is replaced
+        if fitting < self._wanted:  # each gets more cores then, so the first process is replaced
             self._wanted = fitting
             self._end(first)
 
@@ -237,8 +240,9 @@ def _started(share: int, cores: list[int]) -> _Worker:
 
 
 def _work(pipe: Connection, cores: list[int]) -> None:
-    """What a process does: fuses what it is sent, until it is sent None or its parent is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all; the parent says when to stop
+    """Runs in a worker process: fuses jobs until it receives None or its parent is gone."""
+    # a terminal sends SIGINT to all processes, but the parent decides when to stop
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     os.environ["OMP_NUM_THREADS"] = str(len(cores))
     if hasattr(psutil.Process, "cpu_affinity"):
@@ -256,7 +260,7 @@ def _work(pipe: Connection, cores: list[int]) -> None:
 
 
 def _end_with_parent() -> None:
-    """Ends this process at once when the one that started it is gone: another one may be on its work by now."""
+    """Ends this process as soon as its parent is gone, because a new batch may already have started on its work."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()
@@ -270,7 +274,7 @@ def _own_cores() -> list[int]:
 
 
 def _cores_of(cores: list[int], share: int, of: int) -> list[int]:
-    """Returns the cores of one of several processes."""
+    """Returns the cores for one of several processes."""
     if of >= len(cores):
         return [cores[share % len(cores)]]
     return cores[share * len(cores) // of : (share + 1) * len(cores) // of]

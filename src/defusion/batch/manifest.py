@@ -1,4 +1,4 @@
-"""Manifests: a CSV file or JSON lines that name scenes, their sources and options."""
+"""Manifests: CSV files or JSON lines that list scenes with their sources and options."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ SUFFIXES = (".csv", ".jsonl", ".ndjson")
 
 _COLUMNS = ("scene", "sources", "options")
 
-#: What a scene may have of its own.
+#: Options that a scene may set for itself.
 OPTION_NAMES = ("task", "infrared_palette", "align", "deghost", "weights", "precision")
 
 
 def of_manifest(file: str) -> list[BatchScene]:
     """Returns the scenes of a manifest.
 
-    A CSV file has the columns `scene`, `sources` (separated by `;`) and perhaps `options` such as
-    `task=focus;weights=paper`. Each of JSON lines has the same names: a text, a list of texts, an object. Sources are
-    sought from the folder of the manifest on.
+    A CSV file has the columns `scene`, `sources` (separated by `;`) and optionally `options`, such as
+    `task=focus;weights=paper`. A line of JSON has the same names, with a text, a list of texts and an object. Sources
+    are relative to the folder of the manifest.
 
     Args:
         file: Path or URL that ends in one of `SUFFIXES`.
 
     Raises:
-        BatchError: It cannot be read, has unknown columns or options, or a line without scene or sources.
+        BatchError: The file cannot be read, has unknown columns or options, or a line lacks its scene or sources.
     """
     with telling_trouble(file), local_copies([file]) as (copy,):
         text = copy.read_text("utf-8-sig")
@@ -68,7 +68,7 @@ def _json(file: str, text: str) -> Iterator[tuple[str, dict[str, Any]]]:
         try:
             row = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise BatchError(f"{where} is not JSON ({error}); expected one object a line") from None
+            raise BatchError(f"{where} is not JSON ({error}); expected one object for each line") from None
         if not isinstance(row, dict):
             raise BatchError(f"{where} is not an object; expected {', '.join(_COLUMNS)}")
         _check_columns(where, row)
@@ -91,6 +91,6 @@ def _options(where: str, options: Any) -> OwnOptions:
     for name, value in options.items():
         if name not in OPTION_NAMES or not isinstance(value, str) or not value:
             raise BatchError(
-                f"{where}: no option {name}={value}; expected {', '.join(OPTION_NAMES)}, each with a value"
+                f"{where}: {name}={value} is not an option; expected {', '.join(OPTION_NAMES)}, each with a value"
             )
     return tuple(sorted(options.items()))

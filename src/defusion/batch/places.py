@@ -1,4 +1,4 @@
-"""Where sources come from and results go: folders of this machine, and URLs by fsspec (s3://, gs://, sftp://)."""
+"""Where sources come from and results go: folders of this machine, or URLs that fsspec knows (s3://, gs://, sftp://)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from defusion.imaging import make_folder, read
 
 
 def is_url(place: str) -> bool:
-    """Whether a place is a URL, not a path."""
+    """Says whether a place is a URL and not a path."""
     return "://" in place
 
 
@@ -37,23 +37,23 @@ def joined(folder: str, name: str) -> str:
 
 
 def absolute(place: str) -> str:
-    """Returns a path as other processes understand it; a URL as it is."""
+    """Returns a path that is valid in other processes, too; a URL stays as it is."""
     return place if is_url(place) else os.path.abspath(place)  # noqa: PTH100  (links stay links)
 
 
 @contextmanager
 def telling_trouble(place: str) -> Iterator[None]:
-    """Turns what a file system or an object store says into one sentence.
+    """Turns any error of a file system or an object store into one sentence.
 
     Raises:
-        BatchError: Always where something goes wrong.
+        BatchError: Something went wrong.
     """
     try:
         yield
     except (BatchError, ImageError):
         raise
     except PermissionError as error:
-        raise BatchError(f"{place}: there is no right to it ({error}); check the account and its rights") from error
+        raise BatchError(f"{place}: access is denied ({error}); check the account and its rights") from error
     except FileNotFoundError as error:
         raise BatchError(f"{place} was not found; check the spelling") from error
     except Exception as error:  # each store has errors of its own
@@ -69,13 +69,13 @@ def _remote(url: str) -> tuple[Any, str]:
         raise BatchError(f'{url} is a URL, which needs fsspec: pip install "defusion[cluster]"') from error
     try:
         system, path = url_to_fs(url)
-    except (ImportError, ValueError) as error:  # the package of that protocol, no such protocol
+    except (ImportError, ValueError) as error:  # the protocol's package is missing, or the protocol is unknown
         raise BatchError(f"{url} cannot be reached ({error})") from error
     return system, path
 
 
 class Listing(NamedTuple):
-    """What a folder holds, by name; hidden entries are left out."""
+    """What a folder holds, by name. Hidden entries are left out."""
 
     folders: list[str]
     files: list[str]
@@ -85,7 +85,7 @@ def listed(folder: str) -> Listing:
     """Lists a folder.
 
     Raises:
-        BatchError: It is not there, no folder, or there is no right to it.
+        BatchError: It does not exist, is not a folder, or may not be read.
     """
     folders: list[str] = []
     files: list[str] = []
@@ -104,13 +104,13 @@ def listed(folder: str) -> Listing:
 
 
 def matching(pattern: str) -> list[str]:
-    """Returns the files that a pattern with `*` and `?` names, sorted.
+    """Returns the files that match a pattern with `*` and `?`, sorted.
 
     Raises:
         BatchError: A store cannot be listed.
     """
     if not is_url(pattern):
-        return sorted(glob.glob(pattern))  # noqa: PTH207  (of an absolute pattern, too)
+        return sorted(glob.glob(pattern))  # noqa: PTH207  (Path.glob takes no absolute pattern)
     with telling_trouble(pattern):
         system, path = _remote(pattern)
         system.invalidate_cache()
@@ -118,7 +118,7 @@ def matching(pattern: str) -> list[str]:
 
 
 def stamp(source: str) -> str:
-    """Returns what changes when a file does, which is not read for it: size and time, or what a store tells."""
+    """Returns a text that changes when the file does, without reading it: size and time, or a version."""
     if is_url(source):
         with telling_trouble(source):
             system, path = _remote(source)
@@ -127,7 +127,7 @@ def stamp(source: str) -> str:
             except FileNotFoundError:
                 return "absent"
     try:
-        facts = os.stat(source)  # noqa: PTH116  (a million of them)
+        facts = os.stat(source)  # noqa: PTH116  (for a million files)
     except (OSError, ValueError):
         return "absent"
     return f"{facts.st_size}-{facts.st_mtime_ns}"
@@ -135,9 +135,9 @@ def stamp(source: str) -> str:
 
 @contextmanager
 def local_copies(sources: Sequence[str]) -> Iterator[list[Path]]:
-    """Gives the sources as files of this machine; those of a URL are copied, until the end of the block.
+    """Gives the sources as files of this machine. Files of a URL are copied and removed at the end of the block.
 
-    So the copies never take more room than the scenes that are being fused.
+    So the copies never take more space than the scenes that are being fused.
 
     Raises:
         BatchError: A URL cannot be read.
@@ -166,7 +166,7 @@ def local_copies(sources: Sequence[str]) -> Iterator[list[Path]]:
 
 @contextmanager
 def _called(names: Mapping[str, str]) -> Iterator[None]:
-    """Has errors call files that stand for others by the others' names."""
+    """Makes errors name the original file in place of its copy."""
     try:
         yield
     except ImageError as error:
@@ -177,9 +177,9 @@ def _called(names: Mapping[str, str]) -> Iterator[None]:
 
 
 def _own_folder() -> Path:
-    """Makes a folder in the cache folder for this process; those of killed ones are taken away.
+    """Makes a folder in the cache folder for this process. Folders of processes that ended are removed.
 
-    Machines may share the cache folder, so each looks after its own.
+    Machines may share the cache folder, so each removes only its own.
     """
     cache, machine = cache_folder("copies"), platform.node()
     for left in cache.iterdir():
@@ -193,51 +193,51 @@ def sha256(file: Path) -> str:
     """Returns the SHA-256 of a file's bytes.
 
     Raises:
-        ImageError: It cannot be read.
+        ImageError: The file cannot be read.
     """
     try:
         with file.open("rb") as opened:
             return hashlib.file_digest(opened, "sha256").hexdigest()
     except (OSError, ValueError):
-        read(file)  # says what is wrong with it
+        read(file)  # raises an error that says what is wrong with it
         raise
 
 
 class Shelf:
-    """The folder that results go to. Each appears whole or not at all.
+    """The folder of results. Each result appears complete or not at all.
 
-    A result has a record beside it, in the hidden folder `.batch`, from just before it appears until it is in the
-    journal: whoever is killed between the two leaves enough to know that the scene is done.
+    Just before a result appears, a record of it is written to the hidden folder `.batch`; once the journal has the
+    result, the record is removed. If the batch is killed in between, the record shows that the scene is done.
     """
 
     def __init__(self, root: str) -> None:
         self.root = root
 
     def path(self, file: str) -> str:
-        """Returns the whole path or URL of a file."""
+        """Returns the full path or URL of a file."""
         return joined(self.root, file)
 
     def prepare(self) -> None:
-        """Makes the folder if need be.
+        """Creates the folder if needed.
 
         Raises:
-            BatchError, ImageError: It cannot be made or written to.
+            BatchError, ImageError: The folder cannot be created or written to.
         """
         make_folder(self.root)
 
     def stamp(self, file: str) -> str | None:
-        """Returns what changes when a result does; None where it is not there."""
+        """Returns a text that changes when a result does; None if the result does not exist."""
         found = stamp(self.path(file))
         return None if found == "absent" else found
 
     def sha256(self, file: str) -> str | None:
-        """Returns the SHA-256 of a result; None where it is not there."""
+        """Returns the SHA-256 of a result; None if it does not exist."""
         path = Path(self.path(file))
         return sha256(path) if path.is_file() else None
 
     @contextmanager
     def staged(self, file: str) -> Iterator[Path]:
-        """Gives a file of this machine to write a result to, which is gone at the end."""
+        """Yields a local file to write a result to. It is removed at the end."""
         hidden = Path(self.root) / ".batch"
         with telling_trouble(self.root):
             hidden.mkdir(exist_ok=True)
@@ -249,19 +249,21 @@ class Shelf:
             shutil.rmtree(folder, ignore_errors=True)
 
     def sweep(self) -> None:
-        """Takes away unfinished results of a batch that was killed; by the journal there is one at a time."""
+        """Removes unfinished results of a batch that was killed. The journal makes sure that no other batch is
+        running.
+        """
         for left in Path(self.root).glob(".batch/made-*"):
             shutil.rmtree(left, ignore_errors=True)
 
     def stamp_of(self, staged: Path) -> str:
-        """Returns the stamp that a staged result will have once it is in its place."""
+        """Returns the stamp that a staged result will have in its place."""
         return stamp(str(staged))
 
     def publish(self, staged: Path, file: str, record: str) -> None:
-        """Moves a result into its place, its record first.
+        """Moves a result into its place, after its record.
 
         Raises:
-            BatchError: There is no room, or no right.
+            BatchError: The disk is full, or access is denied.
         """
         with telling_trouble(self.path(file)):
             self._write(f".batch/{file}.json", record)
@@ -275,20 +277,20 @@ class Shelf:
             return None
 
     def drop_record(self, file: str) -> None:
-        """Takes away the record of a result that is in the journal."""
+        """Removes the record of a result that is in the journal."""
         Path(self.path(f".batch/{file}.json")).unlink(missing_ok=True)
 
     def write_page(self, file: str, text: str) -> None:
         """Writes a page beside the results.
 
         Raises:
-            BatchError: There is no room, or no right.
+            BatchError: The disk is full, or access is denied.
         """
         with telling_trouble(self.path(file)):
             self._write(file, text)
 
     def clear(self) -> None:
-        """Takes away what killed processes have left."""
+        """Removes what killed processes have left."""
         shutil.rmtree(Path(self.root) / ".batch", ignore_errors=True)
 
     def _write(self, file: str, text: str) -> None:
@@ -297,7 +299,7 @@ class Shelf:
 
 
 class RemoteShelf(Shelf):
-    """Results that go to a URL. A store that takes files in pieces shows them when all are there."""
+    """Results that go to a URL. A store that takes a file in pieces shows it only when all are there."""
 
     def __init__(self, root: str) -> None:
         super().__init__(root)
@@ -305,13 +307,13 @@ class RemoteShelf(Shelf):
         self._sizes: dict[str, int] = {}
 
     def prepare(self) -> None:
-        """Makes sure that files can be written, and looks at what is there.
+        """Checks that files can be written, and lists what is there.
 
         Raises:
-            BatchError: There is no such bucket, or no right to it.
+            BatchError: The bucket does not exist, or access is denied.
         """
         with telling_trouble(self.root):
-            # A name alone is a bucket, which is not made: it may be a slip of the pen.
+            # A name alone is a bucket. Buckets are not created, since the name may be a typing error.
             for folder in [self._path] * ("/" in self._path) + [f"{self._path}/.batch"]:
                 with suppress(FileExistsError):
                     self._system.mkdir(folder, create_parents=False)
@@ -322,12 +324,12 @@ class RemoteShelf(Shelf):
         self._sizes = {name_of(each["name"]): each["size"] for each in found if each["type"] == "file"}
 
     def stamp(self, file: str) -> str | None:
-        """Returns a result's size when this began; None where it was not there."""
+        """Returns the size of a result when this batch began; None if it did not exist then."""
         size = self._sizes.get(file)
         return None if size is None else str(size)
 
     def sha256(self, file: str) -> str | None:
-        """Returns the SHA-256 of a result, which is read for that; None where it is not there."""
+        """Returns the SHA-256 of a result, for which it is read; None if it does not exist."""
         with telling_trouble(self.path(file)):
             try:
                 with self._system.open(f"{self._path}/{file}", "rb") as opened:
@@ -340,7 +342,7 @@ class RemoteShelf(Shelf):
 
     @contextmanager
     def staged(self, file: str) -> Iterator[Path]:
-        """Gives a file of this machine to write a result to, which is gone at the end."""
+        """Yields a local file to write a result to. It is removed at the end."""
         folder = _own_folder()
         try:
             with _called({str(folder / file): self.path(file)}):
@@ -349,14 +351,14 @@ class RemoteShelf(Shelf):
             shutil.rmtree(folder, ignore_errors=True)
 
     def stamp_of(self, staged: Path) -> str:
-        """Returns the stamp that a staged result will have once it is in its place."""
+        """Returns the stamp that a staged result will have in its place."""
         return str(staged.stat().st_size)
 
     def publish(self, staged: Path, file: str, record: str) -> None:
-        """Copies a result into its place, its record first.
+        """Copies a result into its place, after its record.
 
         Raises:
-            BatchError: There is no room, or no right.
+            BatchError: The store is full, or access is denied.
         """
         with telling_trouble(self.path(file)):
             self._write(f".batch/{file}.json", record)
@@ -372,13 +374,13 @@ class RemoteShelf(Shelf):
                 return None
 
     def drop_record(self, file: str) -> None:
-        """Takes away the record of a result that is in the journal."""
+        """Removes the record of a result that is in the journal."""
         with telling_trouble(self.path(file)), suppress(FileNotFoundError):
             self._system.rm_file(f"{self._path}/.batch/{file}.json")
 
     def clear(self) -> None:
-        """Takes away what killed processes have left."""
-        with suppress(Exception):  # it is of no use to anybody, and hidden
+        """Removes what killed processes have left."""
+        with suppress(Exception):  # such a file is hidden and harmless
             self._system.rm(f"{self._path}/.batch", recursive=True)
 
     def _write(self, file: str, text: str) -> None:
@@ -387,7 +389,7 @@ class RemoteShelf(Shelf):
 
     @contextmanager
     def _opened(self, file: str) -> Iterator[Any]:
-        """Opens a file that appears when all of it is there."""
+        """Opens a file for writing that appears only when it is complete."""
         target = self._system.open(f"{self._path}/{file}", "wb", autocommit=False)
         try:
             yield target
@@ -400,5 +402,5 @@ class RemoteShelf(Shelf):
 
 
 def shelf_of(root: str) -> Shelf:
-    """Returns the shelf of a folder or URL."""
+    """Returns the shelf for a folder or URL."""
     return RemoteShelf(root) if is_url(root) else Shelf(root)

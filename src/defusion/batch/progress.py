@@ -1,4 +1,4 @@
-"""What a terminal is shown of a batch: one bar, and the table of a dry run."""
+"""What a terminal shows of a batch: a progress bar, and the table of a dry run."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-#: Of a card's table where stdout is no terminal.
+#: Width of that table if stdout is not a terminal.
 _WIDTH = 160
 
 
 @contextmanager
 def batch_bar(total: int | None, wanted: bool) -> Iterator[Callable[[Mapping[str, int]], None]]:
-    """Gives the callable that is told how many scenes are done, failed and skipped; it shows a bar on a terminal."""
+    """Yields a callable that takes the counts of scenes done, failed and skipped. It shows a bar on a terminal."""
     console = Console(stderr=True)
     if not (wanted and console.is_terminal):
         yield lambda counts: None
@@ -38,7 +38,7 @@ def batch_bar(total: int | None, wanted: bool) -> Iterator[Callable[[Mapping[str
 
 
 def scene_table(rows: Sequence[tuple[str, str, Sequence[str], str]]) -> str:
-    """Lays scenes out: name, kind, frames and why they belong together."""
+    """Formats scenes as a table: name, kind, frames, and why they belong together."""
     table = Table("scene", "kind", "frames", "files", "why", box=None, pad_edge=False)
     for name, kind, frames, why in rows:
         names = [PurePath(frame).name for frame in frames]

@@ -1,4 +1,4 @@
-"""The page of a batch: failures and their reasons, and the first scenes with thumbnails; nothing is beside it."""
+"""The report of a batch, one HTML file: failures with their reasons, and the first scenes with thumbnails."""
 
 from __future__ import annotations
 
@@ -9,21 +9,23 @@ from string import Template
 
 from defusion.batch.journal import Entry, Journal
 
-#: Failures that are listed.
+#: Most failures that are listed.
 _FAILURES = 10_000
 
 
 def page(journal: Journal, thumbnails: int) -> str:
-    """Makes the page of all that a journal has.
+    """Makes the report from a journal.
 
     Args:
         journal: The journal.
-        thumbnails: How many scenes that are done are shown.
+        thumbnails: Number of finished scenes that are shown.
     """
     done, failed = journal.count("done"), journal.count("failed")
     lead = f"{done} done, {failed} failed; {time.strftime('%Y-%m-%d %H:%M')}"
     if done > thumbnails or failed > _FAILURES:
-        lead += f". The first {thumbnails} that are done and {_FAILURES} that failed are here, all in batch.sqlite"
+        lead += (
+            f". This page shows the first {thumbnails} finished and {_FAILURES} failed scenes; batch.sqlite has all"
+        )
     return Template(resources.files(__package__).joinpath("report.html").read_text("utf-8")).substitute(
         lead=escape(lead),
         failed="\n".join(map(_failed_row, journal.entries("failed", _FAILURES))),

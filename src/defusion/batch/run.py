@@ -1,4 +1,4 @@
-"""A batch: each scene becomes a picture once, whatever interrupts it; results are given as they come."""
+"""A batch: fuses each scene once, even if it is interrupted and started again. Results are yielded as they come."""
 
 from __future__ import annotations
 
@@ -30,42 +30,42 @@ Status = Literal["done", "failed", "skipped"]
 JOURNAL = "batch.sqlite"
 REPORT = "report.html"
 
-#: What `--json` prints of a result.
+#: Fields that `--json` prints of a result.
 JSON_FIELDS = ("scene", "status", "output", "seconds", "reason")
 
-#: Scenes that get thumbnails: what a page of a few megabytes holds.
+#: Number of scenes that get thumbnails: a page of a few megabytes holds these.
 THUMBNAILS = 1000
 
 
 class SceneResult(NamedTuple):
-    """What became of a scene."""
+    """The outcome of a scene."""
 
     scene: str
     status: Status
-    """"skipped" where an earlier batch has done it and nothing changed since."""
+    """"skipped" if an earlier batch has done it and nothing has changed since."""
     output: str | None
-    """Path or URL of the picture; None where it failed."""
+    """Path or URL of the picture; None if the scene failed."""
     seconds: float | None
-    """What reading, fusing and writing took; of an earlier batch where it was done then."""
+    """Time for reading, fusing and writing; that of the earlier batch if the scene was skipped."""
     reason: str | None
     """Why it failed."""
     notes: tuple[str, ...] = ()
-    """What was changed on the way in and what the file cannot hold."""
+    """What was changed on the way in, and what the file cannot hold."""
 
 
 class Crew(Protocol):
-    """Who does the work: an executor."""
+    """What an executor provides: it runs jobs and returns their outcomes."""
 
     @property
     def has_room(self) -> bool:
-        """Whether a job that is started now is begun soon."""
+        """Whether a job that is sent now would start soon."""
 
     @property
     def busy(self) -> bool:
         """Whether there are outcomes to come."""
 
     def start(self, job: Job) -> None:
-        """Takes a job."""
+        """Queues a job."""
 
     def finished(self) -> list[Outcome]:
         """Waits for outcomes and returns them."""
@@ -102,37 +102,38 @@ def batch(
     reading: Reading = AS_USUAL,
     **choices: Unpack[Choices],
 ) -> Iterator[SceneResult]:
-    """Fuses many scenes, and gives what became of each as it comes.
+    """Fuses many scenes, and yields the outcome of each as it comes.
 
-    What is done is kept in a journal by the content of sources and options: a batch that is called again, after
-    whatever ended it, goes on where that was. A scene that fails stops no other one. At the end `report.html` stands
-    beside the results.
+    A journal records finished scenes by the content of their sources and by their options. If the batch ends early,
+    for whatever reason, the same call continues where it was. A scene that fails does not stop the others. At the
+    end, `report.html` is written beside the results.
 
     Args:
         sources: A folder of scene folders; patterns such as "{scene}_ir.png" and "{scene}_vis.png"; a manifest (.csv
-            or .jsonl with scene, sources, options); several of one kind; or a mapping of names to files. Each may be
-            a URL that fsspec knows, such as "s3://bucket/folder".
-        output: Folder for results, made if need be, or a URL.
+            or .jsonl with scene, sources, options); several of one kind; or a mapping from names to files. Each may
+            be a URL that fsspec knows, such as "s3://bucket/folder".
+        output: Folder for the results, created if needed, or a URL.
         options: How to fuse.
-        group: Sources are folders of frames, as on a camera card, that are divided into scenes.
-        format: Suffix of results: png, tif, jpg, webp or exr.
-        retry_failed: Try scenes again that failed in an earlier batch and have not changed since.
-        watch: Go on when all is done, and fuse what appears, until `stop` is set.
-        stop: Set by another thread, ends the batch when the scenes that are begun are done.
+        group: The sources are folders of frames, such as a camera card, which are divided into scenes.
+        format: Suffix of the results: png, tif, jpg, webp or exr.
+        retry_failed: Also try scenes that failed in an earlier batch and have not changed since.
+        watch: When all is done, wait for new scenes and fuse them, until `stop` is set.
+        stop: Another thread can set this to end the batch once the started scenes are done.
         executor: "local" for processes on this machine, or "dask".
-        workers: How many processes; None for as many as cores and memory take, which is measured.
-        scheduler: Of executor dask: an address, a client, or a cluster object.
-        journal: File to keep what is done in; unless given, `batch.sqlite` in the output folder, or in the cache
-            folder where the output is a URL.
-        reading: How the sources of each scene are read where they leave it open.
-        **choices: Options by name, such as `align="off"`; they go before `options`. A scene's own go before both.
+        workers: Number of processes; None for as many as cores and memory allow, which is measured.
+        scheduler: For executor dask: an address, a client, or a cluster object.
+        journal: File of the journal. By default `batch.sqlite` in the output folder, or in the cache folder if the
+            output is a URL.
+        reading: How to read sources that are unusual.
+        **choices: Single options by name, such as `align="off"`; they override `options`. Options of a scene override
+            both.
 
     Returns:
-        An iterator. A script that uses it with executor local does so below `if __name__ == "__main__":`.
+        An iterator. With executor local, a script has to use it below `if __name__ == "__main__":`.
 
     Raises:
-        BatchError: Scenes, a place or a scheduler that cannot be used; a full disk while it runs.
-        OptionError, WeightsError, EngineError, ImageError: As for `Fuser`; or an unknown format.
+        BatchError: Scenes, a place or a scheduler cannot be used; or the disk is full while the batch runs.
+        OptionError, WeightsError, EngineError, ImageError: As for `Fuser`; or the format is unknown.
     """
     options = anywhere(options.changed(**choices))
     kept_in = None if journal is None else Path(journal)
@@ -144,17 +145,17 @@ def batch(
 
 
 def anywhere(options: Options) -> Options:
-    """Returns options that mean the same in a process that runs in another folder."""
-    if options.weights is not None and Path(options.weights).exists():  # not a shipped one's name
+    """Returns options that mean the same in a process with another working folder."""
+    if options.weights is not None and Path(options.weights).exists():  # shipped weights have a name, not a path
         options = options.changed(weights=Path(options.weights).absolute())
     return options if options.rig is None else options.changed(rig=Path(options.rig).absolute())
 
 
 def suffix_of(format: str) -> str:
-    """Returns the suffix of results of a format.
+    """Returns the suffix of results in a format.
 
     Raises:
-        ImageError: No such format, or its extra is not installed.
+        ImageError: The format is unknown, or its extra is not installed.
     """
     suffix = f".{format.lower().removeprefix('.')}"
     check_output(Path(tempfile.gettempdir()) / f"result{suffix}")
@@ -162,17 +163,17 @@ def suffix_of(format: str) -> str:
 
 
 def crew_of(executor: str, workers: int | None, scheduler: Any, count: int | None, device: str | None) -> Crew:
-    """Returns who does the work.
+    """Returns the executor.
 
     Args:
         executor: As for `batch`; so are the next two.
-        workers: How many processes.
-        scheduler: Of executor dask.
-        count: How many scenes there are, where that is known.
-        device: What networks run on: of processes on a GPU there is one, unless a number is given.
+        workers: Number of processes.
+        scheduler: For executor dask.
+        count: Number of scenes, if known.
+        device: Device of the networks. On a GPU there is one process, unless a number is given.
 
     Raises:
-        BatchError: No such executor, or it is not there.
+        BatchError: The executor is unknown or not available.
     """
     if executor == "local":
         if scheduler is not None:
@@ -180,7 +181,7 @@ def crew_of(executor: str, workers: int | None, scheduler: Any, count: int | Non
         return LocalCrew(workers or (None if device in (None, "cpu") else 1), count)
     if executor == "dask":
         if workers is not None:
-            raise BatchError("a number of workers came with executor dask; its cluster has as many as it was given")
+            raise BatchError("a number of workers came with executor dask; its cluster decides that, leave it out")
         from defusion.batch.cluster import DaskCrew
 
         return DaskCrew(scheduler)
@@ -197,16 +198,16 @@ def run(
     stop: Event,
     told: Callable[[str], None] = lambda note: None,
 ) -> Iterator[SceneResult]:
-    """Does a batch.
+    """Runs a batch.
 
     Args:
-        finder: Finds scenes again, for `watch`.
-        found: What it found first.
-        settings: How.
-        crew: Who; closed at the end.
-        watch: Go on until `stop` is set.
-        stop: Ends it.
-        told: Gets notes that belong to no scene.
+        finder: Finds new scenes, for `watch`.
+        found: The scenes that were found first.
+        settings: How the batch is done.
+        crew: The executor; it is closed at the end.
+        watch: Continue until `stop` is set.
+        stop: Ends the batch.
+        told: Called with notes that belong to no scene.
     """
     with closing(crew):
         shelf = shelf_of(settings.output)
@@ -228,13 +229,13 @@ def run(
 
 
 def _arrivals(finder: Finder, stop: Event, told: Callable[[str], None]) -> Iterator[list[BatchScene]]:
-    """Gives the scenes that have settled, each time something may have changed."""
+    """Yields the scenes whose files are complete, each time that something may have changed."""
     settling = Settling()
     trouble: str | None = None
     for _ in changes(finder.folders, settling, stop):
         try:
             found = finder.find(may_be_none=True)
-        except BatchError as error:  # as of a manifest that is half written: looked at again when it changes
+        except BatchError as error:  # such as a half-written manifest, which is read again when it changes
             if str(error) != trouble:
                 trouble = str(error)
                 told(trouble)
@@ -244,19 +245,19 @@ def _arrivals(finder: Finder, stop: Event, told: Callable[[str], None]) -> Itera
 
 
 class _Work:
-    """Scenes on their way through the crew."""
+    """Scenes on their way through the executor."""
 
     def __init__(self, journal: Journal, shelf: Shelf, settings: Settings, crew: Crew) -> None:
         self._journal, self._shelf, self._settings, self._crew = journal, shelf, settings, crew
         self._thumbnails = journal.count("done")
         self._of_options = {settings.options: settings_of(settings.options, settings.suffix, settings.reading)}
         self._begun: dict[str, tuple[BatchScene, str, str]] = {}
-        """Scenes that the crew has, with stamps and settings."""
+        """Scenes that the executor has, with stamps and settings."""
         self._handled: dict[str, str] = {}
-        """The stamps with which scenes were done, skipped or failed in this batch."""
+        """Stamps of the scenes that this batch has done, skipped or failed."""
 
     def through(self, found: Sequence[BatchScene], stop: Event) -> Iterator[SceneResult]:
-        """Does what of these scenes is to be done."""
+        """Fuses those of the scenes that are not done yet."""
         for scene in found:
             while not (self._crew.has_room or stop.is_set()):
                 yield from self._finished()
@@ -268,7 +269,7 @@ class _Work:
             yield from self._finished()
 
     def _begin(self, scene: BatchScene) -> SceneResult | None:
-        """Starts a scene, unless what became of it is known."""
+        """Starts a scene, unless its outcome is known."""
         stamps = sha256("\n".join(f"{source} {stamp(source)}" for source in scene.sources).encode()).hexdigest()
         if self._handled.get(scene.name) == stamps:
             return None
@@ -285,7 +286,7 @@ class _Work:
         if entry and (entry.settings, entry.stamps) == (settings, stamps):
             if entry.status == "failed" and not self._settings.retry_failed:
                 self._handled[scene.name] = stamps
-                reason = f"{entry.reason} (found by an earlier batch; --retry-failed tries again)"
+                reason = f"{entry.reason} (in an earlier batch; --retry-failed tries again)"
                 return SceneResult(scene.name, "failed", None, entry.seconds, reason)
             if entry.status == "done" and entry.stamp == self._shelf.stamp(file):
                 self._handled[scene.name] = stamps
@@ -311,7 +312,7 @@ class _Work:
         return None
 
     def _refused(self, scene: BatchScene, stamps: str, reason: str) -> SceneResult:
-        """Notes a scene that need not be begun."""
+        """Records that a scene failed before it was started."""
         self._handled[scene.name] = stamps
         refused = Outcome(scene.name, 0.0, reason=reason)
         self._journal.keep(scene.name, scene.name + self._settings.suffix, "", stamps, refused)
@@ -326,7 +327,7 @@ class _Work:
         for outcome in self._crew.finished():
             scene, stamps, settings = self._begun.pop(outcome.scene)
             if outcome.ends_batch is not None:
-                raise BatchError(f"{outcome.ends_batch} (scene {scene.name}; what was done stays done)")
+                raise BatchError(f"{outcome.ends_batch} (scene {scene.name}; finished scenes stay finished)")
             self._handled[scene.name] = stamps
             file = scene.name + self._settings.suffix
             if outcome.unchanged:

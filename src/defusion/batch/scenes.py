@@ -1,4 +1,4 @@
-"""The scenes of a batch: folders of scene folders, patterns with names, manifests, or named in Python."""
+"""The scenes of a batch: from folders, from patterns with names, from manifests, or named in Python."""
 
 from __future__ import annotations
 
@@ -13,49 +13,49 @@ from typing import NamedTuple
 from defusion.batch.places import is_url, joined, listed, matching
 from defusion.errors import BatchError
 
-#: Files that count as pictures where a folder is looked through; what they are, their content decides.
+#: Suffixes that count as pictures when a folder is searched. The content decides how they are read.
 SUFFIXES = (
     *(".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".exr", ".gif", ".ppm", ".pgm"),
     *(".jp2", ".j2k", ".jxl", ".avif", ".heic", ".heif"),
     *(".dng", ".nef", ".cr2", ".cr3", ".arw", ".raf", ".orf", ".rw2", ".pef", ".srw"),
 )
 
-#: What some scenes choose otherwise: names and values of `Options`, sorted.
+#: Options that a scene sets for itself: names and values of `Options`, sorted.
 OwnOptions = tuple[tuple[str, str], ...]
 
 _NAME = re.compile(r"\{(\w+)\}")
 
 
 class BatchScene(NamedTuple):
-    """Sources that are to become one picture."""
+    """Sources that become one picture."""
 
     name: str
-    """The result's name, without suffix."""
+    """Name of the result, without suffix."""
     sources: tuple[str, ...]
-    """Paths or URLs, the one first whose profile and EXIF are kept."""
+    """Paths or URLs. The result keeps profile and EXIF of the first."""
     options: OwnOptions = ()
-    """Those of this scene alone."""
+    """Options for this scene alone."""
 
 
 def is_picture(file: str) -> bool:
-    """Whether a file of this name is taken for a picture."""
+    """Says whether a file name looks like a picture."""
     return file.lower().endswith(SUFFIXES)
 
 
 def natural(name: str) -> list[tuple[int, str]]:
-    """Sorts 2 before 10."""
+    """Sort key by which 2 comes before 10."""
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"([0-9]+)", name.lower())]
 
 
 def of_folders(folders: Iterable[str], but: str) -> list[BatchScene]:
-    """Returns a scene for each folder in the given ones.
+    """Returns one scene for each folder inside the given folders.
 
     Args:
         folders: Paths or URLs.
-        but: The folder of results, which is no scene.
+        but: The folder of results, which is not a scene.
 
     Raises:
-        BatchError: A folder is not there.
+        BatchError: A folder does not exist.
     """
     scenes = []
     for folder in folders:
@@ -69,11 +69,11 @@ def of_folders(folders: Iterable[str], but: str) -> list[BatchScene]:
 def of_patterns(patterns: Sequence[str]) -> list[BatchScene]:
     """Returns the scenes that patterns name, such as `{scene}_ir.png` and `{scene}_vis.png`.
 
-    A scene is what all names in braces agree on, and is called after them. `*` and `?` in a pattern let it name
-    several sources of a scene. A source that one pattern finds and another one lacks makes the scene fail later.
+    Files whose names in braces agree form a scene, which is named after them. With `*` and `?`, one pattern can match
+    several sources of a scene. If a pattern finds no file for a scene, that scene fails later.
 
     Raises:
-        BatchError: Patterns of different names in braces, or a store cannot be listed.
+        BatchError: Patterns have different names in braces, or a store cannot be listed.
     """
     names = list(dict.fromkeys(_NAME.findall(patterns[0])))
     for pattern in patterns:
@@ -97,32 +97,34 @@ def of_patterns(patterns: Sequence[str]) -> list[BatchScene]:
 
 
 def of_mapping(scenes: Mapping[str, Sequence[object]]) -> list[BatchScene]:
-    """Returns scenes that are given by name."""
+    """Returns the scenes of a mapping."""
     return [BatchScene(name, tuple(map(str, sources))) for name, sources in scenes.items()]
 
 
 def check(scenes: Sequence[BatchScene], output: str, suffix: str) -> None:
-    """Makes sure, before any work, that each scene has a result of its own and no source is lost.
+    """Checks before any work that each scene has its own result and that no source would be overwritten.
 
     Raises:
-        BatchError: A name that is no file name, two scenes of one name, a source in two scenes, or a
-            result that would replace a source.
+        BatchError: A name cannot be a file name, two scenes have one name, two scenes share a source, or a result
+            would replace a source.
     """
     names: set[str] = set()
     owners: dict[str, str] = {}
     for scene in scenes:
         if not scene.name or scene.name.startswith(".") or set(scene.name) & set("/\\\0"):
             raise BatchError(
-                f"a scene is called {scene.name!r}; expected a name for a file, without / and no . first"
+                f"a scene is called {scene.name!r}; expected a file name that holds no / and does not start with ."
             )
         if scene.name in names:
             raise BatchError(
-                f"two scenes are called {scene.name}, so both would become {scene.name}{suffix}; rename one"
+                f"two scenes are called {scene.name}, and both would become {scene.name}{suffix}; rename one"
             )
         names.add(scene.name)
         for source in scene.sources:
             if (owner := owners.setdefault(_absolute(source), scene.name)) != scene.name:
-                raise BatchError(f"{source} is a source of two scenes, {owner} and {scene.name}; each belongs to one")
+                raise BatchError(
+                    f"{source} is a source of two scenes, {owner} and {scene.name}; give it to one of them"
+                )
     for name in names:
         if (result := _absolute(joined(output, name + suffix))) in owners:
             raise BatchError(f"the result of {name} would replace the source {result}; choose another folder")
@@ -147,7 +149,7 @@ def _absolute_folder(folder: str) -> Path:
 
 
 def _literal(pattern: str) -> str:
-    """Lets brackets in a pattern stand for themselves."""
+    """Escapes brackets, so that they stand for themselves."""
     return pattern.replace("[", "[[]")
 
 
@@ -156,7 +158,7 @@ def _named(pattern: str, values: Mapping[str, str]) -> str:
 
 
 def _expression(pattern: str) -> re.Pattern[str]:
-    """A pattern as a regular expression: each name in braces is the same part of a path wherever it stands."""
+    """Turns a pattern into a regular expression. A name in braces matches the same text wherever it occurs."""
     parts, seen = [], set[str]()
     for part in re.split(r"(\{\w+\}|\*|\?)", pattern):
         if part in ("*", "?"):

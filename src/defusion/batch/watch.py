@@ -1,4 +1,4 @@
-"""Folders that grow: when to look again, and which files have stood still."""
+"""Folders that grow: when to look again, and which files are complete."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from threading import Event
 from defusion.batch.places import stamp
 from defusion.batch.scenes import BatchScene
 
-#: How long a file has to stay as it is to count as whole.
+#: Seconds for which a file has to stay unchanged to count as complete.
 SETTLE_S = 2.0
 
-#: How often is looked without having been told: file systems such as NFS tell nothing.
+#: Seconds between looks if no change is reported. File systems such as NFS report none.
 LOOK_S = 5.0
 
 
 class Settling:
-    """Which sources have stood still, by what was seen of them; no clock of another machine is asked."""
+    """Tracks which sources have stopped changing. It uses this machine's clock only."""
 
     def __init__(self, settle_s: float = SETTLE_S) -> None:
         self.settle_s = settle_s
         self.waits = False
-        """Some have not yet."""
+        """Some sources are still changing."""
         self._seen: dict[str, tuple[str, float]] = {}
 
     def settled(self, scenes: Sequence[BatchScene]) -> list[BatchScene]:
-        """Returns the scenes of two sources or more, all of which are there and have stood still."""
+        """Returns the scenes with at least two sources, all of which exist and have stopped changing."""
         standing = {source for scene in scenes for source in scene.sources if self._stands(source)}
         ready = [scene for scene in scenes if len(scene.sources) > 1 and standing.issuperset(scene.sources)]
         self.waits = len(ready) < len(scenes)
@@ -43,7 +43,7 @@ class Settling:
 
 
 def changes(folders: Sequence[Path], settling: Settling, stop: Event) -> Iterator[None]:
-    """Gives a turn at once, and each time that something in the folders may have changed, until `stop` is set."""
+    """Yields at once, and then each time that something in the folders may have changed, until `stop` is set."""
     from watchfiles import watch
 
     look_ms = int(min(settling.settle_s / 2, LOOK_S) * 1000)

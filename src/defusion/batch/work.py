@@ -1,4 +1,4 @@
-"""What is done for one scene, in whatever process: texts in, texts out; pictures do not travel."""
+"""The work on one scene, in any process. Jobs and outcomes are small; pictures never travel."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from defusion.weights import WeightsFile, resolve
 THUMBNAIL_PX = 160
 _QUALITY = 70
 
-#: Networks that a process keeps loaded, where scenes have options of their own.
+#: Number of networks that a process keeps loaded, for scenes with options of their own.
 _NETWORKS = 4
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -43,23 +43,23 @@ class Job(NamedTuple):
     scene: str
     sources: tuple[str, ...]
     root: str
-    """Folder or URL of results."""
+    """Folder or URL of the results."""
     file: str
-    """The result's name in it."""
+    """File name of the result."""
     options: Options
     reading: Reading
     """How sources are read."""
     own_options: bool
-    """Some of them are of this scene alone."""
+    """Some options are for this scene alone."""
     settings: str
-    """Stands for the options, the weights and the version."""
+    """Hash of the options, the weights and the version."""
     known: tuple[str, str] | None
-    """Key and SHA-256 of a result that may still be good."""
+    """Key and SHA-256 of an earlier result that may still be valid."""
     with_thumbnails: bool
 
 
 class Outcome(NamedTuple):
-    """What became of a job."""
+    """The outcome of a job."""
 
     scene: str
     seconds: float
@@ -70,21 +70,21 @@ class Outcome(NamedTuple):
     notes: Sequence[str] = ()
     thumbnails: Sequence[str] = ()
     reason: str | None = None
-    """Why it failed; None where it did not."""
+    """Why it failed; None if it did not."""
     unchanged: bool = False
-    """The known result is still good."""
+    """The earlier result is still valid."""
     memory_short: bool = False
-    """It failed for want of memory: alone it may do."""
+    """Memory was too small; the scene may succeed in a process to itself."""
     ends_batch: str | None = None
-    """Why no other scene will do better: no such network or engine here, a full disk, a place without rights."""
+    """Why all other scenes would fail, too: a network or engine is missing, the disk is full, or access is denied."""
 
 
 def settings_of(options: Options, suffix: str, reading: Reading = AS_USUAL) -> str:
-    """Returns a text that stands for all that decides about results, the sources aside.
+    """Returns a hash of everything that affects results, except the sources.
 
     Raises:
-        WeightsError: No such weights.
-        ImageError: No such rig.
+        WeightsError: The weights do not exist.
+        ImageError: The rig does not exist.
     """
     given = options.given()
     weights = WeightsFile.open(resolve(given.pop("weights", None)))
@@ -95,9 +95,9 @@ def settings_of(options: Options, suffix: str, reading: Reading = AS_USUAL) -> s
 
 
 def fuse_scene(job: Job) -> Outcome:
-    """Fuses a scene into its place, unless that is done.
+    """Fuses a scene into its place, unless that is done already.
 
-    Safe to call from several threads at once; nothing but an interruption is raised.
+    Several threads may call it at once. It raises nothing but interruptions.
     """
     started = time.perf_counter()
     try:
@@ -141,7 +141,7 @@ def _fuse_scene(job: Job, shelf: Shelf, started: float) -> Outcome:
 
 
 def _recorded(job: Job, shelf: Shelf, key: str) -> Outcome | None:
-    """Returns the outcome of who was ended between the result and the journal."""
+    """Returns the outcome of a scene that was finished but not recorded in the journal."""
     record = shelf.record(job.file)
     if record is None:
         return None
@@ -155,10 +155,10 @@ _fusers: dict[Options, Fuser] = {}
 
 
 def loaded(options: Options) -> Fuser:
-    """Returns this process's network for some options, loaded once, whatever the other options are.
+    """Returns this process's network for some options. It is loaded once, however the other options differ.
 
     Raises:
-        DefusionError: As `Fuser`.
+        DefusionError: As for `Fuser`.
     """
     network = options.network()
     with _lock:
@@ -170,7 +170,7 @@ def loaded(options: Options) -> Fuser:
 
 
 def thumbnail(file: Path) -> str:
-    """Returns a picture, drawn down, as WebP in base64."""
+    """Returns a reduced picture as WebP in base64."""
     samples = read(file).samples
     step = max(-(-max(samples.shape[:2]) // (2 * THUMBNAIL_PX)), 1)
     pixels = converted(samples[::step, ::step], "uint8")
@@ -182,7 +182,7 @@ def thumbnail(file: Path) -> str:
 
 
 def _ends_batch(error: BaseException) -> str | None:
-    """Why an error will meet all scenes; None if it may not."""
+    """Returns why an error will hit all scenes; None if it may not."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, OSError) and cause.errno in _FULL:

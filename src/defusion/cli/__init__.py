@@ -1,4 +1,4 @@
-"""The `defusion` command: parse, call, show. Results go to stdout, talk to stderr."""
+"""The `defusion` command. Results go to stdout, messages to stderr."""
 
 from defusion.cli import align, batch, evaluation, models, pictures, serve, video  # noqa: F401  (each adds its commands)
 from defusion.cli.app import app, main

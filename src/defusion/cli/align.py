@@ -29,7 +29,7 @@ from defusion.options import Options
 def align(
     frames: Annotated[list[Path], typer.Argument(metavar="FRAME...", help="Two or more pictures of one scene.")],
     output: Annotated[
-        Path, typer.Option("-o", "--output", metavar="FOLDER", help="Folder to write to; made if need be.")
+        Path, typer.Option("-o", "--output", metavar="FOLDER", help="Folder to write to; created if needed.")
     ],
     options: Options,
     reading: AskedReading,
@@ -38,12 +38,12 @@ def align(
         typer.Option(
             "--reference",
             metavar="FRAME",
-            help="The frame that the others are aligned to; the larger of two, or the middle one, unless given.",
+            help="The frame that the others are aligned to. Default: the larger of two, or the middle one of more.",
         ),
     ] = None,
     like: Annotated[
         Path | None,
-        typer.Option("--like", metavar="FRAME", help="Make all frames as large as this one, and do nothing else."),
+        typer.Option("--like", metavar="FRAME", help="Only resize: make all frames as large as this one."),
     ] = None,
     keep: KeepOption = False,
     alignment: AlignmentOption = None,
@@ -77,9 +77,9 @@ def align(
 
 
 def _number(frame: Path | None, frames: list[Path]) -> int | None:
-    """Which of the frames it is."""
+    """Returns the index of a frame that was named on the command line."""
     if frame is None:
         return None
     if frame not in frames:
-        raise DefusionError(f"{frame} is none of the frames; give one of them by the same name")
+        raise DefusionError(f"{frame} is not one of the frames; name it as it was given")
     return frames.index(frame)

@@ -1,4 +1,4 @@
-"""The command itself, its groups, and how it ends."""
+"""The command, its groups, and how it ends."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ import typer
 from defusion.cli.output import Talk, fail
 from defusion.errors import DefusionError
 
-_QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but what is wrong.")]
-_DebugOption = Annotated[bool, typer.Option("--debug", help="Keep the traceback of every failure.")]
+_QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print results and errors only.")]
+_DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
 
 class App(typer.Typer):
-    """Commands that all have --quiet and --debug, as the command before them has."""
+    """Gives every command the options --quiet and --debug, so that they work after the command's name, too."""
 
-    def command(  # type: ignore[override]  # whose settings are typer's to list
+    def command(  # type: ignore[override]  # typer defines these settings
         self, *settings: Any, **more: Any
     ) -> Callable[[Callable[..., None]], Callable[..., None]]:
         """Adds a command."""
@@ -46,23 +46,23 @@ class App(typer.Typer):
 
 
 def set_signature(function: Callable[..., None], parameters: Sequence[Parameter]) -> None:
-    """Gives a function the parameters that typer makes options of."""
+    """Gives a function the parameters from which typer makes options."""
     function.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
     function.__annotations__ = {each.name: each.annotation for each in parameters}
-    del function.__wrapped__  # type: ignore[attr-defined]  # whose parameters typer would ask for
+    del function.__wrapped__  # type: ignore[attr-defined]  # typer would take its parameters
 
 
 app = App(
     name="defusion",
-    help="One picture out of several of a scene.",
+    help="Fuse several pictures of one scene into one.",
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-weights_app = App(help="Weights: what there is, what made it, and the authors' files.", no_args_is_help=True)
+weights_app = App(help="Weights: list them, show what made them, convert the authors' files.", no_args_is_help=True)
 app.add_typer(weights_app, name="weights", rich_help_panel="Models")
-explain_app = App(help="Figures of what the network sees: toy cases and embeddings.", no_args_is_help=True)
+explain_app = App(help="Figures of what the network sees: toy examples and embeddings.", no_args_is_help=True)
 app.add_typer(explain_app, name="explain", rich_help_panel="Evaluation")
 
 
@@ -86,17 +86,18 @@ def _options(
 
 
 class _Interrupted(BaseException):
-    """A signal that ends the run; whoever has begun a file takes it away."""
+    """A signal ended the run. Unfinished files are removed while this exception passes."""
 
 
 class _Interruption:
-    """What signals do that end a run: a process that was forked off by a library leaves that to the first one."""
+    """Turns the signals that end a run into an exception. Processes that a library forked ignore them."""
 
     def __init__(self) -> None:
         self.number = 0
         self._process = os.getpid()
         for number in (getattr(signal, name, None) for name in ("SIGINT", "SIGTERM", "SIGHUP")):
-            if number is not None and signal.getsignal(number) != signal.SIG_IGN:  # as nohup has it
+            # nohup ignores SIGHUP, and it stays so
+            if number is not None and signal.getsignal(number) != signal.SIG_IGN:
                 signal.signal(number, self._came)
 
     def _came(self, number: int, frame: object) -> None:
@@ -108,22 +109,25 @@ class _Interruption:
 
 
 def main() -> None:
-    """Runs the command; ends with 2 and one sentence where the user can mend what is wrong."""
+    """Runs the command. An error that the user can fix ends it with exit code 2 and one sentence."""
     interruption = _Interruption()
     try:
         app()
     except (_Interrupted, Exception) as error:
-        if interruption.number:  # whatever it made of other processes
+        if interruption.number:  # even if the interruption has led to another error
             fail("interrupted; no file was left half written", 128 + interruption.number)
         if Talk.debug:
             raise
         if isinstance(error, DefusionError):
             fail(str(error), 2)
-        # For a thread's stack or a library there may be none either, which Python says in words of its own.
+        # Python reports some shortages of memory in other words, for the stack of a thread or for a library.
         none_left = any(words in str(error) for words in ("can't start new thread", "failed to map segment"))
         if isinstance(error, OSError) and not none_left:
             where = f"{error.filename}: " if error.filename else ""
-            fail(f"{where}the system refuses this ({error.strerror or error}); make room, or choose another place", 2)
+            fail(
+                f"{where}the system refuses this ({error.strerror or error}); free space, or choose another place",
+                2,
+            )
         if isinstance(error, MemoryError) or none_left:
             fail(f"there is too little memory ({error}); close other programs, or use a machine with more", 2)
         fail(f"unexpected {type(error).__name__}: {error}; run `defusion --debug ...` for the traceback", 1)

@@ -31,7 +31,7 @@ class Executor(StrEnum):
 
 WORK_PANEL = "Work"
 
-#: Failures that are told at the end; the report has all.
+#: Number of failures that are printed at the end. The report lists all.
 _TOLD = 20
 
 
@@ -51,18 +51,18 @@ def batch(
     options: Options,
     reading: AskedReading,
     group: Annotated[
-        bool, typer.Option("--group", help="Divide folders of frames, as of a camera card, into scenes.")
+        bool, typer.Option("--group", help="Split folders of frames, such as a camera card's, into scenes.")
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the scenes and fuse nothing.")] = False,
     format: Annotated[str, typer.Option("--format", help="Suffix of results: png, tif, webp, jpg or exr.")] = "png",
     retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Try scenes again that failed before and have not changed.")
+        bool, typer.Option("--retry-failed", help="Also try scenes that failed before and have not changed.")
     ] = False,
-    watch: Annotated[bool, typer.Option("--watch", help="Go on with what appears, until SIGTERM or Ctrl-C.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Keep fusing new scenes, until SIGTERM or Ctrl-C.")] = False,
     executor: Annotated[
         Executor,
         typer.Option(
-            "--executor", help="local: processes of this machine; dask: a cluster.", rich_help_panel=WORK_PANEL
+            "--executor", help="local: processes on this machine; dask: a cluster.", rich_help_panel=WORK_PANEL
         ),
     ] = Executor.local,
     workers: Annotated[
@@ -70,25 +70,29 @@ def batch(
         typer.Option(
             "--workers",
             min=1,
-            help="Processes of executor local; as many as cores and memory take, unless given.",
+            help="Number of processes for executor local. Default: as many as cores and memory allow.",
             rich_help_panel=WORK_PANEL,
         ),
     ] = None,
     scheduler: Annotated[
         str | None,
-        typer.Option("--scheduler", metavar="URL", help="Of executor dask: tcp://...", rich_help_panel=WORK_PANEL),
+        typer.Option(
+            "--scheduler", metavar="URL", help="Scheduler for executor dask: tcp://...", rich_help_panel=WORK_PANEL
+        ),
     ] = None,
     journal: Annotated[
         Path | None,
         typer.Option(
             "--journal",
-            help="Where is kept what is done; batch.sqlite in FOLDER, unless given.",
+            help="File that records what is done. Default: batch.sqlite in FOLDER.",
             rich_help_panel=WORK_PANEL,
         ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print a line of JSON a scene, as it comes.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print a line of JSON for each scene, as it is done.")
+    ] = False,
 ) -> None:
-    """Fuse many scenes, each once, and go on where an interrupted batch was."""
+    """Fuse many scenes, each once. An interrupted batch continues where it was."""
     from defusion.batch.finding import Finder
     from defusion.batch.progress import batch_bar
     from defusion.batch.run import JSON_FIELDS, REPORT, Settings, anywhere, crew_of, run, suffix_of
@@ -113,7 +117,8 @@ def batch(
                 say(f"note: {result.scene}: {note}")
             if result.reason is not None:
                 failures[result.scene] = result.reason
-            elif failures.pop(result.scene, None):  # a watched one, mended
+            # it failed before and its files were repaired, in a watched folder
+            elif failures.pop(result.scene, None):
                 counts["failed"] -= 1
             if as_json:
                 print_line(json.dumps({name: getattr(result, name) for name in JSON_FIELDS}))
@@ -128,7 +133,9 @@ def batch(
 
 @contextmanager
 def _stopped(watch: bool) -> Iterator[Event]:
-    """Gives an event that the first SIGTERM or Ctrl-C sets while a folder is watched; the next one interrupts."""
+    """Yields an event that the first SIGTERM or Ctrl-C sets while a folder is watched. The second one interrupts at
+    once.
+    """
     stop = Event()
     before: dict[signal.Signals, Any] = {}
 
@@ -147,7 +154,7 @@ def _stopped(watch: bool) -> Iterator[Event]:
 
 
 def _show(found: Found, as_json: bool) -> None:
-    """Prints the scenes, or how a card was divided into them."""
+    """Prints the scenes that were found, or how frames were grouped into scenes."""
     rows: list[tuple[str, str, tuple[str, ...], str]]
     rows = [(each.name, each.kind, each.frames, each.why) for each in found.groups]
     rows = rows or [(each.name, "scene", each.sources, "") for each in found.scenes]

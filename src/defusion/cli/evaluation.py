@@ -26,46 +26,50 @@ from defusion.options import Options
 def evaluate(
     data_sets: Annotated[
         list[str],
-        typer.Argument(metavar="DATASET...", help="Folders of scenes or of sets; NAME:FOLDER says which set it is."),
+        typer.Argument(
+            metavar="DATASET...", help="Folders of scenes or of data sets; NAME:FOLDER names the data set."
+        ),
     ],
     output: Annotated[Path, typer.Option("-o", "--output", metavar="FOLDER", help="Folder for report and pictures.")],
     methods: Annotated[
         list[str] | None,
         typer.Option(
             "--methods",
-            help="Comma-separated, or given again: defusion, defusion@WEIGHTS, average, maximum, mertens, "
-            "laplacian, guided, detail; NAME=FOLDER of pictures; NAME='COMMAND {a} {b} {out}'. "
-            "Unless given: defusion, average, mertens, laplacian, detail.",
+            help="Comma-separated, or repeated: defusion, defusion@WEIGHTS, average, maximum, mertens, laplacian, "
+            "guided, detail; NAME=FOLDER of pictures; NAME='COMMAND {a} {b} {out}'. "
+            "Default: defusion, average, mertens, laplacian, detail.",
             show_default=False,
         ),
     ] = None,
     metrics: Annotated[
         list[str] | None,
-        typer.Option("--metrics", help="Comma-separated, or given again; those of the protocol, unless given."),
+        typer.Option("--metrics", help="Comma-separated, or repeated. Default: those of the protocol."),
     ] = None,
     protocol: Annotated[
-        Protocol, typer.Option("--protocol", help="toolkit: in colour; paper: metrics of the paper's tables.")
+        Protocol, typer.Option("--protocol", help="toolkit: in colour; paper: the metrics of the paper's tables.")
     ] = Protocol.toolkit,
     published: Annotated[
         list[Published] | None, typer.Option("--published", help="Quote published tables in the report.")
     ] = None,
     scenes: Annotated[
-        int | None, typer.Option("--scenes", min=1, help="At most so many of each set, spread evenly.")
+        int | None,
+        typer.Option("--scenes", min=1, help="Use at most this many scenes of each data set, evenly spread."),
     ] = None,
     roles: Annotated[
         str | None,
         typer.Option(
             "--roles",
             metavar="ROLE=FOLDER,...",
-            help="Which folders in a set hold which source, as ir=T,vis=RGB; gt=FOLDER for the truth.",
+            help="Folders of a data set by what they hold, such as ir=T,vis=RGB; gt=FOLDER for the ground truth.",
         ),
     ] = None,
-    jobs: Annotated[
-        int | None, typer.Option("--jobs", min=1, help="Processes that measure; one a core, unless given.")
+    workers: Annotated[
+        int | None,
+        typer.Option("--workers", min=1, help="Number of processes that measure. Default: one for each core."),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure methods on data sets, ours and others', and write a report."""
+    """Measure methods on data sets, our own and others, and write a report."""
     need("cv2", "matplotlib", "scipy", extra="evaluate")
     from defusion.evaluation.datasets import find_sets
     from defusion.evaluation.methods import DEFAULT_METHODS, parse_methods
@@ -83,7 +87,7 @@ def evaluate(
             output,
             metrics=comma_separated(metrics),
             protocol=protocol.value,
-            jobs=jobs or cores(),
+            jobs=workers or cores(),
             report=report,
         )
     files = write_report(results, output, quoted=[each.value for each in published or ()])
@@ -98,23 +102,23 @@ def evaluate(
 
 @app.command("metrics", rich_help_panel="Evaluation")
 def measure(
-    a: Annotated[Path, typer.Argument(help="A source.")],
-    b: Annotated[Path, typer.Argument(help="The other source.")],
+    a: Annotated[Path, typer.Argument(help="First source.")],
+    b: Annotated[Path, typer.Argument(help="Second source.")],
     fused: Annotated[Path, typer.Argument(help="The fused picture.")],
     reference: Annotated[
-        Path | None, typer.Option("--reference", help="What the fused picture should be, where that is known.")
+        Path | None, typer.Option("--reference", help="Ground truth for the fused picture, if there is one.")
     ] = None,
     metrics: Annotated[
         list[str] | None,
-        typer.Option("--metrics", metavar="NAME", help="Comma-separated, or given again. All, unless given."),
+        typer.Option("--metrics", metavar="NAME", help="Comma-separated, or repeated. Default: all."),
     ] = None,
     protocol: Annotated[
         Protocol,
-        typer.Option("--protocol", help="toolkit: colour as each metric takes it; paper: grey, CE QCV SSIM CC."),
+        typer.Option("--protocol", help="toolkit: each metric decides about colour; paper: grey, CE QCV SSIM CC."),
     ] = Protocol.toolkit,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure a fused picture against its two sources, and against the truth where that is known."""
+    """Measure a fused picture against its two sources, and against the ground truth if there is one."""
     need("cv2", "scipy", extra="evaluate")
     from defusion.evaluation.files import measure_files
 
@@ -129,18 +133,18 @@ def measure(
 @explain_app.command("toy")
 @takes("engine", "device")
 def explain_toy(
-    picture: Annotated[Path, typer.Argument(help="A picture, from which sources are made.")],
+    picture: Annotated[Path, typer.Argument(help="Picture from which the sources are made.")],
     output: Annotated[
-        Path, typer.Option("-o", "--output", metavar="FOLDER", help="Folder to write to; made if need be.")
+        Path, typer.Option("-o", "--output", metavar="FOLDER", help="Folder to write to; created if needed.")
     ],
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of masks and noise.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of masks and noise.")] = 0,
     weights: ExplainWeightsOption = "paper",
     precision: ExplainPrecisionOption = "float32",
     *,
     options: Options,
     as_json: JsonOption = False,
 ) -> None:
-    """Have five pairs of sources made from one picture taken apart and fused, as in Fig. 7 of the paper."""
+    """Make five pairs of sources from one picture, decompose and fuse each, as in Fig. 7 of the paper."""
     need("cv2", "matplotlib", extra="evaluate")
     from defusion.evaluation.explain import toy
     from defusion.evaluation.explain_figures import files_of, save, toy_figure
@@ -168,9 +172,9 @@ def explain_toy(
 @takes("engine", "device")
 def explain_pair(
     a: Annotated[Path, typer.Argument(help="A picture of a scene.")],
-    b: Annotated[Path, typer.Argument(help="Another of the same scene, of the same size.")],
+    b: Annotated[Path, typer.Argument(help="Another picture of the same scene and size.")],
     output: Annotated[
-        Path, typer.Option("-o", "--output", metavar="FOLDER", help="Folder to write to; made if need be.")
+        Path, typer.Option("-o", "--output", metavar="FOLDER", help="Folder to write to; created if needed.")
     ],
     weights: ExplainWeightsOption = "paper",
     precision: ExplainPrecisionOption = "float32",
@@ -178,7 +182,7 @@ def explain_pair(
     options: Options,
     as_json: JsonOption = False,
 ) -> None:
-    """Map where the common and the unique embeddings of two sources are activated, as in Fig. 8 of the paper."""
+    """Show where the common and the unique embeddings of two sources are active, as in Fig. 8 of the paper."""
     need("cv2", "matplotlib", extra="evaluate")
     from defusion.evaluation.explain import pair
     from defusion.evaluation.explain_figures import files_of, pair_figure, save
@@ -204,19 +208,19 @@ def explain_pair(
 
 
 def _roles(given: str | None) -> dict[str, str] | None:
-    """The folders of roles, by role."""
+    """Parses --roles into the folder of each role."""
     if given is None:
         return None
     return {role.strip(): place.strip() for role, _, place in (each.partition("=") for each in given.split(","))}
 
 
 def comma_separated(given: list[str] | None) -> list[str]:
-    """Names that are separated by commas, or given again."""
+    """Splits names at commas. The option may also be repeated."""
     return [name.strip() for each in given or () for name in each.split(",")]
 
 
 def _show_scores(scores: dict[str, Any]) -> None:
-    """Prints a table: name, value, direction, what it is."""
+    """Prints a table: name, value, better direction, description."""
     from rich.console import Console
     from rich.table import Table
 
@@ -232,6 +236,6 @@ def _show_scores(scores: dict[str, Any]) -> None:
         )
     console = Console()
     if not console.is_terminal:
-        console.width = 160  # a file or a pipe has no width to wrap at
+        console.width = 160  # a file or a pipe has no width of its own
     with leaving_quietly():
         console.print(table)

@@ -1,4 +1,4 @@
-"""Commands about weights, training and the machine."""
+"""Commands for weights, training and the machine."""
 
 from __future__ import annotations
 
@@ -35,24 +35,27 @@ def doctor(options: Options, as_json: JsonOption = False) -> None:
 
 @app.command(rich_help_panel="Models")
 def train(
-    photos: Annotated[list[Path], typer.Argument(help="Photographs, or folders that hold some at any depth.")],
+    photos: Annotated[list[Path], typer.Argument(help="Photographs, or folders that are searched for them.")],
     output: Annotated[
-        Path, typer.Option("-o", "--output", metavar="RUN", help="Folder for checkpoints, curves, weights.")
+        Path, typer.Option("-o", "--output", metavar="RUN", help="Folder for checkpoints, curves and weights.")
     ],
     recipe: Annotated[
         str | None,
         typer.Option(
-            "--recipe", help="pyramid, paper, authors, quick or a TOML file; pyramid, or the run's own with --resume."
+            "--recipe",
+            help="pyramid, paper, authors, quick or a TOML file. Default: pyramid; with --resume, that of the run.",
         ),
     ] = None,
     weights: Annotated[
-        str | None, typer.Option("--weights", help="Begin from these: shipped weights by name, or a weights file.")
+        str | None, typer.Option("--weights", help="Start from these: name of shipped weights, or a weights file.")
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint in RUN.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue from the newest checkpoint in RUN.")] = False,
     accelerator: Annotated[str, typer.Option("--accelerator", help="auto, cpu, cuda or mps.")] = "auto",
     devices: Annotated[str, typer.Option("--devices", help="Number of devices on each node, or auto.")] = "auto",
     nodes: Annotated[int, typer.Option("--nodes", min=1, help="Number of machines.")] = 1,
-    workers: Annotated[int | None, typer.Option("--workers", min=0, help="Processes that cut crops.")] = None,
+    workers: Annotated[
+        int | None, typer.Option("--workers", min=0, help="Number of processes that load crops.")
+    ] = None,
     every: Annotated[int, typer.Option("--checkpoint-every", min=1, help="Steps between checkpoints.")] = 500,
     as_json: JsonOption = False,
 ) -> None:
@@ -100,28 +103,31 @@ class ExportFormat(StrEnum):
 def export(
     output: Annotated[
         Path,
-        typer.Option("-o", "--output", metavar="FILE", help="File to write: .onnx, .xml or .pt2, by its format."),
+        typer.Option(
+            "-o", "--output", metavar="FILE", help="File to write: .onnx, .xml or .pt2, to match the format."
+        ),
     ],
-    format: Annotated[ExportFormat, typer.Option("--format", help="For which runtime.")],
+    format: Annotated[ExportFormat, typer.Option("--format", help="The runtime to write for.")],
     options: Options,
     size: Annotated[
-        str, typer.Option("--size", metavar="WxH", help="Of the pictures: multiples of 2 to the number of levels.")
+        str,
+        typer.Option("--size", metavar="WxH", help="Size of the pictures: multiples of 2 to the number of levels."),
     ] = "768x512",
-    sources: Annotated[int, typer.Option("--sources", min=2, help="How many pictures it fuses.")] = 2,
+    sources: Annotated[int, typer.Option("--sources", min=2, help="Number of pictures that it fuses.")] = 2,
     as_json: JsonOption = False,
 ) -> None:
-    """Write the network for another runtime, and check that it gives the same picture there."""
+    """Export the network to another runtime, and check that it gives the same picture there."""
     need("torch", *([] if format == ExportFormat.torch_export else ["onnx", "onnxscript"]), extra="export")
     from defusion.export import export as write
 
     found = re.fullmatch(r"([1-9][0-9]{0,5})x([1-9][0-9]{0,5})", size)
     if not found:
-        raise DefusionError(f"--size {size} is not understood; expected such as 768x512")
+        raise DefusionError(f"--size {size} is not understood; expected a size such as 768x512")
     made = write(
         output, format.value, weights=options.weights, sources=sources, width=int(found[1]), height=int(found[2])
     )
     facts = {"outputs": [str(file) for file in made.files], "levels": made.levels, "difference": made.difference}
-    show_done(facts, as_json, f"the network is in {output}, and differs by {made.difference:.1e} at most from ours")
+    show_done(facts, as_json, f"the network is in {output}; it differs from ours by {made.difference:.1e} at most")
 
 
 @weights_app.command("list")
@@ -153,10 +159,10 @@ def list_weights(as_json: JsonOption = False) -> None:
 
 @weights_app.command("info")
 def show_weights(
-    weights: Annotated[str | None, typer.Argument(help="Shipped weights by name, or a weights file.")] = None,
+    weights: Annotated[str | None, typer.Argument(help="Name of shipped weights, or a weights file.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show what made some weights: their model card, or their metadata where they have no card."""
+    """Show what made some weights: their model card, or their metadata if they have no card."""
     from defusion.weights import WeightsFile, resolve
 
     file = WeightsFile.open(resolve(weights))
@@ -180,12 +186,12 @@ def convert_weights(
         Projection,
         typer.Option(
             "--common-projection",
-            help="Head for f_c: unique as in the authors' test code, common as in the paper.",
+            help="Head for f_c. unique: as in the authors' test code; common: as in the paper.",
         ),
     ] = Projection.unique,
     as_json: JsonOption = False,
 ) -> None:
-    """Turn a checkpoint of the paper's authors into a weights file."""
+    """Convert a checkpoint of the paper's authors to a weights file."""
     need("torch", extra="torch")
     from defusion.weights.convert import convert
 

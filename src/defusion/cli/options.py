@@ -58,15 +58,15 @@ _PANELS = {
 
 
 def shared(name: str) -> Any:
-    """Returns the type of a parameter that is one of `Options`: its help, its values, its place in the help text."""
-    allowed = values(name) if name not in ("infrared_palette", "palette") else ()  # which would load numpy
+    """Returns the type of a parameter for one of `Options`, with its help, its values and its panel."""
+    allowed = values(name) if name not in ("infrared_palette", "palette") else ()  # listing these would import numpy
     kind: Any = Literal[allowed] if allowed else float if name == "plane" else str
     option = typer.Option(f"--{name.replace('_', '-')}", help=says(name), rich_help_panel=_PANELS.get(name))
     return Annotated[kind | None if default(name) is None else kind, option]
 
 
 def takes(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Gives a command some of the shared options: it gets them as one parameter, `options: Options`."""
+    """Gives a command some of the shared options, as one parameter `options: Options`."""
 
     def decorated(command: Callable[..., None]) -> Callable[..., None]:
         @wraps(command)
@@ -86,15 +86,15 @@ def takes(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     return decorated
 
 
-#: Of commands that give numbers: they are to be the same on all machines.
+#: For commands whose numbers have to be the same on all machines.
 ExplainPrecisionOption = Annotated[
-    str, typer.Option("--precision", help="What the network computes in.", rich_help_panel=MODEL_PANEL)
+    str, typer.Option("--precision", help="Precision of the network.", rich_help_panel=MODEL_PANEL)
 ]
-#: Of commands that show embeddings, which the pyramid network has none of.
+#: For commands that show embeddings, which only the paper's network has.
 ExplainWeightsOption = Annotated[
     str,
     typer.Option(
-        "--weights", help="Of the paper's network: shipped ones by name, or a file.", rich_help_panel=MODEL_PANEL
+        "--weights", help="Weights of the paper's network: a shipped name, or a file.", rich_help_panel=MODEL_PANEL
     ),
 ]
 MapsOption = Annotated[
@@ -102,7 +102,7 @@ MapsOption = Annotated[
     typer.Option(
         "--maps",
         metavar="FOLDER",
-        help="Write what explains the result: which frame shows where, depth of a focus stack, what moved.",
+        help="Write maps that explain the result: which frame shows each place, depth of a focus stack, motion.",
         rich_help_panel=ALIGN_PANEL,
     ),
 ]
@@ -112,7 +112,7 @@ StepOption = Annotated[
         "--step",
         metavar="UM",
         min=1e-6,
-        help="Micrometres from one frame of a focus stack to the next: the depth map is told in them.",
+        help="Micrometres between neighbouring frames of a focus stack, for its depth map.",
         rich_help_panel=ALIGN_PANEL,
     ),
 ]
@@ -121,7 +121,7 @@ ByMapOption = Annotated[
     typer.Option(
         "--by-map",
         metavar="FOLDER",
-        help="Take each frame where it was taken in maps of another channel, or before a retouch.",
+        help="Take each place from the frame that earlier maps name: for another channel, or after a retouch.",
         rich_help_panel=ALIGN_PANEL,
     ),
 ]
@@ -138,7 +138,7 @@ AlignmentOption = Annotated[
     typer.Option(
         "--alignment",
         metavar="FILE",
-        help="Apply an alignment that was saved, to as many frames in the same order.",
+        help="Apply a saved alignment. Give as many frames, in the same order.",
         rich_help_panel=ALIGN_PANEL,
     ),
 ]
@@ -151,14 +151,14 @@ SaveAlignmentOption = Annotated[
         rich_help_panel=ALIGN_PANEL,
     ),
 ]
-READING_PANEL = "What the files mean"
+READING_PANEL = "How files are read"
 _READING: dict[str, tuple[Any, Any]] = {
     "pages": (
         Annotated[
             str | None,
             typer.Option(
                 "--pages",
-                help="Pages of the files that are sources: all; 2-5,8; c2 for channel 2. A single TIFF gives all.",
+                help="Pages of the files to use: all; 2-5,8; c2 for channel 2. Default for a single TIFF: all.",
                 rich_help_panel=READING_PANEL,
             ),
         ],
@@ -169,7 +169,7 @@ _READING: dict[str, tuple[Any, Any]] = {
             Orientation,
             typer.Option(
                 "--orientation",
-                help="Turn pictures as their EXIF says, or take them as stored.",
+                help="apply: turn pictures as their EXIF says; ignore: take them as stored.",
                 rich_help_panel=READING_PANEL,
             ),
         ],
@@ -181,7 +181,7 @@ _READING: dict[str, tuple[Any, Any]] = {
             typer.Option(
                 "--range",
                 metavar="A:LO-HI",
-                help="Black and white of a source, in its own values: 1:6800-7300. A is its number, letter or name.",
+                help="Black and white level of a source, such as 1:6800-7300; A is its number, letter or name.",
                 rich_help_panel=READING_PANEL,
             ),
         ],
@@ -193,7 +193,7 @@ _READING: dict[str, tuple[Any, Any]] = {
             typer.Option(
                 "--black-hot",
                 metavar="A",
-                help="A thermal source that shows what is warm dark, by its number, letter or name.",
+                help="A thermal source that shows warm things dark; name it by number, letter or file name.",
                 rich_help_panel=READING_PANEL,
             ),
         ],
@@ -203,7 +203,7 @@ _READING: dict[str, tuple[Any, Any]] = {
 
 
 class AskedReading(NamedTuple):
-    """How sources are to be read, in the words of the command line."""
+    """How sources are to be read, as it was given on the command line."""
 
     pages: str | None
     orientation: Orientation
@@ -211,10 +211,10 @@ class AskedReading(NamedTuple):
     black_hot: Sequence[str] | None
 
     def of(self, sources: Sequence[Path] | None) -> Any:
-        """Returns it as `Reading`; sources that are not known yet are named by number or letter.
+        """Returns it as `Reading`. Without `sources`, a source can be named only by number or letter.
 
         Raises:
-            ImageError: It means nothing.
+            ImageError: A text is not understood.
         """
         from defusion.sources import Reading
 
@@ -222,14 +222,14 @@ class AskedReading(NamedTuple):
         for text in self.ranges or ():
             found = re.fullmatch(rf"(.+):({_NUMBER})-({_NUMBER})", text)
             if not found:
-                raise ImageError(f"--range {text} is not understood; expected such as 1:6800-7300")
+                raise ImageError(f"--range {text} is not understood; expected a range such as 1:6800-7300")
             named[_number_of(found[1], sources)] = (float(found[2]), float(found[3]))
         dark = tuple(sorted({_number_of(each, sources) for each in self.black_hot or ()}))
         return Reading(self.pages, self.orientation.value, ranges=named, black_hot=dark)
 
 
 def reads(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Gives a command options of how sources are read, all unless some are named: one parameter, `reading`."""
+    """Gives a command options for how sources are read, as one parameter `reading`: those named, or all of them."""
     chosen = names or tuple(_READING)
 
     def decorated(command: Callable[..., None]) -> Callable[..., None]:
@@ -252,35 +252,37 @@ def reads(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     return decorated
 
 
-JpegQualityOption = Annotated[int, typer.Option("--jpeg-quality", min=1, max=100, help="Of a JPEG.")]
+JpegQualityOption = Annotated[int, typer.Option("--jpeg-quality", min=1, max=100, help="Quality of a JPEG.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
 
 
 def files_read(sources: Sequence[Path], options: Options) -> list[Path]:
-    """Returns all files that a command reads, so that it writes over none of them."""
+    """Returns all files that a command reads, so that it overwrites none of them."""
     return [*sources, *([Path(options.weights)] if options.weights is not None else [])]
 
 
 def known_alignment(
     options: Options, alignment: Path | None, save_alignment: Path | None, sources: Sequence[Path]
 ) -> Any:
-    """Reads --alignment, None without it; the options that go with it must not contradict --align."""
+    """Reads the file of --alignment; None without it. Raises if the alignment options contradict --align."""
     from defusion.alignment.record import Alignment
     from defusion.errors import DefusionError
     from defusion.files import unfit
 
     if options.align == "off" and (alignment or save_alignment):
-        raise DefusionError("--align off leaves nothing to apply or to save; leave it away, or the other option")
+        raise DefusionError("--align off leaves nothing to apply or to save; remove one of these options")
     if save_alignment is not None and (reason := unfit(save_alignment, sources)):
         raise DefusionError(f"{save_alignment} {reason}")
     if save_alignment is not None and not save_alignment.resolve().parent.is_dir():
         folder = save_alignment.resolve().parent
-        raise DefusionError(f"{save_alignment} cannot be written, there is no folder {folder}; create it first")
+        raise DefusionError(
+            f"{save_alignment} cannot be written, because the folder {folder} does not exist; create it first"
+        )
     return None if alignment is None else Alignment.load(alignment)
 
 
 def _number_of(source: str, sources: Sequence[Path] | None) -> int:
-    """The number of a source, from 1, that was named by number, letter or file."""
+    """Returns the number, from 1, of a source that was named by number, letter or file name."""
     names = [str(path) for path in sources or ()]
     if source in names:
         return names.index(source) + 1

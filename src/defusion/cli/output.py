@@ -1,4 +1,4 @@
-"""What commands print: results on stdout, notes on stderr, one sentence where something is wrong."""
+"""What commands print: results on stdout; notes and errors on stderr."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ import typer
 
 from defusion.errors import DefusionError
 
-#: Unicode's categories of control, format, surrogate and separating characters.
+#: Unicode categories that a terminal may obey: control, format, surrogate and separating characters.
 _OBEYED = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 
 
 class Talk:
-    """How much is said beside results."""
+    """How much is printed besides results."""
 
     quiet = False
-    """Say nothing but what is wrong; results that were asked for are printed."""
+    """Print errors and the results that were asked for, nothing else."""
     debug = False
-    """Keep the traceback of every failure."""
+    """Show the traceback of an error."""
 
 
 def bar_wanted(as_json: bool) -> bool:
-    """Says whether a bar may be shown."""
+    """Says whether a progress bar may be shown."""
     return not (as_json or Talk.quiet)
 
 
 def show_done(facts: dict[str, Any], as_json: bool, line: str) -> None:
-    """Prints the facts as JSON, or else says in a line what was made."""
+    """Prints the facts as JSON on stdout, or else a line on stderr that says what was made."""
     show_result(facts, as_json, *([] if Talk.quiet else [line]))
 
 
@@ -44,7 +44,7 @@ def show_result(facts: dict[str, Any], as_json: bool, *lines: str) -> None:
 
 
 def print_line(line: str) -> None:
-    """Prints a line to stdout, at once."""
+    """Prints a line to stdout at once."""
     with leaving_quietly():
         typer.echo(line)
         sys.stdout.flush()
@@ -52,10 +52,10 @@ def print_line(line: str) -> None:
 
 @contextmanager
 def leaving_quietly() -> Iterator[None]:
-    """Bears a reader of stdout that has left; what was made is there.
+    """Ignores that the reader of stdout has gone; the files are complete by then.
 
     Raises:
-        DefusionError: The disk is full that stdout goes to.
+        DefusionError: The disk behind stdout is full.
     """
     try:
         yield
@@ -63,11 +63,11 @@ def leaving_quietly() -> Iterator[None]:
         _let_stdout_go()
         if not isinstance(error, BrokenPipeError):
             reason = error.strerror or error
-            raise DefusionError(f"what was to be printed could not be written ({reason}); make room") from error
+            raise DefusionError(f"the output could not be printed ({reason}); free some space") from error
 
 
 def told(notes: Iterable[str]) -> list[str]:
-    """Says notes on stderr and returns them."""
+    """Prints notes to stderr and returns them."""
     kept = list(notes)
     for note in kept:
         say(f"note: {note}")
@@ -75,7 +75,7 @@ def told(notes: Iterable[str]) -> list[str]:
 
 
 def say(line: str) -> None:
-    """Prints a line to stderr, if anybody wants and can have it."""
+    """Prints a line to stderr, unless --quiet is given or stderr is closed."""
     if not Talk.quiet:
         _print_error(line)
 
@@ -89,23 +89,23 @@ def fail(message: str, code: int) -> None:
     """Ends the process with one sentence on stderr and an exit code."""
     try:
         sys.stdout.flush()
-    except (AttributeError, OSError):  # the first where there is no stdout
+    except (AttributeError, OSError):  # AttributeError if there is no stdout
         _let_stdout_go()
     _print_error(f"defusion: {message}")
     raise SystemExit(code)
 
 
 def _let_stdout_go() -> None:
-    """Drops what could not be printed: Python would try once more at its end, and fail."""
+    """Drops what could not be printed. Otherwise Python would try again when it exits, and fail."""
     with suppress(AttributeError, OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def printable(line: str) -> str:
-    r"""Writes what a terminal would obey, as names of files may hold it, as `\x1b` and the like.
+    r"""Escapes characters that a terminal would obey, as `\x1b` and the like. File names may hold them.
 
-    That is control characters, line breaks of any kind, marks that turn the direction of text, and bytes that are no
-    text.
+    These are control characters, line breaks of any kind, marks that change the direction of text, and bytes that are
+    not text.
     """
     return "".join(
         each.encode("unicode_escape").decode() if unicodedata.category(each) in _OBEYED and each != "\t" else each
@@ -114,7 +114,7 @@ def printable(line: str) -> str:
 
 
 def need(*modules: str, extra: str) -> None:
-    """Checks that the modules of an extra can be imported; raises `DefusionError` with the install command if not."""
+    """Raises `DefusionError` with the install command if a module of an extra cannot be imported."""
     from importlib import import_module
     from importlib.util import find_spec
 
@@ -125,4 +125,4 @@ def need(*modules: str, extra: str) -> None:
         try:
             import_module(module)
         except (ImportError, OSError) as error:
-            raise DefusionError(f"{module} is installed, but cannot be loaded ({error}); install it anew") from error
+            raise DefusionError(f"{module} is installed, but cannot be loaded ({error}); reinstall it") from error

@@ -34,7 +34,7 @@ from defusion.options import THERMAL, Options
 def fuse(
     sources: Annotated[
         list[Path],
-        typer.Argument(metavar="FRAME...", help="Two or more pictures of one scene, or a file of several pages."),
+        typer.Argument(metavar="FRAME...", help="Two or more pictures of one scene, or a file with several pages."),
     ],
     output: Annotated[
         Path, typer.Option("-o", "--output", help="Picture to write: .tif, .png, .webp, .jpg, .avif, .jxl or .exr.")
@@ -59,7 +59,7 @@ def fuse(
     check_output(output, files_read(sources, options))  # before the network is loaded
     known = known_alignment(options, alignment, save_alignment, [*sources, output])
     if options.rig is not None and (known is not None or save_alignment is not None):
-        raise DefusionError("--rig says how the sources lie, as an alignment does; leave one of them away")
+        raise DefusionError("--rig and --alignment both say how the sources lie; remove one of them")
     asked = reading.of(sources)
     chosen = None if by_map is None else Maps.load(by_map)
     fuser = Fuser(options, crop=not keep)
@@ -86,9 +86,9 @@ def fuse(
 @reads()
 def decompose(
     a: Annotated[Path, typer.Argument(help="A picture of a scene.")],
-    b: Annotated[Path, typer.Argument(help="Another of the same scene.")],
+    b: Annotated[Path, typer.Argument(help="Another picture of the same scene.")],
     output: Annotated[
-        Path, typer.Option("-o", "--output", metavar="FOLDER", help="Folder to write to; made if need be.")
+        Path, typer.Option("-o", "--output", metavar="FOLDER", help="Folder to write to; created if needed.")
     ],
     options: Options,
     reading: AskedReading,

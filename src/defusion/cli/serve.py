@@ -1,4 +1,4 @@
-"""The command that serves a page and a REST interface."""
+"""The command that serves the page and the REST interface."""
 
 from __future__ import annotations
 
@@ -18,49 +18,53 @@ _LIMITS = "Limits"
 @takes("weights", "engine", "device", "precision")
 def serve(
     options: Options,
-    host: Annotated[str, typer.Option("--host", help="Address to listen at; 0.0.0.0 for all.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 for one that is free.")] = 8000,
+    host: Annotated[str, typer.Option("--host", help="Address to listen on; 0.0.0.0 for all.")] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option("--port", min=0, max=65535, help="Port to listen on; 0 for a free one.")
+    ] = 8000,
     token: Annotated[
         str | None,
-        typer.Option("--token", envvar="DEFUSION_TOKEN", help="What clients have to show as a bearer token."),
+        typer.Option("--token", envvar="DEFUSION_TOKEN", help="Bearer token that clients have to send."),
     ] = None,
     cors: Annotated[
-        list[str] | None, typer.Option("--cors", metavar="ORIGIN", help="Let pages of this origin use the service.")
+        list[str] | None,
+        typer.Option("--cors", metavar="ORIGIN", help="Allow pages of this origin to use the service."),
     ] = None,
     allow_host: Annotated[
         list[str] | None,
-        typer.Option("--allow-host", metavar="NAME", help="Name that a proxy calls the service by."),
+        typer.Option("--allow-host", metavar="NAME", help="Host name by which a proxy reaches the service."),
     ] = None,
-    workers: Annotated[int, typer.Option("--workers", min=1, help="Processes that fuse.")] = 1,
+    workers: Annotated[int, typer.Option("--workers", min=1, help="Number of processes that fuse.")] = 1,
     max_upload_mb: Annotated[
-        int, typer.Option("--max-upload-mb", min=1, help="Of one request.", rich_help_panel=_LIMITS)
+        int, typer.Option("--max-upload-mb", min=1, help="Size of one request.", rich_help_panel=_LIMITS)
     ] = 1024,
     max_megapixels: Annotated[
-        int, typer.Option("--max-megapixels", min=1, help="Of one picture.", rich_help_panel=_LIMITS)
+        int, typer.Option("--max-megapixels", min=1, help="Size of one picture.", rich_help_panel=_LIMITS)
     ] = 120,
     max_frames: Annotated[
         int, typer.Option("--max-frames", min=2, help="Pictures in one job.", rich_help_panel=_LIMITS)
     ] = 100,
     max_client_jobs: Annotated[
-        int, typer.Option("--max-client-jobs", min=1, help="Of one client at once.", rich_help_panel=_LIMITS)
+        int, typer.Option("--max-client-jobs", min=1, help="Jobs of one client at once.", rich_help_panel=_LIMITS)
     ] = 8,
     max_queue: Annotated[
-        int, typer.Option("--max-queue", min=1, help="Jobs that wait, of all clients.", rich_help_panel=_LIMITS)
+        int, typer.Option("--max-queue", min=1, help="Jobs waiting, of all clients.", rich_help_panel=_LIMITS)
     ] = 16,
     max_seconds: Annotated[
-        float, typer.Option("--max-seconds", min=1, help="That a job may run.", rich_help_panel=_LIMITS)
+        float, typer.Option("--max-seconds", min=1, help="Time that a job may take.", rich_help_panel=_LIMITS)
     ] = 300,
     max_memory_mb: Annotated[
-        int, typer.Option("--max-memory-mb", min=256, help="Of each worker.", rich_help_panel=_LIMITS)
+        int, typer.Option("--max-memory-mb", min=256, help="Memory of each worker.", rich_help_panel=_LIMITS)
     ] = 2048,
     max_stored_mb: Annotated[
-        int, typer.Option("--max-stored-mb", min=1, help="Of uploads and results.", rich_help_panel=_LIMITS)
+        int, typer.Option("--max-stored-mb", min=1, help="Uploads and results in all.", rich_help_panel=_LIMITS)
     ] = 4096,
     keep_seconds: Annotated[
-        float, typer.Option("--keep-seconds", min=1, help="Uploads and results.", rich_help_panel=_LIMITS)
+        float,
+        typer.Option("--keep-seconds", min=1, help="How long uploads and results are kept.", rich_help_panel=_LIMITS),
     ] = 600,
 ) -> None:
-    """Serve a page and a REST interface, to this machine alone unless --host says otherwise."""
+    """Serve a page and a REST interface. Only this machine can reach them unless --host says otherwise."""
     need("starlette", "uvicorn", "python_multipart", extra="serve")
     from defusion.serve.run import serve as run
     from defusion.serve.settings import Limits, Settings

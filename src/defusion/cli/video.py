@@ -1,4 +1,4 @@
-"""Commands for thermal and visible cameras: clips, and rigs of two."""
+"""Commands for thermal and visible cameras: clips, and rigs of two cameras."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from defusion.cli.output import bar_wanted, show_done, told
 from defusion.errors import DefusionError
 from defusion.options import THERMAL, Options
 
-rig_app = App(help="Rigs: two fixed cameras, thermal and visible, registered once.", no_args_is_help=True)
+rig_app = App(help="Rigs: a thermal and a visible camera on one mount, calibrated once.", no_args_is_help=True)
 app.add_typer(rig_app, name="rig", rich_help_panel="Pictures")
 
 FpsOption = Annotated[
-    str, typer.Option("--fps", metavar="N", help="Frames a second of numbered images; 9,30 if IR's differ.")
+    str, typer.Option("--fps", metavar="N", help="Frame rate of numbered images; 9,30 if that of IR differs.")
 ]
 
 
@@ -31,41 +31,46 @@ FpsOption = Annotated[
 @takes("infrared_palette", "align", *THERMAL, "weights", "engine", "device", "precision")
 def video(
     thermal: Annotated[
-        str, typer.Argument(metavar="IR", help="A video file, a folder of numbered images, or such as 'ir_*.png'.")
+        str,
+        typer.Argument(
+            metavar="IR", help="A video file, a folder of numbered images, or a pattern such as 'ir_*.png'."
+        ),
     ],
-    visible: Annotated[str, typer.Argument(metavar="VIS", help="As well: it gives colour, size, times and sound.")],
+    visible: Annotated[
+        str, typer.Argument(metavar="VIS", help="The same; colour, size, times and sound come from it.")
+    ],
     output: Annotated[
         str,
         typer.Option(
             "-o",
             "--output",
             metavar="OUT",
-            help="Video file (.mp4, .mov, .mkv, .webm), folder for images, or - to feed your own ffmpeg.",
+            help="Video file (.mp4, .mov, .mkv, .webm), folder for images, or - to pipe frames to ffmpeg.",
         ),
     ],
     *,
     options: Options,
     fps: FpsOption = "25",
     offset: Annotated[
-        float, typer.Option("--offset", metavar="SECONDS", help="By how much IR began later than VIS.")
+        float, typer.Option("--offset", metavar="SECONDS", help="How much later IR starts than VIS.")
     ] = 0,
     codec: Annotated[
         str | None,
-        typer.Option("--codec", help="h264, h265, vp9 or ffv1; h264, of more than 8 bits h265, unless given."),
+        typer.Option("--codec", help="h264, h265, vp9 or ffv1. Default: h264; h265 for more than 8 bits."),
     ] = None,
     range_: Annotated[
         str | None,
         typer.Option(
-            "--range", metavar="LO-HI", help="Black and white of IR, in its own values; found unless given."
+            "--range", metavar="LO-HI", help="Black and white level of IR, in its own values. Default: found."
         ),
     ] = None,
-    black_hot: Annotated[bool, typer.Option("--black-hot", help="IR shows what is warm dark.")] = False,
+    black_hot: Annotated[bool, typer.Option("--black-hot", help="IR shows warm things dark.")] = False,
     quick: Annotated[
-        bool, typer.Option("--quick", help="Decide on each frame at half its size, in a third of the time.")
+        bool, typer.Option("--quick", help="Decide on each frame at half its size, which takes a third of the time.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Fuse a thermal and a visible clip into one that does not flicker; killed, it goes on where it was."""
+    """Fuse a thermal and a visible clip into one without flicker. An interrupted run continues where it was."""
     from defusion.fuser import Fuser
     from defusion.progress import clip_bar
     from defusion.rig import Rig
@@ -74,7 +79,7 @@ def video(
     from defusion.video.output import PIPE, check_video_output
 
     if output == PIPE and as_json:
-        raise DefusionError("-o - sends the frames to stdout, where --json would print; leave one of them away")
+        raise DefusionError("-o - sends the frames to stdout, where --json would print; remove one of them")
     rig = None if options.rig is None else Rig.load(options.rig)
     isotherm = None if options.isotherm is None else Isotherm.read(options.isotherm, options.palette)
     check_video_output(output, codec, [thermal, visible, *map(str, files_read([], options))])
@@ -112,7 +117,7 @@ def calibrate(
         list[str],
         typer.Argument(
             metavar="IR VIS...",
-            help="Pictures, thermal and visible in turn; or two clips or folders of as many pictures each.",
+            help="Thermal and visible pictures in turn; or two clips or folders with equally many pictures.",
         ),
     ],
     output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="Where to keep the rig, as JSON.")],
@@ -120,24 +125,24 @@ def calibrate(
     options: Options,
     distance: Annotated[
         float | None,
-        typer.Option("--distance", metavar="METRES", help="How far away the scenes are; far away, unless given."),
+        typer.Option("--distance", metavar="METRES", help="Distance of the scenes. Default: far away."),
     ] = None,
     baseline: Annotated[
         str | None,
         typer.Option(
             "--baseline",
             metavar="X,Y",
-            help="Where the thermal camera is, seen from behind the visible one: millimetres to the right and down.",
+            help="Position of the thermal camera as seen from behind the visible one, in millimetres right and down.",
         ),
     ] = None,
     hfov: Annotated[
         float | None,
-        typer.Option("--hfov", metavar="DEGREES", help="Field of view of the visible camera, from left to right."),
+        typer.Option("--hfov", metavar="DEGREES", help="Horizontal field of view of the visible camera."),
     ] = None,
     fps: FpsOption = "25",
     as_json: JsonOption = False,
 ) -> None:
-    """Register two fixed cameras by their pictures of some scenes: the more edges both show, the surer."""
+    """Calibrate two fixed cameras by their pictures of some scenes. More edges in both give a better result."""
     from defusion.files import unfit
     from defusion.rig import calibrated
     from defusion.video.pairs import pairs_of, parallax_of
@@ -145,9 +150,9 @@ def calibrate(
     if reason := unfit(output, sources):
         raise DefusionError(f"{output} {reason}")
     if options.align == "off":
-        raise DefusionError("--align off leaves nothing to calibrate; leave it away")
+        raise DefusionError("--align off leaves nothing to calibrate; remove it")
     if (baseline is None) != (hfov is None):
-        raise DefusionError("--baseline and --hfov belong together: parallax takes both; give both, or neither")
+        raise DefusionError("--baseline and --hfov belong together; give both, or neither")
     pairs = pairs_of(sources, _rates(fps))
     parallax = None
     if baseline is not None and hfov is not None:
@@ -156,7 +161,7 @@ def calibrate(
     made = calibrated(pairs, model=options.align, distance_m=distance, parallax_px_m=parallax)
     made.save(output)
     line = (
-        f"{output}: {made.pairs} pairs, {made.agreeing} agree by themselves; {made.residual_px:.1f} px off, "
+        f"{output}: {made.pairs} pairs, {made.agreeing} agree by themselves; off by {made.residual_px:.1f} px, "
         f"confidence {made.confidence:.2f}"
     )
     show_done({"output": str(output), **made.facts()}, as_json, line)
@@ -169,7 +174,7 @@ def _rates(fps: str) -> tuple[Fraction, Fraction]:
     except (ValueError, ZeroDivisionError):
         rates = []
     if len(rates) not in (1, 2) or min(rates) <= 0:
-        raise DefusionError(f"--fps {fps} is not understood; expected such as 25, 30000/1001 or 9,30")
+        raise DefusionError(f"--fps {fps} is not understood; expected a rate such as 25, 30000/1001 or 9,30")
     return rates[0], rates[-1]
 
 
@@ -177,7 +182,7 @@ def _two(text: str, option: str, such_as: str) -> tuple[float, float]:
     try:
         first, second = map(float, text.split(","))
     except ValueError:
-        raise DefusionError(f"{option} {text} is not understood; expected such as {such_as}") from None
+        raise DefusionError(f"{option} {text} is not understood; expected values such as {such_as}") from None
     return first, second
 
 
@@ -185,5 +190,5 @@ def _span(text: str, option: str, such_as: str) -> tuple[float, float]:
     number = r"-?[0-9]+(?:\.[0-9]+)?"
     found = re.fullmatch(rf"({number})(?:-|\.\.)({number})", text)
     if not found or float(found[1]) == float(found[2]):
-        raise DefusionError(f"{option} {text} is not understood; expected such as {such_as}")
+        raise DefusionError(f"{option} {text} is not understood; expected values such as {such_as}")
     return float(found[1]), float(found[2])

@@ -1,1 +1,1 @@
-"""Numbers about fused pictures: metrics, data sets, methods to stand beside, reports and figures."""
+"""Measures fused pictures: metrics, data sets, methods to compare with, reports and figures."""

@@ -1,8 +1,7 @@
-"""Methods without a network to stand beside: each takes two sources and gives one picture.
+"""Methods without a network, to compare with. Each takes two sources and returns one picture.
 
 Sources and pictures are float32 [H, W, C] in [0, 1] with one channel or three, the same for both. Colour is fused
-channel by channel with weights or choices as each method has them; a grey source beside one in colour comes with its
-channel repeated.
+channel by channel. The channel of a grey source is repeated if the other source has colour.
 """
 
 from __future__ import annotations
@@ -15,18 +14,19 @@ from numpy.typing import NDArray
 
 Pixels = NDArray[np.float32]
 
-#: The coarsest level of a pyramid has no side below this.
+#: No side of the coarsest level of a pyramid is shorter than this.
 _COARSEST_PX = 8
 
-#: Guided filter fusion, as its paper sets it: the mean filter that parts base from detail; the Gaussian that spreads
-#: saliency, in sigma; radius and regularisation of the guided filter for the weights of base and detail.
+#: Guided filter fusion with the settings of its paper: side of the mean filter that separates base and detail; sigma
+#: of the Gaussian that smooths saliency; radius and regularisation of the guided filter for the weights of base and
+#: of detail.
 _BASE_PX = 31
 _SALIENCY_SIGMA = 5.0
 _BASE_GUIDED = (45, 0.3)
 _DETAIL_GUIDED = (7, 1e-6)
 
-#: `detail`: sigma of the Gaussian that parts detail from the rest, and of the window that its energy is taken over;
-#: energy that is rounding or noise and decides nothing; the power that turns the rest into weights.
+#: For `detail`: sigma of the Gaussian that separates detail, sigma of the window over which its energy is averaged,
+#: the energy below which detail is rounding or noise, and the exponent that turns energy into weights.
 _DETAIL_SIGMA = 2.0
 _WINDOW_SIGMA = 3.0
 DETAIL_FLOOR = np.float32(4e-5)
@@ -45,14 +45,15 @@ def maximum(a: Pixels, b: Pixels) -> Pixels:
 
 def mertens(a: Pixels, b: Pixels) -> Pixels:
     """Exposure fusion of Mertens, Kautz and Van Reeth 2007, in OpenCV's variant with its default weights."""
-    # OpenCV wants 8-bit pictures of three channels.
+    # OpenCV needs 8-bit pictures with three channels
     frames = [np.rint(np.broadcast_to(each, (*each.shape[:2], 3)) * 255).astype(np.uint8) for each in (a, b)]
     fused = cv2.createMergeMertens().process(frames)
     return np.asarray(fused, np.float32)[..., : a.shape[2]]
 
 
 def laplacian(a: Pixels, b: Pixels) -> Pixels:
-    """Blends Laplacian pyramids: the stronger coefficient at each place and level, the mean of the coarsest level.
+    """Blends Laplacian pyramids: takes the stronger coefficient at each place and level, and the mean of the coarsest
+    level.
 
     After Burt and Adelson 1983.
     """
@@ -83,7 +84,7 @@ def guided(a: Pixels, b: Pixels) -> Pixels:
 
 
 def detail(a: Pixels, b: Pixels) -> Pixels:
-    """Weighs each pixel by the local energy of fine detail, above a floor, to a power."""
+    """Weights each pixel by the local energy of fine detail, above a floor, raised to a power."""
     odds_a, odds_b = ((detail_energy(each) / DETAIL_FLOOR + 1)[..., None] ** _DETAIL_POWER for each in (a, b))
     return np.asarray((odds_a * a + odds_b * b) / (odds_a + odds_b), np.float32)
 
@@ -100,7 +101,7 @@ BASELINES: dict[str, Callable[[Pixels, Pixels], Pixels]] = {
 
 
 def _pyramid(pixels: Pixels) -> tuple[list[Pixels], Pixels]:
-    """Takes a picture apart into what each halving of its size loses, from fine to coarse, and the rest."""
+    """Splits a picture into the detail of each level, from fine to coarse, and the rest."""
     steps = []
     while min(pixels.shape[:2]) >= 2 * _COARSEST_PX:
         height, width, channels = pixels.shape
@@ -133,7 +134,7 @@ def _mean(plane: Pixels, side_px: int) -> Pixels:
 
 
 def _guided_filter(guide: Pixels, weight: Pixels, radius_px: int, epsilon: float) -> Pixels:
-    """Smooths weights [H, W] but for the edges of a guide [H, W] (He, Sun and Tang 2010)."""
+    """Smooths weights [H, W] except at the edges of a guide [H, W] (He, Sun and Tang 2010)."""
     side = 2 * radius_px + 1
     mean_guide, mean_weight = _mean(guide, side), _mean(weight, side)
     variance = _mean(guide * guide, side) - mean_guide * mean_guide

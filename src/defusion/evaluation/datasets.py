@@ -1,8 +1,8 @@
-"""Data sets on disk: the scenes that a folder holds.
+"""Data sets on disk: finds the scenes in a folder.
 
-Which set lies in a folder is seen by which of `layouts.py` fit; the folder's name tells sets of one layout apart, and
-`NAME:FOLDER` says it outright. Where nothing is known of a folder, pictures are not paired by chance: folders that
-share the names of their files are roles, not scenes.
+The layouts in `layouts.py` that match a folder decide which data set it is. The folder's name distinguishes sets of
+equal layout, and `NAME:FOLDER` overrides both. Pictures of an unknown folder are never paired by chance: folders
+whose files have equal names hold the sources, and are not scenes.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ from defusion.evaluation.layouts import (
 from defusion.evaluation.results import Kind, Scene
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
-"""Files that count as pictures."""
+"""Suffixes that count as pictures."""
 
-#: Folders below a set in which pictures are looked for: TNO has Athena_images/APC_1/view_1/.
+#: How deep pictures are searched below a data set: TNO has Athena_images/APC_1/view_1/.
 _DEPTH = 4
 
-#: Folders that say nothing about the set in them: its name is that of the folder above.
+#: Folder names that do not name a data set; the folder above does.
 _UNTOLD = ("input", "test", "images", "data")
 
 
@@ -48,9 +48,9 @@ class Files(NamedTuple):
     """Pictures below a folder."""
 
     shown: Sequence[str]
-    """Paths below the folder, with "/"."""
+    """Paths relative to the folder, with "/"."""
     hidden: Sequence[str]
-    """Names with a leading dot, of pictures and folders, as other programs leave them: they are left out."""
+    """Names of pictures and folders with a leading dot, which other programs leave behind. They are left out."""
 
 
 @dataclass(frozen=True)
@@ -64,11 +64,11 @@ class DataSet:
     """What was left out, one short sentence each."""
 
     def spread(self, most: int | None) -> DataSet:
-        """Keeps so many scenes at most, spread evenly."""
+        """Keeps at most this many scenes, evenly spread."""
         if most is None or most >= len(self.scenes):
             return self
         chosen = np.linspace(0, len(self.scenes) - 1, most).astype(int)
-        note = f"{self.name}: {most} of {len(self.scenes)} scenes, spread evenly"
+        note = f"{self.name}: {most} of {len(self.scenes)} scenes, evenly spread"
         return DataSet(self.name, self.folder, tuple(self.scenes[i] for i in chosen), (*self.notes, note))
 
 
@@ -76,15 +76,15 @@ def find_sets(data_sets: Sequence[str], roles: Mapping[str, str] | None = None) 
     """Finds the scenes of data sets.
 
     Args:
-        data_sets: Folders, each of one set or of several sets; `NAME:FOLDER` says which set it is.
-        roles: Which folders in each hold which source, where that is to be said: see `layout_of_roles`.
+        data_sets: Folders, each of one data set or of several; `NAME:FOLDER` says which data set it is.
+        roles: Folders that hold each source, if they have to be named: see `layout_of_roles`.
 
     Returns:
-        The sets in the order given, those of one folder by name; scenes by name.
+        The data sets in the order given, those of one folder sorted by name. Scenes are sorted by name.
 
     Raises:
-        EvaluationError: No such folder, a folder without scenes that are known, folders that may be roles or scenes,
-            or two sets of one name.
+        EvaluationError: A folder does not exist, holds no scenes that can be recognised, could hold either roles or
+            scenes, or two data sets have one name.
     """
     said = None if roles is None else layout_of_roles(roles)
     sets = [found for each in data_sets for found in _find(each, said)]
@@ -118,7 +118,7 @@ def _find(given: str, said: Layout | None) -> list[DataSet]:
         sets = sets or _fitting(path, files, DEEP, named)[:1]
     if not sets:
         looked_for = " with ".join(said.sources) if said else _looked_for(named)
-        raise EvaluationError(f"{path} holds no scene; looked for {looked_for}; found {_contents(path)}")
+        raise EvaluationError(f"{path} holds no scene; expected {looked_for}; found {_contents(path)}")
     return sets
 
 
@@ -134,11 +134,13 @@ def _contents(path: Path) -> str:
     folders = [each.name for each in entries if each.is_dir()]
     pictures = sum(each.suffix.lower() in SUFFIXES for each in entries)
     shown = f" ({', '.join(folders[:4])}{', ...' if len(folders) > 4 else ''})" if folders else ""
-    return f"folders: {len(folders)}{shown}, pictures: {pictures}; which folders are sources can be said by --roles"
+    return f"folders: {len(folders)}{shown}, pictures: {pictures}; --roles can name the folders of the sources"
 
 
 def _set_in(folder: Path, files: Files, named: str) -> DataSet | None:
-    """Finds the set that lies in a folder, by the most telling of the layouts that fit: that with the most scenes."""
+    """Finds the data set in a folder, by the most specific layouts that match; of those, by the one with the most
+    scenes.
+    """
     told = named or _told_by(folder)
     layouts = [layout for layout in LAYOUTS if layout.data_set in (named, "plain") or not named]
     layouts = [layout for layout in layouts if layout.data_set == told or not layout.vague]
@@ -156,15 +158,17 @@ def _set_in(folder: Path, files: Files, named: str) -> DataSet | None:
 
 
 def _fitting(folder: Path, files: Files, layouts: Sequence[Layout], named: str) -> list[DataSet]:
-    """The sets that a folder holds by each of some layouts."""
+    """Returns the data sets that some layouts find in a folder."""
     starts = ((layout, start) for layout in layouts for start in layout.inside)
     return [found for layout, start in starts if (found := _by_layout(folder, files, layout, start, named))]
 
 
 def _unknown_in(folder: Path, files: Files) -> DataSet | None:
-    """Finds the scenes of a folder of which nothing is known: roles that share names, or a folder for each scene."""
+    """Finds the scenes of an unknown folder: folders for the sources with equal file names, or a folder for each
+    scene.
+    """
     if _fitting(folder, files, DEEP, ""):
-        return None  # its folders are sets
+        return None  # its folders are data sets
     of_folder: dict[str, list[str]] = defaultdict(list)
     for file in files.shown:
         top, below, rest = file.partition("/")
@@ -173,23 +177,26 @@ def _unknown_in(folder: Path, files: Files) -> DataSet | None:
     if roles := _sharing_names(folder, of_folder):
         layout = Layout("plain", "other", tuple(f"{literal(each)}/{{folders}}" for each in roles))
         found = _by_layout(folder, files, layout, "", "")
-        note = f"{folder.name}: folders {' and '.join(roles)} share the names of their files, so they are the sources"
+        note = f"{folder.name}: folders {' and '.join(roles)} have files with equal names, so they are the sources"
         return found and replace(found, notes=(*found.notes, note))
     several = [top for top, inside in of_folder.items() if _holds_pairs(folder / top, inside)]
     scenes = [top for top in of_folder if top not in several and not is_role(top)]
     shown = [file for file in files.shown if file.partition("/")[0] in scenes]
     found = _by_layout(folder, files._replace(shown=shown), LAYOUTS[-1], "", "")
     if found and several:
-        note = f"{found.name}: {_counted(several, 'folder')} left out, each holds several pairs; give it as a set"
+        note = (
+            f"{found.name}: {_counted(several, 'folder')} left out, each holds several pairs; give it as a data set"
+        )
         found = replace(found, notes=(*found.notes, note))
     return found
 
 
 def _sharing_names(folder: Path, of_folder: Mapping[str, list[str]]) -> list[str]:
-    """Two folders whose files have the same names; none where folders are scenes.
+    """Returns two folders whose files have equal names; nothing if folders are scenes.
 
     Raises:
-        EvaluationError: There are more than two, and more names than folders: which are the sources?
+        EvaluationError: There are more than two such folders, and more names than folders, so the sources are not
+            clear.
     """
     names = {top: {file.lower().rpartition(".")[0] for file in files} for top, files in of_folder.items()}
     alike = [
@@ -200,14 +207,14 @@ def _sharing_names(folder: Path, of_folder: Mapping[str, list[str]]) -> list[str
         return []
     if len(roles) > 2:
         raise EvaluationError(
-            f"{folder}: folders {', '.join(roles[:4])}{', ...' if len(roles) > 4 else ''} share the names of their "
-            f"files; say which two are the sources, as in --roles a={roles[0]},b={roles[1]}, or give each as a set"
+            f"{folder}: folders {', '.join(roles[:4])}{', ...' if len(roles) > 4 else ''} have files with equal "
+            f"names; name the two sources, as in --roles a={roles[0]},b={roles[1]}, or give each as a data set"
         )
     return roles
 
 
 def _holds_pairs(folder: Path, files: Sequence[str]) -> bool:
-    """Whether a folder is a set itself and no scene: pictures in it are several pairs."""
+    """Says whether a folder is a data set and not a scene, because its pictures form several pairs."""
     paired = [layout for layout in LAYOUTS if not layout.of_frames and not layout.vague]
     return any(len(each.scenes) > 1 for each in _fitting(folder, Files(files, ()), paired, ""))
 
@@ -218,20 +225,20 @@ def _notes_of_others(chosen: DataSet, sets: Sequence[DataSet]) -> Iterator[str]:
     left = {scene.name for each in sets for scene in each.scenes if taken.isdisjoint(scene.sources)}
     if left:
         yield (
-            f"{chosen.name}: {len(left)} left out as of another kind ({', '.join(sorted(left)[:3])}"
+            f"{chosen.name}: scenes of another kind left out: {len(left)} ({', '.join(sorted(left)[:3])}"
             f"{', ...' if len(left) > 3 else ''}); give each kind a folder of its own"
         )
 
 
 def _told_by(folder: Path) -> str:
-    """Returns the set that a folder's name begins with, or that of the folder above: `MFI-WHU`, `VIFB-master`."""
+    """Returns the data set named at the start of a folder's name, or of its parent's: `MFI-WHU`, `VIFB-master`."""
     folder = folder.resolve()
     told = (data_set for each in (folder, folder.parent) for data_set in NAMES if _starts(each, data_set))
     return next(told, "")
 
 
 def _name_of(folder: Path, layout: Layout, named: str) -> str:
-    """Returns the set's published name where a folder begins with it, or else the folder's own."""
+    """Returns the data set's published name if the folder's name starts with it, else the folder's name."""
     if named and named != "plain":
         return named
     folder = folder.resolve()
@@ -247,7 +254,7 @@ def _starts(folder: Path, data_set: str) -> bool:
 
 
 def _pictures(folder: Path) -> Files:
-    """Lists the pictures below a folder, by name."""
+    """Lists the pictures below a folder, sorted by name."""
     shown: list[str] = []
     hidden: list[str] = []
     for above, folders, files in os.walk(folder, followlinks=True):
@@ -266,12 +273,12 @@ def _pictures(folder: Path) -> Files:
 
 
 def _natural(name: str) -> list[tuple[int, str]]:
-    """Sorts 2 before 10."""
+    """Sort key by which 2 comes before 10."""
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"([0-9]+)", name.lower())]
 
 
 def _by_layout(folder: Path, files: Files, layout: Layout, start: str, named: str) -> DataSet | None:
-    """Pairs the pictures that fit a layout; None where there is no pair."""
+    """Pairs the pictures that match a layout; None if there is no pair."""
     roles: list[dict[str, list[str]]] = [defaultdict(list) for _ in layout.sources]
     truths: dict[str, str] = {}
     names: dict[str, str] = {}
@@ -311,7 +318,7 @@ def _pair(roles: Sequence[dict[str, list[str]]], scene: str) -> tuple[str, str] 
         frames = roles[0][scene]
         return (frames[0], frames[-1]) if len(frames) > 1 else None
     a, b = (role.get(scene) for role in roles)
-    # Of several, those whose names are most alike belong together.
+    # Of several pictures, the two with the most similar names belong together.
     return max(product(a, b), key=lambda pair: SequenceMatcher(None, *pair).ratio()) if a and b else None
 
 
@@ -328,10 +335,10 @@ def _notes(
     alone = [names[scene] for scene in names if scene not in pairs]
     if alone:
         shown = ", ".join(alone[:3]) + (", ..." if len(alone) > 3 else "")
-        yield f"{name}: {len(alone)} of {len(names)} scenes left out for want of a source ({shown})"
+        yield f"{name}: {len(alone)} of {len(names)} scenes left out, because a source is missing ({shown})"
     stacks = sum(len(roles[0][scene]) > 2 for scene in pairs) if layout.of_frames else 0
     if stacks:
-        yield f"{name}: {stacks} of {len(pairs)} scenes with more than two frames, the first and the last were taken"
+        yield f"{name}: {stacks} of {len(pairs)} scenes have more than two frames; the first and the last are used"
 
 
 def _counted(names: Sequence[str], what: str) -> str:

@@ -1,8 +1,8 @@
-"""What the networks see, as section 4.2 of the paper shows it: toy cases (Fig. 7), embeddings (Fig. 8).
+"""What the networks see, as in section 4.2 of the paper: toy cases (Fig. 7) and embeddings (Fig. 8).
 
-Embeddings are those of the paper's network; toy cases are taken apart by that and by the pyramid network. Arrays in,
-arrays and numbers out; `explain_figures.py` draws them. Masks are those of `defusion.pretext.masks`, which draws
-their sizes and shares anew for each scene; here they are fixed, and made without torch.
+Embeddings are those of the paper's network. Toy cases are decomposed by that network and by the pyramid network. This
+file computes arrays and numbers; `explain_figures.py` draws them. The masks resemble those of
+`defusion.pretext.masks`, but their sizes and shares are fixed, and they need no torch.
 """
 
 from __future__ import annotations
@@ -28,27 +28,27 @@ from defusion.scene import Frame, Scene
 Pixels = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 
-#: Larger pictures are scaled down to so many pixels: a figure shows no more.
+#: Larger pictures are scaled down to this many pixels, since a figure shows no more.
 LARGEST_PX = 10**6
 
-#: Sides of the cells of the two grids whose product is a mask, and of the bumps that free forms are cut from.
+#: Side of the cells of the two grids whose product is a mask, and of the bumps from which free forms are cut.
 COARSE_PX = 28.0
 FINE_PX = 12.0
 FREEFORM_PX = 56.0
 
-#: The share of the scene that a mask keeps.
+#: Share of the scene that a mask keeps.
 KEEP = 0.65
 
 #: Standard deviation of the noise that is added to whole scenes, as in the paper.
 NOISE = 10 / 255
 
-#: The share of a scene's pixels that count as flat: those with least fine detail, among those where no noise clips.
+#: Share of a scene's pixels that count as flat: those with least fine detail, among pixels where noise cannot clip.
 FLAT_PART = 0.25
 
-#: A source is in focus where its energy of fine detail is so many times that of the other.
+#: A source is in focus where its energy of fine detail is this many times that of the other.
 AHEAD = 2.0
 
-#: Maps are drawn white from the value on that this share of all three stay below.
+#: Maps are drawn white above the value that this share of all three maps stays below.
 WHITE_QUANTILE = 0.995
 
 #: PSNR in dB at which two pictures count as equal.
@@ -57,7 +57,7 @@ EQUAL_PSNR = 100.0
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """Two sources made from a scene, and where each of them keeps it."""
+    """Two sources made from a scene, and the masks of the places that each keeps."""
 
     name: str
     a: Pixels
@@ -79,10 +79,10 @@ class Parts(NamedTuple):
 
 @dataclass(frozen=True)
 class Statistics:
-    """How what a network made of a case stands to the scene and to the targets x_c, x_u^1 and x_u^2 (section 3.2).
+    """Compares what a network made of a case with the scene and with the targets x_c, x_u^1 and x_u^2 (section 3.2).
 
-    Where noise is added to the whole scene, x_c is the scene and the others are black. PSNR is in dB, at most 100.
-    Levels are means and deviations standard ones, in units of 255.
+    If noise is added to the whole scene, x_c is the scene and the other targets are black. PSNR is in dB, at most
+    100. Levels are means and deviations are standard deviations, in units of 255.
     """
 
     psnr_common: float
@@ -93,20 +93,20 @@ class Statistics:
     level_unique_a: float
     level_unique_b: float
     psnr: float
-    """Of the fused picture against the scene, as all that follows."""
+    """PSNR of the fused picture against the scene, as all that follows."""
     psnr_kept: float
-    """The same over the pixels that a source keeps."""
+    """The same over the pixels that at least one source keeps."""
     noise_flat: float | None
-    """Deviation of fused minus scene on flat pixels; None where the scene has none."""
+    """Deviation of fused minus scene on flat pixels; None if the scene has none."""
     noise_all: float
-    """The same on all pixels, where fine detail that the network loses counts too."""
+    """The same on all pixels, where lost fine detail counts, too."""
     faults_left: float
-    """Deviation from what it makes of the scene itself, given twice: what is left of the sources' faults."""
+    """Deviation from what the network makes of the scene itself, given twice: the remaining faults of the sources."""
 
 
 @dataclass(frozen=True)
 class CaseStatistics:
-    """A case in numbers."""
+    """Figures of a case."""
 
     case: str
     kept_by_none: float
@@ -122,7 +122,7 @@ class CaseStatistics:
     """By network: `paper` and `pyramid`."""
 
     def line(self) -> str:
-        """Says the most telling of it in a line."""
+        """Returns the main figures in a line."""
         said = "; ".join(
             f"{network}: common {found.psnr_common:.1f} dB, fused {found.psnr:.1f} dB, "
             f"faults left {found.faults_left:.1f} of 255"
@@ -151,51 +151,51 @@ class Toy(NamedTuple):
 
 
 class Maps(NamedTuple):
-    """What two sources share and what each has alone, pixel by pixel: [H, W], zero or more."""
+    """What two sources share and what each has alone, for each pixel: [H, W], never negative."""
 
     common: Pixels
     unique_a: Pixels
     unique_b: Pixels
 
     def normalised(self) -> Maps:
-        """Brings all three to [0, 1] by one number, so that they can be compared."""
+        """Divides all three by one number, so that they are in [0, 1] and can be compared."""
         white = max(float(np.quantile(np.stack(self), WHITE_QUANTILE)), float(np.finfo(np.float32).tiny))
         return Maps(*(np.clip(each / np.float32(white), 0, 1) for each in self))
 
 
 @dataclass(frozen=True)
 class FocusStatistics:
-    """Means of maps where a source has twice the energy of fine detail of the other; None where it never has."""
+    """Means of maps where a source has at least twice the other's fine detail; None if it has that nowhere."""
 
     part: float
     """Share of the picture."""
     unique: float | None
-    """Of the source's own unique map."""
+    """Mean of the source's own unique map."""
     unique_of_other: float | None
     common: float | None
     unique_over_common: float | None
-    """Ratio of the means; None where the common map is black."""
+    """Ratio of the means; None if the common map is black."""
     unique_above_common: float | None
-    """Share of these pixels where the source's unique map is above the common one."""
+    """Share of these pixels where the source's unique map exceeds the common one."""
 
 
 @dataclass(frozen=True)
 class MapStatistics:
-    """What the text on Fig. 8 reads off maps."""
+    """The figures that the text about Fig. 8 discusses."""
 
     common: float
-    """Mean, as of the others."""
+    """Mean of the common map; the next two are means, too."""
     unique_a: float
     unique_b: float
     unique_above_common: float
-    """Share of all pixels where a unique map is above the common one."""
+    """Share of all pixels where a unique map exceeds the common one."""
     focus_a: FocusStatistics
     focus_b: FocusStatistics
 
 
 @dataclass(frozen=True)
 class PairStatistics:
-    """The same of both kinds of maps."""
+    """The figures for both kinds of maps."""
 
     embeddings: MapStatistics
     """Of the mean absolute value over the channels."""
@@ -203,7 +203,7 @@ class PairStatistics:
     """Of the mean over the colours, in units of 255."""
 
     def lines(self) -> list[str]:
-        """Says the most telling of it, a line for each source."""
+        """Returns the main figures, one line for each source."""
         return [
             _focus_line("source a", self.embeddings.focus_a, self.pictures.focus_a),
             _focus_line("source b", self.embeddings.focus_b, self.pictures.focus_b),
@@ -219,7 +219,7 @@ class Pair(NamedTuple):
     activation: Maps
     """Mean absolute value of the embeddings over their channels."""
     common: Pixels
-    """What the embeddings are projected to: [H, W, 3] in [0, 1]."""
+    """The pictures made from the embeddings: [H, W, 3] in [0, 1]."""
     unique_a: Pixels
     unique_b: Pixels
     statistics: PairStatistics
@@ -228,13 +228,13 @@ class Pair(NamedTuple):
 
 
 def toy(paper: Fuser, pyramid: Fuser, scene: Pixels, *, seed: int = 0) -> Toy:
-    """Makes the five toy cases of a scene, and has both networks take them apart and fuse them.
+    """Makes the five toy cases of a scene. Both networks decompose and fuse them.
 
     Args:
         paper: The paper's network.
         pyramid: The pyramid network.
         scene: [H, W, 1 or 3] in [0, 1].
-        seed: Of masks and noise.
+        seed: Seed of masks and noise.
 
     Raises:
         EvaluationError: The first network has no embeddings.
@@ -253,13 +253,13 @@ def toy(paper: Fuser, pyramid: Fuser, scene: Pixels, *, seed: int = 0) -> Toy:
 
 
 def pair(paper: Fuser, frames: Sequence[Frame]) -> Pair:
-    """Maps where the embeddings of two sources are activated, and what pictures they hold, and measures both.
+    """Maps where the embeddings of two sources are active and which pictures they give, and measures both.
 
-    Where one source alone has colour its luminance is taken, as for fusing.
+    If one source alone has colour, its luminance is used, as in fusing.
 
     Raises:
         EvaluationError: The network has no embeddings.
-        ImageError: A frame cannot be read, or they differ in size.
+        ImageError: A frame cannot be read, or the frames differ in size.
     """
     _check_embeddings(paper)
     scene = Scene(frames)
@@ -282,9 +282,9 @@ def pair(paper: Fuser, frames: Sequence[Frame]) -> Pair:
 def toy_cases(scene: Pixels, seed: int) -> tuple[Case, ...]:
     """Makes the sources of Fig. 7 from a scene [H, W, 3].
 
-    `grid_noise` is eq. 1; `freeform_noise` has masks of arbitrary shape, which may both lack a place; `grid_zeros`
-    has the masks of the first and zeros in place of noise; `two_noises` is the whole scene with Gaussian noise,
-    drawn for each source; `one_noise` the same with one noise for both.
+    `grid_noise` is eq. 1. `freeform_noise` has masks of arbitrary shape, and both may lack a place. `grid_zeros` has
+    the masks of the first and zeros in place of noise. `two_noises` is the whole scene with Gaussian noise, different
+    for each source; `one_noise` has the same noise in both.
     """
     rng = np.random.default_rng(seed)
     size = scene.shape[:2]
@@ -304,7 +304,9 @@ def toy_cases(scene: Pixels, seed: int) -> tuple[Case, ...]:
 
 
 def grid_masks(size: tuple[int, int], rng: np.random.Generator) -> tuple[Mask, Mask]:
-    """Makes two masks, each the product of two random grids; what both lack a third grid hands to one of them."""
+    """Makes two masks, each the product of two random grids. A third grid decides which gets the places that both
+    lack.
+    """
     first, second = (
         (_cells(size, COARSE_PX, rng) < math.sqrt(KEEP)) & (_cells(size, FINE_PX, rng) < math.sqrt(KEEP))
         for _ in range(2)
@@ -314,13 +316,13 @@ def grid_masks(size: tuple[int, int], rng: np.random.Generator) -> tuple[Mask, M
 
 
 def freeform_masks(size: tuple[int, int], rng: np.random.Generator) -> tuple[Mask, Mask]:
-    """Makes two masks of smooth random regions, without regard to each other."""
+    """Makes two independent masks of smooth random regions."""
     first, second = (_bumps(size, rng) for _ in range(2))
     return first <= np.quantile(first, KEEP), second <= np.quantile(second, KEEP)
 
 
 def flat_pixels(scene: Pixels) -> Mask:
-    """Finds the pixels of a scene where noise can be measured: little detail, and three deviations from clipping."""
+    """Finds pixels where noise can be measured: little detail, and three deviations away from clipping."""
     detail = detail_energy(scene)
     midtones: Mask = np.all((scene > 3 * NOISE) & (scene < 1 - 3 * NOISE), axis=2)
     if not midtones.any():
@@ -335,7 +337,7 @@ def activation(paper: Fuser, a: Pixels, b: Pixels) -> Maps:
 
 
 def map_statistics(maps: Maps, focus_a: Mask, focus_b: Mask) -> MapStatistics:
-    """Measures maps [H, W], and those where a source is in focus."""
+    """Measures maps [H, W], everywhere and where a source is in focus."""
     common, unique_a, unique_b = maps
     return MapStatistics(
         common=float(common.mean()),
@@ -354,7 +356,7 @@ def psnr(found: Pixels, expected: Pixels) -> float:
 
 
 def shrunk(pixels: Pixels) -> Pixels:
-    """Scales a picture [H, W, 3] down to at most `LARGEST_PX` pixels; a smaller one stays as it is."""
+    """Scales a picture [H, W, 3] down to at most `LARGEST_PX` pixels. A smaller one stays as it is."""
     height, width = pixels.shape[:2]
     scale = math.sqrt(LARGEST_PX / (height * width))
     if scale >= 1:
@@ -377,7 +379,7 @@ def _check_embeddings(paper: Fuser) -> None:
 
 
 def _by_paper(paper: Fuser, a: Pixels, b: Pixels) -> Parts:
-    """Takes two sources apart, in the order that they are given in."""
+    """Decomposes two sources by the paper's network, in the order given."""
     planes = _planes(a), _planes(b)
     return Parts(*(_pixels(each) for each in (*paper.engine.decompose(*planes), paper.engine.fuse(*planes))))
 
@@ -429,13 +431,13 @@ def _focus_statistics(region: Mask, unique: Pixels, unique_of_other: Pixels, com
 
 
 def _scaling(given: Sequence[int], shown: Sequence[int]) -> tuple[str, ...]:
-    """What is to be said of a picture's scaling, by heights and widths."""
+    """Returns a note if a picture was scaled. Sizes are heights and widths."""
     (height, width), (high, wide) = given[:2], shown[:2]
     return () if (height, width) == (high, wide) else (f"scaled down from {width}x{height} to {wide}x{high} pixels",)
 
 
 def _masked(name: str, scene: Pixels, masks: tuple[Mask, Mask], filling_a: Pixels, filling_b: Pixels) -> Case:
-    """A case of eq. 1."""
+    """Makes a case of eq. 1."""
     a, b = (
         np.where(mask[..., None], scene, filling) for mask, filling in zip(masks, (filling_a, filling_b), strict=True)
     )
@@ -443,13 +445,15 @@ def _masked(name: str, scene: Pixels, masks: tuple[Mask, Mask], filling_a: Pixel
 
 
 def _noise(scene: Pixels, rng: np.random.Generator) -> Pixels:
-    """Gaussian noise in the pixels' range, half-normal of unit spread, as `defusion.pretext.distortions` has it."""
+    """Makes Gaussian noise in the range of pixels, half-normal with unit spread, as in
+    `defusion.pretext.distortions`.
+    """
     noise: Pixels = np.abs(rng.standard_normal(scene.shape, np.float32)).clip(max=1)
     return noise
 
 
 def _cells(size: tuple[int, int], side_px: float, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Random numbers in [0, 1), constant over square cells: [H, W]."""
+    """Random numbers in [0, 1), constant within square cells: [H, W]."""
     rows, columns = ((np.arange(length) / side_px + rng.random()).astype(int) for length in size)
     cells: NDArray[np.float64] = rng.random((rows[-1] + 1, columns[-1] + 1))[rows[:, None], columns]
     return cells
@@ -472,7 +476,7 @@ def _pixels(planes: Planes) -> Pixels:
 
 
 def _spread(difference: Pixels) -> float:
-    """Standard deviation of a difference, in units of 255."""
+    """Returns the standard deviation of a difference, in units of 255."""
     return 255 * float(difference.std(dtype=np.float64))
 
 
@@ -482,9 +486,9 @@ def _deviation(picture: Pixels, scene: Pixels, region: Mask) -> float | None:
 
 def _focus_line(source: str, of_embedding: FocusStatistics, of_picture: FocusStatistics) -> str:
     if of_embedding.unique_above_common is None or of_picture.unique_above_common is None:
-        return f"{source} has nowhere twice the fine detail of the other"
+        return f"{source} has twice the fine detail of the other nowhere"
     return (
-        f"where {source} has twice the fine detail ({of_embedding.part:.0%} of the picture) its unique embedding is "
-        f"above the common one on {of_embedding.unique_above_common:.0%} of the pixels, its unique picture on "
+        f"where {source} has twice the fine detail ({of_embedding.part:.0%} of the picture), its unique embedding "
+        f"exceeds the common one on {of_embedding.unique_above_common:.0%} of the pixels, its unique picture on "
         f"{of_picture.unique_above_common:.0%}"
     )

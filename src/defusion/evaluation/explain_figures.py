@@ -1,4 +1,4 @@
-"""Figures 7 and 8 of the paper, drawn for print: PNG and PDF."""
+"""Draws figures 7 and 8 of the paper for print, as PNG and PDF."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from defusion.evaluation.explain import Pair, Pixels, Toy
 from defusion.files import beside
 from defusion.imaging import in_folder
 
-#: Width of a page's text, in inches, and what figures are drawn at.
+#: Width of the text on a page, in inches, and measures of the figures.
 _WIDTH_IN = 7.2
 _DPI = 300
 _FONT_PT = 7
@@ -37,7 +37,7 @@ _LABELS = {
 
 
 def toy_figure(toy: Toy) -> Figure:
-    """Draws Fig. 7: a row for each case, with the PSNR of the common picture and of the fused ones under them.
+    """Draws Fig. 7: a row for each case, with the PSNR of the common and of the fused pictures below them.
 
     Parts are those of the paper's network.
     """
@@ -55,7 +55,7 @@ def toy_figure(toy: Toy) -> Figure:
 
 
 def pair_figure(pair: Pair) -> Figure:
-    """Draws Fig. 8: how far the embeddings are activated, on one scale, and the pictures that they project to."""
+    """Draws Fig. 8: how active the embeddings are, on one scale, and the pictures made from them."""
     titles = ("sources", "common", "unique a", "unique b")
     rows = (
         {"a": pair.a, **dict(zip(_ACTIVATIONS, pair.activation.normalised(), strict=True))},
@@ -76,14 +76,14 @@ def files_of(folder: Path, name: str) -> dict[str, Path]:
 
 
 def save(figure: Figure, folder: Path, name: str) -> dict[str, Path]:
-    """Writes a figure as PNG and PDF into a folder, which is made if need be; both appear, or none.
+    """Writes a figure as PNG and PDF into a folder, created if needed. Both appear, or neither.
 
     Returns:
         The files, by suffix.
 
     Raises:
         EvaluationError: A file cannot be written.
-        ImageError: The folder cannot be made.
+        ImageError: The folder cannot be created.
     """
     files = files_of(folder, name)
     try:
@@ -94,14 +94,14 @@ def save(figure: Figure, folder: Path, name: str) -> dict[str, Path]:
                 figure.savefig(place, format=suffix, dpi=_DPI, metadata=metadata)
     except OSError as error:
         raise EvaluationError(
-            f"{files['pdf'].with_suffix('')} cannot be written ({error.strerror or error}); make room or choose "
+            f"{files['pdf'].with_suffix('')} cannot be written ({error.strerror or error}); free space or choose "
             "another folder"
         ) from error
     return files
 
 
 class _Sheet:
-    """Panels of one size in rows, as wide as a page's text, with room for what is written beside them."""
+    """Panels of one size in rows, as wide as the text on a page, with room for labels."""
 
     def __init__(
         self,
@@ -130,16 +130,16 @@ class _Sheet:
         axes.set_axis_off()
 
     def label(self, row: int, text: str) -> None:
-        """Writes what a row shows to its left."""
+        """Writes a label to the left of a row."""
         self._text(self._left / 2, _TITLE_IN + row * self._step + self._high / 2, text)
 
     def caption(self, row: int, column: int, text: str) -> None:
-        """Writes a figure under a panel."""
+        """Writes a caption below a panel."""
         below = _TITLE_IN + row * self._step + (self._high + self._step) / 2
         self._text(self._x(column) + self._wide / 2, below, text)
 
     def scale(self, name: str) -> None:
-        """Draws the scale of the maps to their right."""
+        """Draws the colour scale of the maps to their right."""
         axes = self.figure.add_axes(self._box(_WIDTH_IN - self._right + 0.06, 0, 0.08))
         bar = self.figure.colorbar(ScalarMappable(Normalize(0, 1), _MAP_COLOURS), cax=axes, ticks=[0, 1])
         bar.ax.tick_params(labelsize=_FONT_PT, length=2, pad=2)

@@ -1,4 +1,4 @@
-"""A fused picture on disk, measured against its sources."""
+"""Measures a fused picture on disk against its sources."""
 
 from __future__ import annotations
 
@@ -19,14 +19,16 @@ from defusion.imaging.picture import converted
 
 
 class Measured(NamedTuple):
-    """What was found of one fused picture."""
+    """The measurement of one fused picture."""
 
     scores: dict[str, Score]
     notes: tuple[str, ...]
     """What was changed before measuring, one short sentence each."""
 
     def facts(self) -> dict[str, object]:
-        """The scores for JSON, which has no NaN and no infinity: null, with a reason, and `"Infinity"`."""
+        """Returns the scores for JSON. It has no NaN and no infinity, so those become null with a reason, and
+        `"Infinity"`.
+        """
         return {
             "metrics": {name: json_number(each.value) for name, each in self.scores.items()},
             "undefined": {name: each.reason for name, each in self.scores.items() if each.reason is not None},
@@ -46,16 +48,17 @@ def measure_files(
     """Measures a fused picture.
 
     Args:
-        a: A source.
-        b: The other source.
+        a: First source.
+        b: Second source.
         fused: The fused picture.
-        truth: What the fused picture should be, where that is known.
-        names: Metrics; all, or those of the protocol, where none is named.
-        protocol: `toolkit` takes colour as each metric does; `paper` measures grey pictures, as its infrared table.
+        truth: Ground truth for the fused picture, if there is one.
+        names: Metrics; by default all, or those of the protocol.
+        protocol: `toolkit`: each metric decides about colour. `paper`: pictures are measured in grey, as in the
+            paper's infrared table.
 
     Raises:
-        ImageError: A file is no picture, or they differ in size.
-        EvaluationError: No metric of that name.
+        ImageError: A file is not a picture, or sizes differ.
+        EvaluationError: A metric is unknown.
     """
     files = [a, b, fused] + ([truth] if truth else [])
     pictures = [read(file) for file in files]
@@ -67,7 +70,7 @@ def measure_files(
                 "crop or resize first."
             )
         if picture.depth != "uint8":
-            notes.append(f"{file.name}: {picture.depth} brought to 8 bits, metrics are defined on levels of 0 to 255")
+            notes.append(f"{file.name}: {picture.depth} converted to 8 bits, since metrics are defined on 0 to 255")
     if pictures[2].depth not in {picture.depth for picture in pictures[:2]}:
         notes.append(f"{fused.name} is {pictures[2].depth}, its sources are {pictures[0].depth}: it was converted")
     as_paper = protocol == "paper"
@@ -78,7 +81,7 @@ def measure_files(
 
 
 def eight_bits(picture: Picture, *, as_grey: bool) -> NDArray[np.uint8]:
-    """Returns a picture as metrics take it: [H, W, 3], or [H, W] where it has no colour or is to be grey."""
+    """Returns a picture as metrics take it: [H, W, 3]; or [H, W] if it has no colour or is to be grey."""
     samples: NDArray[np.uint8] = converted(picture.samples[:, :], np.uint8)
     if picture.grey:
         return samples[..., 0]

@@ -1,4 +1,4 @@
-"""How published data sets are laid out on disk, and the words that name the roles of sources: a table."""
+"""A table of how published data sets are laid out on disk, and of the words that name the roles of sources."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import NamedTuple
 from defusion.errors import EvaluationError
 from defusion.evaluation.results import Kind
 
-#: Parts that sets are divided into for training: folders of these names are neither scenes nor roles.
+#: Parts into which data sets are split for training. Folders with these names are neither scenes nor roles.
 SPLITS = ("test", "train", "val", "valid", "validation", "trainval")
 
 VISIBLE = "(visible|visual|vis|vi|rgb|color|colour)"
@@ -22,7 +22,7 @@ ROLES: tuple[tuple[Kind, str, str], ...] = (
     ("infrared", VISIBLE, INFRARED),
     ("medical", "mri", "(ct|pet|spect)"),
 )
-"""Of each kind of scene: the words for its first and its second source."""
+"""For each kind of scene: the words for its first and its second source."""
 
 _TRUTH = "gt"
 
@@ -30,34 +30,34 @@ _TRUTH = "gt"
 class Layout(NamedTuple):
     """Where a data set has its pictures.
 
-    Patterns are of paths below the set's folder without suffixes, in any case of letters: `{scene}` is a name,
-    `{folders}` one or more names below each other, `{above}` any number of folders and their last `/`; what they
-    stand for names the scene. `*` is anything in a name, `(a|b)` one of these.
+    Patterns match paths below the data set's folder, without suffixes; case does not matter. `{scene}` stands for a
+    name, `{folders}` for one or more nested names, `{above}` for any number of folders and their last `/`. What these
+    match becomes the name of the scene. `*` matches anything within a name, `(a|b)` one of these.
     """
 
     data_set: str
-    """As in `NAME:FOLDER`; `plain` for folders that belong to no published set."""
+    """As in `NAME:FOLDER`; `plain` for folders that belong to no published data set."""
     kind: Kind
     sources: tuple[str, ...]
-    """Patterns of the two sources, or one pattern that all frames of a scene fit."""
+    """Patterns of the two sources, or one pattern that matches all frames of a scene."""
     truth: str | None = None
     inside: tuple[str, ...] = ("",)
-    """Folders that the patterns may begin in."""
+    """Folders in which the patterns may start."""
 
     @property
     def of_frames(self) -> bool:
-        """Its sources have no roles: the first and the last frame are taken."""
+        """Its sources have no roles; the first and the last frame are used."""
         return len(self.sources) == 1
 
     @property
     def vague(self) -> bool:
-        """It fits many folders, so that the set has to be named by the user or by the folder."""
+        """It matches many folders, so the user or the folder's name has to name the data set."""
         return self.data_set != "plain" and (self.of_frames or self.sources[0].startswith("{folders}"))
 
 
 LAYOUTS: tuple[Layout, ...] = (
     *(Layout("plain", kind, (f"{{scene}}/{a}", f"{{scene}}/{b}"), "{scene}/gt") for kind, a, b in ROLES),
-    # MEFB and VIFB: github.com/xingchenzhang; the suite for focus lies beside them.
+    # MEFB and VIFB: github.com/xingchenzhang; MFIFB, for focus, is there, too.
     Layout("mefb", "exposure", ("{scene}/*",), inside=("input", "")),
     Layout("mfifb", "focus", ("{scene}/*_a", "{scene}/*_b"), inside=("input", "")),
     Layout("vifb", "infrared", ("vi/{scene}", "ir/{scene}"), inside=("input", "")),
@@ -65,25 +65,26 @@ LAYOUTS: tuple[Layout, ...] = (
     Layout("sice", "exposure", ("{scene}/*",), "label/{scene}", inside=("", "dataset_part2", "dataset_part1")),
     # Real-MFF: github.com/Zancelot/Real-MFF.
     Layout("realmff", "focus", ("imagea/{scene}_a", "imageb/{scene}_b"), "fusion/{scene}_f"),
-    # Lytro: Nejati, Samavi and Shirani 2015; its series of three lies in a folder of its own.
+    # Lytro: Nejati, Samavi and Shirani 2015. Its series of three pictures is in a folder of its own.
     Layout("lytro", "focus", ("{scene}-a", "{scene}-b")),
     # MFI-WHU: github.com/HaoZhang1018/MFI-WHU.
     Layout("mfiwhu", "focus", ("source_1/{scene}", "source_2/{scene}"), "full_clear/{scene}"),
     # MFFW: Xu et al. 2020.
     Layout("mffw", "focus", ("{scene}_a", "{scene}_b")),
-    # TNO: figshare 1008029; cameras, scenes and views are folders. Many copies have two folders, as the plain layout.
+    # TNO: figshare 1008029. Cameras, scenes and views are folders. Many copies have two folders, as in the plain
+    # layout.
     Layout("tno", "infrared", ("{folders}/*vis*", "{folders}/*ir*")),
-    # RoadScene: github.com/hanna-xu/RoadScene; crop_HR_visible does not line up with the infrared pictures.
+    # RoadScene: github.com/hanna-xu/RoadScene. Its crop_HR_visible does not line up with the infrared pictures.
     Layout("roadscene", "infrared", ("crop_lr_visible/{scene}", "cropinfrared/{scene}")),
-    # MSRS: github.com/Linfeng-Tang/MSRS; the test part is what methods are measured on.
+    # MSRS: github.com/Linfeng-Tang/MSRS. Methods are measured on the test part.
     Layout("msrs", "infrared", ("vi/{scene}", "ir/{scene}"), inside=("test", "")),
     # M3FD: github.com/JinyuanLiu-CV/TarDAL.
     Layout("m3fd", "infrared", ("vis/{scene}", "ir/{scene}"), inside=("m3fd_fusion", "")),
-    # LLVIP: github.com/bupt-ai-cz/LLVIP; measured on its test part, too.
+    # LLVIP: github.com/bupt-ai-cz/LLVIP. Methods are measured on the test part.
     Layout("llvip", "infrared", ("visible/test/{scene}", "infrared/test/{scene}")),
-    # KAIST: github.com/SoonminHwang/rgbt-ped-detection; sets, sequences, and a folder for each camera.
+    # KAIST: github.com/SoonminHwang/rgbt-ped-detection. Sets, sequences, and a folder for each camera.
     Layout("kaist", "infrared", ("{folders}/visible/{scene}", "{folders}/lwir/{scene}")),
-    # FLIR ADAS: the aligned copy of Zhang et al. 2020, and the parts of version 1, which do not line up.
+    # FLIR ADAS: the aligned copy of Zhang et al. 2020, and the parts of version 1, which are not aligned.
     Layout("flir", "infrared", ("{scene}_rgb", "{scene}_previewdata"), inside=("jpegimages", "")),
     Layout("flir", "infrared", ("rgb/{scene}", "thermal_8_bit/{scene}"), inside=("", "val")),
     # VEDAI: Razakarivony and Jurie 2016.
@@ -94,7 +95,7 @@ LAYOUTS: tuple[Layout, ...] = (
         for other in ("ct", "pet", "spect")
     ),
     *(Layout("plain", kind, (f"{a}/{{folders}}", f"{b}/{{folders}}"), "gt/{folders}") for kind, a, b in ROLES),
-    # Flat folders, as copies of TNO: IR1 and VIS1, 1_ir and 1_vis.
+    # Flat folders, as some copies of TNO have them: IR1 and VIS1, 1_ir and 1_vis.
     *(
         Layout("plain", kind, (f"{a}(_|-|){{scene}}", f"{b}(_|-|){{scene}}"), "gt(_|-|){scene}")
         for kind, a, b in ROLES
@@ -105,7 +106,7 @@ LAYOUTS: tuple[Layout, ...] = (
 NAMES = tuple(dict.fromkeys(layout.data_set for layout in LAYOUTS))
 
 
-#: Words for roles at any depth, where nothing nearer the top of a folder tells more.
+#: Words for roles at any depth, used if nothing nearer to the top matches.
 DEEP: tuple[Layout, ...] = tuple(
     Layout("plain", kind, (f"{{above}}{a}/{{folders}}", f"{{above}}{b}/{{folders}}"), "{above}gt/{folders}")
     for kind, a, b in ROLES
@@ -113,21 +114,21 @@ DEEP: tuple[Layout, ...] = tuple(
 
 
 def layout_of_roles(roles: Mapping[str, str]) -> Layout:
-    """Returns the layout in which folders have the roles that the user says.
+    """Returns the layout for folders whose roles the user named.
 
     Args:
-        roles: Two roles, and `gt` where there is one, such as `{"ir": "T", "vis": "RGB"}`: the folder of each, which
-            may lie at any depth, or a pattern with `{scene}`.
+        roles: Two roles with their folders, and optionally `gt`, such as `{"ir": "T", "vis": "RGB"}`. A folder may be
+            at any depth; a pattern with `{scene}` is allowed, too.
 
     Raises:
-        EvaluationError: Other than two roles, or one folder for both.
+        EvaluationError: There are not two roles, or both have one folder.
     """
     truth = roles.get(_TRUTH)
     sources = {role: place for role, place in roles.items() if role != _TRUTH}
     if len(sources) != 2 or len(set(sources.values()) - {""}) != 2:
         raise EvaluationError(
-            f"roles {', '.join(f'{role}={place}' for role, place in roles.items()) or 'none'} came; expected two, of "
-            "two folders, as in ir=T,vis=RGB, and gt where there is one"
+            f"roles {', '.join(f'{role}={place}' for role, place in roles.items()) or 'none'} came; expected two "
+            "roles with different folders, as in ir=T,vis=RGB, and gt if there is ground truth"
         )
     kind: Kind = "other"
     for each, a, b in ROLES:
@@ -139,12 +140,12 @@ def layout_of_roles(roles: Mapping[str, str]) -> Layout:
 
 
 def is_role(name: str) -> bool:
-    """Whether a folder's name is a word for a role."""
+    """Says whether a folder's name is a word for a role."""
     return any(named(name, word) for _, *words in ROLES for word in words)
 
 
 def named(name: str, pattern: str) -> bool:
-    """Whether a name fits a pattern without scenes, in any case of letters."""
+    """Says whether a name matches a pattern without scenes; case does not matter."""
     return expression(pattern).fullmatch(name) is not None
 
 
@@ -166,12 +167,12 @@ def expression(pattern: str) -> re.Pattern[str]:
 
 
 def literal(name: str) -> str:
-    """Returns the pattern that a name alone fits."""
+    """Returns the pattern that matches this name only."""
     return re.sub(r"([*()|\\])", r"\\\1", name)
 
 
 def scene_of(fit: re.Match[str]) -> str:
-    """Returns the name of the scene of a path that fits a pattern: folders above, then the file."""
+    """Returns the name of the scene of a path that matched a pattern: folders, then the file."""
     return "/".join(part.strip("/") for part in fit.groups() if part)
 
 

@@ -1,4 +1,4 @@
-"""One scene's share of an evaluation: pictures are made, read and scored. Runs in processes of its own."""
+"""One scene of an evaluation: makes, reads and scores its pictures. It runs in processes of its own."""
 
 from __future__ import annotations
 
@@ -18,36 +18,36 @@ from defusion.imaging import read
 
 
 class Cell(NamedTuple):
-    """What is to be done for one method."""
+    """The work for one method."""
 
     method: str
     picture: Path
     maker: Baseline | Command | None
-    """What makes the picture first; None where it is there."""
+    """Makes the picture first; None if it exists."""
     metrics: tuple[str, ...]
 
 
 class Work(NamedTuple):
-    """What is to be done for one scene."""
+    """The work for one scene."""
 
     scene: Scene
     grey: bool
-    """Measure luminance alone."""
+    """Measure luminance only."""
     cells: tuple[Cell, ...]
 
 
 class Found(NamedTuple):
-    """What came of a cell."""
+    """The result of a cell."""
 
     method: str
     scores: dict[str, Score]
     seconds: float | None = None
-    """What making the picture took, where it was made."""
+    """Time for making the picture, if it was made."""
     failure: str | None = None
 
 
 def measure(work: Work) -> list[Found]:
-    """Does the work of a scene; a cell that fails leaves the others alone."""
+    """Does the work of a scene. A cell that fails does not affect the others."""
     try:
         a, b = (eight_bits(read(source), as_grey=work.grey) for source in work.scene.sources)
         truth = eight_bits(read(work.scene.truth), as_grey=work.grey) if work.scene.truth else None
@@ -64,14 +64,14 @@ def _measured(
         if cell.maker:
             seconds = timed(cell.maker.fuse, work.scene, cell.picture)
         fused = eight_bits(read(cell.picture), as_grey=work.grey)
-        if fused.ndim < max(source.ndim for source in sources):  # grey is measured as if its file were in colour
+        if fused.ndim < max(source.ndim for source in sources):  # a grey result is measured as if its file had colour
             fused = np.dstack([fused] * 3)
         if fused.shape[:2] != sources[0].shape[:2]:
-            failure = f"the picture is {_size(fused)}, its sources are {_size(sources[0])}"
+            failure = f"the picture is {_size(fused)}, but its sources are {_size(sources[0])}"
             return Found(cell.method, {}, failure=failure)
         if truth is None or truth.shape[:2] == sources[0].shape[:2]:
             return Found(cell.method, score(*sources, fused, truth, names=cell.metrics), seconds)
-        unfit = Score(np.nan, f"the truth is {_size(truth)}, its sources are {_size(sources[0])}")
+        unfit = Score(np.nan, f"the truth is {_size(truth)}, but its sources are {_size(sources[0])}")
         of_truth = {name: unfit for name in cell.metrics if METRICS[name].against == "truth"}
         return Found(cell.method, score(*sources, fused, names=cell.metrics) | of_truth, seconds)
     except Exception as error:

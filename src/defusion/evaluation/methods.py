@@ -1,7 +1,7 @@
-"""Methods that are measured: ours, those without a network, folders of pictures that others made, and commands.
+"""Methods that are measured: our network, methods without a network, folders of pictures by others, and commands.
 
-Each has a name, as in tables, and a fingerprint: what its pictures depend on beside the sources. Where that is as it
-was, a picture that was made before still is what the method makes.
+Each has a name, as in tables, and a fingerprint of everything but the sources that its pictures depend on. While that
+stays the same, pictures of an earlier run are still valid.
 """
 
 from __future__ import annotations
@@ -37,17 +37,17 @@ DEFAULT_METHODS = ("defusion", "average", "mertens", "laplacian", "detail")
 #: A command that takes longer for one scene has failed.
 COMMAND_LIMIT_S = 600.0
 
-#: Numbers are to be the same on all machines, so no engine chooses a precision by its processor.
+#: Fixed, so that numbers are the same on all machines.
 _PRECISION = "float32"
 
-#: Rooms that call what fuses: no picture depends on them, and all others count, new ones too.
+#: Packages that call the code that fuses. No picture depends on them. All others count, including new ones.
 _FACES = ("batch", "cli", "evaluation", "pretext", "serve", "training", "video")
 
-#: The code that pictures of baselines come from.
+#: The code that pictures of baselines depend on.
 _BASELINES = ("evaluation/baselines.py", "evaluation/methods.py", "imaging/*.py")
 
 Fuse = Callable[[Scene, Path], None]
-"""Makes a scene's fused picture and writes it to a path that ends in `.png`."""
+"""Makes the fused picture of a scene and writes it to a path that ends in `.png`."""
 
 
 @dataclass(frozen=True)
@@ -59,16 +59,16 @@ class Network:
 
     @property
     def fingerprint(self) -> str:
-        """The weights and the code."""
+        """Hash of the weights and the code."""
         return f"network {self.weights.sha256} {_PRECISION} {code_fingerprint(*fusing_files())}"
 
     def load(self) -> Fuse:
         """Loads the network."""
-        # Metrics compare with the sources as they are.
+        # Metrics compare with the sources as they are, so they are not aligned.
         fuser = Fuser(weights=self.weights.path, precision=_PRECISION, align="off")
 
         def fuse(scene: Scene, out: Path) -> None:
-            medical = scene.kind == "medical"  # whose colours show activity (PET, SPECT), not temperature
+            medical = scene.kind == "medical"  # its colours show activity (PET, SPECT), not temperature
             frames = [frame._replace(true_colours=medical) for frame in frames_of(scene.sources)]
             _write(out, fuser.fuse_frames(frames).picture())
 
@@ -84,11 +84,11 @@ class Baseline:
 
     @property
     def fingerprint(self) -> str:
-        """The method and the code."""
+        """Hash of the method and the code."""
         return f"baseline {self.baseline} {code_fingerprint(*_BASELINES)}"
 
     def fuse(self, scene: Scene, out: Path) -> None:
-        """Makes a scene's fused picture.
+        """Makes the fused picture of a scene.
 
         Raises:
             EvaluationError: The sources differ in size.
@@ -99,8 +99,9 @@ class Baseline:
         channels = 1 if a.grey and b.grey else 3
         sources: list[Pixels] = [each.pixels[..., :channels] for each in (a, b)]
         fused = BASELINES[self.baseline](*sources)
-        # Ties go up, as toolkits round. Half of all means of two levels are ties: to the even level, as the network's
-        # pictures are rounded, would empty every other one, and the average lose .1 bit of entropy.
+        # Ties are rounded up, as in the toolkits. Half of all means of two levels are ties. Rounding them to even, as
+        # the network's pictures are rounded, would leave every other level empty, and the average would lose .1 bit
+        # of entropy.
         samples = np.floor(np.clip(fused, 0, 1) * np.float32(255) + np.float32(0.501)).astype(np.uint8)
         write(out, Picture(samples))
 
@@ -111,18 +112,19 @@ class Command:
 
     name: str
     line: str
-    """With {a} and {b} for the sources and {out} for the picture, a PNG."""
+    """With {a} and {b} for the sources, and {out} for the picture, a PNG."""
 
     @property
     def fingerprint(self) -> str:
-        """The command as it is written; what it calls is not looked at."""
+        """The text of the command. The program that it calls is not examined."""
         return f"command {self.line}"
 
     def fuse(self, scene: Scene, out: Path) -> None:
         """Runs the command, without a shell.
 
         Raises:
-            EvaluationError: It cannot be started, ends with another code than 0, takes too long or writes nothing.
+            EvaluationError: The command cannot be started, ends with a code other than 0, takes too long or writes no
+                picture.
         """
         with tempfile.TemporaryDirectory(prefix=".command-", dir=out.parent) as folder:
             made = Path(folder) / "out.png"
@@ -142,7 +144,7 @@ class Command:
                 said = done.stderr.strip().splitlines()
                 raise EvaluationError(said[-1] if said else f"the command ended with code {done.returncode}")
             if not made.is_file():
-                raise EvaluationError("the command ended well but wrote no picture to {out}")
+                raise EvaluationError("the command ended with code 0, but wrote no picture to {out}")
             made.replace(out)
 
 
@@ -154,22 +156,23 @@ class Pictures:
     folder: Path
 
     def find(self, data_set: DataSet) -> dict[str, Path]:
-        """Finds the pictures of a set's scenes.
+        """Finds the pictures for the scenes of a data set.
 
         Returns:
-            Pictures by scene; those that are missing, or could be one of several, are not in it.
+            Pictures by scene. A scene is left out if its picture is missing or if several match.
         """
         return {scene: files[0] for scene, files in self.fitting(data_set).items() if len(files) == 1}
 
     def fitting(self, data_set: DataSet) -> dict[str, list[Path]]:
-        """Finds what may be the picture of each scene: in a folder of the set's name, or else in the folder itself.
+        """Finds the pictures that match each scene: in a folder with the data set's name if there is one, else in the
+        folder itself.
 
-        A picture is a scene's if its name is the scene's, or begins or ends with it, separated by `_` or `-`; where
-        several are, the one with nothing but this method's name beside the scene's. A name that fits several scenes
-        belongs to the longest.
+        A picture matches a scene if its name is the scene's, or begins or ends with it, separated by `_` or `-`. If
+        several match, one that has nothing but this method's name besides the scene's is preferred. A name that
+        matches several scenes belongs to the longest.
 
         Returns:
-            Pictures by scene: one where it is clear, none where it is missing, else all that it could be.
+            Pictures by scene: one if it is clear, none if it is missing, otherwise all that match.
         """
         folders = [
             each for each in self.folder.iterdir() if each.is_dir() and each.name.lower() == data_set.name.lower()
@@ -193,22 +196,22 @@ Method = Network | Baseline | Command | Pictures
 
 
 def parse_methods(given: Sequence[str]) -> list[Method]:
-    """Reads methods as users write them.
+    """Parses methods as users write them.
 
     Args:
         given: `defusion`, `defusion@WEIGHTS` or a name of `BASELINES`, several separated by commas; `NAME=METHOD` to
             rename one of these; `NAME=FOLDER` for pictures; `NAME=COMMAND` for a command line with {a}, {b}, {out}.
 
     Raises:
-        EvaluationError: No such method or folder, or two methods of one name.
-        WeightsError: No such weights.
+        EvaluationError: A method or folder does not exist, or two methods have one name.
+        WeightsError: The weights do not exist.
     """
     methods = [
         _method(word) for each in given for word in ([each] if "=" in each else each.split(",")) if word.strip()
     ]
     for name, count in Counter(method.name.lower() for method in methods).items():
         if count > 1:
-            raise EvaluationError(f"{count} methods are called {name!r}; expected one, so rename one by NAME=...")
+            raise EvaluationError(f"{count} methods are called {name!r}; rename one by NAME=...")
     return methods
 
 
@@ -217,9 +220,7 @@ def _method(word: str) -> Method:
     if not equals:
         what = name
     elif "," in name:
-        raise EvaluationError(
-            f"{word}: a method written with = needs a --methods of its own, without others before it"
-        )
+        raise EvaluationError(f"{word}: a method written with = needs a --methods option of its own")
     if re.fullmatch(r"defusion(@.+)?", what):
         return _network(name if equals else "", what)
     if what in BASELINES:
@@ -243,7 +244,7 @@ def _network(name: str, what: str) -> Network:
 
 
 def _beside(stem: str, scene: str) -> str | None:
-    """Returns what a file's name has beside a scene's; None where it is not that scene's."""
+    """Returns what a file's name has besides a scene's name; None if it does not match that scene."""
     if stem == scene:
         return ""
     if stem.startswith((f"{scene}_", f"{scene}-")):
@@ -260,21 +261,23 @@ def _write(out: Path, picture: Picture) -> None:
 
 
 def file_name(name: str) -> str:
-    """Returns a name as files may have it, another for each: `defusion@a/b` is `defusion%40a%2Fb`."""
+    """Returns a name with all characters escaped that file names cannot have: `defusion@a/b` becomes
+    `defusion%40a%2Fb`.
+    """
     quoted = quote(name, safe=" +")
     return f"%2E{quoted[1:]}" if quoted.startswith(".") else quoted
 
 
 @cache
 def fusing_files() -> list[str]:
-    """Returns the files of this package that a fused picture may depend on, and the one that calls them here."""
+    """Returns the files of this package that a fused picture may depend on, including this one."""
     package = Path(defusion.__file__).parent
     names = (file.relative_to(package) for file in package.rglob("*.py"))
     return ["evaluation/methods.py", *(name.as_posix() for name in names if name.parts[0] not in _FACES)]
 
 
 def code_fingerprint(*patterns: str) -> str:
-    """Returns a SHA-256 of files of this package: pictures and scores do not outlive the code that they came from."""
+    """Returns a SHA-256 of files of this package, so that results become invalid when their code changes."""
     package = Path(defusion.__file__).parent
     digest = sha256()
     for file in sorted({file for pattern in patterns for file in package.glob(pattern)}):

@@ -1,4 +1,4 @@
-"""Progress of an evaluation on stderr: scenes done, time left, pictures that are missing."""
+"""Progress of an evaluation on stderr: scenes done, time left, missing pictures."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from rich.progress import Progress as Bar
 
 from defusion.evaluation.run import Progress
 
-#: Where stderr is no terminal, as in a log, a line is written this often.
+#: Seconds between lines if stderr is not a terminal but, for example, a log.
 LOG_EVERY_S = 30.0
 
 
 @contextmanager
 def progress_bar(wanted: bool = True) -> Iterator[Callable[[Progress], None]]:
-    """Gives the callable that `evaluate` reports to: a bar in a terminal, lines elsewhere, nothing if not wanted."""
+    """Yields the callable that `evaluate` reports to: a bar in a terminal, lines elsewhere, nothing if not wanted."""
     console = Console(stderr=True)
     if not wanted:
         yield lambda progress: None
@@ -40,7 +40,7 @@ def _bar(console: Console) -> Iterator[Callable[[Progress], None]]:
     task = bar.add_task("evaluate", total=None, failed="")
 
     def report(progress: Progress) -> None:
-        bar.start()  # not before the first scene: until then an error may have to be said
+        bar.start()  # not before the first scene, since an error may have to be printed until then
         bar.update(task, completed=progress.scenes_done, total=progress.scenes, failed=_failed(progress))
 
     try:

@@ -1,4 +1,4 @@
-"""How pictures are measured: by which metrics, and whether in colour."""
+"""How pictures are measured: with which metrics, and whether in colour."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from defusion.evaluation.results import Kind
 
 
 class Protocol(NamedTuple):
-    """Rules of measuring."""
+    """Rules for measuring."""
 
     metrics: dict[Kind, tuple[str, ...]]
-    """By kind of data set; `DEFAULTS` for kinds that are not named."""
+    """Metrics by kind of data set; `DEFAULTS` for other kinds."""
     grey: tuple[Kind, ...]
-    """Data sets that are measured on luminance alone."""
+    """Kinds of data sets that are measured in luminance only."""
 
     def metrics_of(self, kind: Kind, asked: Sequence[str]) -> tuple[str, ...]:
-        """Returns the metrics of a data set, or those that the user asked for.
+        """Returns the metrics for a data set, or those that the user asked for.
 
-        Metrics of trained networks are left out, unless asked for, where no folder of weights is named.
+        Metrics of trained networks are left out, unless asked for, if no folder of weights is set.
         """
         if asked:
             return tuple(dict.fromkeys(asked))
@@ -33,7 +33,7 @@ class Protocol(NamedTuple):
 
 
 PROTOCOLS: dict[str, Protocol] = {
-    # The toolkits of MEFB and VIFB: colour as each metric takes it.
+    # The toolkits of MEFB and VIFB: each metric decides about colour.
     "toolkit": Protocol(metrics={}, grey=()),
     # Tables 1 to 3 of the paper of Liang et al.
     "paper": Protocol(
@@ -48,10 +48,10 @@ PROTOCOLS: dict[str, Protocol] = {
 
 
 def check_metrics(asked: Sequence[str]) -> None:
-    """Refuses names of metrics that there are not.
+    """Raises if a metric is unknown.
 
     Raises:
-        EvaluationError: No metric of that name.
+        EvaluationError: A metric is unknown.
     """
     for name in asked:
         if name not in METRICS:

@@ -1,4 +1,4 @@
-"""What an evaluation found, scene by scene: the one thing that passes from measuring to reporting."""
+"""The results of an evaluation, scene by scene. Measuring makes them, reports read them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 from defusion.evaluation.metrics import Score
 
 Kind = Literal["exposure", "focus", "infrared", "medical", "other"]
-"""What the sources of a data set differ in."""
+"""How the sources of a data set differ."""
 
 
 @dataclass(frozen=True)
@@ -24,12 +24,12 @@ class Scene:
     name: str
     sources: tuple[Path, Path]
     truth: Path | None = None
-    """What the fused picture should be, where that is known."""
+    """Ground truth for the fused picture, if there is one."""
     kind: Kind = "other"
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """What the sources are told apart by: names of their files, or of their folders where those are alike."""
+        """Names that tell the sources apart: of their files, or of their folders if files have equal names."""
         stems = tuple(path.stem for path in self.sources)
         if len(set(stems)) == len(stems):
             return stems
@@ -44,13 +44,13 @@ class Outcome:
     method: str
     scene: Scene
     picture: Path | None
-    """The fused picture; None where the method failed."""
+    """The fused picture; None if the method failed."""
     scores: dict[str, Score]
-    """By metric; empty where the method failed, and without the metrics that its data set is not measured by."""
+    """By metric; empty if the method failed. It lacks metrics that are not used for its data set."""
     failure: str | None = None
     """Why the method has no picture, one sentence."""
     seconds: float | None = None
-    """What fusing took, where we ran the method."""
+    """Time for fusing, if we ran the method."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Results:
     notes: tuple[str, ...] = ()
     """What was left out, one short sentence each."""
     inception: Mapping[str, Mapping[str, Score]] = field(default_factory=dict)
-    """By set and method, the Inception score of all its fused pictures; empty where it was not asked for."""
+    """The Inception score of all fused pictures, by data set and method; empty if it was not asked for."""
 
     @property
     def failures(self) -> list[Outcome]:
@@ -71,7 +71,7 @@ class Results:
         return [outcome for outcome in self.outcomes if outcome.failure is not None]
 
     def summary(self) -> dict[str, Any]:
-        """Returns, as JSON data, the means of each method on each set, over how many scenes, and what failed."""
+        """Returns data for JSON: means of each method on each data set, numbers of scenes, and what failed."""
         sets: dict[str, dict[str, list[Outcome]]] = {}
         for outcome in self.outcomes:
             sets.setdefault(outcome.scene.data_set, {}).setdefault(outcome.method, []).append(outcome)

@@ -1,4 +1,4 @@
-"""Runs an evaluation: every method fuses every scene, and every picture is measured, unless that was done before."""
+"""Runs an evaluation: every method fuses every scene, and every picture is measured, unless an earlier run did so."""
 
 from __future__ import annotations
 
@@ -30,20 +30,20 @@ from defusion.evaluation.store import STORE, Store, key_of
 from defusion.files import unfit
 from defusion.imaging import make_folder, read
 
-#: What libraries look at, when they are loaded, to decide how many threads they start.
+#: Variables that libraries read, when they are loaded, to decide how many threads to start.
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
-#: A process that was told to stop is given so long to take its unfinished files away.
+#: Seconds that a process gets to remove unfinished files after it was told to stop.
 _GRACE_S = 5.0
 
 
 class Progress(NamedTuple):
-    """How far an evaluation is."""
+    """Progress of an evaluation."""
 
     scenes_done: int
     scenes: int
     failed: int
-    """Pictures that are missing so far."""
+    """Pictures missing so far."""
 
 
 def evaluate(
@@ -58,24 +58,24 @@ def evaluate(
 ) -> Results:
     """Measures methods on data sets.
 
-    Pictures are kept in `pictures/METHOD/SET/SCENE.png` below the folder, scores in `cache.sqlite`. What has been
-    done is not done again while sources, method and code are as they were. A method that fails on a scene leaves that
-    cell empty. An interrupted run keeps what is done.
+    Pictures are kept in `pictures/METHOD/SET/SCENE.png` below the folder, scores in `cache.sqlite`. They are reused
+    while sources, method and code stay the same. If a method fails on a scene, only that cell stays empty. An
+    interrupted run keeps what is done.
 
     Args:
         sets: The scenes, from `find_sets`.
         methods: From `parse_methods`.
-        folder: Where the report will be; made if need be.
-        metrics: Their names; none for those of the protocol.
+        folder: Folder of the report; created if needed.
+        metrics: Names of metrics; empty for those of the protocol.
         protocol: One of `PROTOCOLS`.
-        jobs: Processes that make and measure pictures, one scene at a time each; with 1 it is done in this process.
-            The network always runs in this process, on all cores.
-        report: Told of progress, scene by scene.
+        jobs: Number of processes that make and measure pictures, each one scene at a time; 1 uses this process. The
+            network always runs in this process, on all cores.
+        report: Called with the progress after each scene.
 
     Raises:
-        EvaluationError: No such metric or protocol, a folder of pictures that has none for any set, or a process
-            that died.
-        ImageError: The folder cannot be made or written to.
+        EvaluationError: A metric or protocol is unknown, a folder of pictures has none for any data set, or a process
+            died.
+        ImageError: The folder cannot be created or written to.
     """
     check_metrics(metrics)
     if protocol not in PROTOCOLS:
@@ -86,14 +86,14 @@ def evaluate(
         try:
             with _processes(jobs) as submit:
                 run.go(submit)
-        finally:  # a process that was stopped may have left the folder of its command
+        finally:  # a process that was stopped may have left its command's folder
             for left in (folder / "pictures").rglob(".command-*"):
                 shutil.rmtree(left, ignore_errors=True)
         return run.results()
 
 
 class _Run:
-    """An evaluation on its way."""
+    """A running evaluation."""
 
     def __init__(
         self,
@@ -133,22 +133,22 @@ class _Run:
                 self._settle(timeout_s=None)
         except BrokenProcessPool as error:
             raise EvaluationError(
-                "a process died, perhaps for want of memory; run again with fewer jobs: what is done is kept"
+                "a process died, perhaps because memory ran out; run again with fewer --workers: what is done is kept"
             ) from error
 
     def results(self) -> Results:
-        """Puts the outcomes together: by set, scene and method, in the order given."""
+        """Collects the outcomes by data set, scene and method, in the order given."""
         cells = [(scene, method) for scene in self._scenes for method in self._methods]
         outcomes = tuple(self._outcomes[cell] for cell in cells if cell in self._outcomes)
         metrics = dict.fromkeys(name for scene in self._scenes for name in self._metrics(scene))
         notes = [note for each in self._sets for note in each.notes]
         for method, given in self._given.items():
             lacking = [each.name for each in self._sets if not given.keys() & set(each.scenes)]
-            notes += [f"{method} has no pictures of {name}, and is not measured there" for name in lacking]
+            notes += [f"{method} has no pictures of {name}, so it is not measured there" for name in lacking]
         return Results(self._protocol, tuple(metrics), outcomes, tuple(notes), self._inception(outcomes))
 
     def _inception(self, outcomes: Sequence[Outcome]) -> dict[str, dict[str, Score]]:
-        """The Inception score of each method's pictures of a set, which is measured by `is`."""
+        """Returns the Inception score of each method's pictures of a data set, as the metric `is`."""
         pictures: dict[tuple[str, str], list[tuple[Scene, Path]]] = {}
         for each in outcomes:
             if each.picture and "is" in self._metrics(each.scene):
@@ -160,12 +160,12 @@ class _Run:
         return found
 
     def _work(self, scene: Scene) -> Work:
-        """Says what is left to do for a scene, once the network has made its pictures."""
+        """Returns what is left to do for a scene, after the network has made its pictures."""
         cells = [self._cell(scene, method) for method in self._methods.values()]
         return Work(scene, self._grey(scene), tuple(cell for cell in cells if cell))
 
     def _cell(self, scene: Scene, method: Method) -> Cell | None:
-        """Says what is left to do for a method; None where nothing is, and then its outcome is noted."""
+        """Returns what is left to do for a method. If nothing is, records its outcome and returns None."""
         metrics = self._metrics(scene)
         try:
             if isinstance(method, Pictures):
@@ -185,7 +185,7 @@ class _Run:
         except Exception as error:
             self._fail(scene, method.name, reason(error))
             return None
-        # A metric without a value is tried again: it may be for want of weights that have come.
+        # A metric without a value is tried again, because missing weights may have been added.
         missing = tuple(name for name in metrics if name not in known or known[name].reason is not None)
         if missing:
             return Cell(method.name, picture, None, missing)
@@ -193,7 +193,7 @@ class _Run:
         return None
 
     def _settle(self, timeout_s: float | None) -> None:
-        """Keeps what has been found; waits for the next where no time is given."""
+        """Stores results that have arrived; without a time limit, waits for the next one."""
         done, _ = wait(self._under_way, timeout_s, FIRST_COMPLETED)
         for future in done:
             work = self._under_way.pop(future)
@@ -220,14 +220,14 @@ class _Run:
         self._outcomes[scene, method] = Outcome(method, scene, None, {}, failure=why)
 
     def _note_missing(self, scene: Scene, method: Pictures) -> None:
-        """Counts a picture as missing, unless there are none of the whole set."""
+        """Counts a picture as missing, unless there are none for the whole data set."""
         if any(scene.data_set == other.data_set for other in self._given[method.name]):
             data_set = next(each for each in self._sets if scene in each.scenes)
             several = ", ".join(file.name for file in method.fitting(data_set).get(scene.name, ()))
             self._fail(
                 scene,
                 method.name,
-                f"several pictures in {method.folder} may be the scene's, {several}: keep one"
+                f"several pictures in {method.folder} match the scene, {several}: keep one"
                 if several
                 else f"no picture in {method.folder} is named after the scene",
             )
@@ -254,7 +254,7 @@ class _Run:
         return self._folder / "pictures" / method_name / data_set / f"{name}.png"
 
     def _check_place(self, picture: Path) -> None:
-        """Makes sure that a picture is written over nothing that is measured, nor over what is no regular file."""
+        """Checks that a picture would not overwrite a source, or anything but a regular file."""
         reason = unfit(picture)
         if reason or (picture.exists() and _identity(picture) in self._read):
             raise EvaluationError(
@@ -263,7 +263,7 @@ class _Run:
 
     @cached_property
     def _read(self) -> set[tuple[int, int]]:
-        """What is read, whatever its names."""
+        """Returns the identities of all files that are read, whatever their names."""
         files = [file for scene in self._scenes for file in (*scene.sources, scene.truth)]
         return {_identity(file) for file in files if file is not None and file.exists()}
 
@@ -303,12 +303,12 @@ def _given(method: Pictures, sets: Sequence[DataSet]) -> dict[Scene, Path]:
 
 @contextmanager
 def _processes(jobs: int) -> Iterator[Callable[[Work], Future[list[Found]]]]:
-    """Gives what hands work to processes; one job is done here, at once."""
+    """Yields a function that hands work to processes. With one job, the work is done at once in this process."""
     if jobs == 1:
         yield _at_once
         return
     others = set(multiprocessing.active_children())
-    # They start at the first work, with this environment: together they are to have one thread for each job.
+    # The processes start at the first work and inherit this environment. Each is to use one thread.
     before = {name: os.environ.get(name) for name in _THREADS}
     os.environ |= dict.fromkeys(_THREADS, "1")
     pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), initializer=_begin)
@@ -334,10 +334,10 @@ def _at_once(work: Work) -> Future[list[Found]]:
 
 
 def _begin() -> None:
-    """Makes a process ready to measure beside others, and to end with the one that began it."""
+    """Prepares a process to measure beside others, and to end when its parent does."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     cv2.setNumThreads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal tells all processes; the first one decides
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends SIGINT to all processes, but the parent decides
     signal.signal(signal.SIGTERM, _leave)
 
 
@@ -356,7 +356,7 @@ def _measure_beside(work: Work) -> list[Found]:
     try:
         return measure(work)
     except SystemExit as told:
-        # By now unfinished files are taken away and commands ended. The pool would go on with the next scene.
+        # Unfinished files are removed and commands ended by now. The pool would start the next scene.
         os._exit(int(str(told)))
 
 

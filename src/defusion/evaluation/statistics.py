@@ -1,18 +1,19 @@
-"""From scores to statements: means, their uncertainty, ranks, and which differences are real.
+"""From scores to conclusions: means, their uncertainty, ranks, and which differences are significant.
 
-All of it is about one data set. Definitions:
+Everything is computed for one data set. Definitions:
 
-- **mean**: over the scenes where a method has a finite score; how many are missing is counted beside it.
-- **interval**: 95 % of the means of scenes drawn anew with replacement (percentile bootstrap, `RESAMPLES` draws,
-  seeded). A draw takes the same scenes for all methods and metrics, so that intervals belong together.
-- **rank**: 1 for the best mean of a metric, over the scenes where all methods have a finite score, so that failing at
-  hard ones is no gain; equals share the mean of their places. A method that lacks more than half of the scenes shares
-  the last places, and takes no scene from the others. Metrics where neither direction is better have no ranks.
+- **mean**: over the scenes where a method has a finite score. Missing scores are counted separately.
+- **interval**: 95 % percentile bootstrap interval of the mean, from `RESAMPLES` seeded draws of scenes with
+  replacement. A draw takes the same scenes for all methods and metrics.
+- **rank**: 1 for the best mean of a metric, over the scenes where all methods have a finite score, so that failing on
+  hard scenes is no advantage. Equal means share the mean of their ranks. A method that lacks more than half of the
+  scenes shares the last ranks, and does not remove scenes for the others. Metrics where neither direction is better
+  have no ranks.
 - **mean rank**: over all metrics that have ranks.
-- **difference from the best**: Wilcoxon's signed-rank test, two-sided, on the scenes that both methods have; scenes
-  without a difference are left out, and who is ahead by the sum of ranks does not differ for the worse. Holm's
-  correction over all methods that are compared with the best of a metric.
-  Fewer than six scenes cannot tell two methods apart at 5 %; among more methods it takes more scenes.
+- **difference from the best**: two-sided Wilcoxon signed-rank test on the scenes that both methods have. Scenes
+  without a difference are left out. A method with the better sum of ranks does not count as worse. p values are
+  corrected by Holm's rule over all methods that are compared with the best of a metric. With fewer than six scenes,
+  two methods cannot differ at 5 %; more methods need more scenes.
 """
 
 from __future__ import annotations
@@ -31,53 +32,55 @@ from defusion.evaluation.results import Results
 
 Floats = NDArray[np.float64]
 
-#: Draws of scenes for the intervals: their ends then move by a few per cent of the width from seed to seed.
+#: Number of draws for the intervals. Their ends then vary with the seed by a few per cent of the width.
 RESAMPLES = 2000
 
-#: A method differs from the best where the corrected p is below.
+#: A method differs from the best if its corrected p is below this.
 LEVEL = 0.05
 
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """The scores of one data set, as one block."""
+    """The scores of one data set, as one array."""
 
     data_set: str
     scenes: tuple[str, ...]
     methods: tuple[str, ...]
     metrics: tuple[str, ...]
-    """Those that some method has a score or a reason for, in the order of the results."""
+    """Metrics for which some method has a score or a reason, in the order of the results."""
     values: Floats
     """[scenes, methods, metrics]; NaN where there is no finite score."""
 
 
 @dataclass(frozen=True, eq=False)
 class Summary:
-    """What the scores of a data set come to; arrays are [methods, metrics] unless they say otherwise."""
+    """Statistics of the scores of a data set. Arrays are [methods, metrics] unless they say otherwise."""
 
     mean: Floats
     low: Floats
-    """Lower end of the 95 % interval; NaN where fewer than two scenes have a score."""
+    """Lower end of the 95 % interval; NaN if fewer than two scenes have a score."""
     high: Floats
     missing: NDArray[np.intp]
-    """Scenes without a score."""
+    """Number of scenes without a score."""
     rank: Floats
     """NaN in the columns of metrics that have no ranks."""
     mean_rank: Floats
-    """[methods]; NaN where no metric has ranks."""
+    """[methods]; NaN if no metric has ranks."""
     p_of_best: Floats
-    """Corrected p of the difference from the best method of the metric; NaN for the best and without ranks."""
+    """Corrected p of the difference from the metric's best method; NaN for the best itself and for metrics without
+    ranks.
+    """
 
 
 def measured(results: Results, data_set: str) -> Measured:
-    """Lays the scores of a data set out as one block.
+    """Collects the scores of a data set into one array.
 
     Args:
         results: All outcomes.
-        data_set: Name of the set.
+        data_set: Name of the data set.
 
     Raises:
-        EvaluationError: No scenes of that set, or a method that has two outcomes for one scene.
+        EvaluationError: The data set has no scenes, or a method has two outcomes for one scene.
     """
     outcomes = [outcome for outcome in results.outcomes if outcome.scene.data_set == data_set]
     if not outcomes:
@@ -104,12 +107,12 @@ def measured(results: Results, data_set: str) -> Measured:
 
 
 def summarise(block: Measured, better: Sequence[Better], seed: int = 0) -> Summary:
-    """Reduces the scores of a data set to means, intervals, ranks and tests.
+    """Computes means, intervals, ranks and tests from the scores of a data set.
 
     Args:
         block: The scores.
         better: The direction of each metric.
-        seed: Of the draws of scenes.
+        seed: Seed for the draws of scenes.
     """
     mean = means(block.values)
     low, high = intervals(block.values, seed)
@@ -125,21 +128,21 @@ def summarise(block: Measured, better: Sequence[Better], seed: int = 0) -> Summa
 
 
 def means(values: Floats) -> Floats:
-    """Means over the first axis without NaN; NaN where nothing is left."""
+    """Returns means over the first axis, ignoring NaN; NaN where nothing is left."""
     finite = np.isfinite(values)
     total: Floats = np.where(finite, values, 0.0).sum(axis=0)
     return _divided(total, finite.sum(axis=0))
 
 
 def shared_means(values: Floats) -> Floats:
-    """Means that methods are ranked by: over the scenes where all have a finite score.
+    """Returns the means by which methods are ranked: over the scenes where all methods have a finite score.
 
     Args:
         values: [scenes, methods, metrics], NaN where there is no score.
 
     Returns:
-        [methods, metrics]; NaN for methods that lack more than half of the scenes that some method has. Where no
-        scene is left, means are over each method's own.
+        [methods, metrics]; NaN for methods that lack more than half of the scenes that any method has. If no scene is
+        left, each method's mean is over its own scenes.
     """
     finite = np.isfinite(values)
     enough = 2 * finite.sum(0) >= finite.any(1).sum(0)
@@ -149,15 +152,15 @@ def shared_means(values: Floats) -> Floats:
 
 
 def intervals(values: Floats, seed: int, draws: int = RESAMPLES) -> tuple[Floats, Floats]:
-    """Ends of the 95 % bootstrap intervals of the means over scenes.
+    """Returns the ends of the 95 % bootstrap intervals of the means over scenes.
 
     Args:
         values: [scenes, ...], NaN where there is no score.
-        seed: Of the draws.
-        draws: How many times all scenes are drawn.
+        seed: Seed for the draws.
+        draws: Number of draws.
 
     Returns:
-        Lower and upper ends [...]; NaN where fewer than two scenes have a score.
+        Lower and upper ends [...]; NaN if fewer than two scenes have a score.
     """
     scenes, shape = len(values), values.shape[1:]
     flat = values.reshape(scenes, -1)
@@ -179,7 +182,7 @@ def ranks(mean: Floats, better: Sequence[Better]) -> Floats:
         better: The direction of each metric.
 
     Returns:
-        [methods, metrics], 1 for the best; a column is NaN where neither direction is better or nothing has a mean.
+        [methods, metrics], 1 for the best. A column is NaN if neither direction is better or nothing has a mean.
     """
     rank = np.full(mean.shape, np.nan)
     for column, direction in enumerate(better):
@@ -190,7 +193,7 @@ def ranks(mean: Floats, better: Sequence[Better]) -> Floats:
 
 
 def mean_ranks(rank: Floats) -> Floats:
-    """Mean over the columns that have ranks, [methods]; NaN where none has."""
+    """Returns means over the columns that have ranks, [methods]; NaN if none has."""
     return means(rank.T)
 
 
@@ -199,10 +202,10 @@ def differences_from(best: int, values: Floats) -> Floats:
 
     Args:
         best: Index of the best method.
-        values: [scenes, methods], lower ones better; NaN where there is no score.
+        values: [scenes, methods], lower is better; NaN where there is no score.
 
     Returns:
-        Holm-corrected p [methods]; NaN for the best itself. Methods without a scene that differs have p = 1.
+        Holm-corrected p, [methods]; NaN for the best itself. p is 1 for methods that differ on no scene.
     """
     others = [method for method in range(values.shape[1]) if method != best]
     p = np.full(values.shape[1], np.nan)
@@ -211,7 +214,7 @@ def differences_from(best: int, values: Floats) -> Floats:
 
 
 def holm(p: Floats) -> Floats:
-    """Corrects p values of one family of tests by Holm's step-down rule."""
+    """Corrects the p values of a family of tests by Holm's step-down rule."""
     order = np.argsort(p)
     steps = p[order] * np.arange(len(p), 0, -1)
     corrected = np.empty_like(p)

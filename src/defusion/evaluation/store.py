@@ -1,4 +1,4 @@
-"""What earlier runs into a report's folder found, so that only what has changed is made and measured again."""
+"""Stores what earlier runs found, beside the report, so that only what has changed is made and measured again."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import NamedTuple
 from defusion.errors import EvaluationError
 from defusion.evaluation.metrics import Score
 
-#: The database of a report's folder.
+#: Name of the database in the report's folder.
 STORE = "cache.sqlite"
 
 _TABLES = """
@@ -25,21 +25,21 @@ CREATE TABLE IF NOT EXISTS scores (key TEXT, metric TEXT, value REAL, reason TEX
 
 
 class Made(NamedTuple):
-    """A file that an earlier run made: a fused picture, or one of the report's."""
+    """A file that an earlier run made: a fused picture, or a file of the report."""
 
     sha256: str
     seconds: float | None
-    """What making a picture took."""
+    """Time for making a picture."""
 
 
 class Store(AbstractContextManager["Store"]):
-    """A database beside the report; one process writes it.
+    """A database beside the report. Only one process writes to it.
 
     Args:
-        file: The database, made if need be.
+        file: The database, created if needed.
 
     Raises:
-        EvaluationError: The file cannot be opened, is no database, or is in use by another run.
+        EvaluationError: The file cannot be opened, is not a database, or is used by another run.
     """
 
     def __init__(self, file: Path) -> None:
@@ -55,7 +55,7 @@ class Store(AbstractContextManager["Store"]):
         except sqlite3.Error as error:
             self._database.close()
             busy = isinstance(error, sqlite3.OperationalError)
-            advice = "wait for the other run" if busy else "delete it, and all is made and measured again"
+            advice = "wait for the other run" if busy else "delete it; everything is then made and measured again"
             raise EvaluationError(f"{file}: {error}; {advice}") from error
 
     def __exit__(
@@ -65,7 +65,7 @@ class Store(AbstractContextManager["Store"]):
         self._database.close()
 
     def sha256(self, file: Path) -> str:
-        """Returns the SHA-256 of a file's bytes; one of the size and date that it had before is not read again.
+        """Returns the SHA-256 of a file's bytes. A file with unchanged size and date is not read again.
 
         Raises:
             EvaluationError: The file cannot be read.
@@ -84,12 +84,14 @@ class Store(AbstractContextManager["Store"]):
         return sha256
 
     def _path(self, file: Path) -> str:
-        """Returns how a file is called here: below the report's folder so that it stays true where that is moved."""
+        """Returns the name of a file in the database: relative to the report's folder, which may be moved, or
+        absolute.
+        """
         file = file.absolute()
         return file.relative_to(self._folder).as_posix() if file.is_relative_to(self._folder) else str(file)
 
     def made(self, path: Path, key: str) -> Made | None:
-        """Returns what is known of a file; None unless it was made under this key and is as it was."""
+        """Returns what is known of a file; None unless it was made under this key and has not changed."""
         row = self._database.execute(
             "SELECT sha256, seconds FROM made WHERE path = ? AND key = ?", (self._path(path), key)
         ).fetchone()
@@ -98,25 +100,25 @@ class Store(AbstractContextManager["Store"]):
         return Made(*row)
 
     def keep_made(self, path: Path, key: str, seconds: float | None = None) -> Made:
-        """Notes a file that has been made."""
+        """Records a file that was made."""
         made = Made(self.sha256(path), seconds)
         self._database.execute("INSERT OR REPLACE INTO made VALUES (?, ?, ?, ?)", (self._path(path), key, *made))
         self._database.commit()
         return made
 
     def scores(self, key: str) -> dict[str, Score]:
-        """Returns the scores that are known under a key, by metric."""
+        """Returns the scores known under a key, by metric."""
         rows = self._database.execute("SELECT metric, value, reason FROM scores WHERE key = ?", (key,))
-        # SQLite keeps NaN as NULL.
+        # SQLite stores NaN as NULL
         return {metric: Score(float("nan") if value is None else value, reason) for metric, value, reason in rows}
 
     def keep_scores(self, key: str, scores: Mapping[str, Score]) -> None:
-        """Notes scores."""
+        """Records scores."""
         rows = [(key, metric, each.value, each.reason) for metric, each in scores.items()]
         self._database.executemany("INSERT OR REPLACE INTO scores VALUES (?, ?, ?, ?)", rows)
         self._database.commit()
 
 
 def key_of(*parts: object) -> str:
-    """Returns a key that stands for all of these parts and no others."""
+    """Returns a hash of all these parts."""
     return hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""Engines: one network, made ready on a device, behind one small protocol."""
+"""Engines: each makes a network ready on a device. All have one small protocol."""
 
 from __future__ import annotations
 
@@ -38,17 +38,18 @@ def load_engine(
     device: str | None = None,
     precision: str | None = None,
 ) -> Engine:
-    """Makes a network ready to run. What is asked for and not there is an error, never replaced.
+    """Makes a network ready to run. If the engine, device or precision is not available, it raises; no other is used
+    in its place.
 
     Args:
         weights: The network.
-        engine: "openvino" or "torch"; None for openvino, or torch where the device is not the CPU.
-        device: "cpu", or what torch calls a device, such as "cuda" or "cuda:1"; None for the CPU.
-        precision: One of `PRECISIONS`; None for the fastest of the processor that is good enough, and for float32
-            with torch.
+        engine: "openvino" or "torch". None chooses openvino on the CPU and torch on other devices.
+        device: "cpu", or a torch device such as "cuda" or "cuda:1"; None for the CPU.
+        precision: One of `PRECISIONS`. None chooses float32 with torch, and with openvino the fastest that the
+            processor has and that is accurate enough.
 
     Raises:
-        EngineError: No such engine, device or precision here.
+        EngineError: The engine, device or precision is unknown, or not available here.
     """
     device = device or "cpu"
     engine = engine or ("openvino" if device == "cpu" else "torch")

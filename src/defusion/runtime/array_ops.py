@@ -1,6 +1,6 @@
-"""`defusion.model.ops.PixelOps` on arrays, by numpy and OpenCV: pixels are worked on plane by plane.
+"""`defusion.model.ops.PixelOps` on arrays, by numpy and OpenCV. Pixels are worked on plane by plane.
 
-A batch holds the sources of one scene, [S, C, H, W], float32 and in order.
+A batch holds the sources of one scene in order: [S, C, H, W], float32.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class ArrayOps:
         return np.maximum(x, 0)
 
     def sigmoid(self, x: Planes) -> Planes:
-        made = np.exp(np.minimum(-x, np.float32(80)))  # beyond that it would overflow
+        made = np.exp(np.minimum(-x, np.float32(80)))  # larger exponents would overflow
         made += 1
         return np.reciprocal(made, out=made)
 
@@ -103,7 +103,7 @@ class ArrayOps:
 
 
 def _each_plane(x: Planes, size: tuple[int, int], work: Callable[[Planes, Planes], object]) -> Planes:
-    """Makes a plane of a size, (width, height), of each plane of x."""
+    """Applies work to each plane of x; the results have the given size, (width, height)."""
     made = np.empty((*x.shape[:2], size[1], size[0]), np.float32)
     for planes, places in zip(x, made, strict=True):
         for plane, place in zip(planes, places, strict=True):

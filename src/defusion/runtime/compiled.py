@@ -1,8 +1,8 @@
-"""Compiled graphs, kept between runs, and used only if they are what this user put there.
+"""Compiled graphs, kept between runs. They are only used if this user wrote them.
 
-A file is named after all that its graph depends on. It holds a digest of that name and of the graph, and the very
-bytes that were checked are handed to OpenVINO; its own cache maps a file whose bytes nobody looks at, and two
-processes that begin at once can read what is half written.
+The name of a file is a hash of everything that its graph depends on. The file holds a digest of that name and of the
+graph, and OpenVINO gets exactly the bytes that were checked. OpenVINO's own cache is not used: it maps a file without
+checking its bytes, and two processes that start together can read a half-written one.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ _DIGEST_BYTES = hashlib.sha256().digest_size
 def compiled(core: Any, model: Any, options: Mapping[str, Any]) -> Any:
     """Compiles a graph for the CPU, or takes it from the cache.
 
-    Any fault of the cache leads to compiling as if there were none; `defusion.cache.faults` says what it was.
+    If anything is wrong with the cache, the graph is compiled as if there were no cache; `defusion.cache.faults` says
+    what was wrong.
 
     Args:
         core: OpenVINO's core.
@@ -44,9 +45,9 @@ def compiled(core: Any, model: Any, options: Mapping[str, Any]) -> Any:
         return core.import_model(_checked(file), "CPU", options)
     except FileNotFoundError:
         pass
-    except (CacheError, OSError, RuntimeError) as fault:  # the last is OpenVINO's
-        tell(f"a compiled graph was made anew, since the cached one cannot be used: {fault}")
-        with suppress(OSError):  # not its target, where it is a link
+    except (CacheError, OSError, RuntimeError) as fault:  # RuntimeError comes from OpenVINO
+        tell(f"a graph was compiled again, because the cached one cannot be used: {fault}")
+        with suppress(OSError):  # if it is a link, this removes the link and not its target
             file.unlink()
     made = core.compile_model(model, "CPU", options)
     blob = made.export_model().read()
@@ -60,7 +61,7 @@ def compiled(core: Any, model: Any, options: Mapping[str, Any]) -> Any:
 
 
 def damaged(folder: Path) -> list[str]:
-    """Returns what is wrong with the compiled graphs in a folder, a sentence each."""
+    """Returns what is wrong with the compiled graphs in a folder, one sentence each."""
     found = []
     for file in sorted(folder.glob("*.blob")):
         try:
@@ -71,11 +72,11 @@ def damaged(folder: Path) -> list[str]:
 
 
 def _checked(file: Path) -> bytes:
-    """Reads a compiled graph, if it is this user's and whole.
+    """Reads a compiled graph, after checking that it is complete and belongs to this user.
 
     Raises:
         CacheError: It is not.
-        OSError: It is not there, or cannot be read.
+        OSError: The file does not exist or cannot be read.
     """
     check_own(file, stat.S_IFREG)
     opened = os.open(file, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0))
@@ -88,12 +89,14 @@ def _checked(file: Path) -> bytes:
 
 
 def _digest(file: Path, blob: bytes) -> bytes:
-    """Of a graph and its name: a good graph under another's name is as wrong as a damaged one."""
+    """Returns the digest of a graph and its name. The name counts, since a good graph under another name is just as
+    wrong as a damaged one.
+    """
     return hashlib.sha256(file.name.encode() + b"\n" + blob).digest()
 
 
 def _key(model: Any, options: Mapping[str, Any]) -> str:
-    """Stands for a graph, how it is compiled, and by and for what."""
+    """Returns a hash of a graph, of how it is compiled, and of the versions and the processor."""
     digest = hashlib.sha256(repr((sorted(options.items()), *_machine())).encode())
     numbers: dict[str, int] = {}
     for node in model.get_ordered_ops():

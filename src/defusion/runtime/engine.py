@@ -1,4 +1,4 @@
-"""What an engine is: a network made ready on a device, float32 planes in, float32 planes out."""
+"""The protocol of an engine: a network made ready on a device. It takes and returns float32 planes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from defusion.model.config import NetworkConfig, PyramidConfig
 from defusion.model.pyramid import Coarser
 
 Planes = NDArray[np.float32]
-#: The weights of every split attention, by layer; of use to the engine that gave them alone.
+#: Weights of every split attention, by layer. Only the engine that returned them can use them.
 Attention = Mapping[str, NDArray[np.float32]]
 EngineName = Literal["openvino", "torch"]
 Precision = Literal["float32", "bfloat16", "float16"]
@@ -22,7 +22,7 @@ PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16", "float16")
 
 
 class Pictures(NamedTuple):
-    """What the network decomposes a pair into; each float32, [N, 3, H, W], not clamped."""
+    """The pictures into which the network decomposes a pair; each float32, [N, 3, H, W], not clamped."""
 
     common: Planes
     unique_a: Planes
@@ -30,7 +30,9 @@ class Pictures(NamedTuple):
 
 
 class Embeddings(NamedTuple):
-    """What `Pictures` are projected from, f_c, f_u1 and f_u2 of eq. 2; each float32, [N, C, H, W], zero or more."""
+    """The embeddings from which `Pictures` are made, f_c, f_u1 and f_u2 of eq. 2; each float32, [N, C, H, W], never
+    negative.
+    """
 
     common: Planes
     unique_a: Planes
@@ -38,28 +40,30 @@ class Embeddings(NamedTuple):
 
 
 class Decided(NamedTuple):
-    """What the pyramid network makes of the sources of a scene; each float32."""
+    """The result of the pyramid network for the sources of a scene; all planes are float32."""
 
     made: tuple[Planes, ...]
-    """The fused picture, [1, 3, H, W]; or the common part of it, and the unique ones, [S, 3, H, W]."""
+    """The fused picture, [1, 3, H, W]; or its common part [1, 3, H, W] and the unique parts [S, 3, H, W]."""
     before: tuple[Planes, ...]
-    """The same without the fine levels, at a quarter of the size, or as large as the base of a scene of one level."""
+    """The same without the fine levels: at a quarter of the size, or at the size of the base if a scene has one
+    level.
+    """
     state: Planes
-    """Of each source, as large: [S, C, H/4, W/4]."""
+    """State of each source, at the size of `before`: [S, C, H/4, W/4]."""
     one_light: Planes
-    """How far a mask decides in place of the weights, as large: [1, 1, H/4, W/4]."""
+    """How far a mask decides instead of the weights, at the size of `before`: [1, 1, H/4, W/4]."""
     weight: Planes
-    """Of each source at the finest level, [S, 1, H, W]."""
+    """Weight of each source at the finest level, [S, 1, H, W]."""
     by_mask: Planes | None
-    """How far a mask decides in place of the weights, [1, 1, H, W]; None where there was no close look."""
+    """How far a mask decides instead of the weights, [1, 1, H, W]; None if there was no close look."""
     trusted: Planes | None
-    """How far each place shows the scene, [S, 1, H, W]; None where there was no close look."""
+    """How far each place shows the scene, [S, 1, H, W]; None if there was no close look."""
     mask: Planes | None
-    """What decides in place of the weights so far, [S, 1, H, W]; None where there was no close look."""
+    """The mask that decides instead of the weights, so far: [S, 1, H, W]; None if there was no close look."""
 
     @property
     def share(self) -> Planes:
-        """How much of the finest detail each source gives, [S, 1, H, W]."""
+        """Share of the finest detail that each source gives, [S, 1, H, W]."""
         if self.mask is None or self.by_mask is None:
             return self.weight
         shares: Planes = self.weight + self.by_mask * (self.mask - self.weight)
@@ -67,10 +71,10 @@ class Decided(NamedTuple):
 
 
 class Engine(Protocol):
-    """A network on a device. Safe to call from several threads at once.
+    """A network on a device. Several threads may call it at once.
 
-    `a` and `b` are float32 RGB in [0, 1], of one shape [N, 3, H, W], any H and W. `attention` is what `attend` gave
-    for one pair, and then N is 1; None has the sources give their own.
+    `a` and `b` are float32 RGB in [0, 1] of equal shape [N, 3, H, W], with any H and W. `attention` is what `attend`
+    returned for one pair, and then N is 1; with None, the sources' own attention is used.
     """
 
     name: EngineName
@@ -92,21 +96,21 @@ class Engine(Protocol):
 
         Args:
             sources: [S, 3, H, W]; H and W are multiples of 2^count.
-            confidence: [S, 1, H, W]; None for everywhere.
+            confidence: [S, 1, H, W]; None if every place counts fully.
             count: Number of levels of detail.
-            coarser: What is known of coarser levels, at the base's size, H/2^count x W/2^count.
+            coarser: What coarser levels decided, at the size of the base, H/2^count x W/2^count.
             closely: Look at full size for noise and focus.
-            parts: Make the common and the unique parts.
+            parts: Return the common and the unique parts instead of the fused picture.
         """
 
     def fuse(self, a: Planes, b: Planes, attention: Attention | None = None) -> Planes:
-        """Returns the picture of head `paper`, by P_r."""
+        """Returns the fused picture of head `paper`, made by P_r."""
 
     def decompose(self, a: Planes, b: Planes, attention: Attention | None = None) -> Pictures:
         """Returns the common and the unique pictures."""
 
     def embed(self, a: Planes, b: Planes) -> Embeddings:
-        """Returns the embeddings of the sources, whose pictures `decompose` gives."""
+        """Returns the embeddings from which `decompose` makes its pictures."""
 
     def attend(self, a: Planes, b: Planes) -> Attention:
-        """Returns the split attention of one pair, N = 1, for tiles of the same scene."""
+        """Returns the split attention of one pair, N = 1, for use in tiles of the same scene."""

@@ -1,22 +1,22 @@
-"""DeFusion as an OpenVINO graph, built layer by layer from a weights file.
+"""The paper's network as an OpenVINO graph, built layer by layer from a weights file.
 
-It computes what `defusion.model.network` computes, with identities that save work:
+It computes what `defusion.model.network` computes. Some identities save work:
 
-- A 1x1 convolution commutes with bilinear upsampling, so it runs before it, on a quarter of the pixels.
-- A convolution of a concatenation is a sum of convolutions, so almost nothing is concatenated, and what both sources
-  share is convolved once.
+- A 1x1 convolution commutes with bilinear upsampling, so it runs first, on a quarter of the pixels.
+- A convolution of a concatenation is a sum of convolutions. So almost nothing is concatenated, and features that both
+  sources share are convolved once.
 - The softmax of two numbers is the logistic function of their difference.
-- The plane's average is linear: it is taken of each branch, not of their sum.
-- Branches of many channels are convolved apart and summed at once; those of few travel side by side, with zeros in
-  the filters between them, and are summed by the 1x1 convolution that follows. OpenVINO's convolutions in groups are
-  slower than either.
-- A 3x3 convolution to three channels leaves most of a vector empty: it is run as one of 4x4 to the twelve values of
-  four pixels.
+- The average over the plane is linear: it is taken of each branch, not of their sum.
+- Branches with many channels are convolved separately and summed at once. Branches with few channels are convolved
+  side by side, with zeros in the filters between them, and summed by the 1x1 convolution that follows. OpenVINO's
+  grouped convolutions are slower than either.
+- A 3x3 convolution to three channels leaves most of a vector register empty. It runs as a 4x4 convolution to the
+  twelve values of four pixels.
 
-Sources travel as one batch [2, 3, H, W], so that encoder and unique decoder run once.
+The sources form one batch [2, 3, H, W], so encoder and unique decoder run once.
 
-What opens the encoder, its stages at full size, can stand in a graph of its own, which stays in float32 where the
-rest is of a low precision: rounding the sources themselves shows more in a picture than all rounding that follows.
+The start of the encoder, which works at full size, can be a graph of its own that stays in float32 when the rest uses
+a lower precision: rounding the sources themselves harms a picture more than all rounding after that.
 """
 
 from __future__ import annotations
@@ -35,19 +35,18 @@ if TYPE_CHECKING:
     Tensors = Mapping[str, NDArray[np.float32]]
 
 
-#: Branches of split attention that have more channels than this are convolved apart.
+#: Branches of split attention with more channels than this are convolved separately.
 _FEW = 16
 
 
-#: `paper`: the picture of head `paper`.
-#: `parts`: the common and unique pictures. `embeddings`: what those are projected from. `attention`: the weights of
-#: every split attention on the way to the others. `opened`: what the encoder's stages at full size hand on, which
-#: only the graph that opens the encoder makes.
+#: `paper`: the picture of head `paper`. `parts`: the common and unique pictures. `embeddings`: what these are made
+#: from. `attention`: the weights of every split attention that the other outputs need. `opened`: what the encoder's
+#: stages at full size pass on; only the graph that starts the encoder has it.
 Output = Literal["paper", "parts", "embeddings", "attention", "opened"]
 
 
 class Part(NamedTuple):
-    """One of the inputs that a decoder stage sees side by side."""
+    """One of the inputs that a decoder stage reads side by side."""
 
     node: Node
     width: int
@@ -62,20 +61,20 @@ def build(
     attention_given: bool,
     opened_given: bool = False,
 ) -> Model:
-    """Builds the graph of a network for one pair of sources of any size divisible by eight.
+    """Builds the graph of a network for one pair of sources. The size of the sources may be any multiple of eight.
 
     Args:
-        config: The network's shapes.
+        config: Shapes of the network.
         tensors: Its weights, by the names of `DeFusion.state_dict`.
-        outputs: What it makes; the rest of the network is left out.
-        attention_given: Take the weights of split attention as inputs, instead of reading them off the planes.
-        opened_given: Take as input what the output `opened` of another graph gave, instead of the sources.
+        outputs: What it computes; the rest of the network is left out.
+        attention_given: Take the weights of split attention as inputs instead of computing them.
+        opened_given: Take the output `opened` of another graph as input instead of the sources.
 
     Returns:
-        A model with the input `sources`, [2, 3, H, W], or `opened`, [2, C, H/2, W/2]. Its outputs are `paper`,
-        [1, 3, H, W]; `common`, [1, 3, H, W], and `uniques`, [2, 3, H, W], for the parts; `f_c`, [1, C, H, W], and
-        `f_u`, [2, C, H, W], for the embeddings; or `opened` alone. Weights of split attention, as outputs or inputs,
-        have the names of their layers, which end in `.attention`.
+        A model with the input `sources`, [2, 3, H, W], or `opened`, [2, C, H/2, W/2]. Its outputs are `paper`, [1, 3,
+        H, W]; `common`, [1, 3, H, W], and `uniques`, [2, 3, H, W], for the parts; `f_c`, [1, C, H, W], and `f_u`, [2,
+        C, H, W], for the embeddings; or `opened` alone. Weights of split attention, as outputs or inputs, have the
+        names of their layers, which end in `.attention`.
     """
     return _Builder(config, tensors, attention_given).model(outputs, opened_given)
 
@@ -107,7 +106,7 @@ class _Builder:
             [Part(eighth, config.encoder[3].width)],
         ]
         of_both = [_of_both(part) for (part,) in features]
-        # The ensembler's first block passes on what it reads, unconvolved: here both do lie side by side.
+        # The ensembler's first block adds its input to its output, so here the two parts really are concatenated.
         side_by_side = Part(op.concat([part.node for part in of_both[2]], 1), 2 * config.encoder[3].width)
         ensembled = Part(self.layer("ensembler", [side_by_side], config.ensembler), config.ensembler.width)
         at_half = self.decoder("unique_decoder", ensembled, features, config.unique_decoder)
@@ -126,14 +125,14 @@ class _Builder:
         return results
 
     def opening(self, sources: Node) -> Node:
-        """The encoder's stages at full size, and the pool that ends them."""
+        """Builds the encoder's stages at full size, and the pooling that ends them."""
         stem = self.tensors["encoder.stem.weight"], self.tensors["encoder.stem.bias"]
         x = op.relu(_convolution(sources, *stem, pad=1))
         x = self.layer("encoder.scale1", [Part(x, self.config.stem)], self.config.encoder[0], smooth=True)
         return max_pool(x, [2, 2], [1, 1], [1, 1], [3, 3], "floor")
 
     def encoder(self, opened: Node) -> tuple[Node, Node, Node]:
-        """The encoder from H/2 on."""
+        """Builds the encoder from H/2 on."""
         full, half, quarter, eighth = self.config.encoder
         at_half = self.layer("encoder.scale2", [Part(opened, full.width)], half)
         at_quarter = self.layer("encoder.scale4", [Part(at_half, half.width)], quarter, stride=2)
@@ -144,14 +143,14 @@ class _Builder:
         )
 
     def decoder(self, name: str, ensembled: Part, features: list[list[Part]], stages: tuple[Stage, ...]) -> Node:
-        """A decoder up to its stage at H/2."""
+        """Builds a decoder up to its stage at H/2."""
         half, quarter, eighth = features
         x = self.layer(f"{name}.scale8", [ensembled, *eighth], stages[0])
         x = self.layer(f"{name}.scale4", [Part(x, stages[0].width, upsample=True), *quarter], stages[1])
         return self.layer(f"{name}.scale2", [Part(x, stages[1].width, upsample=True), *half], stages[2])
 
     def finish(self, name: str, at_half: Node, stages: tuple[Stage, ...]) -> Node:
-        """The decoder's last stage, which stands at full size: an embedding."""
+        """Builds the decoder's last stage, at full size, which gives an embedding."""
         return self.layer(f"{name}.scale1", [Part(at_half, stages[2].width, upsample=True)], stages[3])
 
     def layer(self, name: str, parts: list[Part], stage: Stage, *, stride: int = 1, smooth: bool = False) -> Node:
@@ -177,7 +176,7 @@ class _Builder:
         return op.relu(op.add(x, self.pointwise(f"{name}.shortcut.1", parts)))
 
     def attention(self, name: str, x: Node) -> Node:
-        """The weighted branches: their sum, or side by side where they have few channels."""
+        """Builds the weighted branches: their sum, or side by side if they have few channels."""
         filters = np.split(self.tensors[f"{name}.conv.weight"], RADIX)
         if len(filters[0]) > _FEW:
             halves = op.split(x, op.constant(1), RADIX).outputs()
@@ -194,10 +193,10 @@ class _Builder:
         return reduce(op.add, map(op.multiply, branches, of_branches))
 
     def attention_weights(self, name: str, branches: list[Node]) -> Node:
-        """The weights of both branches, [S, 2C, 1, 1], read off their average."""
+        """Builds the weights of both branches, [S, 2C, 1, 1], from their averages."""
         averages = [op.reduce_mean(branch, op.constant([2, 3]), keep_dims=True) for branch in branches]
         context = op.concat(averages, 1)
-        # The first layer sums the branches by having its weights twice.
+        # The first layer sums the branches, because its weights occur twice.
         hidden = op.relu(
             _convolution(
                 context,
@@ -215,7 +214,7 @@ class _Builder:
         return op.sigmoid(logits)
 
     def pointwise(self, name: str, parts: list[Part]) -> Node:
-        """A 1x1 convolution of parts side by side."""
+        """Builds a 1x1 convolution of parts side by side."""
         weight = self.tensors[f"{name}.weight"]
         total: Node | None = None
         start = 0
@@ -228,7 +227,7 @@ class _Builder:
         return total
 
     def three(self, name: str, x: Node) -> Node:
-        """A 3x3 convolution to three channels, four pixels at once."""
+        """Builds a 3x3 convolution to three channels that computes four pixels at once."""
         weight, bias = self.tensors[f"{name}.weight"], self.tensors[f"{name}.bias"]
         filters = np.zeros((len(weight), 2, 2, weight.shape[1], 4, 4), np.float32)
         for row, column in np.ndindex(2, 2):
@@ -241,19 +240,19 @@ class _Builder:
 
 
 def named(name: str, inputs: Mapping[str, Node], results: Mapping[str, Node]) -> Model:
-    """Makes a model whose inputs and outputs go by name."""
+    """Makes a model with named inputs and outputs."""
     for label, node in {**inputs, **results}.items():
         node.output(0).set_names({label})
     return Model([op.result(node) for node in results.values()], list(inputs.values()), name)
 
 
 def over_sources(x: Node) -> Node:
-    """The sum over both sources: [2, C, H, W] to [1, C, H, W]."""
+    """Sums over both sources: [2, C, H, W] to [1, C, H, W]."""
     return op.reduce_sum(x, op.constant([0]), keep_dims=True)
 
 
 def upsampled(x: Node) -> Node:
-    """Bilinear, twice the size, corners not aligned."""
+    """Doubles the size bilinearly, without aligned corners."""
     return op.interpolate(
         x,
         op.constant(np.array([2.0, 2.0], np.float32)),
@@ -265,7 +264,7 @@ def upsampled(x: Node) -> Node:
 
 
 def _of_both(features: Part) -> list[Part]:
-    """Features of both sources, [2, C, H, W], as a part of each: [1, C, H, W]."""
+    """Splits the features of both sources, [2, C, H, W], into one part for each: [1, C, H, W]."""
     return [features._replace(node=each) for each in op.split(features.node, op.constant(0), 2).outputs()]
 
 
@@ -282,7 +281,7 @@ def _convolution(
 
 
 def _diagonal(groups: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
-    """Filters of a convolution in groups as those of one without: zeros between the groups."""
+    """Turns the filters of a grouped convolution into those of an ordinary one, with zeros between the groups."""
     count, (outputs, inputs, *window) = len(groups), groups[0].shape
     filters = np.zeros((count, outputs, count, inputs, *window), np.float32)
     for number, group in enumerate(groups):

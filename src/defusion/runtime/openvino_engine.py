@@ -1,4 +1,4 @@
-"""The CPU engine: OpenVINO, any size without compiling anew, compiled graphs cached between runs."""
+"""The CPU engine: OpenVINO. One compiled graph serves all sizes, and is cached between runs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _OPENVINO_TYPES: dict[Precision, str] = {"float32": "f32", "bfloat16": "bf16", "
 
 
 class Graph(NamedTuple):
-    """Which graph: of the paper's network with some outputs, or of a part of the pyramid network."""
+    """Names a graph: the paper's network with some outputs, or a part of the pyramid network."""
 
     part: Part | None = None
     name: str = ""
@@ -64,7 +64,7 @@ class OpenVinoEngine:
             self._pyramid = PyramidNet(ArrayOps(), GraphBlocks(weights.tensors(), self._learned))
 
     def _learned(self, part: Part, name: str, inputs: Planesets) -> Planesets:
-        """Runs a part of what the pyramid network has learned."""
+        """Runs one of the learned parts of the pyramid network."""
         return _run(self._request(Graph(part, name, tuple(sorted(inputs)))), inputs)
 
     def decide(
@@ -125,7 +125,7 @@ class OpenVinoEngine:
         return {name: weights for name, weights in made.items() if name.endswith(".attention")}
 
     def _network(self, pair: Planes, outputs: tuple[Output, ...], attention: Attention | None) -> Planesets:
-        """Runs the network, in the engine's precision, on a pair [2, 3, H, W] of any size."""
+        """Runs the paper's network, in this engine's precision, on a pair [2, 3, H, W] of any size."""
         height, width = pair.shape[2:]
         bottom, right = -height % SIZE_MULTIPLE, -width % SIZE_MULTIPLE
         if bottom or right:
@@ -136,7 +136,9 @@ class OpenVinoEngine:
         return made
 
     def _graphs(self, outputs: tuple[Output, ...], *, attention_given: bool) -> tuple[Graph, ...]:
-        """The network's graphs for some outputs, in the order that they run: what opens the encoder is float32."""
+        """Returns the graphs that compute some outputs, in the order in which they run. The first, which reads the
+        sources, is float32.
+        """
         whole = Graph(outputs=outputs, attention_given=attention_given)
         if self.precision == "float32":
             return (whole,)
@@ -144,7 +146,7 @@ class OpenVinoEngine:
         return whole._replace(outputs=opening), whole._replace(opened_given=True)
 
     def _request(self, graph: Graph) -> Any:
-        """Returns this thread's own request for a graph, compiled at its first use."""
+        """Returns this thread's request for a graph. It is compiled when it is first used."""
         requests: dict[Graph, Any] = self._requests.__dict__.setdefault("of_graph", {})
         if graph not in requests:
             with _telling_memory(), self._lock:
@@ -154,7 +156,7 @@ class OpenVinoEngine:
         return requests[graph]
 
     def _forget(self, graph: Graph) -> None:
-        """Gives back the memory of a graph that is asked once a scene."""
+        """Frees the memory of a graph that is only used once for each scene."""
         self._requests.of_graph.pop(graph)
         with self._lock:
             self._compiled.pop(graph, None)
@@ -176,21 +178,21 @@ class OpenVinoEngine:
                 with_coarser="coarser" in graph.inputs,
                 with_confidence="confidence" in graph.inputs,
             )
-        # What looks at pixels first is float32 in any precision.
+        # The graph that reads the sources is float32 in any precision.
         low = "opened" not in graph.outputs
         options = {
-            # OpenVINO's own default would be bf16.
+            # OpenVINO would choose bf16 otherwise.
             "INFERENCE_PRECISION_HINT": _OPENVINO_TYPES[self.precision if low else "float32"],
             "PERFORMANCE_HINT": "LATENCY",
-            # Kernels are made for each size. If they are kept, as by default, memory grows with the number of sizes;
-            # made anew each time, they took 0 to 6 % of a picture's time.
+            # OpenVINO makes kernels for each size. By default it keeps them, and memory grows with the number of
+            # sizes. Making them anew each time took 0 to 6 % of a picture's time.
             "CPU_RUNTIME_CACHE_CAPACITY": 0,
         }
         return compiled(self._core, model, options)
 
 
 def _run(request: Any, inputs: Planesets) -> dict[str, Planes]:
-    """Runs a request on those of the inputs that it takes."""
+    """Runs a request with those of the inputs that it has."""
     taken = {node.any_name: inputs[node.any_name] for node in request.model_inputs}
     with _telling_memory():
         results = request.infer(taken, share_inputs=True)
@@ -198,17 +200,17 @@ def _run(request: Any, inputs: Planesets) -> dict[str, Planes]:
 
 
 def _given(**inputs: Planes | None) -> dict[str, Planes]:
-    """Those of the inputs that there are."""
+    """Returns the inputs that are not None."""
     return {name: planes for name, planes in inputs.items() if planes is not None}
 
 
 @contextmanager
 def _telling_memory() -> Iterator[None]:
-    """Turns OpenVINO's word that memory is short into ours."""
+    """Turns OpenVINO's errors about memory into ours."""
     try:
         yield
     except RuntimeError as error:
-        # The second is what a thread says for whose stack there is no memory.
+        # The second is what a thread reports if there is no memory for its stack.
         if not any(word in str(error) for word in ("alloc", "Resource temporarily unavailable")):
             raise
         raise EngineError(
@@ -217,5 +219,5 @@ def _telling_memory() -> Iterator[None]:
 
 
 def _pairs(a: Planes, b: Planes) -> list[Planes]:
-    """Each pair of a batch as one array [2, 3, H, W]."""
+    """Returns each pair of a batch as one array [2, 3, H, W]."""
     return [np.stack(pair) for pair in zip(a, b, strict=True)]

@@ -1,4 +1,4 @@
-"""Which precision the network runs in where no one has said so."""
+"""Chooses the precision of the network if the user has not."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import NamedTuple
 from defusion.runtime.engine import Precision
 from defusion.weights import WeightsFile
 
-#: A precision is good enough where pictures stand at least so far from those in float32, on every set of scenes.
+#: A precision is good enough if its pictures have at least this PSNR against float32, in dB, on every data set.
 GOOD_PSNR = 50.0
 
-#: What OpenVINO calls the precisions, as a processor's capability.
+#: OpenVINO's names for the precisions, in a processor's list of capabilities.
 CAPABILITIES: dict[Precision, str] = {"float32": "FP32", "bfloat16": "BF16", "float16": "FP16"}
 
 
@@ -22,16 +22,17 @@ class Chosen(NamedTuple):
 
 
 def capabilities() -> list[str]:
-    """Returns what the processor computes natively, in OpenVINO's words."""
+    """Returns what the processor computes natively, by OpenVINO's names."""
     from defusion.runtime.vino import Core
 
     return list(Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
 
 
 def chosen_precision(weights: WeightsFile) -> Chosen:
-    """Chooses the fastest precision that the processor has and that is known to be good enough for the weights.
+    """Chooses the fastest precision that the processor has and that was measured to be good enough for the weights.
 
-    What is known stands in the weights file as `about["psnr_to_float32"]`: the worst set's mean, in dB, by precision.
+    The measurement is in the weights file as `about["psnr_to_float32"]`: the mean of the worst data set, in dB, by
+    precision.
     """
     known: dict[str, float] = weights.about.get("psnr_to_float32", {})
     low: tuple[Precision, ...] = ("bfloat16", "float16")
@@ -42,5 +43,5 @@ def chosen_precision(weights: WeightsFile) -> Chosen:
             return Chosen(precision, f"the processor has {precision}, at {known[precision]:.1f} dB from float32")
     figures = ", ".join(f"{name} {value:.1f} dB" for name, value in known.items()) or "nothing measured"
     return Chosen(
-        "float32", f"no lower precision of this processor is known to hold {GOOD_PSNR:g} dB (known: {figures})"
+        "float32", f"no lower precision that this processor has is known to reach {GOOD_PSNR:g} dB (known: {figures})"
     )

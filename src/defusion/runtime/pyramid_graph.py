@@ -1,6 +1,6 @@
-"""What the pyramid network has learned, `defusion.model.blocks`, as OpenVINO graphs.
+"""The learned parts of the pyramid network, `defusion.model.blocks`, as OpenVINO graphs.
 
-A graph serves any number of sources of any size: one batch [S, C, H, W] holds the sources of one scene.
+A graph serves any number of sources of any size: a batch [S, C, H, W] holds the sources of one scene.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ Part = Literal["look", "state", "said"]
 
 
 class Plane:
-    """A node that `+`, `-`, `*` and `/` work on, also with numbers, which OpenVINO would take for float64."""
+    """A node with the operators `+`, `-`, `*` and `/`. They also take plain numbers, which OpenVINO would read as
+    float64.
+    """
 
     def __init__(self, node: Node) -> None:
         self.node = node
@@ -44,7 +46,7 @@ def _operand(value: Plane | float) -> Node | np.float32:
 
 
 class VinoOps:
-    """`defusion.model.ops.LayerOps` on OpenVINO's nodes.
+    """`defusion.model.ops.LayerOps` on OpenVINO nodes.
 
     Args:
         tensors: The weights, by their names.
@@ -91,9 +93,9 @@ def build(
     Args:
         tensors: The weights.
         part: The method of `Blocks`.
-        name: Whose head reads the state; of `said`.
-        with_coarser: Takes the state at the next coarser level; of `state`.
-        with_confidence: Takes confidence; of `state`.
+        name: For `said`: the head that reads the state.
+        with_coarser: For `state`: takes the state of the next coarser level.
+        with_confidence: For `state`: takes confidence.
 
     Returns:
         A model whose inputs have the names of the method's arguments. Its outputs are `made`, or `said` and `scene`.
@@ -118,12 +120,12 @@ def build(
     return named("pyramid", inputs, {key: plane.node for key, plane in outputs.items()})
 
 
-#: Runs the graph of a part, with these arguments of `build`, on planes.
+#: Runs the graph of a part on planes. The first two arguments are those of `build`.
 Run = Callable[[Part, str, Mapping[str, Planes]], Mapping[str, Planes]]
 
 
 class GraphBlocks:
-    """`defusion.model.ops.Learned` by graphs."""
+    """`defusion.model.ops.Learned`, by graphs."""
 
     def __init__(self, tensors: Tensors, run: Run) -> None:
         self._numbers, self._run = VinoOps(tensors).numbers, run

@@ -1,4 +1,4 @@
-"""The GPU engine: torch, on whatever device torch has."""
+"""The GPU engine: torch, on any device that torch has."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from defusion.runtime.engine import Attention, Decided, Embeddings, EngineName, 
 from defusion.weights import WeightsFile
 
 try:
-    with warnings.catch_warnings():  # torch adds filters of its own, and this is the caller's process
+    with warnings.catch_warnings():  # torch adds warning filters; a library must not change those of its caller
         import torch
 except ModuleNotFoundError as error:
     raise EngineError('the torch engine needs torch: pip install "defusion[torch]"') from error
 except (ImportError, OSError) as error:
-    raise EngineError(f"torch is installed, but cannot be loaded ({error}); install it anew") from error
+    raise EngineError(f"torch is installed, but cannot be loaded ({error}); reinstall it") from error
 
 from defusion.model.network import Decomposition, DeFusion, give_attention, keep_attention
 from defusion.model.pyramid import Coarser
@@ -33,9 +33,9 @@ Made = TypeVar("Made")
 
 
 class _Float32:
-    """Has CUDA compute float32 as such while any thread is within, and as the caller's process had it afterwards.
+    """Makes CUDA compute in true float32 while any thread is inside, and restores the caller's setting afterwards.
 
-    Torch's default rounds what a convolution reads to the 10 bits of TensorFloat-32.
+    By default torch rounds the inputs of a convolution to the 10 bits of TensorFloat-32.
     """
 
     def __init__(self) -> None:
@@ -66,7 +66,7 @@ _float32 = _Float32()
 
 
 def _on_device(method: Callable[Given, Made]) -> Callable[Given, Made]:
-    """Runs a method without gradients, float32 as such; where the device has too little memory, that is said."""
+    """Runs a method without gradients, in true float32. Too little memory on the device raises `EngineError`."""
 
     @wraps(method)
     @torch.inference_mode()

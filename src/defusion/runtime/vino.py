@@ -1,7 +1,6 @@
-"""OpenVINO without its converter of models, which tells Google Analytics of every import, and takes time to load.
+"""Imports OpenVINO without its model converter, which reports every import to Google Analytics and is slow to load.
 
-Whoever wants the converter in the same process finds it as ever: it is loaded when `openvino.convert_model` is asked
-for.
+The converter stays available: it is loaded when somebody in the process uses `openvino.convert_model`.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from typing import Any
 
 @contextmanager
 def _without(module: str) -> Iterator[None]:
-    """Has a module that is not loaded yet be taken for missing, which who asks for it provides for."""
+    """Makes a module that is not loaded yet look missing. OpenVINO copes with that."""
     absent = module not in sys.modules
     if absent:
         sys.modules[module] = None  # type: ignore[assignment]
@@ -30,11 +29,11 @@ with _without("openvino.tools.ovc"):
     import openvino
     from openvino import Core, Model, Node, Output, PartialShape, save_model
     from openvino import opset13 as op
-    from openvino.opset1 import max_pool  # later ones also give the places of the maxima
+    from openvino.opset1 import max_pool  # later versions also return the positions of the maxima
 
 
 def _missing(name: str) -> Any:
-    """Loads the converter for a program around us that asks for it."""
+    """Loads the converter when other code in this process asks for it."""
     if name != "convert_model":
         raise AttributeError(f"module 'openvino' has no attribute {name!r}")
     return import_module("openvino.tools.ovc").convert_model

@@ -1,6 +1,7 @@
-"""`defusion serve`: a page for people and a REST interface for programs, over the same functions as the command.
+"""`defusion serve`: a page for people and a REST interface for programs. Both use the functions that the command
+uses.
 
-A request passes the guard (`guard.py`) to a route (`app.py`). The route puts uploads into the private folder
-(`store.py`) and asks for a job (`jobs.py`). A worker process does it (`workers.py` here, `work.py` there). So the
-process that answers never decodes a picture that came from outside.
+A request passes the guard (`guard.py`) and reaches a route (`app.py`). The route writes uploads to the private folder
+(`store.py`) and starts a job (`jobs.py`). A worker process runs the job (`workers.py` is the service's side,
+`work.py` the worker's). So the process that answers never decodes an uploaded picture.
 """

@@ -1,4 +1,4 @@
-"""What clients are told of pictures and jobs, and how the news of a job reaches them."""
+"""What clients are told about pictures and jobs, and how the events of a job reach them."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from defusion.serve.jobs import Job
 from defusion.serve.problem import Problem, gone
 from defusion.serve.store import StoredPicture
 
-#: Time after which a silent stream of events says that it lives: proxies close those that are silent for long.
+#: Seconds after which a silent stream of events sends a comment, because proxies close streams that stay silent.
 _BEAT_SECONDS = 10.0
 
 
 def picture_facts(picture: StoredPicture) -> dict[str, Any]:
-    """Returns what a picture is, as far as somebody has looked, and its links."""
+    """Returns what is known about a picture, and its links."""
     looked = picture.made.get("look")
     seen = looked.result() if looked is not None and looked.done() and not looked.exception() else {}
     link = f"/v1/pictures/{picture.id}"
@@ -29,7 +29,7 @@ def picture_facts(picture: StoredPicture) -> dict[str, Any]:
 
 
 def job_facts(job: Job) -> dict[str, Any]:
-    """Returns how far a job is, and what came of it."""
+    """Returns the state and the result of a job."""
     link = f"/v1/jobs/{job.id}"
     facts: dict[str, Any] = {
         "id": job.id,
@@ -50,7 +50,7 @@ def job_facts(job: Job) -> dict[str, Any]:
 
 
 async def events(job: Job) -> AsyncIterator[str]:
-    """Gives the news of a job as server-sent events, each a `job`, from how it is now until it is over."""
+    """Yields the state of a job as server-sent events named `job`, from now until the job is over."""
     changes = job.changes()
     yield "retry: 1000\n\n"
     news = asyncio.ensure_future(anext(changes))
@@ -72,7 +72,7 @@ async def over(job: Job, request: Request) -> None:
     """Waits until a job is over.
 
     Raises:
-        ClientDisconnect: The client leaves before.
+        ClientDisconnect: The client disconnects before.
     """
     assert job.task is not None
     left = asyncio.ensure_future(_left(request))
@@ -85,7 +85,7 @@ async def over(job: Job, request: Request) -> None:
 
 
 async def _left(request: Request) -> None:
-    """Waits until the client has gone; its body has been read."""
+    """Waits until the client has disconnected. The body of its request has been read."""
     while (await request.receive())["type"] != "http.disconnect":
         pass
 
@@ -97,7 +97,7 @@ async def told(request: Request, error: Exception) -> Response:
 
 
 async def told_by_starlette(request: Request, error: Exception) -> Response:
-    """Answers with a problem where there is no such route or method."""
+    """Answers with a problem if the route or the method does not exist."""
     assert isinstance(error, HTTPException)
     if error.status_code == 404:
         return gone("page").response()

@@ -1,4 +1,4 @@
-"""The service as an application: its routes, and what lives as long as it does."""
+"""The service as an application: its routes and the objects behind them."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ from defusion.serve.workers import Pool
 
 PAGE = Path(__file__).parent / "page"
 
-#: Pairs that the package makes, to try the page with.
+#: Pairs that the package makes, for trying the page.
 EXAMPLES = ("exposure", "focus", "infrared")
 
-#: Time between two looks for what has been kept long enough.
+#: Seconds between searches for pictures and jobs that have expired.
 _SWEEP_SECONDS = 15.0
 
 
@@ -50,8 +50,8 @@ class Service:
     """A service and its routes.
 
     Args:
-        settings: Where it listens, whom it lets in, its limits.
-        options: How to fuse, unless a request says otherwise.
+        settings: Address, access and limits.
+        options: How to fuse; a request may override them.
     """
 
     def __init__(self, settings: Settings, options: Options = DEFAULTS) -> None:
@@ -121,14 +121,14 @@ class Service:
             Route(f"{job}/events", self.events, methods=get),
         ]
 
-    # What watches over the service, and the page
+    # The page, and routes that monitor the service
 
     async def page(self, request: Request) -> Response:
-        """Gives the page."""
+        """Returns the page."""
         return FileResponse(PAGE / "index.html")
 
     async def healthz(self, request: Request) -> Response:
-        """Says that the service answers."""
+        """Answers if the service runs."""
         return PlainTextResponse("ok\n")
 
     async def readyz(self, request: Request) -> Response:
@@ -138,11 +138,11 @@ class Service:
         return PlainTextResponse("ready\n")
 
     async def metrics_text(self, request: Request) -> Response:
-        """Gives figures for Prometheus."""
+        """Returns figures for Prometheus."""
         pids = [None, *self.fusers.pids(), *self.viewers.pids()]
         gauges = {
-            "jobs_waiting": ("Jobs that no worker has taken yet.", float(self.jobs.waiting)),
-            "jobs_running": ("Jobs that a worker has taken.", float(self.jobs.running)),
+            "jobs_waiting": ("Jobs that wait for a worker.", float(self.jobs.waiting)),
+            "jobs_running": ("Jobs that a worker runs.", float(self.jobs.running)),
             "stored_bytes": ("Disk space of uploads and results.", float(self.store.bytes())),
             "resident_bytes": ("Memory of the service and its workers.", float(sum(map(_resident, pids)))),
         }
@@ -150,11 +150,11 @@ class Service:
         return Response(text, media_type=prometheus.MEDIA_TYPE)
 
     async def openapi(self, request: Request) -> Response:
-        """Gives the OpenAPI description."""
+        """Returns the OpenAPI description."""
         return JSONResponse(description(self.settings))
 
     async def about(self, request: Request) -> Response:
-        """Tells the page what it has to know."""
+        """Returns what the page needs to know about the service."""
         limits = self.settings.limits
         return JSONResponse(
             {
@@ -172,20 +172,20 @@ class Service:
         )
 
     async def session(self, request: Request) -> Response:
-        """Gives a cookie for a token that was shown."""
+        """Returns a cookie if the request has the token."""
         if not self._keys.open(request.headers):
             raise no_token()
         cookie = self._keys.cookie(secure=request.url.scheme == "https")
         return Response(status_code=204, headers={"Set-Cookie": cookie})
 
-    # Work
+    # Fusing, decomposing, aligning
 
     async def fuse(self, request: Request) -> Response:
-        """Fuses the pictures that come, or that came."""
+        """Fuses the pictures in the request, or pictures sent earlier."""
         return await self._work("fuse", request)
 
     async def decompose(self, request: Request) -> Response:
-        """Takes two pictures apart."""
+        """Decomposes two pictures."""
         return await self._work("decompose", request)
 
     async def align(self, request: Request) -> Response:
@@ -226,15 +226,15 @@ class Service:
         )
 
     async def _sources(self, request: Request) -> tuple[list[StoredPicture], bool]:
-        """The pictures of a request, and whether they came with it."""
+        """Returns the pictures of a request, and whether the request itself held them."""
         if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
-            self.jobs.check_room(client_of(request))  # before a gigabyte is sent in vain
+            self.jobs.check_room(client_of(request))  # refuse before a client sends a gigabyte for nothing
             return await uploads.receive(request, self.store), True
         ids = await ids_of(request)
         return [self.store.picture(id) for id in ids], False
 
     async def one_job(self, request: Request) -> Response:
-        """Tells how far a job is, and what came of it; or ends it, and deletes its results."""
+        """Returns the state and the result of a job; or ends the job and deletes its results."""
         job = self.jobs.job(request.path_params["id"])
         if request.method == "DELETE":
             await self.jobs.remove(job)
@@ -242,14 +242,14 @@ class Service:
         return JSONResponse(job_facts(job))
 
     async def events(self, request: Request) -> Response:
-        """Streams how far a job is until it is over."""
+        """Streams the state of a job until it is over."""
         job = self.jobs.job(request.path_params["id"])
         return StreamingResponse(events(job), media_type="text/event-stream")
 
     # Pictures
 
     async def add_pictures(self, request: Request) -> Response:
-        """Takes pictures to look at, and to fuse later."""
+        """Stores pictures to look at, and to fuse later."""
         pictures = await uploads.receive(request, self.store)
         return await self._looked_at(pictures)
 
@@ -263,7 +263,7 @@ class Service:
         return await self._looked_at([self.store.add(file) for file in files])
 
     async def one_picture(self, request: Request) -> Response:
-        """Tells what a picture is, or deletes it."""
+        """Returns facts about a picture, or deletes it."""
         picture = self._picture(request)
         if request.method == "DELETE":
             self._delete([picture])
@@ -272,31 +272,31 @@ class Service:
         return JSONResponse(picture_facts(picture))
 
     async def file(self, request: Request) -> Response:
-        """Gives a picture as it is."""
+        """Returns a picture file unchanged."""
         picture = self._picture(request)
         kind = MEDIA_TYPES.get(picture.file.suffix, "application/octet-stream")
         return FileResponse(picture.file, media_type=kind, filename=picture.file.name)
 
     async def thumbnail(self, request: Request) -> Response:
-        """Gives a small copy."""
+        """Returns a small copy of a picture."""
         picture = self._picture(request)
         await self._look(picture)
         return FileResponse(picture.thumbnail, media_type="image/jpeg")
 
     async def preview(self, request: Request) -> Response:
-        """Gives a copy that fills a screen."""
+        """Returns a copy of a picture that fills a screen."""
         picture = self._picture(request)
         await self._look(picture)
         return FileResponse(picture.preview, media_type="image/jpeg")
 
     async def tiles(self, request: Request) -> Response:
-        """Makes ready to give tiles of a picture, and tells how it is cut."""
+        """Prepares the tiles of a picture, and returns how it is cut."""
         picture = self._picture(request)
         task = {"work": "spread", "source": str(picture.file), "levels": str(picture.levels)}
         return JSONResponse(await self._once(picture, "tiles", task))
 
     async def tile(self, request: Request) -> Response:
-        """Gives a tile."""
+        """Returns a tile."""
         from defusion.serve.look import tile
 
         picture = self._picture(request)
@@ -331,7 +331,7 @@ class Service:
         await self._once(picture, "look", task)
 
     async def _once(self, picture: StoredPicture, name: str, task: dict[str, Any]) -> dict[str, Any]:
-        """Has a viewer do a task about a picture, once, whoever else asks for it meanwhile."""
+        """Has a viewer do a task about a picture once, even if several requests ask for it."""
         if name not in picture.made:
             self.store.check_room()
             if self.viewers.waiting >= self.settings.limits.frames:
@@ -358,7 +358,7 @@ class Service:
 
 
 def _resident(pid: int | None) -> int:
-    """Memory of a process in bytes; 0 of one that has just ended."""
+    """Returns the memory of a process in bytes; 0 if it has ended."""
     try:
         return int(psutil.Process(pid).memory_info().rss)
     except psutil.NoSuchProcess:

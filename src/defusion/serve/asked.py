@@ -1,4 +1,4 @@
-"""What a request says, beside the pictures in it."""
+"""Reads a request, apart from the pictures in it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _MOST_JSON_BYTES = 2**16
 
 
 def client_of(request: Request) -> str:
-    """Returns by what clients are told apart: their address."""
+    """Returns the address of a client, by which clients are told apart."""
     return request.client.host if request.client is not None else ""
 
 
@@ -20,17 +20,17 @@ def query_of(request: Request) -> dict[str, str]:
     """Returns the parameters of a query.
 
     Raises:
-        Problem: One is given twice.
+        Problem: A parameter came twice.
     """
     parameters = request.query_params.multi_items()
     query = dict(parameters)
     if len(query) < len(parameters):
-        raise bad_request("a parameter came twice, expected each once")
+        raise bad_request("a parameter came twice; expected each once")
     return query
 
 
 async def ids_of(request: Request) -> list[str]:
-    """Returns the ids of pictures that a JSON body names.
+    """Returns the picture ids in a JSON body.
 
     Raises:
         Problem: The body is something else.
@@ -44,8 +44,8 @@ async def ids_of(request: Request) -> list[str]:
     try:
         given = json.loads(body)
     except (ValueError, RecursionError):
-        raise Problem(400, "no-json", f"the body is no JSON; {expected}") from None
+        raise Problem(400, "no-json", f"the body is not JSON; {expected}") from None
     ids = given.get("sources") if isinstance(given, dict) and given.keys() == {"sources"} else None
     if not isinstance(ids, list) or not all(isinstance(each, str) for each in ids):
-        raise bad_request(f"the body is of another form; {expected}")
+        raise bad_request(f"the body has another form; {expected}")
     return ids

@@ -1,4 +1,4 @@
-"""What stands before every route: who may come in, headers of safety, problems as JSON, counting."""
+"""What every request passes first: access control, security headers, problems as JSON, counting."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ _log = logging.getLogger("defusion.serve")
 
 COOKIE = "defusion-session"
 
-#: Paths that need no token: the page itself, and what watches over the service.
+#: Paths that need no token: the page itself, and those that monitor the service.
 _OPEN_PATHS = ("/", "/healthz", "/readyz", "/openapi.json", "/v1/session")
 _OPEN_FOLDERS = ("/page/",)
 
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
-#: The one style that OpenSeadragon puts in by itself.
+#: Hash of the only style that OpenSeadragon adds by itself.
 _OPENSEADRAGON_STYLE = "'sha256-9xTiqzfwFaL2SGb1rmr8gysEwVVjIvqWAgmZgqFqpEE='"
 
-#: All that the page loads comes from the service itself, and nothing in it is run that is not a file.
+#: The page loads everything from the service, and runs scripts from files only.
 _POLICY = "; ".join(
     (
         "default-src 'none'",
@@ -54,23 +54,23 @@ _HEADERS = {
 
 
 class Keys:
-    """What opens the service: a token, and a cookie that stands for it.
+    """The token of a service, and a session cookie that stands for it.
 
-    Pictures and events are asked for by a browser without headers of ours, hence the cookie.
+    The cookie is needed because browsers send no header of ours when they load pictures and events.
 
     Args:
-        token: None where the service is open.
+        token: None if the service is open to all.
     """
 
     def __init__(self, token: str | None) -> None:
         self._token, self._session = token, secrets.token_urlsafe(32)
 
     def cookie(self, secure: bool) -> str:
-        """Returns the cookie as a header sets it."""
+        """Returns the value of the Set-Cookie header."""
         return f"{COOKIE}={self._session}; Path=/; HttpOnly; SameSite=Strict{'; Secure' if secure else ''}"
 
     def open(self, headers: Headers) -> bool:
-        """Says whether a request shows the token or the cookie; in constant time."""
+        """Says whether a request has the token or the cookie. It compares in constant time."""
         if self._token is None:
             return True
         scheme, _, shown = headers.get("authorization", "").partition(" ")
@@ -89,13 +89,13 @@ def no_token() -> Problem:
 
 
 class Guard:
-    """Lets requests through to an application, or answers them itself.
+    """Passes requests on to an application, or answers them itself.
 
     Args:
         app: The application.
-        settings: Origins and names.
-        keys: Open the service.
-        metrics: Count requests.
+        settings: Allowed origins and host names.
+        keys: Token and cookie of the service.
+        metrics: Counts requests.
     """
 
     def __init__(self, app: ASGIApp, settings: Settings, keys: Keys, metrics: Metrics) -> None:
@@ -122,11 +122,11 @@ class Guard:
             if not status:
                 await problem.response()(scope, receive, sending)
         except ClientDisconnect:
-            status = 499  # as nginx counts them
+            status = 499  # the status that nginx logs if a client disconnects
         except Exception:
             _log.exception("%s %s failed", scope["method"], _route(scope))
             if not status:
-                detail = "this failed for a reason that is in the service's log"
+                detail = "this failed; the service's log says why"
                 await Problem(500, "internal", detail).response()(scope, receive, sending)
         finally:
             self._metrics.request(_method(scope), _route(scope), status)
@@ -136,7 +136,9 @@ class Guard:
         host = _host(headers.get("host", ""))
         known = self._settings.known_hosts
         if known is not None and host not in known:
-            raise Problem(421, "other-host", "this service is not known by the name that it was called by")
+            raise Problem(
+                421, "other-host", "the request names another host than this service; use one of its own names"
+            )
         origin = headers.get("origin")
         trusted = origin in (None, *self._settings.cors) or scope["method"] in _SAFE_METHODS
         if not trusted and str(origin).partition("://")[2] != headers.get("host"):
@@ -154,7 +156,7 @@ class Guard:
 
 
 def _host(header: str) -> str:
-    """The name in a Host header, without its port."""
+    """Returns the name in a Host header, without its port."""
     try:
         return urlsplit(f"//{header}").hostname or ""
     except ValueError:
@@ -170,7 +172,7 @@ def _cookie(headers: Headers) -> str:
 
 
 def _route(scope: Scope) -> str:
-    """The route without what differs from request to request; all that is unknown counts as one."""
+    """Returns the route's pattern, without ids, so that counters stay few. All unknown paths count as one."""
     route = scope.get("route")
     return str(getattr(route, "path", "")) or "other"
 

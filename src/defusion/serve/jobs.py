@@ -1,4 +1,4 @@
-"""Jobs: what clients have asked for, waiting, running or done, and who may ask for more."""
+"""Jobs: work that clients asked for. It limits how many may wait and run."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ PARTS = ("common", "unique_a", "unique_b", "fused")
 
 _OF_FUSE = {"output": "fused", "maps": "maps"}
 
-#: Maps that a client sees, by what `Maps.save` calls them.
+#: Maps that a client can get, with the names that `Maps.save` gives them.
 MAPS = {"source_map": "source_in_colour", "depth_map": "depth", "ghost_mask": "moved"}
 
-#: A part of the work from which on the time left is more than a guess.
+#: Fraction of the work from which on the time left can be estimated.
 _TELLING_PART = 0.08
 
 
 @dataclass(eq=False)
 class Job:
-    """Something that a client has asked for."""
+    """Work that a client asked for."""
 
     work: Work
     client: str
@@ -42,15 +42,15 @@ class Job:
     id: str = field(default_factory=lambda: secrets.token_urlsafe(16))
     state: State = "waiting"
     progress: float = 0.0
-    """The part that is done."""
+    """Fraction of the work that is done."""
     facts: dict[str, Any] = field(default_factory=dict)
-    """What the command prints of the result."""
+    """What the command prints about the result."""
     results: dict[str, StoredPicture] = field(default_factory=dict)
     problem: Problem | None = None
     touched: float = field(default_factory=time.monotonic)
     begun: float | None = None
     seconds: float | None = None
-    """Time that it ran, once it is over."""
+    """How long it ran, once it is over."""
     task: asyncio.Task[None] | None = None
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -61,20 +61,20 @@ class Job:
 
     @property
     def seconds_left(self) -> float | None:
-        """Time until it is done, if it goes on as it did."""
+        """Estimated time until it is done, at the speed so far."""
         if self.begun is None or self.over or self.progress < _TELLING_PART:
             return None
         return (time.monotonic() - self.begun) * (1 - self.progress) / self.progress
 
     def change(self) -> None:
-        """Wakes who waits for a change."""
+        """Wakes everyone who waits for a change."""
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
 
     async def changes(self) -> AsyncIterator[None]:
-        """Comes back once now, and then after each change until it is over."""
+        """Yields once now, and then after each change until the job is over."""
         while True:
-            changed, over = self._changed, self.over  # of now: both may change while this waits at the yield
+            changed, over = self._changed, self.over  # read now, since both may change while the caller works
             yield
             if over:
                 return
@@ -86,8 +86,8 @@ class Jobs:
 
     Args:
         store: Holds sources and results.
-        pool: Does the work.
-        metrics: Count it.
+        pool: Runs the jobs.
+        metrics: Counts them.
     """
 
     def __init__(self, store: Store, pool: Pool, metrics: Metrics) -> None:
@@ -96,39 +96,39 @@ class Jobs:
 
     @property
     def waiting(self) -> int:
-        """Jobs that no worker has taken yet."""
+        """Number of jobs that wait for a worker."""
         return sum(job.state == "waiting" for job in self._jobs.values())
 
     @property
     def running(self) -> int:
-        """Jobs that a worker has taken."""
+        """Number of jobs that a worker runs."""
         return sum(job.state == "running" for job in self._jobs.values())
 
     def check_room(self, client: str) -> None:
-        """Makes sure that a client may ask for one more job.
+        """Checks that a client may start one more job.
 
         Raises:
-            Problem: The queue is full, or the client has as many as it may have.
+            Problem: The queue is full, or the client has as many jobs as allowed.
         """
         limits = self._store.limits
         retry = max(1, min(60, round(self._pool.seconds * (self.waiting + 1))))
         of_client = Counter(job.client for job in self._jobs.values() if not job.over)[client]
         if of_client >= limits.client_jobs:
-            raise busy(f"{of_client} of your jobs wait or run, which is as many as may; wait for one to end", retry)
+            raise busy(f"{of_client} of your jobs wait or run, and no more are allowed; wait for one to end", retry)
         if self.waiting >= limits.queue:
-            raise busy(f"{self.waiting} jobs wait, which is as many as may; try again later", retry)
+            raise busy(f"{self.waiting} jobs wait, and no more are allowed; try again later", retry)
 
     def begin(self, work: Work, client: str, sources: Sequence[StoredPicture], asked: Wanted) -> Job:
-        """Takes a job.
+        """Starts a job.
 
         Raises:
-            Problem: There is no room for it, or too few or too many pictures.
+            Problem: There is no room for it, or there are too few or too many pictures.
         """
         self.check_room(client)
         if len(sources) > self._store.limits.frames:
-            raise too_large(f"{len(sources)} pictures came, expected {self._store.limits.frames} at most; send fewer")
+            raise too_large(f"{len(sources)} pictures came; expected {self._store.limits.frames} at most; send fewer")
         if work == "decompose" and len(sources) != 2:
-            raise bad_request(f"{len(sources)} pictures came, expected two: parts are of a pair")
+            raise bad_request(f"{len(sources)} pictures came; decomposing needs exactly two")
         job = Job(work, client, list(sources))
         self._jobs[job.id] = job
         for source in sources:
@@ -137,10 +137,10 @@ class Jobs:
         return job
 
     def job(self, id: str) -> Job:
-        """Returns a job; it and its pictures are then kept longer.
+        """Returns a job. This also keeps the job and its pictures longer.
 
         Raises:
-            Problem: There is none of that id.
+            Problem: There is no job with this id.
         """
         job = self._jobs.get(id)
         if job is None:
@@ -151,7 +151,7 @@ class Jobs:
         return job
 
     async def remove(self, job: Job) -> None:
-        """Ends a job, wherever it is, and deletes its results; its sources stay."""
+        """Ends a job in any state, and deletes its results. Its sources stay."""
         if job.task is not None and not job.task.done():
             job.task.cancel()
             with suppress(asyncio.CancelledError):
@@ -161,7 +161,7 @@ class Jobs:
             self._store.remove(picture)
 
     async def expire(self) -> None:
-        """Deletes jobs that nobody has asked for in time."""
+        """Deletes jobs that have expired."""
         oldest = time.monotonic() - self._store.limits.kept_seconds
         for job in list(self._jobs.values()):
             if job.over and job.touched < oldest:
@@ -211,7 +211,7 @@ class Jobs:
             job.change()
 
     def _outputs(self, job: Job, asked: Wanted) -> dict[str, Path]:
-        if job.work == "align":  # a folder for all; what is in it is known at the end
+        if job.work == "align":  # one folder for all frames; which files it will hold is known at the end
             return {"folder": self._store.new_folder() / "aligned"}
         suffix = asked.suffix or suffix_like(job.sources[0].file)
         names = ("fused",) if job.work == "fuse" else PARTS
@@ -231,7 +231,7 @@ class Jobs:
         return {**task, "outputs": {name: str(file) for name, file in outputs.items()}}
 
     def _apart(self, folder: Path, names: Mapping[str, str]) -> dict[str, Path]:
-        """Gives each file of a folder that is wanted a folder of its own, as pictures have it."""
+        """Moves each wanted file of a folder into a folder of its own, as the store needs it."""
         files = {name: (folder / file).replace(self._store.new_folder() / file) for name, file in names.items()}
         self._store.remove(StoredPicture(folder.parent.parent.name, folder))
         return files

@@ -1,4 +1,4 @@
-"""Pictures as a screen shows them: facts and small copies of each, and the levels that tiles are cut of."""
+"""Prepares pictures for the screen: facts, small copies, and the levels from which tiles are cut."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ Samples = NDArray[np.uint8]
 
 
 def look(source: Path, thumbnail: Path, preview: Path) -> dict[str, Any]:
-    """Reads a picture once, writes small copies of it, and tells what it is.
+    """Reads a picture once, writes small copies of it, and returns facts about it.
 
     Returns:
-        Width, height, depth, `grey`, `light` (mean luminance in [0, 1]), and `exposure` (light let in, in stops above
-        1 s at f/1 and ISO 100) where the camera wrote it.
+        Width, height, depth, `grey`, `light` (mean luminance in [0, 1]), and, if the camera wrote it, `exposure`
+        (stops of light above 1 s at f/1 and ISO 100).
 
     Raises:
-        ImageError: It cannot be read.
+        ImageError: The picture cannot be read.
     """
     from PIL import Image
 
@@ -62,15 +62,15 @@ def look(source: Path, thumbnail: Path, preview: Path) -> dict[str, Any]:
 
 
 def spread(source: Path, folder: Path) -> dict[str, Any]:
-    """Writes a picture as arrays [h, w, 3] of 8 bits, at full size and halved until one tile holds it.
+    """Writes a picture as 8-bit arrays [h, w, 3]: at full size, and halved until it fits in one tile.
 
-    The arrays are mapped into memory when tiles are cut, so that a tile reads no more than its own samples.
+    The arrays are mapped into memory when tiles are cut, so a tile reads only its own samples.
 
     Returns:
-        Width, height, `tile` (its side) and `levels` (their number; the last has full size).
+        Width, height, `tile` (side of a tile) and `levels` (number of arrays; the last has full size).
 
     Raises:
-        ImageError: It cannot be read.
+        ImageError: The picture cannot be read.
     """
     picture = _on_screen(read(source))
     sizes = [(picture.height, picture.width)]
@@ -94,7 +94,7 @@ def spread(source: Path, folder: Path) -> dict[str, Any]:
 
 
 def tile(folder: Path, level: int, column: int, row: int) -> bytes | None:
-    """Cuts a tile, as a JPEG; None where there is none."""
+    """Returns a tile as a JPEG; None if there is no such tile."""
     from PIL import Image
 
     file = folder / f"{level}.npy"
@@ -110,9 +110,9 @@ def tile(folder: Path, level: int, column: int, row: int) -> bytes | None:
 
 
 def _on_screen(picture: Picture) -> Picture:
-    """Brings a picture to sRGB, which screens take for granted, and counts, degrees or light to what a screen shows.
+    """Converts a picture to sRGB, and counts, degrees or light to what a screen shows.
 
-    A colour picture that uses few of its bits may be the dark one of a bracket, and stays dark.
+    A colour picture that uses only few of its values may be the dark frame of a bracket, so it stays dark.
     """
     found = used(picture)
     if found.kind != "bits" or found.grey:
@@ -121,13 +121,15 @@ def _on_screen(picture: Picture) -> Picture:
 
 
 def _shown(picture: Picture, rows: slice, columns: slice) -> Samples:
-    """The 8-bit samples of a region, [h, w, C]."""
+    """Returns the 8-bit samples of a region, [h, w, C]."""
     samples: Samples = quantised(np.clip(picture.region(rows, columns), 0, 1), np.uint8)
     return samples
 
 
 def _reduced(picture: Picture, factor: int) -> Iterator[Samples]:
-    """Gives a picture in 8 bits, [h, w, 3], with squares of a side of `factor` pixels averaged; whole ones alone."""
+    """Yields a picture in 8 bits, [h, w, 3], in rows. Each pixel is the mean of a full square with a side of
+    `factor`.
+    """
     high, wide = min(factor, picture.height), min(factor, picture.width)
     height, width = picture.height // high, picture.width // wide
     for rows in bands(height, width * high * wide):
@@ -138,7 +140,7 @@ def _reduced(picture: Picture, factor: int) -> Iterator[Samples]:
 
 
 def _halved(samples: Samples) -> Samples:
-    """Averages squares of two pixels a side; the last row and column are repeated where there is an odd number."""
+    """Returns means of squares of 2x2 pixels. An odd last row or column is repeated."""
     odd = [(0, length % 2) for length in samples.shape[:2]]
     even = np.pad(samples, (*odd, (0, 0)), mode="edge").astype(np.uint16)
     return ((even[::2, ::2] + even[1::2, ::2] + even[::2, 1::2] + even[1::2, 1::2] + 2) // 4).astype(np.uint8)
@@ -150,7 +152,7 @@ def _save(image: Any, file: Path) -> None:
 
 
 def _exposure(block: bytes | None) -> float | None:
-    """The stops of light that the camera let in, as its EXIF block says."""
+    """Returns the stops of light that the camera recorded in its EXIF block."""
     from PIL import Image
 
     exif = Image.Exif()
@@ -161,5 +163,5 @@ def _exposure(block: bytes | None) -> float | None:
         if seconds <= 0:
             return None
         return round(float(np.log2(seconds / max(f_number, 1.0) ** 2 * (iso or 100.0) / 100.0)), 2)
-    except Exception:  # Pillow meets damaged blocks with many kinds
+    except Exception:  # Pillow raises many kinds of errors for damaged blocks
         return None

@@ -1,4 +1,4 @@
-"""What the service counts, in the text format of Prometheus."""
+"""Counters of the service, in Prometheus' text format."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
-#: Upper ends of the classes that times of jobs are counted in, in seconds.
+#: Upper bounds of the histogram of job times, in seconds.
 _SECONDS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
 
 _Labels = tuple[tuple[str, str], ...]
@@ -26,19 +26,19 @@ class Metrics:
         self._requests[("method", method), ("route", route), ("status", str(status))] += 1
 
     def job(self, work: str, outcome: str, seconds: float) -> None:
-        """Counts a job that is over, and the time that it ran."""
+        """Counts a job that is over, and its time."""
         self._jobs[("work", work), ("outcome", outcome)] += 1
-        # One number a class, those above the last, and the sum of all.
+        # Counts for each bucket, the count above the last bucket, and the sum of all times.
         classes = self._seconds.setdefault(work, [0.0] * (len(_SECONDS) + 2))
         classes[sum(seconds > end for end in _SECONDS)] += 1
         classes[-1] += seconds
 
     def text(self, gauges: dict[str, tuple[str, float]], restarts: int) -> str:
-        """Returns all figures.
+        """Returns all figures as text.
 
         Args:
-            gauges: What is so now: help text and value by name.
-            restarts: Worker processes that had to be replaced.
+            gauges: Current values with their help texts, by name.
+            restarts: Number of workers that had to be replaced.
         """
         lines = [
             *_family("requests_total", "counter", "Requests answered.", self._requests.items()),

@@ -1,4 +1,4 @@
-"""The OpenAPI 3.1 description of the service, made of its own options and limits."""
+"""The OpenAPI 3.1 description of the service, made from its own options and limits."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ _ID = r"^[A-Za-z0-9_-]{22}$"
 
 
 def description(settings: Settings) -> dict[str, Any]:
-    """Returns the description as JSON has it."""
+    """Returns the description as data for JSON."""
     document: dict[str, Any] = {
         "openapi": "3.1.0",
         "info": {
             "title": "defusion",
             "version": __version__,
-            "summary": "One picture out of several of a scene.",
+            "summary": "Fuses several pictures of one scene into one.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "paths": _paths(),
@@ -37,10 +37,10 @@ def _paths() -> dict[str, Any]:
     jpeg = {"description": "A JPEG.", "content": {"image/jpeg": {}}}
     text = {"description": "Text.", "content": {"text/plain": {"schema": {"type": "string"}}}}
     fused = {
-        "description": "The fused picture; where JSON is asked for by Accept, the job with links to it.",
+        "description": "The fused picture; or, if Accept asks for JSON, the job with links to the picture.",
         "headers": {
             "Defusion-Result": {
-                "description": "JSON of what was seen and done, notes included.",
+                "description": "Facts about the result as JSON, including notes.",
                 "schema": {"type": "string"},
             }
         },
@@ -50,38 +50,38 @@ def _paths() -> dict[str, Any]:
         },
     }
     parts = {**job, "description": "The job, with links to common, unique_a, unique_b and fused."}
-    aligned = {**job, "description": "The job: how each frame lies, with links to frame_1, frame_2 and so on."}
+    aligned = {**job, "description": "The job: how each frame was moved, with links to frame_1, frame_2 and so on."}
     return {
         "/v1/fuse": {"post": _work("fuse", "Fuse pictures of one scene into one", fused)},
-        "/v1/decompose": {"post": _work("decompose", "Take two pictures apart", parts, most=2)},
+        "/v1/decompose": {"post": _work("decompose", "Decompose two pictures", parts, most=2)},
         "/v1/align": {"post": _work("align", "Align pictures of one scene", aligned)},
         "/v1/pictures": {
             "post": {
-                "summary": "Send pictures to look at, and to fuse by their ids",
+                "summary": "Send pictures to look at, and to fuse later by their ids",
                 "requestBody": {"required": True, "content": {"multipart/form-data": _multipart(1)}},
                 "responses": {"201": pictures, **_refused(413, 415, 422, 429, 507)},
             }
         },
         "/v1/pictures/{id}": {
             "parameters": by_id,
-            "get": _get("What a picture is", picture, 422, 429),
+            "get": _get("Facts about a picture", picture, 422, 429),
             "delete": {"summary": "Delete a picture", "responses": {"204": _NOTHING, **_refused(404)}},
         },
         "/v1/pictures/{id}/file": {
             "parameters": by_id,
-            "get": _get("A picture as it is", {"description": "The file.", "content": {"*/*": {}}}),
+            "get": _get("A picture file, unchanged", {"description": "The file.", "content": {"*/*": {}}}),
         },
         "/v1/pictures/{id}/thumbnail": {
             "parameters": by_id,
-            "get": _get("A copy of 320 pixels a side at most", jpeg, 422, 429),
+            "get": _get("A copy with sides of at most 320 pixels", jpeg, 422, 429),
         },
         "/v1/pictures/{id}/preview": {
             "parameters": by_id,
-            "get": _get("A copy of 1600 pixels a side at most", jpeg, 422, 429),
+            "get": _get("A copy with sides of at most 1600 pixels", jpeg, 422, 429),
         },
         "/v1/pictures/{id}/tiles": {
             "parameters": by_id,
-            "get": _get("Make tiles ready, and tell how they are cut", _json(_ref("schemas", "Tiles")), 422, 429),
+            "get": _get("Prepare tiles, and say how they are cut", _json(_ref("schemas", "Tiles")), 422, 429),
         },
         "/v1/pictures/{id}/tiles/{level}/{column}/{row}": {
             "parameters": by_id
@@ -93,13 +93,13 @@ def _paths() -> dict[str, Any]:
         },
         "/v1/jobs/{id}": {
             "parameters": by_id,
-            "get": _get("How far a job is, and what came of it", job),
+            "get": _get("State and result of a job", job),
             "delete": {"summary": "End a job, delete its results", "responses": {"204": _NOTHING, **_refused(404)}},
         },
         "/v1/jobs/{id}/events": {
             "parameters": by_id,
             "get": _get(
-                "How far a job is, as server-sent events named job",
+                "State of a job, as server-sent events named job",
                 {"description": "Events.", "content": {"text/event-stream": {}}},
             ),
         },
@@ -137,7 +137,7 @@ def _work(work: str, summary: str, done: dict[str, Any], most: int | None = None
 
 
 def _get(summary: str, answer: dict[str, Any], *refused: int, found: bool = False) -> dict[str, Any]:
-    """A request that reads; `found` where there is always something to read."""
+    """Describes a request that reads; `found` if what it reads always exists."""
     return {"summary": summary, "responses": {"200": answer, **_refused(*(() if found else (404,)), *refused)}}
 
 
@@ -151,7 +151,7 @@ def _multipart(least: int, most: int | None = None) -> dict[str, Any]:
 
 
 def _sources(pictures: dict[str, Any], least: int, most: int | None) -> dict[str, Any]:
-    """A body that has pictures and nothing else."""
+    """Describes a body that holds pictures and nothing else."""
     pictures = {**pictures, "minItems": least, **({"maxItems": most} if most is not None else {})}
     schema = {"type": "object", "properties": {"sources": pictures}, "required": ["sources"]}
     return {"schema": {**schema, "additionalProperties": False}}
@@ -162,14 +162,14 @@ def _ref(kind: str, name: str) -> dict[str, Any]:
 
 
 _REFUSALS = {
-    400: "The body is no JSON.",
+    400: "The body is not JSON.",
     401: "The token is missing.",
-    404: "There is no such thing, or no longer.",
-    413: "More bytes, pixels, frames or memory than may be.",
+    404: "It does not exist, or was deleted.",
+    413: "More bytes, pixels, frames or memory than allowed.",
     415: "The body is neither multipart nor JSON.",
     422: "A parameter, a picture or a body that cannot be used.",
-    429: "Too many jobs; Retry-After says when to come again.",
-    503: "Not ready yet; Retry-After says when to come again.",
+    429: "Too many jobs; Retry-After says when to try again.",
+    503: "Not ready yet; Retry-After says when to try again.",
     507: "The disk is full.",
 }
 
@@ -188,17 +188,17 @@ def _problems() -> dict[str, Any]:
 def _parameters() -> dict[str, Any]:
     parameters: dict[str, Any] = {
         "id": {"name": "id", "in": "path", "required": True, "schema": {"type": "string", "pattern": _ID}},
-        "format": _query("format", "File format of the result; that of the first source, unless given.", SUFFIXES),
+        "format": _query("format", "File format of the result. Default: that of the first source.", SUFFIXES),
         "maps": {
             "name": "maps",
             "in": "query",
-            "description": "Make source_map, depth_map of a focus stack and ghost_mask of what moved, too.",
+            "description": "Also make source_map; depth_map for a focus stack; ghost_mask where something moved.",
             "schema": {"type": "boolean"},
         },
         "prefer": {
             "name": "Prefer",
             "in": "header",
-            "description": "respond-async: answer at once with a job.",
+            "description": "respond-async: answer at once, with a job.",
             "schema": {"type": "string"},
         },
     }

@@ -13,20 +13,20 @@ from defusion.serve.problem import bad_request
 
 
 class Option(NamedTuple):
-    """An option of fusing that a client may choose."""
+    """An option of fusing that clients may set."""
 
     argument: str
-    """What `Options` calls it."""
+    """Its name in `Options`."""
     says: str
     values: tuple[str, ...] = ()
-    """What it may be; for a device there are too many."""
+    """Allowed values; empty for a device, which has too many."""
 
 
-#: File formats of results, with the suffix that the command knows them by.
+#: File formats of results, and their suffixes.
 SUFFIXES = {"png": ".png", "tiff": ".tif", "jpeg": ".jpg"}
 MEDIA_TYPES = {".png": "image/png", ".tif": "image/tiff", ".jpg": "image/jpeg"}
 
-#: Of `Options`, in the order that the page shows them in.
+#: Fields of `Options`, in the order in which the page shows them.
 _OPTIONS = ("task", "infrared_palette", "align", "deghost", "weights", "precision", "engine", "device")
 
 DEVICE = "(cpu|mps|(cuda|xpu)(:[0-9]{1,2})?)"
@@ -34,10 +34,11 @@ DEVICE = "(cpu|mps|(cuda|xpu)(:[0-9]{1,2})?)"
 
 @cache
 def options() -> Mapping[str, Option]:
-    """Returns the options by their name in a query."""
+    """Returns the options by their names in a query."""
     from defusion.weights import bundled
 
-    values = {name: choices.values(name) for name in _OPTIONS} | {"weights": tuple(bundled())}  # no files of clients
+    # clients must not name files
+    values = {name: choices.values(name) for name in _OPTIONS} | {"weights": tuple(bundled())}
     return {name.replace("_", "-"): Option(name, choices.says(name), values[name]) for name in _OPTIONS}
 
 
@@ -45,53 +46,53 @@ class Wanted(NamedTuple):
     """What a request asks for."""
 
     arguments: dict[str, str]
-    """Of `Options`, by its names."""
+    """Options by their names in `Options`."""
     suffix: str | None
-    """Of the result; None for that of the first source."""
+    """Suffix of the result; None for that of the first source."""
     maps: bool = False
-    """What explains the result is wanted, too."""
+    """Make maps that explain the result, too."""
 
 
 def names(work: str) -> tuple[str, ...]:
-    """Returns the parameters that a kind of work has."""
+    """Returns the names of the parameters for a kind of work."""
     if work == "align":
         return ("align",)
     return ("format", *(("maps",) if work == "fuse" else ()), *options())
 
 
 def wanted(query: Mapping[str, str], work: str) -> Wanted:
-    """Reads the query of a kind of work, of which each parameter is given once.
+    """Reads the query for a kind of work.
 
     Raises:
-        Problem: A parameter or a value that is not known.
+        Problem: A parameter or its value is unknown.
     """
     arguments: dict[str, str] = {}
     suffix, maps = None, False
     for name, value in query.items():
         if name not in (known := names(work)):
-            raise bad_request(f"the parameter {_shown(name)} is not known, expected {_either(known)}")
+            raise bad_request(f"the parameter {_shown(name)} is unknown; expected {_either(known)}")
         if name == "format":
             suffix = SUFFIXES.get(value)
             if suffix is None:
-                raise bad_request(f"format came as {_shown(value)}, expected {_either(SUFFIXES)}")
+                raise bad_request(f"format came as {_shown(value)}; expected {_either(SUFFIXES)}")
             continue
         if name == "maps":
             if value not in ("true", "false"):
-                raise bad_request(f"maps came as {_shown(value)}, expected true or false")
+                raise bad_request(f"maps came as {_shown(value)}; expected true or false")
             maps = value == "true"
             continue
         option = options()[name]
         if value not in option.values if option.values else not re.fullmatch(DEVICE, value):
             expected = _either(option.values) if option.values else "a name such as cpu or cuda:0"
-            raise bad_request(f"{name} came as {_shown(value)}, expected {expected}")
+            raise bad_request(f"{name} came as {_shown(value)}; expected {expected}")
         arguments[option.argument] = value
     return Wanted(arguments, suffix, maps)
 
 
 def suffix_like(source: Path) -> str:
-    """Returns the suffix of a result that is to have the format of a source: TIFF for what only TIFF holds.
+    """Returns the suffix for a result in the format of a source; TIFF if a result cannot have that format.
 
-    The first bytes tell the format, as in `imaging.read`.
+    The first bytes decide, as in `imaging.read`.
     """
     with source.open("rb") as file:
         start = file.read(16)
@@ -103,7 +104,7 @@ def suffix_like(source: Path) -> str:
 
 
 def facts() -> list[dict[str, Any]]:
-    """Returns the options for who draws them: name, what each says, its values."""
+    """Returns the options for a page that shows them: name, help text, values."""
     return [{"name": name, "says": option.says, "values": list(option.values)} for name, option in options().items()]
 
 

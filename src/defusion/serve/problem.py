@@ -1,4 +1,4 @@
-"""What clients are told when something is wrong: problem details as RFC 9457 has them."""
+"""Problem details as in RFC 9457: what clients are told when something is wrong."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ class Problem(Exception):  # noqa: N818 (named as the RFC has it)
 
     Args:
         status: HTTP status, 4xx or 5xx.
-        kind: Short name of what is wrong, for programs.
+        kind: Short name of the problem, for programs.
         detail: One sentence for people: what came, what was expected, what to do.
-        retry_after: Seconds after which the same request may be welcome.
-        headers: More headers of the answer.
+        retry_after: Seconds after which to try the same request again.
+        headers: Further headers of the answer.
     """
 
     def __init__(
@@ -56,15 +56,15 @@ def bad_request(detail: str) -> Problem:
 
 
 def too_large(detail: str) -> Problem:
-    """Returns the problem of a request that would take more than a limit allows."""
+    """Returns the problem of a request that exceeds a limit."""
     return Problem(413, "too-large", detail)
 
 
 def busy(detail: str, retry_after: int) -> Problem:
-    """Returns the problem of a request that may be welcome later."""
+    """Returns the problem of a request that may succeed later."""
     return Problem(429, "busy", detail, retry_after=retry_after)
 
 
 def gone(what: str) -> Problem:
-    """Returns the problem of something that is not there, or no longer."""
+    """Returns the problem of something that does not exist, or no longer."""
     return Problem(404, "not-found", f"there is no such {what}, or it was deleted; send the pictures again")

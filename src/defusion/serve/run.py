@@ -1,4 +1,4 @@
-"""Runs the service until it is told to end."""
+"""Runs the service until a signal ends it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from defusion.options import Options
 from defusion.serve.app import Service
 from defusion.serve.settings import Settings
 
-#: Time that open answers, such as streams of events, get to end in.
+#: Seconds that open answers, such as streams of events, get to finish.
 _FAREWELL_SECONDS = 2
 
 
@@ -21,18 +21,18 @@ def serve(settings: Settings, options: Options, say: Callable[[str], None]) -> N
     """Serves until SIGINT or SIGTERM comes.
 
     Args:
-        settings: Where to listen, whom to let in, limits.
-        options: How to fuse, unless a request says otherwise.
-        say: Is told where the page is.
+        settings: Address, access and limits.
+        options: How to fuse; a request may override them.
+        say: Called with a line that says where the page is.
 
     Raises:
-        DefusionError: The address cannot be listened at.
+        DefusionError: The address cannot be used.
     """
     listening = _listening(settings)
     config = uvicorn.Config(
         Service(settings, options).app,
         log_level="warning",
-        access_log=False,  # ids in paths open what they name
+        access_log=False,  # the log would hold ids, and an id gives access to its picture
         server_header=False,
         date_header=True,
         lifespan="on",
@@ -42,7 +42,7 @@ def serve(settings: Settings, options: Options, say: Callable[[str], None]) -> N
     host, port = listening.getsockname()[:2]
     name = f"[{host}]" if ":" in host else host
     say(f"defusion is at http://{name}:{port}" + (f"/#token={settings.token}" if settings.token else ""))
-    for number in (signal.SIGINT, signal.SIGTERM):  # uvicorn raises them again when it has ended in good order
+    for number in (signal.SIGINT, signal.SIGTERM):  # uvicorn raises the signal again after it has shut down
         signal.signal(number, lambda *_: None)
     with listening:
         uvicorn.Server(config).run(sockets=[listening])
@@ -54,4 +54,4 @@ def _listening(settings: Settings) -> socket.socket:
         return socket.create_server(address[:2], family=family, backlog=2048)
     except (OSError, OverflowError) as error:
         where = f"{settings.host}:{settings.port}"
-        raise DefusionError(f"{where} cannot be listened at ({error}); choose another --host or --port") from error
+        raise DefusionError(f"cannot listen on {where} ({error}); choose another --host or --port") from error

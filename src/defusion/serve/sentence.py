@@ -1,4 +1,4 @@
-"""What was seen and done, in one sentence for people."""
+"""One sentence for people about what was seen and done."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _DEPTHS = {"uint8": "8 bits", "uint16": "16 bits", "float32": "floating point"}
 
 
 def sentence(facts: dict[str, Any]) -> str:
-    """Tells a result, such as `7 exposures, aligned to 0.2 px, fused at 4000x3000 in 16 bits`.
+    """Describes a result, such as `7 exposures, aligned to 0.2 px, fused at 4000x3000 in 16 bits`.
 
     Args:
         facts: What `fuse --json` prints.
@@ -26,7 +26,7 @@ def sentence(facts: dict[str, Any]) -> str:
 
 
 def _aligned(alignment: dict[str, Any] | None) -> list[str]:
-    """Says how frames were moved, if they were."""
+    """Says how frames were aligned, if they were."""
     if alignment is None:
         return []
     frames = alignment["frames"]

@@ -1,4 +1,4 @@
-"""What a service is told when it starts, and the limits that it holds its clients to."""
+"""The settings of a service, and the limits for its clients."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 @dataclass(frozen=True)
 class Limits:
-    """What one client, one job and the whole service may take; the defaults suit a machine of 4 GB.
+    """What one client, one job and the whole service may use. The defaults suit a machine with 4 GB.
 
     Raises:
-        DefusionError: A limit that is zero or less.
+        DefusionError: A limit is not above zero.
     """
 
     upload_bytes: int = 2**30
-    """Of one request."""
+    """Size of one request."""
     picture_pixels: int = 120_000_000
-    """Of one picture, as its header says it, so before it is decoded."""
+    """Size of one picture by its header, which is checked before the picture is decoded."""
     frames: int = 100
     """Pictures in one job."""
     client_jobs: int = 8
@@ -28,48 +28,48 @@ class Limits:
     queue: int = 16
     """Jobs that wait, of all clients."""
     job_seconds: float = 300.0
-    """Time that a job may run."""
+    """Time that a job may take."""
     memory_bytes: int = 2 * 2**30
     """Memory of one worker process."""
     stored_bytes: int = 4 * 2**30
     """Disk space of all uploads and results."""
     kept_seconds: float = 600.0
-    """Time that an upload or a result is kept after it was last asked for."""
+    """How long an upload or a result is kept after its last use."""
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
             if value <= 0:
-                raise DefusionError(f"the limit {name} came as {value}, expected a number above zero")
+                raise DefusionError(f"the limit {name} came as {value}; expected a number above zero")
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Where a service listens, whom it lets in, and what it fuses with."""
+    """Where a service listens, who may use it, and how many workers it has."""
 
     host: str = "127.0.0.1"
     port: int = 8000
-    """0 for one that is free."""
+    """0 for a free port."""
     workers: int = 1
-    """Processes that fuse, each with a network of its own."""
+    """Processes that fuse, each with its own network."""
     token: str | None = None
-    """What clients have to show; None lets everybody in who reaches the port."""
+    """Token that clients have to send; None lets in everybody who reaches the port."""
     cors: tuple[str, ...] = ()
     """Origins whose pages may call the service."""
     hosts: tuple[str, ...] = ()
-    """Names by which the service is called beside its own, as behind a proxy."""
+    """Further host names of the service, such as that of a proxy."""
     limits: Limits = field(default_factory=Limits)
 
     @property
     def loopback(self) -> bool:
-        """Only this machine can reach it."""
+        """Whether only this machine can reach it."""
         return self.host in _LOOPBACK
 
     @property
     def known_hosts(self) -> frozenset[str] | None:
-        """Names that a request may call the service by; None for any.
+        """Host names that a request may use; None for any.
 
-        A service on the loopback checks them: else a page of any site could lead its own name to this machine, and
-        read what only this machine should.
+        A service on loopback checks them. Otherwise a web page could point a host name of its own to this machine,
+        and then read from the service.
         """
         if not self.loopback and not self.hosts:
             return None

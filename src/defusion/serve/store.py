@@ -1,4 +1,4 @@
-"""The private folder of a service: uploads and results, each deleted in time, also after a crash."""
+"""The private folder of a service, with uploads and results. Each is deleted in time, even after a crash."""
 
 from __future__ import annotations
 
@@ -27,42 +27,42 @@ _LONGEST_NAME = 80
 
 @dataclass
 class StoredPicture:
-    """A picture file and what was made of it to look at."""
+    """A picture file, and copies of it for viewing."""
 
     id: str
     file: Path
     made: dict[str, asyncio.Future[dict[str, Any]]] = field(default_factory=dict)
-    """What was made of it to look at, or is about to be, and what that told."""
+    """Results of tasks that made copies for viewing, by name; some may still be running."""
     touched: float = field(default_factory=time.monotonic)
     held: int = 0
-    """How many are about to read it."""
+    """Number of tasks that are about to read it."""
 
     @property
     def folder(self) -> Path:
-        """Holds the file's own folder, and what was made of it."""
+        """The folder that holds the file's own folder, and the copies."""
         return self.file.parent.parent
 
     @property
     def thumbnail(self) -> Path:
-        """JPEG of at most `look.THUMBNAIL_PX` a side."""
+        """JPEG with sides of at most `look.THUMBNAIL_PX`."""
         return self.folder / "thumbnail.jpg"
 
     @property
     def preview(self) -> Path:
-        """JPEG of at most `look.PREVIEW_PX` a side."""
+        """JPEG with sides of at most `look.PREVIEW_PX`."""
         return self.folder / "preview.jpg"
 
     @property
     def levels(self) -> Path:
-        """Its samples as a screen has them, full size and halves, of which tiles are cut."""
+        """Its samples for the screen at full size and halved, from which tiles are cut."""
         return self.folder / "levels"
 
 
 class Store:
-    """Pictures by id. An id is a secret: who has it may see the picture.
+    """Pictures by id. An id is a secret: whoever has it may see the picture.
 
     Args:
-        limits: How much is kept, and how long.
+        limits: How much is kept, and for how long.
     """
 
     def __init__(self, limits: Limits) -> None:
@@ -73,10 +73,10 @@ class Store:
         self._pictures: dict[str, StoredPicture] = {}
 
     def new_folder(self) -> Path:
-        """Makes a folder for the file of one picture, whatever its name.
+        """Makes a folder for the file of one picture.
 
         Raises:
-            Problem: There is no more room.
+            Problem: There is no room left.
         """
         self.check_room()
         folder = self.folder / secrets.token_urlsafe(16) / "file"
@@ -84,27 +84,27 @@ class Store:
         return folder
 
     def check_room(self) -> None:
-        """Makes sure that there is room for one more picture.
+        """Checks that there is room for one more picture.
 
         Raises:
-            Problem: There is none.
+            Problem: There is no room left.
         """
         if self.bytes() >= self.limits.stored_bytes:
             self.expire()
             if self.bytes() >= self.limits.stored_bytes:
-                raise busy("the service holds as many pictures as it has room for; try again later", 60)
+                raise busy("the service has no room for more pictures at the moment; try again later", 60)
 
     def add(self, file: Path) -> StoredPicture:
-        """Takes a file in a folder that `new_folder` made as a picture."""
+        """Adds a file, which is in a folder from `new_folder`, as a picture."""
         picture = StoredPicture(file.parent.parent.name, file)
         self._pictures[picture.id] = picture
         return picture
 
     def picture(self, id: str) -> StoredPicture:
-        """Returns a picture, which is then kept longer.
+        """Returns a picture. This also keeps it longer.
 
         Raises:
-            Problem: There is none of that id.
+            Problem: There is no picture with this id.
         """
         picture = self._pictures.get(id)
         if picture is None or not picture.file.exists():
@@ -113,23 +113,23 @@ class Store:
         return picture
 
     def remove(self, picture: StoredPicture) -> None:
-        """Deletes a picture and all that was made of it."""
+        """Deletes a picture and all its copies."""
         self._pictures.pop(picture.id, None)
         shutil.rmtree(picture.folder, ignore_errors=True)
 
     def expire(self) -> None:
-        """Deletes pictures that nobody has asked for in time."""
+        """Deletes pictures that have expired."""
         oldest = time.monotonic() - self.limits.kept_seconds
         for picture in list(self._pictures.values()):
             if picture.touched < oldest and not picture.held:
                 self.remove(picture)
 
     def bytes(self) -> int:
-        """Returns how much the folder holds."""
+        """Returns how many bytes the folder holds."""
         total = 0
         for folder, _, names in os.walk(self.folder):
             for name in names:
-                with suppress(OSError):  # deleted meanwhile
+                with suppress(OSError):  # it may have been deleted meanwhile
                     total += Path(folder, name).stat().st_size
         return total
 
@@ -140,7 +140,7 @@ class Store:
 
 
 def sweep() -> None:
-    """Deletes the folders of services of this user that have ended without doing so."""
+    """Deletes folders of this user's services that ended without deleting them."""
     for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
         with suppress(OSError, ValueError):
             ours = not hasattr(os, "getuid") or folder.lstat().st_uid == os.getuid()
@@ -149,9 +149,9 @@ def sweep() -> None:
 
 
 def file_name(given: str, number: int) -> str:
-    """Returns a safe name for an upload: the last part of what the client calls it, in plain characters.
+    """Returns a safe name for an upload: the last part of the client's name, in plain characters.
 
-    The suffix stays, since some RAW files are known by it alone.
+    The suffix stays, because some RAW files are recognised by it.
     """
     name = unicodedata.normalize("NFC", re.split(r"[/\\]", given)[-1])
     name = "".join(each if each.isprintable() and each not in '<>:"|?*' else "_" for each in name).strip(" .")
@@ -162,7 +162,7 @@ def file_name(given: str, number: int) -> str:
 
 
 def without_paths(text: str) -> str:
-    """Takes the folders out of a sentence that names files."""
+    """Removes the folders from file names in a sentence."""
     return re.sub(r"(?<![\w/])/(?:[^\s/:'\"]+/)+", "", text)
 
 
@@ -171,7 +171,7 @@ def _owner(process: psutil.Process) -> str:
 
 
 def _alive(folder: Path) -> bool:
-    """Whether the process that made a folder is still there; a folder without a word about it is a new one."""
+    """Says whether the process that made a folder still runs. A folder without its id counts as new."""
     try:
         owner = (folder / _OWNER).read_text()
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Uploads: pictures in a multipart body go to disk as they come, and no further than the limits."""
+"""Uploads: writes the pictures of a multipart body to disk as they come, within the limits."""
 
 from __future__ import annotations
 
@@ -15,28 +15,31 @@ from defusion.serve.store import Store, StoredPicture, file_name
 
 FIELD = "sources"
 
-#: A client that sends too much is listened to for so much longer: one that is cut off does not hear why.
+#: How much longer to read from a client that sends too much. Otherwise it would be cut off before it reads the
+#: answer.
 _DRAINED_BYTES = 2**26
 
 
 async def receive(request: Request, store: Store) -> list[StoredPicture]:
-    """Takes the pictures of a multipart body into the store; after any failure none of them is there.
+    """Stores the pictures of a multipart body. After an error none of them is kept.
 
     Args:
         request: Its body has a part named `sources` for each picture.
-        store: Takes them.
+        store: Where to put them.
 
     Returns:
         The pictures, in order.
 
     Raises:
-        Problem: Too many bytes or pictures, other parts, or no multipart body.
-        ClientDisconnect: The client left before the end.
+        Problem: There are too many bytes or pictures, other parts, or the body is not multipart.
+        ClientDisconnect: The client disconnected before the end.
     """
     kind, parameters = parse_options_header(request.headers.get("content-type", ""))
     boundary = parameters.get(b"boundary", b"")
     if kind != b"multipart/form-data" or not re.fullmatch(rb"[ -~]{1,70}", boundary):
-        raise Problem(415, "no-multipart", f"expected a multipart/form-data body with a part {FIELD!r} a picture")
+        raise Problem(
+            415, "no-multipart", f"expected a multipart/form-data body with a part {FIELD!r} for each picture"
+        )
     limit = store.limits.upload_bytes
     parts = _Parts(store)
     parser = MultipartParser(boundary, parts.callbacks())
@@ -53,14 +56,14 @@ async def receive(request: Request, store: Store) -> list[StoredPicture]:
         if not parts.complete:
             raise bad_request("the multipart body ends before its last part; send it again")
         if not parts.count:
-            raise bad_request(f"no picture came, expected a part {FIELD!r} for each")
+            raise bad_request(f"no picture came; expected a part {FIELD!r} for each")
     except BaseException as error:
         parts.discard()
         if isinstance(error, MultipartParseError | UnicodeDecodeError):
             raise bad_request("the multipart body is damaged; send it again") from error
         if isinstance(error, OSError):
             raise Problem(
-                507, "disk-full", "the service has no room to keep the pictures; try again later"
+                507, "disk-full", "the service has no disk space for the pictures; try again later"
             ) from error
         if isinstance(error, Problem):
             await _drain(request)
@@ -69,7 +72,7 @@ async def receive(request: Request, store: Store) -> list[StoredPicture]:
 
 
 class _Parts:
-    """What a multipart parser calls: writes each part to a file of its own."""
+    """Callbacks of a multipart parser. They write each part to a file of its own."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -81,16 +84,16 @@ class _Parts:
 
     @property
     def count(self) -> int:
-        """How many pictures have come."""
+        """Number of pictures that have come."""
         return len(self._files)
 
     @property
     def pictures(self) -> list[StoredPicture]:
-        """Takes the files into the store."""
+        """Adds the files to the store."""
         return [self._store.add(file) for file in self._files]
 
     def callbacks(self) -> Any:
-        """Returns the methods under the parser's names."""
+        """Returns the callbacks by the parser's names."""
         return {
             "on_part_begin": self._headers.clear,
             "on_header_begin": self._begin_header,
@@ -125,7 +128,7 @@ class _Parts:
         _, facts = parse_options_header(self._headers.get(b"content-disposition", b""))
         name = facts.get(b"name", b"").decode(errors="replace")
         if name != FIELD:
-            raise bad_request(f"a part is named {name[:40]!a}, expected {FIELD!r} for each picture")
+            raise bad_request(f"a part is named {name[:40]!a}; expected {FIELD!r} for each picture")
         number = len(self._files) + 1
         if number > self._store.limits.frames:
             raise too_large(f"more than {self._store.limits.frames} pictures came; send fewer")
@@ -148,14 +151,14 @@ class _Parts:
 
 
 async def _drain(request: Request) -> None:
-    """Reads on, into nothing."""
+    """Reads on and drops what it reads."""
     drained = 0
     try:
         async for chunk in request.stream():
             drained += len(chunk)
             if drained > _DRAINED_BYTES:
                 return
-    except (ClientDisconnect, RuntimeError):  # the second where the body was read to its end
+    except (ClientDisconnect, RuntimeError):  # RuntimeError if the body was already read to its end
         return
 
 

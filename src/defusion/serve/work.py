@@ -1,7 +1,8 @@
-"""What a worker process does: `python -m defusion.serve.work START`. Tasks and answers are lines of JSON.
+"""A worker process: `python -m defusion.serve.work START`. Tasks and answers are lines of JSON.
 
-A task names its work and files: `{"work": "fuse", ...}`. Answers are `{"progress": PART}`, any number of times, then
-`{"done": FACTS}` or `{"failed": KIND, "detail": SENTENCE}`. One `{"done": {}}` more, at the start, says: ready.
+A task names its kind and files: `{"work": "fuse", ...}`. The answers are any number of `{"progress": FRACTION}`, then
+`{"done": FACTS}` or `{"failed": KIND, "detail": SENTENCE}`. At the start, one `{"done": {}}` says that the worker is
+ready.
 """
 
 from __future__ import annotations
@@ -30,12 +31,12 @@ if TYPE_CHECKING:
 
 Tell = Callable[[float], None]
 
-#: Part of a stack's work that looking at its frames is taken for.
+#: Fraction of the progress of a stack that looking at its frames counts for.
 _LOOKING = 0.2
 
 
 def main() -> None:
-    """Works until stdin ends, which is when the service has gone; then deletes what that left behind."""
+    """Works until stdin ends, which means that the service has ended; then deletes the service's folder."""
     start = json.loads(sys.argv[1])
     _limit_memory(start["memory_bytes"])
     _share_cores(start["number"], start["workers"])
@@ -53,7 +54,7 @@ def main() -> None:
 
 
 def _worked(task: dict[str, Any], arguments: dict[str, str], tell: Tell) -> dict[str, Any]:
-    """Does a task, and says how it ended."""
+    """Does a task, and returns its outcome."""
     try:
         return {"done": _WORKS[task.pop("work")](task, arguments, tell)}
     except PixelsError as error:
@@ -138,7 +139,7 @@ def _loaded(network: Options) -> Fuser:
 
 
 def _warm_up(options: Options) -> None:
-    """Loads and compiles the network before the first client waits for it."""
+    """Loads and compiles the network, so that the first client does not wait for it."""
     import numpy as np
 
     rng = np.random.default_rng(0)
@@ -147,7 +148,7 @@ def _warm_up(options: Options) -> None:
 
 
 def _telling(tell: Tell) -> Callable[[Progress], None]:
-    """Makes one part of several numbers: frames that are looked at, and rows."""
+    """Combines the progress of looking at frames and of fusing rows into one fraction."""
 
     def report(progress: Progress) -> None:
         if not progress.of_rows:
@@ -160,7 +161,7 @@ def _telling(tell: Tell) -> Callable[[Progress], None]:
 
 
 def _scrubbed(facts: Any) -> Any:
-    """Takes the folders out of all names of files in facts, keys among them."""
+    """Removes the folders from all file names in facts, in keys, too."""
     if isinstance(facts, dict):
         return {_scrubbed(name): _scrubbed(value) for name, value in facts.items()}
     if isinstance(facts, list):
@@ -181,7 +182,9 @@ def _lacks_memory(error: BaseException | None) -> bool:
 
 
 def _limit_memory(most: int) -> None:
-    """Has the system refuse this process more memory, where it can: a refusal is told, a kill is not."""
+    """Limits this process's memory where the system can. An allocation then fails with an error, which is better than
+    being killed.
+    """
     if sys.platform != "win32":
         import resource
 
@@ -190,7 +193,9 @@ def _limit_memory(most: int) -> None:
 
 
 def _share_cores(number: int, workers: int) -> None:
-    """Keeps this process to its share of the cores, where the system can: engines start a thread for each core."""
+    """Limits this process to its share of the cores where the system can, because engines start a thread for each
+    core.
+    """
     if workers > 1 and hasattr(os, "sched_setaffinity"):
         cores = sorted(os.sched_getaffinity(0))
         os.sched_setaffinity(0, cores[number % len(cores) :: workers] or cores)

@@ -1,4 +1,4 @@
-"""Worker processes: they decode and fuse, and are killed when that takes too long or too much."""
+"""Worker processes: they decode and fuse. They are killed if a task takes too long or too much memory."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ _log = logging.getLogger("defusion.serve")
 #: Longest answer of a worker, in bytes.
 _LINE_BYTES = 2**22
 
-#: Time between two looks at what a worker's memory is.
+#: Seconds between checks of a worker's memory.
 _WATCH_SECONDS = 0.2
 
-#: What a client is told about a task that cannot be done.
+#: Problems for tasks that cannot be done, by the worker's reason.
 _PROBLEMS = {"bad": bad_request, "large": too_large}
 
 Heard = Callable[[float], None]
 
 
 class _LostError(Exception):
-    """A worker ended by itself in the middle of its work."""
+    """A worker ended during a task."""
 
 
 class Worker:
-    """One process of `defusion.serve.work`, for one task at a time."""
+    """One process of `defusion.serve.work`. It does one task at a time."""
 
     def __init__(self, process: asyncio.subprocess.Process, number: int, memory_bytes: int) -> None:
         self._process, self.number, self._memory_bytes = process, number, memory_bytes
@@ -45,23 +45,23 @@ class Worker:
 
     @property
     def pid(self) -> int:
-        """Of the process."""
+        """Id of the process."""
         return self._process.pid
 
     @classmethod
     async def start(cls, start: dict[str, Any]) -> Worker:
-        """Starts a process; it takes tasks at once, and begins with them when it is ready."""
+        """Starts a process. It can be given tasks at once, and begins with them when it is ready."""
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "defusion.serve.work", json.dumps(start)),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             limit=_LINE_BYTES,
-            start_new_session=True,  # a Ctrl-C is for the service, which ends its workers itself
+            start_new_session=True,  # Ctrl-C is meant for the service, which ends its workers itself
         )
         return cls(process, start["number"], start["memory_bytes"])
 
     async def ready(self) -> None:
-        """Waits for the process to be ready.
+        """Waits until the process is ready.
 
         Raises:
             _LostError: It has ended instead.
@@ -69,11 +69,11 @@ class Worker:
         await self._answer()
 
     async def run(self, task: dict[str, Any], heard: Heard) -> dict[str, Any]:
-        """Has a task done.
+        """Does a task.
 
         Args:
-            task: What `work.py` takes.
-            heard: Is told the part that is done, from 0 to 1.
+            task: As `work.py` takes it.
+            heard: Called with the fraction that is done, from 0 to 1.
 
         Raises:
             Problem: The task cannot be done.
@@ -84,7 +84,7 @@ class Worker:
             self._process.stdin.write(json.dumps(task).encode() + b"\n")
             await self._process.stdin.drain()
         watch = asyncio.create_task(self._watch())
-        self.spent = True  # until it has answered to the end
+        self.spent = True  # until it has answered completely
         try:
             while "progress" in (answer := await self._answer()):
                 heard(float(answer["progress"]))
@@ -92,7 +92,7 @@ class Worker:
         except _LostError:
             if watch.done():
                 raise too_large(
-                    f"this takes more than the {self._memory_bytes // 10**6} MB of memory that a job may have; "
+                    f"this takes more than the {self._memory_bytes // 10**6} MB of memory that a job may use; "
                     "send smaller or fewer pictures"
                 ) from None
             raise
@@ -103,10 +103,10 @@ class Worker:
         if answer["failed"] in _PROBLEMS:
             raise _PROBLEMS[answer["failed"]](answer["detail"])
         _log.error("a task failed: %s", answer["detail"])
-        raise bad_request("this failed for a reason that is in the service's log; a picture may be damaged")
+        raise bad_request("this failed, and the service's log says why; a picture may be damaged")
 
     async def kill(self) -> None:
-        """Ends the process now."""
+        """Ends the process at once."""
         with suppress(ProcessLookupError):
             self._process.kill()
         await self._process.wait()
@@ -119,9 +119,9 @@ class Worker:
         return dict(json.loads(line))
 
     async def _watch(self) -> None:
-        """Kills the process when it takes too much memory; returns only then.
+        """Kills the process if it uses too much memory; returns only then.
 
-        The process limits itself where the system lets it: this is for where it does not, and for mapped memory.
+        The process also limits itself. This is for systems where it cannot, and for mapped memory.
         """
         while True:
             await asyncio.sleep(_WATCH_SECONDS)
@@ -136,14 +136,14 @@ class Worker:
 
 
 class Pool:
-    """Workers of one kind; a task takes the first that is free.
+    """Workers of one kind. A task goes to the first that is free.
 
     Args:
-        count: How many.
+        count: Number of workers.
         fuses: They load a network.
-        folder: The store's; workers delete it if the service dies.
-        limits: What a task may take.
-        arguments: Of `Options`, unless a task says otherwise.
+        folder: Folder of the store; workers delete it if the service dies.
+        limits: What a task may use.
+        arguments: Options for all tasks; a task may override them.
     """
 
     def __init__(self, count: int, *, fuses: bool, folder: Path, limits: Limits, arguments: dict[str, str]) -> None:
@@ -161,21 +161,21 @@ class Pool:
         self._tasks: set[asyncio.Task[None]] = set()
         self.restarts = 0
         self.waiting = 0
-        """Tasks that no worker has taken yet."""
+        """Number of tasks that wait for a worker."""
         self.seconds = 1.0
-        """Time that a task took lately."""
+        """Time that recent tasks took."""
 
     @property
     def ready(self) -> bool:
-        """A worker is there."""
+        """Whether a worker is ready."""
         return bool(self._workers)
 
     def pids(self) -> list[int]:
-        """Returns the processes."""
+        """Returns the process ids."""
         return [worker.pid for worker in self._workers]
 
     def open(self) -> None:
-        """Begins to start the workers."""
+        """Starts the workers."""
         for number in range(self._count):
             self._spawn(number)
 
@@ -190,14 +190,14 @@ class Pool:
     async def run(
         self, task: dict[str, Any], heard: Heard = lambda done: None, begun: Callable[[], None] = lambda: None
     ) -> dict[str, Any]:
-        """Has a task done by a worker, and by another one if the first ends in the middle.
+        """Has a worker do a task. If the worker ends during the task, another one tries again.
 
-        Cancelled, it ends the worker.
+        If this coroutine is cancelled, it ends the worker.
 
         Args:
-            task: What `work.py` takes.
-            heard: Is told the part that is done.
-            begun: Is called when a worker takes the task.
+            task: As `work.py` takes it.
+            heard: Called with the fraction that is done.
+            begun: Called when a worker takes the task.
 
         Raises:
             Problem: The task cannot be done, takes too long, or ended two workers.
@@ -213,15 +213,15 @@ class Pool:
                     return done
                 except TimeoutError:
                     allowed = f"{self._limits.job_seconds:g} s"
-                    detail = f"this takes more than the {allowed} that a job may have; send smaller or fewer pictures"
+                    detail = f"this takes more than the {allowed} that a job may take; send smaller or fewer pictures"
                     raise Problem(422, "too-slow", detail) from None
                 except _LostError:
-                    _log.warning("a worker ended in the middle of a task%s", "" if last else "; another takes it on")
-        raise bad_request("this ended two worker processes; a picture is damaged, or too much for this machine")
+                    _log.warning("a worker ended during a task%s", "" if last else "; another one tries it")
+        raise bad_request("this ended two worker processes; a picture is damaged, or too large for this machine")
 
     @asynccontextmanager
     async def _worker(self) -> AsyncIterator[Worker]:
-        """Takes a worker, and gives back the same one, or another in its place."""
+        """Takes a worker, and returns the same one or its replacement to the pool."""
         self.waiting += 1
         try:
             worker = await self._free.get()
@@ -243,7 +243,7 @@ class Pool:
         task.add_done_callback(self._tasks.discard)
 
     async def _started(self, number: int, instead_of: Worker | None) -> None:
-        """Starts a worker, again and again until one is ready."""
+        """Starts a worker, repeatedly until one is ready."""
         if instead_of is not None:
             await instead_of.kill()
         pause = 0.5

@@ -73,11 +73,11 @@ def test_the_budget_holds_and_what_was_drawn_down_is_told(results, monkeypatch):
     assert {key[0] for key, drawn in some.scenes.items() if drawn.whole} == {"mefb", "focus"}
     assert (
         f"{11 - len(small)} of 11 scenes" in some.note()
-        and f"{len(small)} are drawn down to {some.small_px} pixels" in some.note()
+        and f"{len(small)} are scaled down to {some.small_px} pixels" in some.note()
     )
     assert 12 <= draw(results, budget=int(whole * 0.5)).small_px <= some.small_px <= 24
     few = draw(results, budget=whole // 8)
-    assert 0 < len(few.scenes) < 11 and "for want of room" in few.note()
+    assert 0 < len(few.scenes) < 11 and "because there is no room" in few.note()
 
 
 @pytest.mark.parametrize("longest", [16, 40])

@@ -1,4 +1,4 @@
-"""Metrics of image fusion, each in the variant of a named toolkit: `METRICS` by name, `score` for one scene."""
+"""Metrics of image fusion, each defined as in a named toolkit: `METRICS` by name, `score` for one scene."""
 
 from __future__ import annotations
 

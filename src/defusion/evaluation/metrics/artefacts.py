@@ -1,4 +1,4 @@
-"""N_abf: edges of the fused picture that neither source has, what fusing made up itself."""
+"""N_abf: edges of the fused picture that neither source has, which the fusion invented."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from defusion.evaluation.metrics.metric import Grey, Metric
 from defusion.evaluation.metrics.planes import Plane, real
 from defusion.evaluation.metrics.sharing import shared
 
-# Petrovic's logistic curves in Shreyamsha Kumar's code: height, steepness, and both turn at a half.
+# Petrovic's logistic curves as in Shreyamsha Kumar's code: height and steepness. Both are centred at one half.
 _STRENGTH_CURVE = (0.9999, 19.0)
 _ANGLE_CURVE = (0.9995, 22.0)
 
@@ -24,7 +24,7 @@ class _Edges(NamedTuple):
 
 @shared
 def _edges(plane: Grey) -> _Edges:
-    """Sobel's edges, the picture mirrored about its border pixels."""
+    """Returns Sobel's edges. The picture is mirrored at its border pixels."""
     x, y = (np.asarray(cv2.Sobel(real(plane), cv2.CV_64F, dx, 1 - dx, scale=1 / 8), np.float64) for dx in (1, 0))
     with np.errstate(divide="ignore", invalid="ignore"):
         angle = np.where((x == 0) & (y == 0), 0, np.arctan(x / y))
@@ -37,7 +37,7 @@ def _logistic(value: Plane, curve: tuple[float, float]) -> Plane:
 
 
 def _kept(source: _Edges, fused: _Edges) -> Plane:
-    """How much of each edge of the source is in the fused plane, 0 to 1."""
+    """Returns how much of each edge of the source the fused plane keeps, 0 to 1."""
     weaker, stronger = np.minimum(source.strength, fused.strength), np.maximum(source.strength, fused.strength)
     ratio = np.divide(weaker, stronger, out=np.zeros_like(weaker), where=stronger > 0)
     agreement = np.abs(np.abs(source.angle - fused.angle) - np.pi / 2) * 2 / np.pi
@@ -45,7 +45,7 @@ def _kept(source: _Edges, fused: _Edges) -> Plane:
 
 
 def _weight(source: _Edges) -> Plane:
-    """What an edge of the source counts: next to nothing where it is weak."""
+    """Returns the weight of each edge of the source, which is close to zero where the edge is weak."""
     return np.where(source.strength >= 2, source.strength**1.5, 0.001)
 
 

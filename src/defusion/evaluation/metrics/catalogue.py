@@ -47,7 +47,7 @@ _FAMILIES = (
 )
 
 METRICS: dict[str, Metric] = {metric.name: metric for family in _FAMILIES for metric in family.METRICS}
-"""Every variant by name."""
+"""All variants by name."""
 
 DEFAULTS: tuple[str, ...] = (
     "ce",
@@ -76,18 +76,18 @@ def score(
     """Measures a fused picture.
 
     Args:
-        a: A source, [H, W] or [H, W, 3] (RGB), 8 bits.
-        b: The other source.
+        a: First source, [H, W] or [H, W, 3] (RGB), 8 bits.
+        b: Second source.
         fused: The fused picture.
-        truth: What the fused picture should be, where that is known.
-        names: Metrics to measure; those against the truth are left out where there is none.
+        truth: Ground truth for the fused picture, if there is one.
+        names: Metrics to measure. Those against the ground truth are left out if there is none.
 
     Returns:
-        A score for each name, in their order; NaN with a reason where a metric is not defined for these pictures.
+        A score for each name, in that order; NaN with a reason if a metric is not defined for these pictures.
 
     Raises:
         ImageError: The pictures differ in height or width, or are not 8-bit grey or RGB.
-        EvaluationError: No metric of that name.
+        EvaluationError: A metric is unknown.
 
     Example:
         >>> ramp = np.tile(np.arange(64, dtype=np.uint8), (64, 1))
@@ -132,9 +132,9 @@ def _check(pictures: dict[str, NDArray[np.uint8]]) -> None:
 
 
 def _views(pictures: Sequence[NDArray[np.uint8]]) -> Iterable[tuple[tuple[ColourRule, ...], list[Grey]]]:
-    """The planes that are measured, with the colour rules that they stand for.
+    """Yields the planes that are measured, with the colour rules that they serve.
 
-    Where the fused picture is grey, so is all; a grey source stands beside each channel of a fused picture in colour.
+    If the fused picture is grey, all are grey. If it has colour, a grey source is compared with each of its channels.
     """
     fused = pictures[2]
     greys = [np.ascontiguousarray(grey(picture)) for picture in pictures]
@@ -166,7 +166,7 @@ def _measured(metric: Metric, planes: Sequence[Grey]) -> Score:
 
 
 def _mean(scores: Sequence[Score]) -> Score:
-    """The mean over channels; not defined where one of them is not."""
+    """Returns the mean over channels; not defined if it is not defined for one of them."""
     for each in scores:
         if each.reason is not None:
             return each

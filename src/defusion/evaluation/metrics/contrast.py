@@ -1,4 +1,4 @@
-"""QCV: what an eye sees of the difference to the sources, weighted by where these have edges."""
+"""QCV: how much of the difference to the sources an eye sees, weighted by the edges of the sources."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _BLOCK = 16
 
 
 def _blocks(plane: Plane) -> Plane:
-    """Sums over blocks of 16x16; those at the right and lower edge reach into zeros."""
+    """Sums over blocks of 16x16. The picture is continued with zeros at the right and bottom."""
     down, across = (np.arange(0, side, _BLOCK) for side in plane.shape)
     sums: Plane = np.add.reduceat(np.add.reduceat(plane, down, axis=0), across, axis=1)
     return sums
@@ -20,7 +20,7 @@ def _blocks(plane: Plane) -> Plane:
 
 @shared
 def _salience(stretched_source: Grey) -> Plane:
-    """The fifth power of the gradient, summed over blocks."""
+    """Returns the fifth power of the gradient, summed over blocks."""
     size = sobel(stretched_source).size
     square = size * size
     return _blocks(square * square * size)
@@ -28,7 +28,9 @@ def _salience(stretched_source: Grey) -> Plane:
 
 @shared
 def _sensitivity(height: int, width: int) -> Plane:
-    """Mannos and Sakrison's contrast sensitivity at the frequencies of `rfft2`, the highest an eighth of the side."""
+    """Returns Mannos and Sakrison's contrast sensitivity at the frequencies of `rfft2`; the highest is an eighth of
+    the side.
+    """
     down = np.fft.fftfreq(height)[:, np.newaxis] * 2 * (height / 8)
     across = np.fft.rfftfreq(width) * 2 * (width / 8)
     radius = 0.144 * np.hypot(down, across)
@@ -37,7 +39,7 @@ def _sensitivity(height: int, width: int) -> Plane:
 
 
 def _seen(stretched_source: Grey, stretched_fused: Grey) -> Plane:
-    """The visible part of the difference, squared, in means over blocks."""
+    """Returns the visible part of the difference, squared and averaged over blocks."""
     difference = real(stretched_source) - real(stretched_fused)
     height, width = difference.shape
     spectrum = np.fft.rfft2(difference) * _sensitivity(height, width)

@@ -1,8 +1,8 @@
-"""Feature mutual information (FMI): how much windows of the fused picture's features tell of those of its sources.
+"""Feature mutual information (FMI): how much features of the fused picture tell about those of its sources.
 
-In each 3x3 window of a plane of features (edges, gradients or DCT), the features are taken for a distribution over
-the nine pixels. How two such distributions hang together is not known; Haghighat takes Nelsen's mixture: independent
-in part, and for the rest as close as two such distributions can be, in the proportion that gives their correlation.
+Each 3x3 window of a plane of features (edges, gradients or DCT) is read as a distribution over its nine pixels. The
+joint distribution of two such windows is not known. Haghighat uses Nelsen's mixture: partly independent, partly as
+dependent as two such distributions can be, in the proportion that gives their correlation.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ T = TypeVar("T", bound=np.generic)
 Real = NDArray[np.float32]
 
 _RANKS = np.arange(-4, 5, dtype=np.float32)[:, None]
-"""Of the nine pixels of a window, about their middle."""
+"""Ranks of the nine pixels of a window, centred."""
 
 _BLOCK_WINDOWS = 4096
-"""Windows that are worked on at a time; their numbers stay in the cache of a core."""
+"""Number of windows that are worked on at a time, so that they stay in the cache of a core."""
 
 
 class _Windows(NamedTuple):
-    """Windows as distributions over their nine pixels, [9, N], and what they are like, [N]."""
+    """Windows as distributions over their nine pixels, [9, N], with their statistics, [N]."""
 
     features: Plane
     density: Real
@@ -50,13 +50,13 @@ def _windows(features: Plane) -> _Windows:
     density = (stretched / stretched.sum(0)).astype(np.float32)
     mean = (_RANKS * density).sum(0)
     deviation = np.sqrt(np.maximum((_RANKS**2 * density).sum(0) - mean**2, 0))
-    # One lone pixel does not deviate; rounding must not make it seem to.
+    # A window with a single pixel has no deviation; rounding must not give it one.
     deviation[density.max(0) == 1] = 0
     return _Windows(features, density, density - density.mean(0), _bits(density).sum(0), deviation)
 
 
 def _bits(density: Real) -> Real:
-    """-p log2 |p|, and 0 for 0; negative densities come up where the mixture overshoots."""
+    """Returns -p log2 |p|, and 0 for 0. Densities can be negative where the mixture overshoots."""
     bits: Real = np.log(np.maximum(np.abs(density), np.float32(1e-30)))
     bits *= density
     bits *= np.float32(-1 / np.log(2))
@@ -64,7 +64,7 @@ def _bits(density: Real) -> Real:
 
 
 def _correlation(a: _Windows, b: _Windows) -> Real:
-    """Pearson's, of densities; two flat windows are the same distribution."""
+    """Returns Pearson's correlation of densities. Two flat windows count as the same distribution."""
     flat_a, flat_b = (each.density.min(0) == each.density.max(0) for each in (a, b))
     scale = np.sqrt((a.centred**2).sum(0) * (b.centred**2).sum(0))
     found: Real = (a.centred * b.centred).sum(0) / np.where(flat_a | flat_b, np.float32(1), scale)
@@ -72,7 +72,7 @@ def _correlation(a: _Windows, b: _Windows) -> Real:
 
 
 def _cumulated(density: Real) -> Real:
-    """The sum of each row and those before it; several times as fast as `cumsum` on few long rows."""
+    """Returns cumulative sums over rows. This is several times as fast as `cumsum` for few long rows."""
     sums = density.copy()
     for k in range(1, len(sums)):
         sums[k] += sums[k - 1]
@@ -82,7 +82,7 @@ def _cumulated(density: Real) -> Real:
 def _shared_information(source: _Windows, fused: _Windows) -> Real:
     """Normalised mutual information in each window, [N]; 1 where the features are equal."""
     correlation = _correlation(source, fused)
-    # The farthest that two distributions can be is the closest of one and the other in reverse.
+    # Two distributions are least dependent when one matches the reverse of the other most closely.
     p, q = np.where(correlation < 0, source.density[::-1], source.density), fused.density
     above_p, above_q = _cumulated(p), _cumulated(q)
     below_p, below_q = above_p - p, above_q - q
@@ -108,14 +108,14 @@ def _shared_information(source: _Windows, fused: _Windows) -> Real:
 
 
 def _mean_information(a: Plane, b: Plane, fused: Plane) -> Real:
-    """The mean over both sources in each window, [9, N] to [N]."""
+    """Returns the mean over both sources in each window, [9, N] to [N]."""
     of_fused = _windows(fused)
     both = _shared_information(_windows(a), of_fused) + _shared_information(_windows(b), of_fused)
     return both * np.float32(0.5)
 
 
 def _pixels(plane: NDArray[T]) -> list[NDArray[T]]:
-    """The nine pixels of each 3x3 window, column after column as MATLAB has them, each [H - 2, W - 2]."""
+    """Returns the nine pixels of each 3x3 window, column by column as in MATLAB, each [H - 2, W - 2]."""
     height, width = plane.shape
     return [plane[i : height - 2 + i, j : width - 2 + j] for j in range(3) for i in range(3)]
 
@@ -132,7 +132,7 @@ def _fmi(feature: Callable[[Grey], Plane], a: Grey, b: Grey, fused: Grey) -> flo
 
 
 def _edges(plane: Grey) -> NDArray[np.uint8]:
-    """1 on the ridges of Sobel's edges, as MATLAB's `edge` with its own threshold; none on the border."""
+    """Returns 1 on the ridges of Sobel's edges, as MATLAB's `edge` with its automatic threshold; 0 on the border."""
     x, y = (
         cv2.Sobel(real(plane), cv2.CV_64F, dx, 1 - dx, scale=1 / 8, borderType=cv2.BORDER_REPLICATE) for dx in (1, 0)
     )
@@ -147,7 +147,7 @@ def _edges(plane: Grey) -> NDArray[np.uint8]:
 
 
 def _patterns(edges: NDArray[np.uint8]) -> NDArray[np.intp]:
-    """Which of the 512 patterns of edges each window shows."""
+    """Returns the number, of 512, of the edge pattern in each window."""
     patterns = np.zeros((edges.shape[0] - 2, edges.shape[1] - 2), np.intp)
     for bit, pixel in enumerate(_pixels(edges)):
         patterns |= pixel.astype(np.intp) << bit
@@ -157,7 +157,7 @@ def _patterns(edges: NDArray[np.uint8]) -> NDArray[np.intp]:
 def _edge_fmi(a: Grey, b: Grey, fused: Grey) -> float:
     need_pixels(fused, 3)
     of_a, of_b, of_fused = (_patterns(_edges(picture)) for picture in (a, b, fused))
-    # Few of the pairs of patterns come up, and each is measured once.
+    # Few of all pairs of patterns occur, and each is measured once.
     counts = np.bincount((of_a << 9 | of_fused).ravel(), minlength=1 << 18)
     counts += np.bincount((of_b << 9 | of_fused).ravel(), minlength=1 << 18)
     pairs = np.flatnonzero(counts)
@@ -169,13 +169,13 @@ def _edge_fmi(a: Grey, b: Grey, fused: Grey) -> float:
 
 
 def _gradient(plane: Grey) -> Plane:
-    """Along rows; central, and one-sided at the ends."""
+    """Returns the gradient along rows: central differences, one-sided at the ends."""
     along: Plane = np.gradient(real(plane), axis=1)
     return along
 
 
 def _dct(plane: Grey) -> Plane:
-    """Of the whole plane."""
+    """Returns the DCT of the whole plane."""
     coefficients: Plane = fft.dctn(real(plane), norm="ortho")
     return coefficients
 

@@ -1,11 +1,11 @@
-"""Visual information fidelity: how much of what an eye learns from the sources it learns from the fused picture.
+"""Visual information fidelity: how much of what an eye learns from the sources it also learns from the fused picture.
 
-At four scales and in each window, the fused picture is taken for the source times a gain, plus noise; what an eye can
-learn is the capacity of that channel, the eye being noisy itself. VIF adds this up for each source; VIF for fusion
-(VIFF) asks in each window about one source, the one that is passed on with less gain.
+At four scales and in each window, the fused picture is modelled as the source times a gain, plus noise. What an eye
+can learn is the capacity of that channel; the eye itself is noisy, too. VIF adds this up for each source. VIF for
+fusion (VIFF) uses only one source in each window, the one that is passed on with less gain.
 
-In the toolkits rounding noise takes part: of ten levels, 254 among them, a window of 17x17 full of one seems to vary.
-VIFF may then pick the other source, so flat windows get the noise that Octave finds.
+In the toolkits, rounding noise has an effect: a 17x17 window full of one level seems to vary for ten levels, among
+them 254. VIFF may then choose the other source. So flat windows get the noise that Octave computes.
 """
 
 from __future__ import annotations
@@ -25,12 +25,13 @@ from defusion.evaluation.metrics.sharing import shared
 from defusion.evaluation.metrics.windows import inside, octave_gaussian, octave_sum
 
 _SIZES = (17, 9, 5, 3)
-"""Windows at each scale; their sigma is a fifth."""
+"""Sides of the windows at each scale. Sigma is a fifth of the side."""
 _LEAST = 1e-10
-"""Variances below this count as none."""
+"""Variances below this count as zero."""
 _STRIP_ROWS = 16
 _LEAST_SIDE = 41
-"""The shortest side that leaves a window at every scale: 41, 17, 7 and 3 pixels before the windows."""
+"""The shortest side that leaves a window at every scale. Before the windows, the scales have 41, 17, 7 and 3 pixels.
+"""
 
 
 class Window(NamedTuple):
@@ -39,12 +40,12 @@ class Window(NamedTuple):
     variance: Plane
     gain: Plane
     noise: Plane
-    """The variance of the fused plane that the source does not explain."""
+    """Variance of the fused plane that the source does not explain."""
 
 
 @shared
 def _scales(plane: Grey) -> tuple[Plane, ...]:
-    """The plane at four scales, each half as large as the one before."""
+    """Returns the plane at four scales, each half as large as the one before."""
     if min(plane.shape) < _LEAST_SIDE:
         raise UndefinedError(f"the metric needs pictures of {_LEAST_SIDE}x{_LEAST_SIDE} pixels or more")
     scales = [real(plane)]
@@ -54,13 +55,13 @@ def _scales(plane: Grey) -> tuple[Plane, ...]:
 
 
 class _Flat(NamedTuple):
-    """Octave's moments of windows at one scale that show level v alone, for v of 0 to 255: [256]."""
+    """Octave's moments, at one scale, of windows full of level v, for v of 0 to 255: [256]."""
 
     levels: Plane
-    """What the scales before have made of v."""
+    """The value that the earlier scales make of v."""
     mean: Plane
     variance: Plane
-    """Rounding noise: where it exceeds `_LEAST`, the toolkits see a varying window."""
+    """Rounding noise. If it exceeds `_LEAST`, the toolkits see a varying window."""
 
 
 @cache
@@ -79,7 +80,7 @@ def _flat_windows() -> tuple[_Flat, ...]:
 
 @shared
 def _flat_levels(plane: Grey) -> tuple[NDArray[np.int16], ...]:
-    """The level of each window of each scale that shows but one, else -1."""
+    """Returns, for each scale, the level of each window that has only one, else -1."""
     found = []
     for scale, size in zip(_scales(plane), _SIZES, strict=True):
         square = np.ones((size, size), np.uint8)
@@ -109,7 +110,7 @@ def _variances(plane: Grey) -> tuple[Plane, ...]:
 
 
 def _flat_covariances(source: NDArray[np.int16], fused: NDArray[np.int16], flat: _Flat, size: int) -> Plane:
-    """Octave's covariance, rounding noise, of windows that show one level each, [N] and [N] to [N]."""
+    """Returns Octave's covariance, which is rounding noise, for windows with one level each, [N] and [N] to [N]."""
     pairs, where = np.unique(source.astype(np.intp) * 256 + fused, return_inverse=True)
     v, f = pairs // 256, pairs % 256
     window = octave_gaussian(size, size / 5).ravel()
@@ -119,7 +120,9 @@ def _flat_covariances(source: NDArray[np.int16], fused: NDArray[np.int16], flat:
 
 
 def _octave_filter(plane: Plane, size: int) -> Plane:
-    """The mean in each window, summed as Octave does, from the last column and row: [H - size + 1, W - size + 1]."""
+    """Returns the mean in each window. It adds like Octave, from the last column and row: [H - size + 1, W - size +
+    1].
+    """
     window = octave_gaussian(size, size / 5)
     height, width = (side - size + 1 for side in plane.shape)
     mean, weighted = np.zeros((height, width)), np.empty((height, width))
@@ -130,7 +133,7 @@ def _octave_filter(plane: Plane, size: int) -> Plane:
 
 
 def _covariance(source: Grey, fused: Grey, k: int) -> Plane:
-    """The covariance in the windows of a scale; where it is but rounding noise, that of Octave."""
+    """Returns the covariance in the windows of a scale; that of Octave where it is only rounding noise."""
     size, flat = _SIZES[k], _flat_windows()[k]
     s, f = _scales(source)[k], _scales(fused)[k]
     covariance = filtered(s * f, gaussian(size, size / 5)) - _means(source)[k] * _means(fused)[k]
@@ -138,10 +141,10 @@ def _covariance(source: Grey, fused: Grey, k: int) -> Plane:
     both = (levels_s >= 0) & (levels_f >= 0)
     covariance[both] = _flat_covariances(levels_s[both], levels_f[both], flat, size)
     if k == 0:
-        # Later scales are not to the last bit what Octave has, and hardly any level makes noise there.
+        # Later scales differ from Octave's in the last bits, and hardly any level makes noise there.
         seems_to_vary = np.append(flat.variance >= _LEAST, False)
         noisy = (seems_to_vary[levels_s] | seems_to_vary[levels_f]) & ~both
-        # A strip of windows at a time, so that the sums stay in the cache of a core.
+        # Works on a strip of windows at a time, so that the sums stay in the cache of a core.
         for top in range(0, len(noisy), _STRIP_ROWS):
             strip, part = slice(top, top + _STRIP_ROWS), slice(top, top + _STRIP_ROWS + size - 1)
             if noisy[strip].any():
@@ -152,7 +155,7 @@ def _covariance(source: Grey, fused: Grey, k: int) -> Plane:
 
 
 def _windows(source: Grey, fused: Grey) -> Iterator[Window]:
-    """What the fused plane makes of the source, scale by scale."""
+    """Yields, scale by scale, how the fused plane follows from the source."""
     for k, (var_s, var_f) in enumerate(zip(_variances(source), _variances(fused), strict=True)):
         covariance = _covariance(source, fused, k)
         gain = covariance / (var_s + _LEAST)
@@ -165,13 +168,13 @@ def _windows(source: Grey, fused: Grey) -> Iterator[Window]:
 
 
 def _passed_on(window: Window, eye_noise: float) -> Plane:
-    """What can be learnt about the source from the fused plane, in decimal digits."""
+    """Returns what can be learned about the source from the fused plane, in decimal digits."""
     learnt: Plane = np.log10(1 + window.gain**2 * window.variance / (window.noise + eye_noise))
     return learnt
 
 
 def _there(window: Window, eye_noise: float) -> Plane:
-    """What can be learnt from the source itself, in decimal digits."""
+    """Returns what can be learned from the source itself, in decimal digits."""
     learnt: Plane = np.log10(1 + window.variance / eye_noise)
     return learnt
 
@@ -206,7 +209,7 @@ def _sum_or_one(a: Grey, b: Grey, fused: Grey) -> float:
 
 _EYE_NOISE = 0.005 * 255**2
 _TINY = 1e-7
-# Han's weights of the scales, fine to coarse.
+# Han's weights of the scales, from fine to coarse.
 _WEIGHTS = np.array([1, 0, 0.15, 1]) / 2.15
 
 

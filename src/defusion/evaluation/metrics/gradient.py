@@ -1,4 +1,4 @@
-"""Metrics of gradients: how much there is in the fused picture, and how much of the sources' it keeps."""
+"""Metrics of gradients: how strong they are in the fused picture, and how much it keeps of the sources' gradients."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from defusion.evaluation.metrics.metric import Grey, Metric, UndefinedError
 from defusion.evaluation.metrics.planes import Plane, real, sobel
 from defusion.evaluation.metrics.sharing import shared
 
-#: What the ZL toolkit puts in the place of zeros that it would divide by.
+#: The ZL toolkit replaces zeros by this value before it divides.
 _TINY = 0.00001
 
 
@@ -35,7 +35,7 @@ def _spatial_frequency_of_means(a: Grey, b: Grey, fused: Grey) -> float:
 
 
 def _two_by_two(plane: Grey) -> tuple[int, int]:
-    """Height and width, where both have neighbours."""
+    """Returns height and width; both have to be at least 2."""
     height, width = plane.shape
     if min(height, width) < 2:
         raise UndefinedError("a picture of one row or one column has no gradient")
@@ -44,7 +44,9 @@ def _two_by_two(plane: Grey) -> tuple[int, int]:
 
 @shared
 def _summed_slope(plane: Grey) -> float:
-    """The sum of sqrt((gx^2 + gy^2) / 2) over all pixels, of central differences, one-sided at the borders."""
+    """Returns the sum of sqrt((gx^2 + gy^2) / 2) over all pixels; differences are central, one-sided at
+    the borders.
+    """
     _two_by_two(plane)
     down, across = np.gradient(real(plane))
     return float(np.sqrt((across**2 + down**2) / 2).sum())
@@ -67,7 +69,7 @@ def _edge_intensity(a: Grey, b: Grey, fused: Grey) -> float:
 
 @shared
 def _angle(plane: Grey) -> Plane:
-    """atan(y / x), pi/2 where x is 0; with the signs of MATLAB's conv2, whose x points to the left."""
+    """Returns atan(y / x), pi/2 where x is 0. Signs are those of MATLAB's conv2, whose x points left."""
     x, y, _ = sobel(plane)
     upright = x == 0
     angle: Plane = np.where(upright, np.pi / 2, np.arctan(-y / np.where(upright, 1, x)))
@@ -76,10 +78,10 @@ def _angle(plane: Grey) -> Plane:
 
 @shared
 def _kept(source: Grey, fused: Grey, scale: float) -> Plane:
-    """How much of a source's edge the fused picture keeps, by strength and by direction."""
+    """Returns how much of a source's edges the fused picture keeps, by strength and by direction."""
     size, fused_size = sobel(source).size, sobel(fused).size
     weak, strong = np.minimum(size, fused_size), np.maximum(size, fused_size)
-    # Where both are equally strong the toolkits put that strength itself in the place of the ratio 1.
+    # Where both are equally strong, the toolkits use that strength instead of the ratio 1.
     ratio = np.where(weak == strong, weak * scale, weak / np.where(strong == 0, 1, strong))
     turn = 1 - np.abs(_angle(source) - _angle(fused)) / (np.pi / 2)
     kept: Plane = 0.9994 / (1 + np.exp(-15 * (ratio - 0.5))) * (0.9879 / (1 + np.exp(-22 * (turn - 0.8))))
@@ -99,7 +101,7 @@ def _qabf(a: Grey, b: Grey, fused: Grey) -> float:
 
 
 def _qabf_vifb(a: Grey, b: Grey, fused: Grey) -> float:
-    # VIFB and MEFB take levels of 0..255 for levels of 0..1 and multiply them by 255 once more.
+    # VIFB and MEFB treat levels of 0..255 as levels of 0..1 and multiply them by 255 again.
     return _qabf_of_levels(a, b, fused, 255.0)
 
 

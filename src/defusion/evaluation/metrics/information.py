@@ -1,7 +1,7 @@
-"""Metrics of histograms: entropy, cross entropy, mutual information and what was made of it.
+"""Metrics of histograms: entropy, cross entropy, mutual information and metrics derived from it.
 
-Stretching to 0..255, which the toolkits do first, keeps levels apart: entropies and mutual information stay the
-same, so that only the two metrics that pair the levels of different pictures stretch here.
+The toolkits first stretch pictures to 0..255. This keeps different levels different, so entropies and mutual
+information do not change. Only the two metrics that compare levels between pictures stretch them here.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def joint_histogram(a: Grey, b: Grey) -> NDArray[np.float64]:
 
 
 def entropy_bits(shares: NDArray[np.float64]) -> float:
-    """-sum p log2 p of the shares that are not zero."""
+    """Returns -sum p log2 p over the shares that are not zero."""
     filled = shares[shares > 0]
     return float(0.0 - (filled * np.log2(filled)).sum())
 
@@ -67,7 +67,7 @@ def _mutual_information_tang(a: Grey, b: Grey, fused: Grey) -> float:
 
 
 def _mutual_bits_tang(source: Grey, fused: Grey) -> float:
-    """Tang's joint histogram adds 1 to 8-bit levels, so that 254 and 255 fall together; the single ones do not."""
+    """Tang's joint histogram adds 1 to 8-bit levels, so 254 and 255 coincide, unlike in single histograms."""
     joint = joint_histogram(source, fused).copy()
     joint[254] += joint[255]
     joint[:, 254] += joint[:, 255]
@@ -87,9 +87,10 @@ def _normalised_mutual_information(a: Grey, b: Grey, fused: Grey) -> float:
 
 @shared
 def _tsallis(a: Grey, b: Grey, order: float) -> float:
-    """Tsallis' divergence of a joint histogram from independence, with the toolkits' slip.
+    """Returns Tsallis' divergence of a joint histogram from independence, including the toolkits' error.
 
-    The share of levels (i, j) stands over the share of level i in b and of level j in a, not the other way round.
+    They divide the share of levels (i, j) by the share of level i in b and of level j in a; it should be the other
+    way round.
     """
     joint = joint_histogram(a, b)
     independent = np.outer(joint.sum(axis=0), joint.sum(axis=1))
@@ -113,7 +114,7 @@ def _tsallis_nava(a: Grey, b: Grey, fused: Grey) -> float:
 
 
 def _nonlinear_correlation(a: Grey, b: Grey, fused: Grey) -> float:
-    """1 less the entropy, to the base of 256, of the eigenvalues of the three pictures' correlations."""
+    """Returns 1 minus the entropy, to base 256, of the eigenvalues of the three pictures' correlations."""
     ab, af, bf = (mutual_bits(*pair) / 8 for pair in ((a, b), (a, fused), (b, fused)))
     shares = np.linalg.eigvalsh([[1, ab, af], [ab, 1, bf], [af, bf, 1]]) / 3
     if shares.min() <= 0:

@@ -11,7 +11,7 @@ from defusion.evaluation.metrics.metric import Grey, Metric, UndefinedError
 from defusion.evaluation.metrics.planes import Plane, real
 from defusion.evaluation.metrics.sharing import shared
 
-#: A PSNR against the truth of equal pictures, so that a mean over scenes stays a number.
+#: PSNR of a picture that equals the ground truth, so that a mean over scenes stays finite.
 PSNR_CAP = 60.0
 
 
@@ -35,7 +35,7 @@ def correlation(a: Plane, b: Plane) -> float:
 
 
 def _decibels(peak: float, error: float) -> float:
-    """Infinite where there is no error; where there is one and no peak, minus infinite."""
+    """Returns a PSNR: infinite if there is no error; minus infinite if there is one and the peak is zero."""
     if error == 0:
         return math.inf
     return 10 * math.log10(peak**2 / error) if peak else -math.inf
@@ -63,7 +63,7 @@ def _error_of_unit_range(a: Grey, b: Grey, fused: Grey) -> float:
 
 
 def _root_sum_over_count(a: Grey, b: Grey, fused: Grey) -> float:
-    """What VIFB calls a mean square error: the root of the sum of squares, over the number of pixels."""
+    """Returns what VIFB calls mean square error: the root of the sum of squares, divided by the number of pixels."""
     return sum(math.sqrt(squared_error(source, fused) / fused.size) for source in (a, b)) / 2
 
 

@@ -1,4 +1,4 @@
-"""Metrics of trained networks: LPIPS and the Inception score. Their weights are not ours to ship."""
+"""Metrics of trained networks: LPIPS and the Inception score. Their weights are not part of this package."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from defusion.evaluation.metrics.metric import Metric, Score, UndefinedError
 
-#: Names a folder that holds the official weights files under these, their own names.
+#: Environment variable that names a folder with the official weights files, under their original names.
 FOLDER_VARIABLE = "DEFUSION_METRIC_WEIGHTS"
 ALEXNET = "alexnet-owt-7be5be79.pth"
 LPIPS_LINEAR = "alex.pth"
@@ -26,17 +26,17 @@ _BATCH = 8
 
 
 def _weights(name: str) -> Path:
-    """The path of a weights file.
+    """Returns the path of a weights file.
 
     Raises:
-        UndefinedError: It is not there, or torch is not.
+        UndefinedError: The file does not exist, or torch is not installed.
     """
     folder = os.environ.get(FOLDER_VARIABLE)
     if not folder:
         raise UndefinedError(f"no weights: {FOLDER_VARIABLE} names no folder with {name}")
     path = Path(folder) / name
     if not path.is_file():
-        raise UndefinedError(f"no weights: {path} is absent")
+        raise UndefinedError(f"no weights: {path} does not exist")
     if find_spec("torch") is None:
         raise UndefinedError('torch is not installed: pip install "defusion[torch]"')
     return path
@@ -61,19 +61,19 @@ def _inception_score(a: NDArray[np.uint8], b: NDArray[np.uint8], fused: NDArray[
 
 
 def set_inception_score(pictures: Iterable[NDArray[np.uint8]]) -> Score:
-    """The Inception score of pictures as one set, each seen whole, as published tables have it.
+    """Returns the Inception score of pictures as one set, as in published tables.
 
     Args:
-        pictures: 8 bits, [H, W] or [H, W, 3] (RGB); taken one at a time, so that an iterator needs little memory.
+        pictures: 8 bits, [H, W] or [H, W, 3] (RGB). They are taken one at a time, so an iterator needs little memory.
 
     Returns:
-        1 to the number of pictures; NaN with the reason where there are no weights, or fewer than two pictures.
+        1 to the number of pictures; NaN with a reason if there are no weights or fewer than two pictures.
     """
     try:
         path = _weights(INCEPTION)
         seen = [_as_inception_sees(picture) for picture in pictures]
         if len(seen) < 2:
-            raise UndefinedError("a set has two pictures or more")
+            raise UndefinedError("the score of a set needs two pictures or more")
         from defusion.evaluation.metrics.networks import class_shares
 
         shares = [class_shares(path, seen[first : first + _BATCH]) for first in range(0, len(seen), _BATCH)]
@@ -88,14 +88,14 @@ def _as_inception_sees(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _tiles(picture: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
-    """The picture in 3x3 tiles, each at the size that Inception sees."""
+    """Splits a picture into 3x3 tiles and scales each to Inception's input size."""
     rows = np.array_split(picture, _TILES, axis=0)
     tiles = [tile for row in rows for tile in np.array_split(row, _TILES, axis=1)]
     return [_as_inception_sees(tile) for tile in tiles]
 
 
 def inception_score(shares: NDArray[np.float32]) -> float:
-    """Exponential of the mean divergence of shares [N, classes] from their mean; 1 where all N look alike."""
+    """Returns the exponential of the mean divergence of shares [N, classes] from their mean; 1 if all N are alike."""
     given = np.maximum(shares.astype(np.float64), 1e-16)
     divergence = (given * (np.log(given) - np.log(given.mean(axis=0)))).sum(axis=1)
     return float(np.exp(divergence.mean()))

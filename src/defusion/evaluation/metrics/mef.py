@@ -1,4 +1,4 @@
-"""MEF-SSIM: similarity to the best structure that the sources offer at each place."""
+"""MEF-SSIM: similarity to the best structure that the sources have at each place."""
 
 from __future__ import annotations
 
@@ -19,17 +19,19 @@ _WEIGHTS = np.array([0.0448, 0.2856, 0.3001])
 
 
 def _box(plane: Plane) -> Plane:
-    """Sums over windows of 11x11 that lie inside; exact for the levels of a picture and their means over 4 or 16."""
+    """Sums over 11x11 windows inside the plane. The sums are exact for levels of a picture and for means of 4 or 16
+    of them.
+    """
     edge = _SIDE // 2
     sums = np.asarray(cv2.boxFilter(plane, cv2.CV_64F, (_SIDE, _SIDE), normalize=False), np.float64)
     return sums[edge : sums.shape[0] - edge, edge : sums.shape[1] - edge]
 
 
 def _quality(a: Plane, b: Plane, fused: Plane) -> float:
-    """The mean over all windows of their likeness to the desired structure, Ma 2015 eq. 5 to 14.
+    """Returns the mean similarity of windows to their desired structure, Ma 2015 eq. 5 to 14.
 
-    The desired window is t = s (ca (a - mean a) + cb (b - mean b)), so that all that is asked of it follows from
-    sums and Gaussian means over the sources: no window is ever built.
+    The desired window is t = s (ca (a - mean a) + cb (b - mean b)). Everything needed of it follows from sums and
+    Gaussian means over the sources, so no window is ever built.
     """
     sum_a, sum_b = _box(a), _box(b)
     energy_a = np.maximum(_box(a * a) - sum_a**2 / _AREA, 0)
@@ -55,7 +57,7 @@ def _quality(a: Plane, b: Plane, fused: Plane) -> float:
 
 
 def _halved(plane: Plane) -> Plane:
-    """Means of 2x2 pixels; the last row or column of an odd number meets itself."""
+    """Means of 2x2 pixels. An odd last row or column is repeated."""
     height, width = plane.shape
     even = np.pad(plane, ((0, height % 2), (0, width % 2)), mode="edge")
     return (even[::2, ::2] + even[1::2, ::2] + even[::2, 1::2] + even[1::2, 1::2]) / 4

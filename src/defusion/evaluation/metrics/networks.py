@@ -17,7 +17,7 @@ from defusion.evaluation.metrics.metric import UndefinedError
 
 Weights = dict[str, Tensor]
 
-# Zhang 2018: what AlexNet was trained on, for levels of -1 to 1.
+# Zhang 2018: normalisation of AlexNet's training pictures, for levels of -1 to 1.
 _SHIFT = torch.tensor([-0.030, -0.088, -0.188])[:, None, None]
 _SCALE = torch.tensor([0.458, 0.448, 0.450])[:, None, None]
 
@@ -30,13 +30,13 @@ Picture = NDArray[np.uint8]
 
 
 def perceptual_distance(trunk: Path, linear: Path, a: Picture, b: Picture) -> float:
-    """LPIPS between two pictures of one size, 31 pixels a side or more.
+    """Returns the LPIPS of two pictures of one size, with sides of at least 31 pixels.
 
     Args:
         trunk: torchvision's state dict of AlexNet.
         linear: LPIPS's own weights of version 0.1 for AlexNet.
-        a: A picture.
-        b: Another.
+        a: First picture.
+        b: Second picture.
 
     Raises:
         UndefinedError: A file is damaged or of another network.
@@ -46,7 +46,7 @@ def perceptual_distance(trunk: Path, linear: Path, a: Picture, b: Picture) -> fl
 
 
 def class_shares(inception: Path, pictures: Sequence[Picture]) -> NDArray[np.float32]:
-    """Shares of the 1000 classes of ImageNet, [N, 1000], of pictures of 299x299.
+    """Returns the shares of the 1000 ImageNet classes, [N, 1000], for pictures of 299x299.
 
     Args:
         inception: torchvision's state dict of Inception v3.
@@ -62,10 +62,10 @@ def class_shares(inception: Path, pictures: Sequence[Picture]) -> NDArray[np.flo
 
 @lru_cache(maxsize=3)
 def _load(path: Path) -> Weights:
-    """Reads a state dict; no code in the file runs."""
+    """Reads a state dict without running any code from the file."""
     try:
         weights = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises whatever the damage leads to
+    except Exception as error:  # what torch raises depends on the damage
         raise UndefinedError(f"{path} cannot be read ({type(error).__name__})") from error
     if not isinstance(weights, dict):
         raise UndefinedError(f"{path} holds no state dict")
@@ -74,7 +74,7 @@ def _load(path: Path) -> Weights:
 
 @contextmanager
 def _fitting(*files: Path) -> Iterator[None]:
-    """Inside, weights that are of another network are told as such."""
+    """Turns errors from weights of another network into a clear one."""
     try:
         with torch.inference_mode():
             yield
@@ -89,7 +89,9 @@ def _levels(pictures: Sequence[Picture]) -> Tensor:
 
 
 def _lpips(trunk: Weights, linear: Weights, x: Tensor, y: Tensor) -> Tensor:
-    """LPIPS of Zhang 2018: AlexNet's five stages of unit length, differences squared and weighted, summed."""
+    """LPIPS of Zhang 2018: features of AlexNet's five stages, normalised; their squared differences, weighted and
+    summed.
+    """
     total = torch.zeros(())
     x, y = ((picture - _SHIFT) / _SCALE for picture in (x, y))
     for stage, (index, stride, padding, pooled) in enumerate(_ALEXNET):
@@ -107,10 +109,12 @@ def _unit(features: Tensor) -> Tensor:
 
 
 def _inception(weights: Weights, pictures: Tensor) -> Tensor:
-    """Inception v3 of Szegedy 2016, by the names in torchvision's state dict: shares of classes, [N, 1000]."""
+    """Inception v3 of Szegedy 2016, with the names of torchvision's state dict: shares of classes, [N, 1000]."""
 
     def conv(x: Tensor, *names: str, stride: int = 1, keep: bool = True) -> Tensor:
-        """Convolutions in a row, normalised, with ReLU; `stride` is the last one's, all others keep the size."""
+        """Applies convolutions with normalisation and ReLU; `stride` is for the last one, all others keep
+        the size.
+        """
         for name in names:
             kernel = weights[f"{name}.conv.weight"]
             step = stride if name == names[-1] else 1
@@ -130,7 +134,7 @@ def _inception(weights: Weights, pictures: Tensor) -> Tensor:
         return [conv(x, f"{block}.branch{name}_{part}{side}") for side in "ab"]
 
     def outer(block: str, x: Tensor, *inner: Tensor) -> Tensor:
-        """What blocks of stride 1 share: a 1x1 branch first, a pooled one last."""
+        """Joins what all blocks of stride 1 have: a 1x1 branch first, a pooled branch last."""
         pooled = conv(F.avg_pool2d(x, 3, 1, 1), f"{block}.branch_pool")
         return torch.cat([conv(x, f"{block}.branch1x1"), *inner, pooled], dim=1)
 

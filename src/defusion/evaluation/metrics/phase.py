@@ -1,7 +1,7 @@
 """Q_P of Zhao et al.: how well the fused picture keeps the phase congruency of its sources.
 
 Where waves of all lengths agree in phase there is an edge or a corner, whatever its contrast (Kovesi). Three planes
-tell of it: the congruency, and its greatest and least moment over directions, for edges and for corners.
+describe this: the congruency, and its largest and smallest moment over directions, for edges and for corners.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from defusion.evaluation.metrics.planes import Plane, gaussian
 from defusion.evaluation.metrics.sharing import shared
 from defusion.evaluation.metrics.windows import need_pixels
 
-# Kovesi's phasecong3 with the values of Liu's revision of it.
+# Kovesi's phasecong3 with the values of Liu's revision.
 _SCALES = 4
 _DIRECTIONS = 6
 _SHORTEST_WAVE_PX = 3
@@ -33,7 +33,7 @@ _GAIN = 10
 _EPSILON = 1e-4
 
 _STRIP_PIXELS = 32768
-"""Pixels that are worked on at a time; their planes stay in the cache of a core."""
+"""Number of pixels that are worked on at a time, so that their planes stay in the cache of a core."""
 
 
 Plane32 = NDArray[np.float32]
@@ -41,7 +41,7 @@ Plane32 = NDArray[np.float32]
 
 
 _SAMPLED = 61
-"""Every so manyth pixel shows about where the median lies; a prime, which meets no period of a picture."""
+"""Every 61st pixel gives a first estimate of the median. A prime avoids periods of the picture."""
 
 
 class Congruency(NamedTuple):
@@ -49,22 +49,24 @@ class Congruency(NamedTuple):
 
     total: Plane32
     edges: Plane32
-    """The greatest moment over directions."""
+    """The largest moment over directions."""
     corners: Plane32
-    """The least moment."""
+    """The smallest moment."""
 
 
 class _Filters(NamedTuple):
-    """Filters over the frequencies of an FFT, in float32; one of a scale and a direction is their product."""
+    """Filters over the frequencies of an FFT, in float32. The filter for a scale and a direction is the product of
+    two.
+    """
 
     scales: NDArray[np.float32]
     directions: NDArray[np.float32]
     noise: Plane
-    """The energy of noise in each direction, over the root of the median power that it has at the finest scale."""
+    """Energy of noise in each direction, divided by the root of its median power at the finest scale."""
 
 
 def _centred(n: int) -> Plane:
-    """Liu's frequencies of n samples, from -1/2 up: those of an odd number are stretched to end at 1/2."""
+    """Liu's frequencies of n samples, from -1/2 up. For odd n they are stretched to end at 1/2."""
     steps = np.arange(n) - n // 2
     return steps / (n - 1 if n % 2 else n)
 
@@ -93,7 +95,7 @@ def _filters(shape: tuple[int, int]) -> _Filters:
 
 
 def _low_pass(shape: tuple[int, int]) -> Plane:
-    """A Butterworth filter. Kovesi shifts it by fftshift, which puts its centre one off where a side is odd."""
+    """A Butterworth filter. Kovesi centres it by fftshift, which is off by one if a side is odd."""
     y, x = ((np.arange(n) - n // 2) / n / 0.45 for n in shape)
     r2 = y[:, None] ** 2 + x**2
     r6 = r2 * r2 * r2
@@ -102,21 +104,21 @@ def _low_pass(shape: tuple[int, int]) -> Plane:
 
 
 def _noise(finest: Plane, together: Plane) -> float:
-    """The energy that noise alone has in one direction, if its median power at the finest scale is 1.
+    """Returns the energy of pure noise in one direction, if its median power at the finest scale is 1.
 
     Args:
         finest: The filter of the finest scale in this direction.
         together: The sum of the filters of all scales.
     """
     power = 1 / np.log(2) / np.vdot(finest, finest)
-    # The sum over pixels of all products of the even filters; Parseval gives it without going to pixels.
+    # The sum over pixels of all products of the even filters, computed from their spectra by Parseval's theorem.
     mirrored = np.roll(together[::-1, ::-1], (1, 1), (0, 1))
     tau = np.sqrt(power * (np.vdot(together, together) + np.vdot(together, mirrored)) / 2)
     return float(tau * (np.sqrt(np.pi / 2) + _NOISE_SIGMAS * np.sqrt(2 - np.pi / 2)) / _NOISE_OVERESTIMATE)
 
 
 class _Waves(NamedTuple):
-    """What one filter finds in a strip of the picture, [H, W] each."""
+    """The response of one filter in a strip of the picture, [H, W] each."""
 
     even: Plane32
     odd: Plane32
@@ -124,20 +126,20 @@ class _Waves(NamedTuple):
 
 
 def _waves(response: NDArray[np.complex64]) -> _Waves:
-    # Two planes that lie apart: sums over every second number of one plane take twice as long.
+    # Two separate planes: sums over every second number of one plane take twice as long.
     even, odd = cv2.split(_pairs(response))
     return _Waves(*(np.asarray(each, np.float32) for each in (even, odd, cv2.magnitude(even, odd))))
 
 
 def _pairs(plane: NDArray[np.complex64]) -> Plane32:
-    """The same numbers as OpenCV takes them: [H, W, 2]."""
+    """Returns the same numbers in OpenCV's form: [H, W, 2]."""
     return plane.view(np.float32).reshape(*plane.shape, 2)
 
 
 def _invert(spectrum: NDArray[np.complex64]) -> None:
-    """Puts the inverse FFT in the place of a spectrum."""
+    """Replaces a spectrum by its inverse FFT."""
     if all(cv2.getOptimalDFTSize(side) == side for side in spectrum.shape):
-        # Half of scipy's time; where a side has prime factors beyond 5 it may be many times as slow.
+        # This takes half of scipy's time. If a side has prime factors above 5, it may be many times as slow.
         cv2.dft(_pairs(spectrum), dst=_pairs(spectrum), flags=cv2.DFT_INVERSE | cv2.DFT_SCALE)
     else:
         spectrum[:] = fft.ifft2(spectrum, overwrite_x=True)
@@ -149,7 +151,7 @@ class _Direction(NamedTuple):
 
 
 def _in_direction(scales: list[_Waves], noise: float) -> _Direction:
-    """The energy that agrees in phase over the scales, less that of noise, and the sum of amplitudes."""
+    """Returns the energy that agrees in phase over the scales, minus that of noise, and the sum of amplitudes."""
     even, odd, amplitude = (sum(planes[1:], planes[0]) for planes in zip(*scales, strict=True))
     energy = even * even + odd * odd
     together = np.sqrt(energy)
@@ -163,7 +165,9 @@ def _in_direction(scales: list[_Waves], noise: float) -> _Direction:
 
 
 def _median(plane: Plane32) -> float:
-    """The upper median. It is sought where a sample says that it is: to part the whole plane takes thrice as long."""
+    """Returns the upper median. It searches near an estimate: partitioning the whole plane takes three
+    times as long.
+    """
     middle = plane.size // 2
     sample = np.sort(plane.ravel()[::_SAMPLED])
     margin = 1 + 2 * int(np.sqrt(sample.size))
@@ -177,15 +181,15 @@ def _median(plane: Plane32) -> float:
 
 @shared
 def congruency(plane: Grey) -> Congruency:
-    """The phase congruency of a plane.
+    """Returns the phase congruency of a plane.
 
     Raises:
-        UndefinedError: The plane is flat, or a line.
+        UndefinedError: The plane is flat, or only one pixel high or wide.
     """
     need_pixels(plane, 2)
     if plane.min() == plane.max():
         raise UndefinedError("a picture of one value has no phase")
-    # The filters pass no mean; without it float32 is enough.
+    # The filters block the mean anyway; without it, float32 is precise enough.
     spectrum = fft.fft2((plane - plane.mean()).astype(np.float32))
     filters = _filters(plane.shape)
     energy, amplitude = np.zeros((2, *plane.shape), np.float32)
@@ -216,7 +220,7 @@ def congruency(plane: Grey) -> Congruency:
 
 _WEIGHTS = gaussian(11, 1.5)
 _THRESHOLD = 0.1
-"""Pixels of less congruency show no feature."""
+"""Pixels with less congruency show no feature."""
 _C = 1e-4
 
 
@@ -227,7 +231,7 @@ class _Moments(NamedTuple):
 
 
 def _smoothed(plane: Plane32) -> Plane32:
-    """The mean under the window, zeros around the plane."""
+    """Returns the mean under the window, with zeros around the plane."""
     return np.asarray(
         cv2.sepFilter2D(plane, cv2.CV_32F, _WEIGHTS, _WEIGHTS, borderType=cv2.BORDER_CONSTANT), np.float32
     )
@@ -245,7 +249,9 @@ def _correlation(source: _Moments, fused: _Moments) -> Plane32:
 
 
 def _kept(sources: list[Plane32], masks: list[NDArray[np.bool_]], fused: Plane32) -> float:
-    """The greatest correlation of the fused plane with one of the others, a mean over the pixels of the last mask."""
+    """Returns the largest correlation of the fused plane with one of the others, a mean over the pixels of the last
+    mask.
+    """
     of_fused = _moments(fused)
     best = reduce(
         np.maximum,

@@ -1,4 +1,4 @@
-"""What metrics make of pictures before they measure, as MATLAB makes it: grey, stretched, filtered planes."""
+"""Prepares pictures for metrics as MATLAB does: grey, stretched, filtered planes."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from defusion.evaluation.metrics.sharing import shared
 Plane = NDArray[np.float64]
 """[H, W]."""
 
-# The first row of the inverse of MATLAB's NTSC matrix, at the precision of its rgb2gray.
+# First row of the inverse of MATLAB's NTSC matrix, with the precision of its rgb2gray.
 _NTSC = np.array([0.298936021293776, 0.587043074451121, 0.114020904255103])
 
 
 def grey(picture: NDArray[np.uint8]) -> Grey:
-    """Turns RGB into grey as MATLAB's rgb2gray: BT.601 to six digits, rounded; grey stays as it is."""
+    """Converts RGB to grey like MATLAB's rgb2gray: BT.601 to six digits, rounded. Grey stays as it is."""
     if picture.ndim == 2:
         return picture
     rounded: Grey = np.floor(picture @ _NTSC + 0.5).astype(np.uint8)
@@ -28,13 +28,13 @@ def grey(picture: NDArray[np.uint8]) -> Grey:
 
 @shared
 def real(plane: Grey) -> Plane:
-    """The plane in float64, 0 to 255."""
+    """Returns the plane as float64, 0 to 255."""
     return plane.astype(np.float64)
 
 
 @shared
 def stretched(plane: Grey) -> Grey:
-    """Stretches to 0..255 and rounds half up, as `normalize1` of the toolkits.
+    """Stretches to 0..255 and rounds half up, like the toolkits' `normalize1`.
 
     Raises:
         UndefinedError: The plane has one value everywhere, and that is not zero: the toolkits divide by zero.
@@ -49,18 +49,18 @@ def stretched(plane: Grey) -> Grey:
 
 
 class Gradient(NamedTuple):
-    """Sobel's differences, zeros outside the picture."""
+    """Sobel's differences, with zeros outside the picture."""
 
     x: Plane
-    """Right less left."""
+    """Right minus left."""
     y: Plane
-    """Below less above."""
+    """Below minus above."""
     size: Plane
 
 
 @shared
 def sobel(plane: Grey) -> Gradient:
-    """Sobel's gradient with zeros around the picture, as MATLAB's `filter2(..., 'same')`."""
+    """Returns Sobel's gradient with zeros around the picture, like MATLAB's `filter2(..., 'same')`."""
     x, y = (
         np.asarray(cv2.Sobel(real(plane), cv2.CV_64F, dx, 1 - dx, borderType=cv2.BORDER_CONSTANT), np.float64)
         for dx in (1, 0)
@@ -69,7 +69,7 @@ def sobel(plane: Grey) -> Gradient:
 
 
 def gaussian(size: int, sigma: float) -> Plane:
-    """One row of MATLAB's `fspecial('gaussian', size, sigma)`: their product is the window."""
+    """Returns one row of MATLAB's `fspecial('gaussian', size, sigma)`; the window is the product of two rows."""
     steps = np.arange(size) - (size - 1) / 2
     weights = np.exp(-(steps**2) / (2 * sigma**2))
     row: Plane = weights / weights.sum()
@@ -77,7 +77,7 @@ def gaussian(size: int, sigma: float) -> Plane:
 
 
 def filtered(plane: Plane, weights: Plane) -> Plane:
-    """Filters with a separable window, where it lies inside the picture: [H - n + 1, W - n + 1].
+    """Filters with a separable window, where it is inside the picture: [H - n + 1, W - n + 1].
 
     Raises:
         UndefinedError: The picture is smaller than the window.
@@ -92,16 +92,16 @@ def filtered(plane: Plane, weights: Plane) -> Plane:
 
 @shared
 def smoothed(plane: Plane) -> Plane:
-    """The mean under the Gaussian window of SSIM, 11x11 with sigma 1.5, where it lies inside."""
+    """Returns the mean under SSIM's Gaussian window, 11x11 with sigma 1.5, where it is inside the picture."""
     return filtered(plane, gaussian(11, 1.5))
 
 
 @shared
 def covariance(a: Plane, b: Plane) -> Plane:
-    """The covariance under the Gaussian window of SSIM; of a plane with itself, its variance."""
+    """Returns the covariance under SSIM's Gaussian window; the variance if both planes are the same."""
     return smoothed_product(a, b) - smoothed(a) * smoothed(b)
 
 
 def smoothed_product(a: Plane, b: Plane) -> Plane:
-    """The mean of a product under the Gaussian window of SSIM."""
+    """Returns the mean of a product under SSIM's Gaussian window."""
     return filtered(a * b, gaussian(11, 1.5))

@@ -1,4 +1,4 @@
-"""Planes that several metrics need are made once for a scene."""
+"""Computes planes that several metrics need only once for a scene."""
 
 from __future__ import annotations
 
@@ -14,12 +14,14 @@ import numpy as np
 P = ParamSpec("P")
 R = TypeVar("R")
 
-#: Room for results; a megapixel in float64 takes 8 MiB.
+#: Room for results. A megapixel in float64 takes 8 MiB.
 _ROOM_BYTES = 2**30
 
 
 class _Memory:
-    """Results by function and arguments; those that were not asked for longest go when there is no room."""
+    """Results by function and arguments. When room runs out, those that were unused for the longest time
+    are dropped.
+    """
 
     def __init__(self, outer: _Memory | None) -> None:
         self._outer = outer
@@ -31,7 +33,7 @@ class _Memory:
             return self._outer.recall(make, args)
         key = (make, *(id(value) if isinstance(value, np.ndarray) else value for value in args))
         if key not in self._kept:
-            # The arguments are kept beside the result: an id is taken again once its array is gone.
+            # The arguments are kept with the result, because the id of an array is reused once the array is gone.
             self._kept[key] = (make(*args), args)
             self._bytes += _size(self._kept[key][0])
             while self._bytes > _ROOM_BYTES and len(self._kept) > 1:
@@ -51,9 +53,9 @@ _memory: ContextVar[_Memory | None] = ContextVar("memory", default=None)
 
 @contextmanager
 def sharing() -> Iterator[None]:
-    """Inside, functions marked `shared` give one result for the same arrays; leave the arrays as they are.
+    """Inside this context, functions marked `shared` compute once for the same arrays. Do not change those arrays.
 
-    What is made of no array, such as filters of a size, is kept as long as the outermost of several.
+    Results that depend on no array, such as filters of a size, are kept until the outermost context ends.
     """
     token = _memory.set(_Memory(_memory.get()))
     try:
@@ -63,7 +65,7 @@ def sharing() -> Iterator[None]:
 
 
 def shared(function: Callable[P, R]) -> Callable[P, R]:
-    """Marks a function whose result several metrics need; arrays are told apart by identity, the rest by value."""
+    """Marks a function whose result several metrics need. Arrays are compared by identity, the rest by value."""
 
     @wraps(function)
     def remembering(*args: P.args, **named: P.kwargs) -> R:

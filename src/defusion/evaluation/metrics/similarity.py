@@ -1,7 +1,7 @@
-"""Metrics that ask, window by window, how alike the fused picture and its sources are: Q_S, Q_W, Q_C, Q_Y, Q_SF.
+"""Metrics that compare the fused picture with its sources window by window: Q_S, Q_W, Q_C, Q_Y, Q_SF.
 
-All but Q_SF rest on the structural similarity (SSIM) of two pictures in a sliding Gaussian window. They differ in the
-window, in its two constants, and in how they weigh the two sources.
+All but Q_SF use the structural similarity (SSIM) of two pictures in a sliding Gaussian window. They differ in the
+window, in its two constants, and in how they weight the two sources.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from defusion.evaluation.metrics.windows import inside, need_pixels, octave_ssim
 
 
 def _never_zero(var_a: Plane, var_b: Plane) -> tuple[Plane, Plane]:
-    """The variances of two sources, with a half more for both where their sum is zero."""
+    """Returns the variances of two sources, with one half added to both where their sum is zero."""
     more = 0.5 * (var_a + var_b == 0)
     return var_a + more, var_b + more
 
 
 def _weighed(a: Plane, b: Plane, fused: Plane, var_a: Plane, var_b: Plane) -> Plane:
-    """The SSIM of the fused plane with each source, weighed by the variances of the sources, [H - 10, W - 10]."""
+    """Returns the SSIM of the fused plane with each source, weighted by the sources' variances, [H - 10, W - 10]."""
     weight = var_a / (var_a + var_b)
     return weight * ssim_map(fused, a) + (1 - weight) * ssim_map(fused, b)
 
@@ -42,7 +42,9 @@ def _weighted_mean(quality: Plane, saliency: Plane) -> float:
 
 @cache
 def _noise_of_flat_windows() -> Plane:
-    """What Octave finds as the variance of an 11x11 window full of v, near zero, for v of 0 to 255: [256]."""
+    """Returns the variance that Octave computes for an 11x11 window full of v, near zero, for v of 0 to
+    255: [256].
+    """
     window = octave_ssim_window(11, 1.5).ravel()
     v = np.arange(256.0)[:, None]
     return octave_sum(window * (v * v)) - octave_sum(window * v) ** 2
@@ -50,9 +52,9 @@ def _noise_of_flat_windows() -> Plane:
 
 @shared
 def _variance(plane: Grey) -> Plane:
-    """The variance in each 11x11 window; in flat ones the rounding noise of the toolkits.
+    """Returns the variance in each 11x11 window. Flat windows have the rounding noise of the toolkits.
 
-    Where both sources are flat, noise over noise decides which of them counts.
+    Where both sources are flat, this noise decides which of them counts.
     """
     variance = covariance(real(plane), real(plane))
     square = np.ones((11, 11), np.uint8)
@@ -62,7 +64,7 @@ def _variance(plane: Grey) -> Plane:
 
 @shared
 def _piella(a: Grey, b: Grey, fused: Grey) -> tuple[Plane, Plane]:
-    """The quality and the saliency of each window."""
+    """Returns the quality and the saliency of each window."""
     var_a, var_b = _never_zero(_variance(a), _variance(b))
     return _weighed(real(a), real(b), real(fused), var_a, var_b), np.maximum(var_a, var_b)
 
@@ -76,7 +78,7 @@ def _qw(a: Grey, b: Grey, fused: Grey) -> float:
 
 
 def _edges(plane: Grey) -> Plane:
-    """The strength of Prewitt's edges, zeros around the picture, [H, W]."""
+    """Returns the strength of Prewitt's edges, with zeros around the picture, [H, W]."""
     columns = np.array([[1.0, 0.0, -1.0]] * 3)
     x = cv2.filter2D(plane, cv2.CV_64F, columns, borderType=cv2.BORDER_CONSTANT)
     y = cv2.filter2D(plane, cv2.CV_64F, np.ascontiguousarray(columns.T), borderType=cv2.BORDER_CONSTANT)
@@ -91,9 +93,8 @@ def _edge_qw(a: Grey, b: Grey, fused: Grey) -> float:
 
 # ---------------------------------------------------------------- Q_C of Cvejic et al. and Q_Y of Yang et al.
 
-# Liu's code takes a 7x7 window and 2e-16 for both constants: rounding noise decides in flat windows. To have the
-# noise of the toolkits, pictures are turned so that a sum runs as in Octave's conv2: the last column first, each from
-# its end.
+# Liu's code uses a 7x7 window and 2e-16 for both constants, so rounding noise decides in flat windows. To get the
+# toolkits' noise, pictures are turned so that sums run as in Octave's conv2: last column first, each from its end.
 _TINY = 2e-16
 _WINDOW = octave_ssim_window(7, 1.5)
 
@@ -106,7 +107,7 @@ def _turned(plane: Grey) -> Plane:
 
 @shared
 def _mean_7(plane: Plane) -> Plane:
-    """The mean in each 7x7 window of a turned plane."""
+    """Returns the mean in each 7x7 window of a turned plane."""
     whole = np.asarray(cv2.filter2D(plane, cv2.CV_64F, _WINDOW, borderType=cv2.BORDER_CONSTANT), np.float64)
     return inside(whole, 7)
 
@@ -127,7 +128,7 @@ def _ssim_7(a: Plane, b: Plane) -> Plane:
 
 
 def _qc_map(a: Grey, b: Grey, fused: Grey) -> Plane:
-    """Cvejic's similarity in each window, NaN where neither source varies with the fused picture."""
+    """Returns Cvejic's similarity in each window; NaN where neither source varies with the fused picture."""
     x, y, f = _turned(a), _turned(b), _turned(fused)
     with_a, with_b = _covariance_7(x, f), _covariance_7(y, f)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -139,14 +140,14 @@ def _qc_map(a: Grey, b: Grey, fused: Grey) -> Plane:
 
 
 def _qy_map(a: Grey, b: Grey, fused: Grey) -> Plane:
-    """Yang's similarity in each window, NaN where neither source varies."""
+    """Returns Yang's similarity in each window; NaN where neither source varies."""
     x, y, f = _turned(a), _turned(b), _turned(fused)
     with_a, with_b = _ssim_7(x, f), _ssim_7(y, f)
     alike = _ssim_7(x, y) >= 0.75
     var_a, var_b = _covariance_7(x, x), _covariance_7(y, y)
     with np.errstate(divide="ignore", invalid="ignore"):
         weight = var_a / (var_a + var_b)
-        # Products, not a choice, as in the toolkits: an infinite weight makes NaN also where it does not count.
+        # Products and no selection, as in the toolkits: an infinite weight gives NaN even where it does not count.
         quality: Plane = (weight * with_a + (1 - weight) * with_b) * alike + np.fmax(with_a, with_b) * ~alike
     return quality
 
@@ -155,7 +156,7 @@ def _mean(quality: Plane) -> float:
     with np.errstate(invalid="ignore"):
         value = float(quality.mean()) if quality.size else np.nan
     if np.isnan(value):
-        raise UndefinedError("the pictures are flat in a window, which leaves nothing to compare")
+        raise UndefinedError("the pictures are flat in a window, so there is nothing to compare")
     return value
 
 
@@ -183,14 +184,14 @@ def _strict_qy(a: Grey, b: Grey, fused: Grey) -> float:
 
 
 def _differences(plane: Grey) -> tuple[Plane, Plane, Plane, Plane]:
-    """Of neighbours: along rows, along columns, along one diagonal and the other."""
+    """Returns the differences of neighbours: along rows, along columns, along one diagonal and the other."""
     p = real(plane)
     return p[:, 1:] - p[:, :-1], p[1:] - p[:-1], p[1:, 1:] - p[:-1, :-1], p[1:, :-1] - p[:-1, 1:]
 
 
 def _spatial_frequency(differences: tuple[Plane, ...], pixels: int) -> float:
     rows, columns, diagonal, other_diagonal = (np.vdot(d, d) for d in differences)
-    # Diagonal neighbours are farther apart, by the root of two.
+    # Diagonal neighbours are farther apart, by the square root of two.
     return float(np.sqrt((rows + columns + np.sqrt(0.5) * (diagonal + other_diagonal)) / pixels))
 
 

@@ -1,4 +1,4 @@
-"""Structural similarity (SSIM) of the fused picture to its sources, or to the truth."""
+"""Structural similarity (SSIM) of the fused picture to its sources, or to the ground truth."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from defusion.evaluation.metrics.sharing import shared
 
 @shared
 def ssim(a: Grey, b: Grey, peak: float = 255.0) -> float:
-    """SSIM under a Gaussian window, 11x11 and sigma 1.5, where it lies inside the pictures."""
+    """Returns SSIM under a Gaussian window, 11x11 with sigma 1.5, where it is inside the pictures."""
     return float(ssim_map(real(a), real(b), peak).mean())
 
 
 def ssim_map(x: Plane, y: Plane, peak: float = 255.0) -> Plane:
-    """SSIM in each window of `ssim`, [H - 10, W - 10]."""
+    """Returns SSIM in each window of `ssim`, [H - 10, W - 10]."""
     return _index(smoothed(x), smoothed(y), covariance(x, x), covariance(y, y), covariance(x, y), peak)
 
 
 @shared
 def _ssim_of_squares(a: Grey, b: Grey) -> float:
-    """SSIM under a flat window of 7x7 with variances of samples, as scikit-image without options."""
+    """Returns SSIM under a flat 7x7 window with sample variances, like scikit-image without options."""
     row = np.full(7, 1 / 7)
     to_sample = 49 / 48
     x, y = real(a), real(b)
@@ -37,7 +37,7 @@ def _ssim_of_squares(a: Grey, b: Grey) -> float:
 
 
 def _index(mean_x: Plane, mean_y: Plane, var_x: Plane, var_y: Plane, cov: Plane, peak: float) -> Plane:
-    """SSIM of windows of these moments."""
+    """Returns SSIM of windows with these moments."""
     c1, c2 = (0.01 * peak) ** 2, (0.03 * peak) ** 2
     luminance = (2 * mean_x * mean_y + c1) / (mean_x**2 + mean_y**2 + c1)
     structure = (2 * cov + c2) / (var_x + var_y + c2)
@@ -47,7 +47,7 @@ def _index(mean_x: Plane, mean_y: Plane, var_x: Plane, var_y: Plane, cov: Plane,
 
 @shared
 def _with_border(plane: Grey) -> Grey:
-    """The plane with its edge repeated by half a window, so that a window stands on each of its pixels."""
+    """Repeats the plane's edge by half a window, so that a window is centred on each of its pixels."""
     return np.pad(plane, 5, mode="edge")
 
 

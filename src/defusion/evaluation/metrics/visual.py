@@ -1,4 +1,4 @@
-"""Q_CB of Chen and Blum: how much of the contrast that an eye sees in the sources is in the fused picture."""
+"""Q_CB of Chen and Blum: how much of the contrast that an eye sees in the sources the fused picture keeps."""
 
 from __future__ import annotations
 
@@ -16,9 +16,11 @@ from defusion.evaluation.metrics.windows import filtered_same
 
 @shared
 def _sensitivity(shape: tuple[int, int]) -> Plane:
-    """How much an eye makes of each frequency, a difference of Gaussians, over the half plane of a real FFT."""
+    """Returns the eye's sensitivity for each frequency, a difference of Gaussians, over the half plane of
+    a real FFT.
+    """
     height, width = shape
-    # Liu's code: half the sampling rate stands at a thirtieth of the picture's height or width.
+    # As in Liu's code: half the sampling rate corresponds to a thirtieth of the picture's height or width.
     v, u = fft.fftfreq(height) * 2 * height / 30, fft.rfftfreq(width) * 2 * width / 30
     r2 = v[:, None] ** 2 + u**2
     sensitivity: Plane = np.exp(-r2 / 15.3870**2) - 0.7622 * np.exp(-r2 / 1.3456**2)
@@ -26,14 +28,14 @@ def _sensitivity(shape: tuple[int, int]) -> Plane:
 
 
 def _gaussian(sigma: float) -> Plane:
-    """Cut off at 15 pixels, and not scaled to a sum of 1 after that."""
+    """Returns a Gaussian that is cut off at 15 pixels and not normalised to a sum of 1 afterwards."""
     x = np.arange(-15.0, 16.0)
     weights: Plane = np.exp(-(x**2) / (2 * sigma**2)) / np.sqrt(2 * np.pi * sigma**2)
     return weights
 
 
 def _contrast(plane: NDArray[np.uint8]) -> Plane:
-    """What an eye makes of the contrast at each pixel of a plane that spans 0 to 255."""
+    """Returns the contrast that an eye sees at each pixel of a plane with levels of 0 to 255."""
     seen = fft.irfft2(fft.rfft2(plane.astype(np.float64)) * _sensitivity(plane.shape), plane.shape)
     with np.errstate(divide="ignore", invalid="ignore"):
         contrast = np.abs(filtered_same(seen, _gaussian(2)) / filtered_same(seen, _gaussian(4)) - 1)
@@ -53,7 +55,7 @@ def _chen_blum(a: Plane, b: Plane, fused: Plane) -> float:
         quality = (a2 * _preserved(a, fused) + b2 * _preserved(b, fused)) / (a2 + b2)
         value = float(quality.mean())
     if np.isnan(value):
-        raise UndefinedError("somewhere there is no contrast, or no light, to compare")
+        raise UndefinedError("somewhere there is no contrast or no light to compare")
     return value
 
 
@@ -72,7 +74,7 @@ def _contrast_of_fractions(plane: Grey) -> Plane:
 
 
 def _stretched_fractions(plane: Grey) -> Grey:
-    """Stretches v / 255 to 0..255, where ties round otherwise than those of v."""
+    """Stretches v / 255 to 0..255. Its ties are rounded differently from those of v."""
     low, high = int(plane.min()), int(plane.max())
     if low == high:
         return stretched(plane)

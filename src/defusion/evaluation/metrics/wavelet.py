@@ -1,4 +1,4 @@
-"""Q_M of Wang and Liu: how near the fused picture's details are to its sources', in Haar wavelets of two scales."""
+"""Q_M of Wang and Liu: how close the fused picture's details are to its sources', in Haar wavelets of two scales."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ Details = NDArray[np.float64]
 """[3, H/2, W/2]: differences of rows, of columns, and of diagonals."""
 
 _POWERS = (2 / 3, 1 / 3)
-"""How much the fine and the coarse scale count."""
+"""Weight of the fine and of the coarse scale."""
 
 
 @shared
 def _details(plane: Grey) -> tuple[Details, Details]:
-    """The fine and the coarse details; a last odd row or column is left out at each scale."""
+    """Returns the fine and the coarse details. An odd last row or column is left out at each scale."""
     need_pixels(plane, 4)
     found, rest = [], real(plane)
     for _ in _POWERS:
@@ -41,7 +41,7 @@ def _details(plane: Grey) -> tuple[Details, Details]:
 
 
 def _nearness(source: Details, fused: Details) -> NDArray[np.float64]:
-    """3 where all details are the same, towards 0 as they differ."""
+    """Returns 3 where all details are equal; it falls towards 0 as they differ."""
     nearness: NDArray[np.float64] = np.exp(-np.abs(source - fused)).sum(0)
     return nearness
 

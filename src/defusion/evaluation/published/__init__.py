@@ -1,4 +1,4 @@
-"""Figures that others published, to stand beside ours: the paper's tables and those of two benchmarks' authors."""
+"""Published figures to compare with: the paper's tables, and those of two benchmarks' authors."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""Published tables: figures as printed, and what each column is in our metrics.
+"""Published tables: figures as printed, and which of our metrics each column corresponds to.
 
-The figures are in the CSV files of this folder, a row a method. A column that no metric of ours defines in the same
-way is kept in the file and never shown beside measured figures: the paper's IS is one, of sets rather than pictures.
+The figures are in the CSV files of this folder, one row for each method. A column that none of our metrics defines in
+the same way stays in the file but is never shown beside measured figures. The paper's IS is one: it is over sets, not
+pictures.
 """
 
 from __future__ import annotations
@@ -26,11 +27,11 @@ _VIFB = (
     "VIFB, its authors' table of 25 methods x 13 metrics (X. Zhang et al., CVPR Workshops 2020, with later methods)"
 )
 
-#: Columns that both toolkits compute alike; the standard deviation has a name in each.
+#: Columns that both toolkits compute in the same way. The standard deviation has a different name in each.
 _ALIKE = ("Cross_entropy", "Entropy", "Psnr", "Avg_gradient", "Edge_intensity", "Qabf", "Qcv")
 _DEVIATION = {"SD": "VIFB.Variance", "Variance": "MEFB.SD"}
 
-#: VIFB sums its Ssim over both sources; ours is their mean.
+#: VIFB adds its Ssim over both sources; ours is their mean.
 _SSIM_FACTOR = 0.5
 
 _LOWER_IN_TOOLKITS = ("Cross_entropy", "Qcv", "Rmse")
@@ -57,7 +58,7 @@ _OTHER_MEF_SSIM = (
     "the paper's MEF-SSIM differs from MEFB's own table for the same methods (MEFNet 0.796 against 0.914, PMGI 0.822 "
     "against 0.936): another definition, not comparable"
 )
-_OTHER_LPIPS = "of which network and at which size the paper's LPIPS is, it does not tell: perhaps not comparable"
+_OTHER_LPIPS = "the paper does not say for which network and size its LPIPS is: perhaps not comparable"
 _EXPOSURE_DOUBTS = {"CE": _OTHER_CE, "MEF-SSIM": _OTHER_MEF_SSIM, "LPIPS": _OTHER_LPIPS}
 
 
@@ -68,8 +69,9 @@ class Column:
     name: str
     """As printed."""
     metrics: Mapping[str, float]
-    """Our metrics of the same definition, and what its figures are multiplied by to be ours; empty where we have
-    none."""
+    """Our metrics with the same definition, and the factors that convert its figures to ours; empty if we
+    have none.
+    """
     better: Better
     doubt: str | None = None
     """Why its figures are shown but not comparable, a sentence without its full stop."""
@@ -80,7 +82,7 @@ class PublishedTable:
     """A published table about one data set."""
 
     key: str
-    """What users ask for: `paper`, `mefb` or `vifb`."""
+    """The name that users give: `paper`, `mefb` or `vifb`."""
     data_set: str
     columns: tuple[Column, ...]
     rows: Mapping[str, tuple[float, ...]]
@@ -89,10 +91,12 @@ class PublishedTable:
     protocol: str
     """What the figures are averaged over, and what is known about how they were made."""
     grey: bool = False
-    """They are of luminance."""
+    """The figures are of luminance."""
 
     def beside(self, grey: bool) -> PublishedTable:
-        """Returns the table as it stands beside figures of luminance or of colours: with a doubt where it is not."""
+        """Returns the table for comparison with figures of luminance or of colour. If it has the other kind, its
+        columns get a doubt.
+        """
         if grey == self.grey:
             return self
         rules = ("colours", "luminance")
@@ -101,34 +105,34 @@ class PublishedTable:
         return replace(self, columns=columns)
 
     def figures(self, metric: str) -> dict[str, float]:
-        """Figures by method in terms of a metric of ours; empty where no column shows it."""
+        """Returns figures by method, converted to one of our metrics; empty if no column corresponds to it."""
         for index, column in enumerate(self.columns):
             if metric in column.metrics:
                 return {method: row[index] * column.metrics[metric] for method, row in self.rows.items()}
         return {}
 
     def doubt(self, metric: str) -> str | None:
-        """Why the figures for a metric of ours are not comparable."""
+        """Returns why the figures for one of our metrics are not comparable."""
         return next((column.doubt for column in self.columns if metric in column.metrics), None)
 
     def concerns(self, data_set: str) -> bool:
-        """Whether it is about a data set, in whatever way that is spelt: `Real-MFF` and `realmff` are one."""
+        """Says whether it is about a data set, however the name is spelled: `Real-MFF` and `realmff` are the same."""
         return _letters(data_set) == self.data_set
 
     def ranks(self) -> NDArray[np.float64]:
-        """Ranks among the published methods: [methods, columns], 1 for the best."""
+        """Returns the ranks of the published methods: [methods, columns], 1 for the best."""
         return ranks(np.array(list(self.rows.values())), [column.better for column in self.columns])
 
 
 class Standing(NamedTuple):
-    """Where a measured method stands in a published table."""
+    """The rank of a measured method in a published table."""
 
     mean_rank: float
     """1 is the best possible."""
     ranks: dict[str, float]
-    """By column as printed, among all published methods and this one; equals share the mean of their places."""
+    """By column as printed, among all published methods and this one. Equal figures share the mean of their ranks."""
     places: int
-    """The worst possible rank: published methods and this one."""
+    """The worst possible rank: the number of published methods plus one."""
 
 
 class _Source(NamedTuple):
@@ -141,15 +145,15 @@ class _Source(NamedTuple):
 
 
 _EXPOSURES = (
-    "its table 1; SSIM, MEF-SSIM and the like against both sources, CE by a definition of its own; picture size and "
-    "colour rule are not told"
+    "its table 1; SSIM, MEF-SSIM and similar metrics against both sources, CE by a definition of its own; the paper "
+    "does not state picture size and colour rule"
 )
 _U2FUSION = (
     ". In the row of U2Fusion three figures come in a wrong order in the text that was read (3.438, 6.745, 0.332); "
     "the marks of the table (IFCNN third in CE on SICE, DeFusion third in IS) leave one place for each: IS 6.745, "
     "LPIPS 0.332, CE on SICE 3.438"
 )
-_FOCUS = "its table 2; SSIM and PSNR against both sources, by means that are not told"
+_FOCUS = "its table 2; SSIM and PSNR against both sources; the paper does not state how they are averaged"
 _INFRARED = (
     "its table 3, by our metrics on luminance as far as is known: IFCNN, run anew with its authors' weights, comes"
 )
@@ -186,10 +190,10 @@ def published(keys: Sequence[str]) -> list[PublishedTable]:
     """Reads published tables.
 
     Args:
-        keys: Of `QUOTABLE`.
+        keys: Names from `QUOTABLE`.
 
     Raises:
-        EvaluationError: A key that names no published table.
+        EvaluationError: A key names no published table.
 
     Example:
         >>> [table] = published(["mefb"])
@@ -205,14 +209,14 @@ def published(keys: Sequence[str]) -> list[PublishedTable]:
 
 
 def standing(table: PublishedTable, means: Mapping[str, float]) -> Standing | None:
-    """Ranks a measured method within a published table, alone beside the published methods.
+    """Ranks a measured method within a published table, on its own among the published methods.
 
     Args:
         table: The published table.
-        means: Means of the measured method by our metrics' names.
+        means: Means of the measured method, by our metrics' names.
 
     Returns:
-        None where no column was measured. Columns that are not comparable take no part.
+        None if no column was measured. Columns that are not comparable do not count.
     """
     found: dict[str, float] = {}
     for column in table.columns:

@@ -1,4 +1,4 @@
-"""The report of an evaluation: a page to look at, tables to quote, figures to compute with."""
+"""The report of an evaluation: a page to look at, tables to quote, and data to compute with."""
 
 from __future__ import annotations
 

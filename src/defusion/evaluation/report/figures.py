@@ -1,4 +1,4 @@
-"""The report's figures for machines: a long CSV of every score, and JSON of everything."""
+"""The report as data: a long CSV of every score, and JSON of everything."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ COLUMNS = ("set", "scene", "method", "metric", "value", "reason")
 
 
 def results_csv(results: Results) -> str:
-    """Every score in a line: set, scene, method, metric, value, reason.
+    """Returns every score in a line: set, scene, method, metric, value, reason.
 
-    The value is empty where there is none, and the reason says why; a method that failed has a line for each metric.
+    If there is no value, it is empty and the reason says why. A method that failed has a line for each metric.
     """
     text = io.StringIO()
     write_rows(text, [COLUMNS])
@@ -30,7 +30,7 @@ def results_csv(results: Results) -> str:
 
 
 def results_json(results: Results, tables: list[SetTable], made: dict[str, str]) -> str:
-    """Everything: how it was measured, what the metrics are, means with their intervals, and every outcome."""
+    """Returns everything as JSON: how it was measured, the metrics, means with intervals, and every outcome."""
     facts = {
         "protocol": results.protocol,
         "notes": list(results.notes),
@@ -43,7 +43,7 @@ def results_json(results: Results, tables: list[SetTable], made: dict[str, str])
 
 
 def _scores(results: Results, outcome: Outcome) -> list[tuple[str, float | None, str | None]]:
-    """Metric, value and reason of an outcome's scores."""
+    """Returns metric, value and reason of an outcome's scores."""
     if outcome.failure is not None:
         return [(name, None, outcome.failure) for name in results.metrics]
     found = []
@@ -109,5 +109,5 @@ def _outcome(results: Results, outcome: Outcome) -> dict[str, Any]:
 
 
 def number(value: float) -> float | None:
-    """A number as JSON can hold it: None for what is not finite."""
+    """Returns a number for JSON: None if it is not finite."""
     return float(value) if math.isfinite(value) else None

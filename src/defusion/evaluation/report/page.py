@@ -1,4 +1,4 @@
-"""The page: one HTML file that needs nothing beside it. What comes from outside is escaped where markup is made."""
+"""The page of a report: one self-contained HTML file. All text from outside is escaped."""
 
 from __future__ import annotations
 
@@ -27,23 +27,23 @@ _BETTER = {"higher": "higher is better", "lower": "lower is better", "neither": 
 _ZOOMS = (1, 2, 3, 4, 8)
 
 _STATISTICS = (
-    "Means are over the scenes where a method has a score. Intervals hold 95 % of the means of scenes drawn anew "
-    f"with replacement (percentile bootstrap, {RESAMPLES} draws, the same scenes for all methods). Ranks are of "
-    "means; equals share a place, and a method without a mean shares the last. The mean rank is over all metrics "
-    "where a direction is better. ≈ stands where Wilcoxon's signed-rank test over the scenes that both have, with "
-    f"Holm's correction over the methods of a column, gives p of at least {LEVEL}; fewer than six scenes cannot tell "
-    "two methods apart, and among more methods it takes more."
+    "Means are over the scenes where a method has a score. Intervals are 95 % percentile bootstrap intervals of the "
+    f"means ({RESAMPLES} draws of scenes with replacement, the same for all methods). Ranks are by means; equal "
+    "means share a rank, and a method without a mean shares the last one. The mean rank is over all metrics where a "
+    "direction is better. ≈ marks a difference from the best that is not significant: Wilcoxon's signed-rank test "
+    "over the scenes that both have, with Holm's correction over the methods of a column, gives p of at least "
+    f"{LEVEL}. With fewer than six scenes, two methods cannot differ; more methods need more scenes."
 )
 
 
 def page(
     results: Results, tables: list[SetTable], album: Album, sheets: dict[str, Sheet], made: dict[str, str]
 ) -> str:
-    """Puts the page together.
+    """Builds the page.
 
     Args:
         results: All outcomes.
-        tables: What is said of each data set.
+        tables: The table of each data set.
         album: The pictures.
         sheets: Parts of pictures, by data set.
         made: What made the report: versions, date.
@@ -77,7 +77,7 @@ def page(
 
 
 def _overview(tables: list[SetTable]) -> str:
-    """Mean ranks of all methods on all data sets, where there are several."""
+    """Shows the mean ranks of all methods on all data sets, if there are several."""
     if len(tables) < 2:
         return ""
     methods = dict.fromkeys(method for table in tables for method in table.block.methods)
@@ -117,7 +117,7 @@ def _section(index: int, table: SetTable, sheets: dict[str, Sheet]) -> str:
 <label>score <select data-role="metric">{metrics}</select></label>
 <label>zoom <select data-role="zoom">{zooms}</select></label>
 <label hidden>show <select data-role="layer"><option value="data">pictures</option>
-<option value="error">errors against the truth</option></select></label>
+<option value="error">errors against the ground truth</option></select></label>
 </div>
 <p class="soft" data-role="note"></p>
 <div class="cards" data-role="cards"></div>
@@ -125,8 +125,8 @@ def _section(index: int, table: SetTable, sheets: dict[str, Sheet]) -> str:
 <details><summary>Scene by scene</summary><div data-role="grid"></div></details>
 </div>
 <details><summary>Distributions over scenes</summary>
-<p class="soft">Box: quartiles, with the median as a line; whiskers: farthest scores within 1.5 boxes; dots: beyond,
-or every score where there are few scenes; diamond: the mean; +2: two more past the end of the axis.</p>
+<p class="soft">Box: quartiles, with a line at the median. Whiskers: the farthest scores within 1.5 box lengths. Dots:
+scores beyond, or all scores if there are few scenes. Diamond: the mean. +2: two more beyond the end of the axis.</p>
 <div class="plots">{"".join(plots(table))}</div>
 </details>
 </section>"""
@@ -186,7 +186,7 @@ def _tip(cell: Cell, scenes: int) -> str:
 
 
 def _about(metric: Metric) -> list[str]:
-    """What one must know to read a metric, in short lines."""
+    """Returns what is needed to read a metric, in short lines."""
     low, high = (f"{end:g}".replace("inf", "∞").replace("-", MINUS) for end in metric.span)
     return [
         metric.title,
@@ -208,7 +208,7 @@ def _missing_note(table: SetTable) -> str:
     if not missing:
         return ""
     of_all = f"{_count(missing, 'score')} of {table.block.values.size}"
-    return f"<p>° {of_all} are missing; scenes below say why. Ranks are by the scenes that all methods have.</p>"
+    return f"<p>° {of_all} are missing; the scenes below say why. Ranks use the scenes that all methods have.</p>"
 
 
 def _failures(results: Results) -> str:
@@ -238,7 +238,7 @@ def _measured(results: Results, album: Album, made: dict[str, str]) -> str:
 
 
 def _set_data(results: Results, table: SetTable) -> dict[str, Any]:
-    """What the page's code needs of a data set: all scores, and why some are missing."""
+    """Returns what the page's code needs of a data set: all scores, and why some are missing."""
     block = table.block
     reasons: dict[str, dict[str, str]] = {name: {} for name in block.scenes}
     for outcome in results.outcomes:
@@ -275,7 +275,7 @@ def _set_data(results: Results, table: SetTable) -> dict[str, Any]:
 
 
 def _picture_stores(tables: list[SetTable], album: Album) -> Iterable[str]:
-    """One element a scene, which the page's code parses when the scene is looked at."""
+    """Yields one element for each scene. The page's code parses it when the scene is shown."""
     for index, table in enumerate(tables):
         for position, name in enumerate(table.block.scenes):
             drawn = album.scenes.get((table.block.data_set, name))
@@ -285,7 +285,7 @@ def _picture_stores(tables: list[SetTable], album: Album) -> Iterable[str]:
 
 
 def _script_json(facts: dict[str, Any]) -> str:
-    """JSON that can stand inside a script element: no `<` that could end it."""
+    """Returns JSON for a script element. It holds no `<`, which could end the element."""
     return json.dumps(facts, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
 
 

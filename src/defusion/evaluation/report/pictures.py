@@ -1,4 +1,4 @@
-"""Pictures of a report, small enough to travel inside the page: WebP in base64, within a budget of bytes."""
+"""The pictures of a report, embedded in the page as WebP in base64, within a budget of bytes."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ from defusion.machine import cores
 
 Pixels = NDArray[np.uint8]
 
-#: What all pictures of a page may take, in base64.
+#: Most bytes of base64 for all pictures of a page.
 BUDGET_BYTES = 38_000_000
 
-#: Longest side of a picture that is drawn as it is; larger ones are drawn down to it.
+#: Pictures with a longer side than this are scaled down to it.
 _WHOLE_PX = 2048
 
-#: Longest side of a picture that is drawn down to keep the budget: as much, or as little where there are many.
+#: Longest side of a picture that is scaled down to keep the budget: usually, and at least, if there are many.
 _SMALL_PX = 320
 _LEAST_PX = 96
 
-#: Share of the budget for small pictures of all scenes; the rest is for some scenes at their own size.
+#: Share of the budget for small pictures of all scenes. The rest is for some scenes at full size.
 _SMALL_SHARE = 0.5
 
-#: Scenes that tell how much room small pictures take.
+#: Number of scenes from which the size of small pictures is estimated.
 _SAMPLE = 12
 
 _QUALITY = 85
 
-#: Of WebP's encoder: files as small as at its default effort of 4, in less than half the time.
+#: Effort of the WebP encoder: files are as small as with its default of 4, in less than half the time.
 _EFFORT = 2
 
-#: Of absolute errors, the share that the gain of an error map keeps below white.
+#: Percentile of absolute errors that the gain of an error map keeps below white.
 _BELOW_WHITE = 99.5
 
 _GREATEST_GAIN = 32
@@ -58,7 +58,7 @@ class Panel:
     data: str | None
     """WebP in base64."""
     error: str | None = None
-    """The map of errors against the truth."""
+    """Map of the errors against the ground truth."""
     absent: str | None = None
     """Why there is no picture."""
 
@@ -69,11 +69,11 @@ class DrawnScene:
 
     width: int
     height: int
-    """Of the scene, in its own pixels."""
+    """Size of the scene in pixels."""
     drawn_width: int
-    """Of the pictures here."""
+    """Width of the pictures here."""
     gain: int | None
-    """What errors were multiplied by before they were drawn; None without truth."""
+    """Factor by which errors were multiplied for drawing; None without ground truth."""
     panels: tuple[Panel, ...]
 
     @property
@@ -83,7 +83,7 @@ class DrawnScene:
 
     @property
     def bytes(self) -> int:
-        """What the pictures take in the page."""
+        """Bytes of the pictures in the page."""
         return sum(len(panel.data or "") + len(panel.error or "") for panel in self.panels)
 
 
@@ -92,35 +92,35 @@ class Album:
     """The pictures of all scenes, as far as they fit."""
 
     scenes: dict[tuple[str, str], DrawnScene] = field(default_factory=dict)
-    """By data set and scene; those without pictures are absent."""
+    """By data set and scene; scenes without pictures are missing."""
     total: int = 0
-    """Scenes that there are."""
+    """Number of all scenes."""
     small_px: int = _SMALL_PX
-    """Longest side of a picture that was drawn down to save room."""
+    """Longest side of pictures that were scaled down to save room."""
 
     def note(self) -> str:
-        """What was drawn down or left out, one sentence."""
+        """Says in one sentence what was scaled down or left out."""
         small = sum(not drawn.whole for drawn in self.scenes.values())
         left_out = self.total - len(self.scenes)
         if not small and not left_out:
-            return f"Pictures of all {self.total} scenes are here at their own size (WebP of quality {_QUALITY})."
-        parts = [f"Pictures of {len(self.scenes) - small} of {self.total} scenes are here at their own size"]
+            return f"Pictures of all {self.total} scenes are included at full size (WebP of quality {_QUALITY})."
+        parts = [f"Pictures of {len(self.scenes) - small} of {self.total} scenes are included at full size"]
         if small:
-            parts.append(f"{small} are drawn down to {self.small_px} pixels, or to {_WHOLE_PX} where they are larger")
+            parts.append(f"{small} are scaled down to {self.small_px} pixels, or to {_WHOLE_PX} if they are larger")
         if left_out:
-            parts.append(f"{left_out} have none, for want of room or because they could not be read")
+            parts.append(f"{left_out} are left out, because there is no room or because they could not be read")
         return f"{', '.join(parts)} (WebP of quality {_QUALITY}, at most {BUDGET_BYTES / 1e6:.0f} MB in all)."
 
 
 def draw(results: Results, budget: int = BUDGET_BYTES) -> Album:
     """Draws the scenes of an evaluation, within a budget.
 
-    Each scene is drawn small first; then scenes are drawn at their own size, by turns of the data sets, while there
-    is room.
+    Each scene is drawn small first. Then scenes are drawn at full size, one of each data set in turn, while there is
+    room.
 
     Args:
         results: All outcomes.
-        budget: What the pictures may take, bytes in base64.
+        budget: Most bytes of base64 for the pictures.
     """
     outcomes = _by_scene(results)
     order = list(_by_turns(outcomes))
@@ -145,7 +145,7 @@ def draw(results: Results, budget: int = BUDGET_BYTES) -> Album:
 def _drawn(
     outcomes: dict[tuple[str, str], list[Outcome]], keys: Sequence[tuple[str, str]], longest_px: int
 ) -> Iterator[tuple[tuple[str, str], DrawnScene | None]]:
-    """Draws scenes side by side, no more ahead of what is taken than there are cores."""
+    """Draws scenes in parallel, at most as many ahead as there are cores."""
     step = cores()
     with ThreadPoolExecutor(step) as pool:
         for start in range(0, len(keys), step):
@@ -154,7 +154,9 @@ def _drawn(
 
 
 def _small_px(scenes: list[list[Outcome]], budget: int) -> int:
-    """Longest side at which small pictures of all scenes take their share of the budget, judged by some of them."""
+    """Returns the longest side at which small pictures of all scenes use their share of the budget, estimated from
+    some.
+    """
     sample = [draw_scene(outcomes, _SMALL_PX) for outcomes in scenes[:: -(-len(scenes) // _SAMPLE)]]
     sizes = [drawn.bytes for drawn in sample if drawn is not None]
     needed = max(1.0, float(np.mean(sizes or [0])) * len(scenes))
@@ -162,14 +164,14 @@ def _small_px(scenes: list[list[Outcome]], budget: int) -> int:
 
 
 def draw_scene(outcomes: list[Outcome], longest_px: int) -> DrawnScene | None:
-    """Draws the sources of a scene, its truth and all methods' pictures.
+    """Draws the sources of a scene, its ground truth and all methods' pictures.
 
     Args:
         outcomes: All outcomes of one scene.
-        longest_px: Longest side of a picture; larger ones are drawn down.
+        longest_px: Longest side of a picture; larger ones are scaled down.
 
     Returns:
-        None where no source can be read.
+        None if no source can be read.
     """
     scene = outcomes[0].scene
     files = _files(scene, outcomes)
@@ -201,7 +203,7 @@ def draw_scene(outcomes: list[Outcome], longest_px: int) -> DrawnScene | None:
 
 
 def _files(scene: Scene, outcomes: list[Outcome]) -> list[tuple[str, str, Path | None]]:
-    """Label, kind and file of everything that belongs to a scene."""
+    """Returns label, kind and file of everything that belongs to a scene."""
     files: list[tuple[str, str, Path | None]] = [
         (label, "source", path) for label, path in zip(scene.labels, scene.sources, strict=True)
     ]
@@ -211,7 +213,7 @@ def _files(scene: Scene, outcomes: list[Outcome]) -> list[tuple[str, str, Path |
 
 
 def opened(path: Path | None) -> Pixels | str:
-    """8-bit RGB pixels of a file, or why there are none."""
+    """Returns 8-bit RGB pixels of a file, or why there are none."""
     if path is None:
         return "the method made no picture"
     try:
@@ -226,7 +228,7 @@ def _gain(errors: list[NDArray[np.float64]]) -> int:
 
 
 def encoded(pixels: Pixels, size: tuple[int, int]) -> str:
-    """Encodes pixels [H, W, 3] or [H, W], drawn to a width and height, as WebP in base64."""
+    """Encodes pixels [H, W, 3] or [H, W], scaled to a width and height, as WebP in base64."""
     from PIL import Image
 
     image = Image.fromarray(pixels)
@@ -245,7 +247,7 @@ def _by_scene(results: Results) -> dict[tuple[str, str], list[Outcome]]:
 
 
 def _by_turns(scenes: dict[tuple[str, str], list[Outcome]]) -> Iterator[tuple[str, str]]:
-    """The first scene of each data set, then the second of each, and so on."""
+    """Yields the first scene of each data set, then the second of each, and so on."""
     sets: dict[str, list[tuple[str, str]]] = {}
     for key in scenes:
         sets.setdefault(key[0], []).append(key)

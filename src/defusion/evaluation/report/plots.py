@@ -1,4 +1,4 @@
-"""Distributions over scenes, drawn as SVG that takes its colours from the page."""
+"""Distributions over scenes as SVG. Its colours come from the page."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _RIGHT = 24
 _ROW = 17
 _AXIS = 18
 
-#: With fewer scenes every score is a dot; with more a box tells more than dots.
+#: With fewer scenes every score is a dot; with more, a box is clearer.
 _SCENES_FOR_BOX = 8
 
 
@@ -38,7 +38,7 @@ class Box(NamedTuple):
 
 
 def box(values: Floats) -> Box:
-    """Quartiles, whiskers by Tukey's rule, and what lies beyond them, of at least one finite value."""
+    """Computes quartiles, whiskers by Tukey's rule, and the values beyond them, from at least one finite value."""
     first, middle, third = np.percentile(values, (25, 50, 75))
     reach = 1.5 * (third - first)
     inside = values[(values >= first - reach) & (values <= third + reach)]
@@ -47,7 +47,7 @@ def box(values: Floats) -> Box:
 
 
 def plots(table: SetTable) -> list[str]:
-    """A plot for each metric: a line a method, with its box or its dots, and the mean."""
+    """Returns a plot for each metric, with one line for each method: its box or its dots, and the mean."""
     return [_plot(table, column) for column in range(len(table.metrics)) if _drawable(table, column)]
 
 
@@ -86,7 +86,7 @@ def _plot(table: SetTable, column: int) -> str:
 
 
 def _extent(by_method: list[Floats], boxed: bool) -> tuple[float, float]:
-    """Ends of the axis: all boxes with their whiskers and means, or all dots; a little more on either side."""
+    """Returns the ends of the axis: it spans all boxes with whiskers and means, or all dots, plus a margin."""
     ends: list[float] = []
     for values in by_method:
         if len(values) and boxed:
@@ -100,7 +100,7 @@ def _extent(by_method: list[Floats], boxed: bool) -> tuple[float, float]:
 
 
 def _ticks(low: float, high: float) -> tuple[list[float], int]:
-    """Two to six round numbers inside an axis, and the decimals that they need."""
+    """Returns two to six round numbers inside an axis, and how many decimals they need."""
     rough = (high - low) / 2.5
     exponent = math.floor(math.log10(rough))
     step = max(factor * 10.0**exponent for factor in (1, 2, 5) if factor * 10.0**exponent <= rough)
@@ -128,7 +128,7 @@ def _dot(x: float, y: float) -> str:
 
 
 def _beyond(values: Floats, low: float, high: float, y: float) -> str:
-    """Tells how many values lie past the ends of the axis."""
+    """Shows how many values are beyond the ends of the axis."""
     left, right = int((values < low).sum()), int((values > high).sum())
     parts = [f'<text class="past" x="{_WIDTH - _RIGHT + 2}" y="{y + 3}">+{right}</text>'] if right else []
     if left:

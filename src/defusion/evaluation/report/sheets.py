@@ -1,7 +1,7 @@
-"""Parts of pictures at 100 %, side by side: what each data set looks like, and where its first method fails.
+"""Parts of pictures at 100 %, side by side: typical scenes of each data set, and where its first method fails.
 
-The first method is the one that the report is about; beside it stand the two others of the best mean rank. Which
-scenes and which parts are shown is decided by rule, so that nobody picks the pretty ones.
+The report is about the first method. It is compared with the two others of the best mean rank. A rule chooses scenes
+and parts, so that nobody can pick favourable ones.
 """
 
 from __future__ import annotations
@@ -24,17 +24,18 @@ from defusion.machine import cores
 #: Sides of a part.
 PART_PX = 240
 
-#: Scenes of a set that show what it looks like, and most of those that show where the first method fails.
+#: Number of typical scenes of a data set, and most scenes where the first method fails.
 SCENES = 6
 FAILURES = 5
 
-#: Other methods that are shown.
+#: Number of other methods that are shown.
 PEERS = 2
 
-#: Metrics of a failure that are told.
+#: Number of metrics that are named for a failure.
 _TOLD = 3
 
-#: Local energy is the deviation within a Gaussian window of so many pixels: texture, edges and warm spots all count.
+#: Sigma of the Gaussian window, in pixels, in which the standard deviation is measured. Texture, edges and warm spots
+#: all count.
 _WINDOW_PX = 8.0
 
 Plane = NDArray[np.float32]
@@ -42,7 +43,7 @@ Plane = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Strip:
-    """The same part of some pictures of a scene."""
+    """The same part of several pictures of a scene."""
 
     scene: str
     about: str
@@ -58,26 +59,26 @@ class Sheet:
 
     data_set: str
     method: str
-    """The first one."""
+    """The first method."""
     looks: tuple[Strip, ...] = ()
     failures: tuple[Strip, ...] = ()
     rule: str = ""
-    """By what the failures were chosen."""
+    """The rule by which the failures were chosen."""
 
     @property
     def bytes(self) -> int:
-        """What the parts take in the page."""
+        """Bytes of the parts in the page."""
         return sum(len(data) for strip in (*self.looks, *self.failures) for _, data in strip.parts)
 
     def html(self) -> str:
-        """Markup for the set's section; empty without strips."""
+        """Returns HTML for the data set's section; empty without strips."""
         looks = "".join(map(_row, self.looks))
         failures = "".join(map(_row, self.failures))
         parts = []
         if looks:
             parts.append(
                 "<details><summary>Parts at 100 %</summary>"
-                f'<p class="soft">Scenes spread evenly by name; of each the {PART_PX} pixels where the local '
+                f'<p class="soft">Scenes evenly spread by name. Of each, the {PART_PX} pixels where the local '
                 f"deviations of the sources differ most.</p>{looks}</details>"
             )
         if failures:
@@ -93,15 +94,15 @@ class _Failure:
     scene: str
     about: str
     beside: str | None
-    """The method that it is behind; None for the truth."""
+    """The method that is better here; None for the ground truth."""
 
 
 def draw_sheets(results: Results, tables: Sequence[SetTable]) -> dict[str, Sheet]:
     """Draws the parts of all data sets.
 
     Args:
-        results: All outcomes; scenes whose sources or pictures cannot be read are passed over.
-        tables: What is said of each set.
+        results: All outcomes; scenes whose sources or pictures cannot be read are skipped.
+        tables: The table of each data set.
 
     Returns:
         Sheets by data set.
@@ -126,18 +127,18 @@ def _sheet(results: Results, table: SetTable) -> Sheet:
 
 
 def peers(table: SetTable) -> list[str]:
-    """The best methods by mean rank, without the first one."""
+    """Returns the best methods by mean rank, except the first one."""
     ranks = table.summary.mean_rank
     others = [row for row in np.argsort(ranks, kind="stable") if row != 0 and np.isfinite(ranks[row])]
     return [table.block.methods[row] for row in others[:PEERS]]
 
 
 def failures_of(table: SetTable) -> tuple[str, list[_Failure]]:
-    """Chooses the scenes where the first method fails most, the worst first, and says by what rule.
+    """Chooses the scenes where the first method fails most, the worst first, and states the rule.
 
-    Where the truth is known, those of the least PSNR to it; elsewhere those where it is behind one of its peers by
-    the mean over all ranked metrics of the difference, in standard deviations of the metric over all scenes and
-    methods.
+    With ground truth, these are the scenes with the lowest PSNR. Otherwise they are those where the method is
+    farthest behind one of its peers: the difference is measured in standard deviations of each metric over all scenes
+    and methods, and averaged over all ranked metrics.
     """
     block = table.block
     if "psnr_truth" in block.metrics:
@@ -145,10 +146,13 @@ def failures_of(table: SetTable) -> tuple[str, list[_Failure]]:
         values = block.values[:, 0, column]
         order = [index for index in np.argsort(values, kind="stable") if np.isfinite(values[index])]
         decimals = table.decimals[column]
-        return f"The scenes of the least PSNR to the truth; the {PART_PX} pixels that are farthest from it.", [
-            _Failure(block.scenes[index], f"psnr_truth {shown(values[index], decimals)} dB", None)
-            for index in order[:FAILURES]
-        ]
+        return (
+            f"The scenes with the lowest PSNR to the truth; of each, the {PART_PX} pixels that are farthest from it.",
+            [
+                _Failure(block.scenes[index], f"psnr_truth {shown(values[index], decimals)} dB", None)
+                for index in order[:FAILURES]
+            ],
+        )
     signs = np.array([{"higher": 1.0, "lower": -1.0, "neither": np.nan}[each.better] for each in table.metrics])
     spread = np.array([_deviation(block.values[..., column]) for column in range(len(block.metrics))])
     found: list[tuple[float, _Failure]] = []
@@ -163,15 +167,15 @@ def failures_of(table: SetTable) -> tuple[str, list[_Failure]]:
             found.append((worst[0], _Failure(scene, _told(table, index, *worst), worst[1])))
     found.sort(key=lambda each: -each[0])
     rule = (
-        "The scenes where it is farthest behind one of the two others shown, by the mean over all metrics of the "
-        "difference, in standard deviations of the metric over all scenes and methods; of each the "
+        "The scenes where it is farthest behind one of the two others shown. The difference is measured in standard "
+        "deviations of each metric over all scenes and methods, and averaged over all metrics. Of each scene, the "
         f"{PART_PX} pixels where the two pictures differ most."
     )
     return rule, [failure for _, failure in found[:FAILURES]]
 
 
 def _told(table: SetTable, scene: int, mean: float, peer: str, gaps: NDArray[np.float64]) -> str:
-    """Says by how much a method is behind a peer, and by which metrics most."""
+    """Says how far a method is behind a peer, and by which metrics most."""
     block = table.block
     row = block.methods.index(peer)
     most = [column for column in np.argsort(np.nan_to_num(-gaps, nan=np.inf)) if gaps[column] > 0][:_TOLD]
@@ -184,7 +188,7 @@ def _told(table: SetTable, scene: int, mean: float, peer: str, gaps: NDArray[np.
 
 
 def _deviation(values: NDArray[np.float64]) -> float:
-    """Standard deviation of the finite values; NaN where there is none or they are equal."""
+    """Returns the standard deviation of the finite values; NaN if there are none or they are equal."""
     finite = values[np.isfinite(values)]
     return float(finite.std()) or np.nan if len(finite) else np.nan
 
@@ -208,7 +212,9 @@ def _failed(outcomes: dict[str, Outcome], failure: _Failure, methods: Sequence[s
 
 
 def _pictures(outcomes: dict[str, Outcome], methods: Sequence[str]) -> Iterator[tuple[str, Pixels]]:
-    """Sources, truth and methods' pictures of a scene by label, those that can be read and are of one size."""
+    """Yields sources, ground truth and methods' pictures of a scene by label, if they can be read and
+    have one size.
+    """
     scene = next(iter(outcomes.values())).scene
     files: list[tuple[str, Path | None]] = list(zip(scene.labels, scene.sources, strict=True))
     files += [("truth", scene.truth)] if scene.truth else []
@@ -223,7 +229,7 @@ def _pictures(outcomes: dict[str, Outcome], methods: Sequence[str]) -> Iterator[
 
 
 def _strip(outcomes: dict[str, Outcome], pictures: dict[str, Pixels], worth: Plane, about: str) -> Strip:
-    """Cuts the part out of all pictures where the sum of some worth is greatest."""
+    """Cuts one part out of all pictures, where the sum of `worth` is largest."""
     height, width = worth.shape
     high, wide = min(PART_PX, height), min(PART_PX, width)
     top, left = place_of_most(worth, high, wide)
@@ -235,7 +241,7 @@ def _strip(outcomes: dict[str, Outcome], pictures: dict[str, Pixels], worth: Pla
 
 
 def place_of_most(worth: Plane, high: int, wide: int) -> tuple[int, int]:
-    """Returns top and left of the part of a plane [H, W] with the greatest sum."""
+    """Returns top and left of the part of a plane [H, W] with the largest sum."""
     sums = cv2.integral(worth, sdepth=cv2.CV_64F)
     parts = sums[high:, wide:] - sums[:-high, wide:] - sums[high:, :-wide] + sums[:-high, :-wide]
     top, left = np.unravel_index(int(np.argmax(parts)), parts.shape)
@@ -243,7 +249,7 @@ def place_of_most(worth: Plane, high: int, wide: int) -> tuple[int, int]:
 
 
 def _energy(pixels: Pixels) -> Plane:
-    """Deviation of the grey levels around each pixel: [H, W]."""
+    """Returns the local standard deviation of the grey levels around each pixel: [H, W]."""
     grey = pixels.mean(axis=2, dtype=np.float32)
     mean, square = (cv2.GaussianBlur(each, (0, 0), _WINDOW_PX) for each in (grey, grey * grey))
     deviation: Plane = np.sqrt(np.maximum(square - mean * mean, 0))

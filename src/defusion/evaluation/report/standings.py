@@ -1,4 +1,4 @@
-"""Where measured methods stand among those that a benchmark's authors published: ranks over all shared columns."""
+"""Ranks the measured methods among those in a benchmark's published table, over all shared columns."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import numpy as np
 from defusion.evaluation.published import PublishedTable, Standing, standing
 from defusion.evaluation.report.tables import DASH, SetTable
 
-#: Methods whose mean rank is told before the table is opened.
+#: Number of methods whose mean rank is shown before the table is opened.
 _IN_SUMMARY = 4
 
 
 def standings(table: SetTable, published: PublishedTable) -> dict[str, Standing]:
-    """The standing of each measured method that has a shared column."""
+    """Returns the standing of each measured method that has a shared column."""
     found = {}
     for row, method in enumerate(table.block.methods):
         means = dict(zip(table.block.metrics, table.summary.mean[row].tolist(), strict=True))
@@ -26,7 +26,7 @@ def standings(table: SetTable, published: PublishedTable) -> dict[str, Standing]
 
 
 def standings_table(table: SetTable) -> str:
-    """HTML of the ranks in each published table of a benchmark; empty where there is none to stand in."""
+    """Returns HTML of the ranks in each published table of a benchmark; empty if there is no such table."""
     return "".join(_one(table, published) for published in table.quoted if published.key != "paper")
 
 
@@ -51,12 +51,13 @@ def _one(table: SetTable, published: PublishedTable) -> str:
     body = "".join(_line(*row, columns=names) for row in rows)
     name, count = escape(published.key.upper()), len(published.rows)
     return (
-        f"<details><summary>Places among {name}'s {count} published methods, over {len(columns)} of its "
+        f"<details><summary>Ranks among {name}'s {count} published methods, over {len(columns)} of its "
         f"{len(published.columns)} metrics: mean rank {escape(_short(found))}</summary>"
-        f'<p class="soft">Each measured method is ranked alone beside the {count} published ones, 1 to {count + 1}; '
-        f"the published ones among themselves, 1 to {count}. Published means are over {escape(published.protocol)}; "
+        f'<p class="soft">Each measured method is ranked on its own against the {count} published ones, from 1 '
+        f"to {count + 1}; the published ones among themselves, 1 to {count}. Published "
+        f"means are over {escape(published.protocol)}; "
         f"ours are over the {len(table.block.scenes)} scenes measured here.</p>"
-        f'<div class="scroll" tabindex="0" role="region" aria-label="Places in {name}">'
+        f'<div class="scroll" tabindex="0" role="region" aria-label="Ranks in {name}">'
         f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div></details>"
     )
 

@@ -1,4 +1,4 @@
-"""What a report says of one data set, in rows and marks: the page, Markdown and LaTeX show the same."""
+"""The table of one data set, as rows with marks. The page, Markdown and LaTeX show the same table."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MINUS = "\N{MINUS SIGN}"
 DASH = "\N{EN DASH}"
 ARROWS = {"higher": "↑", "lower": "↓", "neither": ""}
 
-#: Methods that there have to be before the place is worth a mark.
+#: Least number of methods for each rank to be marked.
 _METHODS_FOR_PLACE = {1: 2, 2: 3, 3: 4}
 
 
@@ -30,29 +30,29 @@ class Cell:
     """A figure of a method."""
 
     value: float
-    """NaN where there is none."""
+    """NaN if there is none."""
     text: str
     place: int = 0
-    """1, 2, 3 for the best, second and third among the measured methods; 0 for all others."""
+    """1, 2, 3 for the best, second and third of the measured methods; 0 for all others."""
     tied: bool = False
-    """Not the best, but not shown to differ from it."""
+    """It is not the best, but does not differ from it significantly."""
     interval: str = ""
     """The 95 % interval."""
     p: float = math.nan
-    """Of the difference from the best."""
+    """p of the difference from the best."""
     missing: int = 0
-    """Scenes without a score."""
+    """Number of scenes without a score."""
     doubt: str | None = None
     """Why a quoted figure is not comparable."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """A method's figures."""
+    """The figures of a method."""
 
     method: str
     cells: tuple[Cell, ...]
-    """One a metric."""
+    """One for each metric."""
     mean_rank: Cell
     seconds: float | None = None
     """Median time of a scene."""
@@ -61,45 +61,45 @@ class Row:
 
     @property
     def label(self) -> str:
-        """The method's name; one that is quoted says so."""
+        """Name of the method, marked if it is quoted."""
         return f"{self.method} ({self.quoted.key})*" if self.quoted else self.method
 
     @property
     def figures(self) -> tuple[Cell, ...]:
-        """The metrics' cells, and the mean rank."""
+        """The cells of the metrics, then the mean rank."""
         return (*self.cells, self.mean_rank)
 
 
 @dataclass(frozen=True)
 class SetTable:
-    """All that the report says of one data set as a whole."""
+    """All that the report says about a data set as a whole."""
 
     block: Measured
     summary: Summary
     metrics: tuple[Metric, ...]
     decimals: tuple[int, ...]
     rows: tuple[Row, ...]
-    """Measured methods first, then what is quoted."""
+    """Measured methods first, then quoted ones."""
     quoted: tuple[PublishedTable, ...]
-    """Published tables about this set."""
+    """Published tables about this data set."""
     inception: Mapping[str, Score]
-    """By method, the Inception score of all its pictures as one set."""
+    """Inception score of all pictures of a method as one set, by method."""
 
     def row(self, method: str) -> Row | None:
-        """The measured row of a method."""
+        """Returns the row of a measured method."""
         return next((row for row in self.rows if row.method == method and row.quoted is None), None)
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Footnotes: scores of the set as one, where quoted rows come from, and which columns are not comparable."""
+        """Footnotes: Inception scores of sets, origin of quoted rows, and columns that are not comparable."""
         notes = []
         if self.inception:
             scores = (f"{method} {shown(found.value, 3)}" for method, found in self.inception.items())
             reasons = dict.fromkeys(found.reason for found in self.inception.values() if found.reason)
             why = f" ({'; '.join(map(str, reasons))})" if reasons else ""
             notes.append(
-                "Inception score of all pictures of a method as one set, as published tables have it (`is` above is "
-                f"of each picture's tiles): {', '.join(scores)}{why}."
+                "Inception score of all pictures of a method as one set, as in published tables (`is` above is over "
+                f"the tiles of each picture): {', '.join(scores)}{why}."
             )
         quoted = {id(row.quoted) for row in self.rows}
         for table in self.quoted:
@@ -124,7 +124,7 @@ def set_tables(results: Results, quoted: Sequence[PublishedTable]) -> list[SetTa
         quoted: Published tables; those about other data sets are left out.
 
     Raises:
-        EvaluationError: No outcomes, or a metric that is none of ours.
+        EvaluationError: There are no outcomes, or a metric is unknown.
     """
     if not results.outcomes:
         raise EvaluationError(
@@ -138,7 +138,7 @@ def set_tables(results: Results, quoted: Sequence[PublishedTable]) -> list[SetTa
 
 
 def decimals_for(values: Iterable[float]) -> int:
-    """Decimals that show a column's values to three or four digits."""
+    """Returns how many decimals show a column's values with three or four digits."""
     sizes = [abs(value) for value in values if math.isfinite(value) and value]
     if not sizes:
         return 3
@@ -147,7 +147,7 @@ def decimals_for(values: Iterable[float]) -> int:
 
 
 def shown(value: float, decimals: int) -> str:
-    """A number as tables print it, with a true minus; a dash where there is none."""
+    """Returns a number as tables print it, with a true minus sign; a dash if there is none."""
     return f"{value:.{decimals}f}".replace("-", MINUS) if math.isfinite(value) else DASH
 
 
@@ -194,7 +194,7 @@ def _rank_cell(summary: Summary, row: int) -> Cell:
 
 
 def _place(ranks: NDArray[np.float64], row: int) -> int:
-    """The place of a method by its rank; those that share one are all at the better one."""
+    """Returns the place of a method by its rank. Methods with equal ranks get the better place."""
     place = 1 + int(np.sum(ranks < ranks[row])) if math.isfinite(ranks[row]) else 0
     return place if len(ranks) >= _METHODS_FOR_PLACE.get(place, len(ranks) + 1) else 0
 

@@ -1,4 +1,4 @@
-"""Tables as text: Markdown for notes, LaTeX for papers. Both carry the marks of the page."""
+"""Tables as text: Markdown for notes, LaTeX for papers. Both have the marks of the page."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from defusion.evaluation.report.tables import ARROWS, DASH, MINUS, Cell, SetTabl
 from defusion.evaluation.statistics import LEVEL
 
 LEGEND = (
-    "Means over scenes. Best, second and third of the measured methods are marked. "
-    f"≈: not shown to differ from the best (Wilcoxon signed-rank, Holm-corrected, {LEVEL:.0%}). "
-    "°: fewer scenes than the set has; places and ranks are by those that all methods have. "
+    "Means over scenes. The best, second and third of the measured methods are marked. "
+    f"≈: does not differ significantly from the best (Wilcoxon signed-rank, Holm-corrected, {LEVEL:.0%}). "
+    "°: some scenes have no score; places and ranks use the scenes that all methods have. "
     "*: quoted, not measured here; without marks and ranks. "
-    "?: a quoted figure of another definition."
+    "?: a quoted figure with another definition."
 )
 
 _LATEX_PLACES = {1: r"\textcolor{red}{\textbf{%s}}", 2: r"\textbf{%s}", 3: r"\underline{%s}"}
@@ -36,7 +36,7 @@ _MARKDOWN_PLACES = {1: "**%s**¹", 2: "**%s**", 3: "<u>%s</u>"}
 
 
 def markdown(tables: list[SetTable]) -> str:
-    """All tables in Markdown: best **bold**¹, second **bold**, third underlined."""
+    """Returns all tables in Markdown: best **bold**¹, second **bold**, third underlined."""
     parts = ["# Results", f"{LEGEND} Best: **bold**¹; second: **bold**; third: <u>underlined</u>."]
     for table in tables:
         head = ["method", *_headers(table), "mean rank"]
@@ -51,23 +51,23 @@ def markdown(tables: list[SetTable]) -> str:
 
 
 def latex(tables: list[SetTable]) -> str:
-    """All tables in LaTeX: best red and bold, second bold, third underlined."""
+    """Returns all tables in LaTeX: best red and bold, second bold, third underlined."""
     needs = r"% Needs \usepackage{booktabs}, \usepackage{xcolor} and \usepackage{graphicx}."
     return "\n\n".join([needs, *map(_latex_table, tables)]) + "\n"
 
 
 def latex_escaped(text: str) -> str:
-    """Text that LaTeX prints as it stands."""
+    """Escapes text for LaTeX."""
     return "".join(_LATEX_SPECIAL.get(sign, sign) for sign in text)
 
 
 def markdown_escaped(text: str) -> str:
-    """Text that Markdown shows as it stands, also inside a table."""
+    """Escapes text for Markdown, including tables."""
     return re.sub(r"([\\`*_\[\]<>|#~])", r"\\\1", text)
 
 
 def signs(cell: Cell) -> str:
-    """What follows a figure: no real difference from the best, missing scenes, another definition."""
+    """Returns the marks after a figure: no significant difference, missing scenes, another definition."""
     return "≈" * cell.tied + "°" * (cell.missing > 0) + "?" * (cell.doubt is not None)
 
 

@@ -1,4 +1,6 @@
-"""Writes a report: every file beside its name first, then moved into place. One that would be the same is left."""
+"""Writes a report. Each file is written under another name and then moved into place. Unchanged files are not
+rewritten.
+"""
 
 from __future__ import annotations
 
@@ -26,27 +28,27 @@ FILES = ("index.html", "results.csv", "results.json", "tables.md", "tables.tex")
 _LIBRARIES = ("defusion", "numpy", "scipy", "opencv-python-headless", "pillow", "openvino")
 
 
-#: What a report is made of: with the code, all that its files depend on beside the results.
+#: The files that a report depends on besides the results: with the code, all that its contents follow from.
 _FIGURES = ("*.py", "evaluation/**/*.py", "evaluation/report/page.*", "evaluation/published/*.csv", "imaging/*.py")
 
 
 def write_report(results: Results, folder: Path, *, quoted: Sequence[str] = ()) -> list[Path]:
-    """Writes a report into a folder, which is made if need be.
+    """Writes a report into a folder, created if needed.
 
-    Files that an earlier run wrote of the same results, by the same code and libraries, are left as they are.
+    Files that an earlier run wrote of the same results, with the same code and libraries, are left as they are.
 
     Args:
-        results: All outcomes; pictures are read from the files that they name.
+        results: All outcomes. Pictures are read from the files that they name.
         folder: Where to write `FILES`.
-        quoted: Published figures to show beside measured ones, of `published.QUOTABLE`: `paper`, `mefb`, `vifb`. They
-            appear at the data sets that they are about.
+        quoted: Published tables to show beside measured figures, from `published.QUOTABLE`: `paper`, `mefb`, `vifb`.
+            They appear at the data sets that they are about.
 
     Returns:
         The report's files; the first is the page.
 
     Raises:
-        EvaluationError: Nothing to report, a metric or published figures that are not known, or a folder that cannot
-            be written to.
+        EvaluationError: There is nothing to report, a metric or a published table is unknown, or the folder cannot be
+            written to.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -79,7 +81,9 @@ def _texts(results: Results, quoted: Sequence[str]) -> list[str]:
 
 
 def _key(results: Results, quoted: Sequence[str], store: Store) -> str:
-    """Stands for all that a report depends on: results, the pictures that it shows, options, code and libraries."""
+    """Returns a hash of all that a report depends on: results, the pictures that it shows, options, code and
+    libraries.
+    """
 
     def content(file: Path | None) -> str | None:
         try:
@@ -96,7 +100,7 @@ def _key(results: Results, quoted: Sequence[str], store: Store) -> str:
 
 
 def _versions() -> dict[str, str]:
-    """What ran."""
+    """Returns the versions of what was used."""
     found = {"Python": platform.python_version()}
     for name in _LIBRARIES:
         try:
