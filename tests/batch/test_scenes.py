@@ -70,7 +70,11 @@ def test_scenes_by_name() -> None:
         ("m.csv", "scene,sources,mood\na,x;y,good\n", "m.csv: unknown mood; expected scene, sources, options"),
         ("m.csv", "scene,sources\na,x;y,more\n", "unknown a column without a name"),
         ("m.csv", "scene,sources\na,\n", "line 2: expected the name of a scene and its sources"),
-        ("m.csv", "scene,sources,options\na,x;y,size=3\n", "no option size=3; expected task, infrared_palette"),
+        (
+            "m.csv",
+            "scene,sources,options\na,x;y,size=3\n",
+            "size=3 is not an option; expected task, infrared_palette",
+        ),
         ("m.jsonl", '{"scene": "a", "files": []}', "line 1: unknown files"),
         ("m.jsonl", '{"scene": "a", "sources": "x.png"}', "expected the name of a scene and its sources"),
         ("m.jsonl", "[1]", "is not an object"),

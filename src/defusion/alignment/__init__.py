@@ -1,13 +1,13 @@
-"""Frames that do not line up are laid upon each other, and how well that went is said.
+"""Alignment: moves frames until they line up, and says how well that went.
 
-frames.py       which frame stays, what becomes of the others
-stack.py        neighbours, chained and bundled
-pair.py         the ladder: search, votes, refinement
-search.py  voting.py  refinement.py  verdict.py     its rungs
-representation.py  geometry.py                      what they compare, and the motions that they know
-fullsize.py     the last parts of a pixel of large frames
-warp.py         frames warped where they are looked at
-motion.py       what moves between exposures, given to one frame
+frames.py       which frame stays as it is, and what becomes of the others
+stack.py        a chain of neighbours, adjusted together
+pair.py         one frame to another: search, votes of blocks, refinement
+search.py  voting.py  refinement.py  verdict.py     the steps of that
+representation.py  geometry.py                      what is compared, and the models of motion
+fullsize.py     the last fractions of a pixel for large frames
+warp.py         frames warped when they are read
+motion.py       moving things in a bracket, shown by one frame
 levelling.py    brightness and white balance of a focus stack
-record.py       what was found: in --json, in a file
+record.py       the result: in --json, in a file
 """

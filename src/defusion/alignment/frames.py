@@ -1,4 +1,6 @@
-"""Frames of a scene laid upon one of them: which one, how each lies there, and what becomes of those that cannot."""
+"""Aligns the frames of a scene to one of them: which one, how each is moved, and what happens to those that do not
+line up.
+"""
 
 from __future__ import annotations
 
@@ -32,50 +34,50 @@ from defusion.errors import ImageError
 from defusion.imaging import Picture, luminance
 from defusion.imaging.picture import bands
 
-#: Frames are lined up on so many pixels at most; those of larger stacks on fewer.
+#: Most pixels on which frames are aligned; fewer for the frames of larger stacks.
 _MOST_PX = 2e6
 _MOST_PX_OF_STACK = 1.2e6
 _LARGE_STACK = 8
 
-#: Frames of a stack whose mean brightness differs by more than this factor are in order of that.
+#: If mean brightness within a stack differs by more than this factor, its frames are sorted by brightness.
 _SAME_BRIGHTNESS = 1.25
 
-#: A frame that could not be lined up is left out of a stack whose other frames moved by more, in pixels of the
-#: estimate.
+#: A frame that could not be aligned is left out of a stack if the other frames moved by more than this, in pixels of
+#: the picture that is compared.
 _HAND_HELD_PX = 1.0
 
-#: Sides whose ratios differ by no more are of one shape.
+#: Sides whose ratios differ by no more than this have the same shape.
 _SAME_RATIO = 0.015
 
-#: A result is not cropped if all frames cover so much of it: what one lacks at the border, the others show.
+#: A result is not cropped if all frames cover this much of it: what one frame lacks at the border, the others show.
 _WHOLE_PART = 0.98
 
-#: A result has at least this part of its reference.
+#: A result has at least this fraction of its reference.
 _LEAST_PART = 0.02
 
-#: A motion that is so near to whole pixels at the corners, on average, is taken for them.
+#: A motion whose corners are on average this near to whole pixels is rounded to them.
 _WHOLE_PX = 0.15
 
-#: The same of frames that are fused. Nobody sees half a pixel, and the sources' own pixels are sharper than pixels
-#: between them: four scenes whose frames were half a pixel apart lost 1.2 to 12 % of the fused picture's sharpness as
-#: they were, and 1.9 to 12.9 % once they were resampled.
+#: The same for frames that are fused. Nobody sees half a pixel, and the sources' own pixels are sharper than
+#: interpolated ones: four scenes with frames half a pixel apart lost 1.2 to 12 % of the fused picture's sharpness
+#: without resampling, and 1.9 to 12.9 % with it.
 FUSED_WHOLE_PX = 0.5
 
 _LEVELS_KEPT = 6
 
 
 class Look(NamedTuple):
-    """What lining up takes of a frame: little of it."""
+    """What alignment needs of a frame. It is small."""
 
     shape: Shape
-    """Of the frame."""
+    """Size of the frame."""
     shrink: int
-    """So many pixels of it are one below, across and down."""
+    """This many pixels of the frame, across and down, became one pixel here."""
     luminance: NDArray[np.uint16]
     brightness: float
     """Its mean, in [0, 1]."""
     spots: Spots
-    """Small bright spots, among which hot pixels are; none of few frames."""
+    """Small bright spots, which include hot pixels; empty for few frames."""
 
     @classmethod
     def of(cls, picture: Picture, count: int) -> Look:
@@ -83,7 +85,7 @@ class Look(NamedTuple):
 
         Args:
             picture: The frame.
-            count: Of how many it is one.
+            count: Number of frames.
         """
         most = _MOST_PX if count < _LARGE_STACK else _MOST_PX_OF_STACK
         shrink = shrink_to(picture, most)
@@ -101,16 +103,16 @@ class Look(NamedTuple):
 
     @property
     def levels(self) -> Levels:
-        """The luminance, at its size and smaller ones."""
+        """The luminance at its own and smaller sizes."""
         return Levels(self.luminance * np.float32(1 / 65535))
 
     def to_frame(self) -> Matrix:
-        """Maps pixels that were looked at to those of the frame."""
+        """Maps pixels of the small picture to pixels of the frame."""
         return enlarged(self.shrink, self.shrink)
 
 
 def shrink_to(picture: Picture, most_px: float) -> int:
-    """Returns how many pixels have to become one, across and down, for a picture of about so many at most."""
+    """Returns the factor by which a picture has to be reduced so that it has at most about this many pixels."""
     shrink = max(1, int(np.ceil(np.sqrt(picture.height * picture.width / most_px))))
     return min(shrink, picture.height, picture.width)
 
@@ -121,13 +123,13 @@ def shrunk(
     told_black: bool = False,
     look: Callable[[int, NDArray[Any]], None] | None = None,
 ) -> NDArray[np.float32]:
-    """Makes a small picture, some rows at a time.
+    """Reduces a picture, some rows at a time.
 
     Args:
-        picture: The large one.
-        shrink: So many of its pixels become one, across and down; what is left over at the right and below is cut.
-        told_black: What is not part of the picture, by its confidence, is black.
-        look: Is given the number of a row and the samples from there on, which are read but once.
+        picture: The large picture.
+        shrink: Reduction factor; rows and columns left over at the bottom and right are cut.
+        told_black: Paint black what is not part of the picture by its confidence.
+        look: Called with a row number and the samples from there on, so that these are read only once.
 
     Returns:
         [h, w, C] in [0, 1].
@@ -150,7 +152,7 @@ def shrunk(
 
 
 def places_shown(picture: Picture, shrink: int) -> NDArray[np.bool_] | None:
-    """Returns which places [h, w] of a small picture are part of the large one by its confidence; None for all."""
+    """Returns which places [h, w] of a reduced picture are part of the picture by its confidence; None if all are."""
     if picture.alpha is None:
         return None
     height, width = picture.height // shrink, picture.width // shrink
@@ -169,13 +171,15 @@ class Wanted(NamedTuple):
     align: str = "auto"
     """One of `options.ALIGNS`."""
     reference: int | None = None
-    """Number of the frame that the others are laid upon, from 0; None for the larger of two, or the middle one."""
+    """Number of the frame that the others are aligned to, from 0; None for the larger of two, or the middle one of
+    more.
+    """
     crop: bool = True
-    """The result is what all frames cover; else all of the reference."""
+    """The result is what all frames cover; otherwise all of the reference."""
     sensors: str = "auto"
     """"one", "several" or "auto"."""
     whole_px: float = _WHOLE_PX
-    """A frame that is so near to whole pixels at the corners, on average, is moved by those."""
+    """A frame whose corners are on average this near to whole pixels is moved by whole pixels."""
 
 
 def aligned(
@@ -188,14 +192,14 @@ def aligned(
     """Finds how the frames of a scene lie in one result.
 
     Args:
-        names: Of the frames.
-        looks: At each of them.
-        open_frame: Opens one, to see parts of it at full size.
-        wanted: How.
-        done: Is told which frame is worked on.
+        names: Names of the frames.
+        looks: What was seen of each.
+        open_frame: Opens a frame, to see parts of it at full size.
+        wanted: How to align.
+        done: Called with the number of the frame that is worked on.
 
     Raises:
-        ImageError: Frames of different shape could not be lined up.
+        ImageError: Frames of different shape could not be aligned.
     """
     levels = lru_cache(_LEVELS_KEPT)(lambda index: looks[index].levels)
     showing = [index for index in range(len(looks)) if not levels(index).textureless]
@@ -225,7 +229,7 @@ def aligned(
 
 
 def resized_like(names: Sequence[str], shapes: Sequence[Shape], reference: int) -> Alignment:
-    """Returns an alignment that makes all frames as large as one, and moves none."""
+    """Returns an alignment that resizes all frames to the size of one, and moves none."""
     target = shapes[reference]
     frames = tuple(
         FrameAlignment(
@@ -244,7 +248,7 @@ def resized_like(names: Sequence[str], shapes: Sequence[Shape], reference: int) 
 
 
 class _Lazy(Sequence[Levels]):
-    """Levels that are made when they are looked at."""
+    """Levels that are computed when they are used."""
 
     def __init__(self, levels: Callable[[int], Levels], order: Sequence[int]) -> None:
         self._levels, self._order = levels, order
@@ -268,7 +272,7 @@ def _reference(looks: Sequence[Look], showing: Sequence[int], wanted: Wanted) ->
 
 
 def _order(looks: Sequence[Look], showing: Sequence[int]) -> list[int]:
-    """Frames in order of exposure, where that differs, else as they came."""
+    """Returns frames in order of exposure, if that differs, else as they came."""
     means = [max(looks[index].brightness, 1e-4) for index in showing]
     if max(means) > _SAME_BRIGHTNESS * min(means):
         return sorted(showing, key=lambda index: looks[index].brightness)
@@ -280,7 +284,7 @@ def _resized(of_result: Shape, of_frame: Shape) -> Matrix:
 
 
 def _snapped(found: Found, reference: Shape, whole_px: float) -> Found:
-    """In whole pixels, where it is about that: then nothing has to be interpolated."""
+    """Rounds a motion to whole pixels if it is close to that, since nothing has to be interpolated then."""
     matrix = in_whole_pixels(found.matrix, reference, whole_px)
     if matrix is None:
         return found
@@ -294,7 +298,7 @@ def _at_full_size(
     open_frame: Callable[[int], Picture],
     freest: Model,
 ) -> dict[int, Found]:
-    """Refines what was found on smaller pictures; frames that do not move stay."""
+    """Refines what was found on smaller pictures. Frames that do not move stay as they are."""
     moving = [index for index, each in places.items() if each.model != "identity" and looks[index].shrink > 1]
     if not moving:
         return places
@@ -313,7 +317,7 @@ def _settled(
     reference: int,
     wanted: Wanted,
 ) -> Alignment:
-    """Decides what becomes of each frame, and where the result ends."""
+    """Decides what happens to each frame, and where the result ends."""
     base = looks[reference].shape
     notes: list[str] = []
     moved = max(
@@ -372,7 +376,7 @@ def _settled(
 
 
 def _cropped(alignment: Alignment, crop: bool) -> Alignment:
-    """Measures what the frames cover, and cuts the result to what all do."""
+    """Measures what the frames cover, and crops the result to what all of them cover."""
     used = [each for each in alignment.frames if not each.left_out]
     base, notes = alignment.shape, alignment.notes
     shape, start = base, np.eye(3)

@@ -1,4 +1,6 @@
-"""The last parts of a pixel of large frames: small crops at full size, all over the picture, vote once more."""
+"""The last fractions of a pixel for large frames: small crops at full size, from all over the picture, vote once
+more.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,7 @@ _CROP_PX = 96
 _REACH_PX = 8
 _ACROSS, _DOWN = 8, 6
 
-#: What crops correlate at least to vote.
+#: Least correlation at which a crop votes.
 _LEAST_CORRELATION = 0.3
 
 
@@ -25,13 +27,13 @@ def polished(reference: Picture, frame: Picture, found: Found, freest: Model) ->
     """Refines a matrix that was found on smaller pictures.
 
     Args:
-        reference: At full size.
-        frame: At full size.
-        found: Its matrix maps full-size pixels of the reference to those of the frame.
-        freest: No freer model is used.
+        reference: The reference at full size.
+        frame: The frame at full size.
+        found: Its matrix maps full-size pixels of the reference to pixels of the frame.
+        freest: The most general model allowed.
 
     Returns:
-        The matrix, better by held-out crops, or as it was.
+        The matrix, if it is better by held-out crops; otherwise the given one.
     """
     shape = Shape(reference.height, reference.width)
     room = _CROP_PX + 2 * _REACH_PX
@@ -75,7 +77,7 @@ def polished(reference: Picture, frame: Picture, found: Found, freest: Model) ->
 
 
 def _crop(picture: Picture, matrix: Matrix, left: int, top: int, side: int, kind: Kind) -> Plane:
-    """A representation of a square of a picture as the reference has it."""
+    """Returns a representation of a square of a picture, in the coordinates of the reference."""
     samples = Warped(picture.samples, matrix @ shifted(left, top), Shape(side, side))
     pixels = replace(picture, samples=samples, alpha=None).region(slice(None), slice(None))
     plane = pixels[..., 0] if picture.grey else luminance(pixels)[..., 0]

@@ -1,7 +1,8 @@
-"""Matrices that map pixels to pixels, the models that they follow, and how they are fitted.
+"""Matrices that map pixels to pixels, their models of motion, and how they are fitted.
 
-A matrix [3, 3] maps pixel coordinates of a reference (x right, y down, centre of the first pixel 0, 0) to those of
-another frame. Small motions are fitted in unit coordinates: the origin in the middle, the longest side from -1 to 1.
+A matrix [3, 3] maps pixel coordinates of a reference (x right, y down, the centre of the first pixel at 0, 0) to
+those of another frame. Small motions are fitted in unit coordinates: the origin in the middle, the longest side from
+-1 to 1.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ Matrix: TypeAlias = NDArray[np.float64]
 Points: TypeAlias = NDArray[np.float64]
 Model = Literal["identity", "translation", "scale", "similarity", "affine", "homography"]
 
-#: From stiff to free. "scale" is a change of size about a centre, as a lens that is focused makes it.
+#: From special to general. "scale" is a change of size about a centre, as focusing a lens causes it.
 MODELS: tuple[Model, ...] = ("identity", "translation", "scale", "similarity", "affine", "homography")
 
 
@@ -27,7 +28,7 @@ class Shape(NamedTuple):
 
     @property
     def corners(self) -> Points:
-        """The centres of the four corner pixels, [4, 2]."""
+        """Centres of the four corner pixels, [4, 2]."""
         right, bottom = self.width - 1, self.height - 1
         return np.array([[0, 0], [right, 0], [right, bottom], [0, bottom]], float)
 
@@ -44,26 +45,28 @@ def shifted(x: float, y: float) -> Matrix:
 
 
 def enlarged(factor_x: float, factor_y: float) -> Matrix:
-    """Maps pixels to those of a picture so many times as large, area on area."""
+    """Returns the matrix that maps pixels to those of a picture enlarged by these factors, area on area."""
     return np.array([[factor_x, 0, factor_x / 2 - 0.5], [0, factor_y, factor_y / 2 - 0.5], [0, 0, 1.0]])
 
 
 def corner_distance(a: Matrix, b: Matrix, shape: Shape) -> float:
-    """Returns how far apart two matrices take the corners of a reference, on average, in pixels of the frame."""
+    """Returns the mean distance between the corners of a reference as two matrices map them, in pixels of
+    the frame.
+    """
     with np.errstate(all="ignore"):
         apart = mapped(a, shape.corners) - mapped(b, shape.corners)
     return float(np.nan_to_num(np.hypot(*apart.T), nan=np.inf).mean())
 
 
 def in_whole_pixels(matrix: Matrix, shape: Shape, tolerance_px: float) -> Matrix | None:
-    """Returns the shift by whole pixels that a matrix is nearly, None where it is none."""
+    """Returns the shift by whole pixels that a matrix nearly is; None if it is not."""
     middle = np.array([[(shape.width - 1) / 2, (shape.height - 1) / 2]])
     whole = shifted(*np.rint(mapped(matrix, middle) - middle)[0])
     return whole if corner_distance(matrix, whole, shape) < tolerance_px else None
 
 
 def is_plausible(matrix: Matrix, shape: Shape) -> bool:
-    """Says whether a matrix could be that of a frame: not mirrored, torn, or strongly slanted."""
+    """Says whether a matrix can belong to a frame: not mirrored, torn or strongly slanted."""
     moved = shape.corners @ matrix[:, :2].T + matrix[:, 2]
     if not np.isfinite(moved).all() or (moved[:, 2] <= 0.2).any():
         return False
@@ -75,7 +78,7 @@ def is_plausible(matrix: Matrix, shape: Shape) -> bool:
 
 
 def scale_of(matrix: Matrix, shape: Shape) -> float:
-    """Returns pixels of the frame for one of the reference, in the middle of it."""
+    """Returns how many pixels of the frame one pixel of the reference is, in the middle."""
     x, y = (shape.width - 1) / 2, (shape.height - 1) / 2
     around = mapped(matrix, np.array([[x + 1, y], [x - 1, y], [x, y + 1], [x, y - 1]]))
     across, down = around[0] - around[1], around[2] - around[3]
@@ -83,7 +86,7 @@ def scale_of(matrix: Matrix, shape: Shape) -> float:
 
 
 def to_unit(shape: Shape) -> Matrix:
-    """Maps pixels to unit coordinates."""
+    """Returns the matrix that maps pixels to unit coordinates."""
     half = max(shape) / 2
     return np.array(
         [[1 / half, 0, -(shape.width - 1) / 2 / half], [0, 1 / half, -(shape.height - 1) / 2 / half], [0, 0, 1.0]]
@@ -91,7 +94,7 @@ def to_unit(shape: Shape) -> Matrix:
 
 
 def parameters_of(model: Model) -> NDArray[np.float64]:
-    """Returns what a model's parameters are of the eight of a homography, [k, 8]."""
+    """Returns how a model's parameters map to the eight parameters of a homography, [k, 8]."""
     e = np.eye(8)
     return {
         "identity": e[:0],
@@ -104,12 +107,12 @@ def parameters_of(model: Model) -> NDArray[np.float64]:
 
 
 def motion(parameters: NDArray[np.float64]) -> Matrix:
-    """Returns the matrix of eight parameters, the identity where they are zero."""
+    """Returns the matrix for eight parameters; it is the identity for zeros."""
     return np.append(parameters, 0.0).reshape(3, 3) + np.eye(3)
 
 
 def design(points: Points, model: Model) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Returns how x and y of points [N, 2] move with the parameters of a model, two of [N, k], at the identity."""
+    """Returns how x and y of points [N, 2] move with a model's parameters near the identity: two arrays [N, k]."""
     x, y = points.T
     one, zero = np.ones_like(x), np.zeros_like(x)
     basis = parameters_of(model).T
@@ -121,15 +124,15 @@ def design(points: Points, model: Model) -> tuple[NDArray[np.float64], NDArray[n
 def fitted(
     points: Points, moved: Points, weights: NDArray[np.float64], model: Model, tolerance: float, rounds: int = 12
 ) -> Matrix:
-    """Fits a small motion to displaced points, robustly: the farther one lies from it, the less it counts.
+    """Fits a small motion to displaced points, robustly: the farther a point is from the motion, the less it counts.
 
     Args:
         points: [N, 2] in unit coordinates.
         moved: Their displacements, [N, 2].
-        weights: Of the points, [N].
-        model: Which motions are allowed.
-        tolerance: A displacement so far from the motion counts a quarter.
-        rounds: How often weights are made anew.
+        weights: Weights of the points, [N].
+        model: The model of motion.
+        tolerance: A displacement this far from the motion counts one quarter.
+        rounds: Number of times that weights are recomputed.
     """
     across, down = design(points, model)
     jacobian = np.concatenate([across, down])

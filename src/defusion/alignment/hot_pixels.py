@@ -1,6 +1,6 @@
-"""Hot pixels of a sensor: they stay where they are in every frame, while the scene moves.
+"""Hot pixels of a sensor. They stay in place in every frame while the scene moves.
 
-On frames that were laid upon each other they wander, and each frame would give the result one of them, in focus.
+In aligned frames they move, and each frame would add one of them to the result, since they are always sharp.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from defusion.imaging.picture import LazySamples, Picture, Samples
 
 Spots = NDArray[np.int64]
 
-#: Fewer frames cannot tell a hot pixel from a bright point of the scene.
+#: With fewer frames, a hot pixel cannot be told from a bright point of the scene.
 FEWEST_FRAMES = 5
 
-#: A spot stands out of what is around it by this part of the range, is smaller than so many pixels, and is one of so
-#: many in a million at most.
+#: A spot is brighter than its surroundings by this fraction of the range, has fewer pixels than the second, and spots
+#: make up at most the third as a fraction of all pixels.
 _BRIGHTER = 0.06
 _SMALLER_PX = 5
 _DENSEST = 4e-3
 
-#: At least so many frames have to lie this far from the reference.
+#: At least this many frames have to differ from the reference by this much.
 _MOVED_FRAMES = 2
 _MOVED_PX = 4.0
 
-#: How far around a spot is looked for what it should be.
+#: How far around a spot its replacement is taken from, in pixels.
 _AROUND_PX = 4
 
 
@@ -40,7 +40,7 @@ def spots_in(samples: NDArray[Any], first_row: int, full: float) -> Spots:
 
     Args:
         samples: Rows of a frame, [h, W, C].
-        first_row: Number of the first of them.
+        first_row: Number of the first of these rows.
         full: Range of the samples.
 
     Returns:
@@ -61,11 +61,11 @@ def spots_in(samples: NDArray[Any], first_row: int, full: float) -> Spots:
 
 
 def hot_pixels(spots: Sequence[Spots], alignment: Alignment) -> Spots:
-    """Returns the spots that all frames have at one place of the sensor, though the scene moves; mostly none.
+    """Returns the spots that are at one place of the sensor in all frames although the scene moves; usually none.
 
     Args:
-        spots: Of each frame.
-        alignment: Of the frames.
+        spots: Spots of each frame.
+        alignment: Alignment of the frames.
     """
     shapes = {each.shape for each in alignment.frames}
     if len(spots) < FEWEST_FRAMES or len(shapes) > 1:
@@ -81,13 +81,13 @@ def hot_pixels(spots: Sequence[Spots], alignment: Alignment) -> Spots:
 
 
 def without_hot_pixels(picture: Picture, hot: Spots) -> Picture:
-    """Returns a picture that shows at each hot pixel what is around it."""
+    """Returns a picture in which each hot pixel is replaced by its surroundings."""
     samples: Samples = _Mended(picture.samples, hot)
     return replace(picture, samples=np.asarray(samples) if isinstance(picture.samples, np.ndarray) else samples)
 
 
 class _Mended(LazySamples):
-    """Samples in which hot pixels, and the eight beside each, are the median of what is around."""
+    """Samples in which hot pixels, and their eight neighbours, are replaced by the median of their surroundings."""
 
     def __init__(self, samples: Samples, hot: Spots) -> None:
         self.shape, self.dtype = samples.shape, np.dtype(samples.dtype)
@@ -100,7 +100,7 @@ class _Mended(LazySamples):
         self._samples, self._rows, self._columns = samples, at // width, at % width
 
     def made(self, rows: range, columns: range) -> NDArray[Any]:
-        """Makes the samples at some rows and columns."""
+        """Computes the samples at some rows and columns."""
         height, width, _ = self.shape
         top, bottom = max(rows.start - _AROUND_PX, 0), min(rows.stop + _AROUND_PX, height)
         left, right = max(columns.start - _AROUND_PX, 0), min(columns.stop + _AROUND_PX, width)

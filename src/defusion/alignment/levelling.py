@@ -1,4 +1,6 @@
-"""Brightness and white balance of a focus stack's frames, brought to those of one: else a frame shows as a band."""
+"""Matches brightness and white balance of a focus stack's frames to one of them; otherwise a frame would show as a
+band.
+"""
 
 from __future__ import annotations
 
@@ -13,46 +15,48 @@ from defusion.imaging.picture import LazySamples, Picture, quantised
 
 Pixels = NDArray[np.float32]
 
-#: Frames whose mean luminance differs from the median by no more than this factor are exposed as most are.
+#: A frame has the usual exposure if its mean luminance differs from the median by at most this factor.
 _AS_MOST = 1.1
 
-#: So many frames have to be, or it is a bracket.
+#: At least this fraction of the frames must have the usual exposure; otherwise it is a bracket.
 _MOST = 2 / 3
 
-#: Of fewer than four frames none may differ by more than this factor: two of three may be alike in a bracket, too.
+#: In stacks of fewer than four frames, no frame may differ by more than this factor: two of three may be alike in a
+#: bracket, too.
 _SMALL_STEP = 1.25
 
-#: Frames that differ by less are alike; so much of the mean.
+#: Frames that differ by less than this fraction of the mean count as alike.
 _ALIKE = 0.005
 
-#: Tones that are compared: others are clipped, or noise.
+#: Range of tones that are compared. Others are clipped, or noise.
 _DARKEST, _BRIGHTEST = 0.04, 0.94
 _FEWEST = 64
 
-#: The logarithms of tones have to follow the line to this, the median, or frames differ in more than exposure.
+#: Largest median deviation of the logarithms of tones from a line. If it is exceeded, frames differ in more than
+#: exposure.
 _STRAIGHT = 0.06
 
 
 class Tones(NamedTuple):
-    """How tones of a frame become those of another: factor times tone to a power, for each channel."""
+    """Maps tones of a frame to those of another: factor times tone to a power, for each channel."""
 
     factor: NDArray[np.float32]
     power: NDArray[np.float32]
 
     def of(self, pixels: Pixels) -> Pixels:
-        """Returns pixels [..., C] as the other frame shows them, clipped to [0, 1]."""
+        """Returns pixels [..., C] in the tones of the other frame, clipped to [0, 1]."""
         return np.minimum(self.factor * np.maximum(pixels, 0) ** self.power, 1).astype(np.float32)
 
 
 def odd_ones(brightness: Sequence[float]) -> tuple[int, list[int]]:
-    """Finds frames of a stack that are not exposed as most are.
+    """Finds the frames of a stack whose exposure is unusual.
 
     Args:
-        brightness: Mean luminance of each frame, in their order.
+        brightness: Mean luminance of each frame, in order.
 
     Returns:
-        The frame that they are to be like, of usual brightness and nearest to the middle; and which they are, none of
-        a bracket.
+        The frame to match, which has the usual brightness and is nearest to the middle; and the frames to be changed,
+        none for a bracket.
     """
     count, median = len(brightness), float(np.median(brightness))
     steps = np.exp(np.abs(np.log(np.maximum(brightness, 1e-4) / max(median, 1e-4))))
@@ -65,11 +69,11 @@ def odd_ones(brightness: Sequence[float]) -> tuple[int, list[int]]:
 
 
 def tones_between(frame: Pixels, like: Pixels) -> Tones | None:
-    """Fits how tones of a frame become those of another; None where they differ in more than exposure.
+    """Fits the mapping from a frame's tones to those of another; None if they differ in more than exposure.
 
     Args:
         frame: A small picture [h, w, C] in [0, 1], of the same places as the other.
-        like: The other.
+        like: The other picture.
     """
     factors, powers = [], []
     for channel in range(frame.shape[2]):
@@ -80,7 +84,7 @@ def tones_between(frame: Pixels, like: Pixels) -> Tones | None:
         x, y = np.log(here[inside].astype(float)), np.log(there[inside].astype(float))
         design = np.stack([np.ones_like(x), x], 1)
         weights = np.ones_like(x)
-        for _ in range(8):  # robustly: what is out of focus in one, and what moves, is off the line
+        for _ in range(8):  # robust fit: what is out of focus in one frame, or moves, is off the line
             normal = (design * weights[:, None]).T @ design + np.diag([1e-6, 1e-2 * len(x)])
             line = np.linalg.solve(normal, (design * weights[:, None]).T @ y + np.array([0, 1e-2 * len(x)]))
             off = np.abs(design @ line - y)
@@ -93,7 +97,7 @@ def tones_between(frame: Pixels, like: Pixels) -> Tones | None:
 
 
 def levelled(picture: Picture, tones: Tones) -> Picture:
-    """Returns a picture in other tones, made where it is looked at."""
+    """Returns a picture in other tones, which are computed when it is read."""
     return replace(picture, samples=_Levelled(picture, tones))
 
 
@@ -104,7 +108,7 @@ class _Levelled(LazySamples):
         self._picture, self._tones = picture, tones
 
     def made(self, rows: range, columns: range) -> NDArray[Any]:
-        """Makes the samples at some rows and columns."""
+        """Computes the samples at some rows and columns."""
         region = slice(rows.start, rows.stop, rows.step), slice(columns.start, columns.stop, columns.step)
         pixels = self._tones.of(self._picture.region(*region))
         return quantised(self._picture.tone.shares(pixels), self.dtype, self._picture.levels)

@@ -1,11 +1,11 @@
-"""What moves in a bracket: places where frames contradict each other, given to one frame that shows them whole.
+"""Moving things in a bracket: finds where frames contradict each other, and shows what one frame shows there.
 
-Every frame is told what a neighbour shows through a monotone tone curve between the two; beside the exposure that the
-curve takes away, and noise, and what either has clipped, they have to agree. Where they do not, something moved: the
-frame then shows there what the reference shows, through the curve. From the reference outward each frame is repaired
-by the one before it, so that what the reference has clipped comes from the next that has not.
+A monotone tone curve predicts what a frame shows from what its neighbour shows. It accounts for exposure. Apart from
+noise and clipped places, frame and prediction have to agree. Where they do not, something moved, and the frame gets
+the reference's content there, through the curve. Frames are repaired from the reference outwards, each by the one
+before it. So where the reference is clipped, the next frame that is not decides.
 
-Curves and masks are found on small pictures; pixels are repaired where they are looked at, at full size.
+Curves and masks are computed on small pictures. Pixels are repaired at full size, when they are read.
 """
 
 from __future__ import annotations
@@ -23,38 +23,39 @@ Pixels = NDArray[np.float32]
 Places = NDArray[np.bool_]
 Strength = Literal["low", "high"]
 
-#: Values at which a curve is known.
+#: Number of values at which a curve is stored.
 _KNOTS = 129
 
-#: Pixels of a bin that say what it becomes.
+#: Least number of pixels in a bin for it to define the curve.
 _ENOUGH = 12
 
-#: Rounds of curve and mask: what moves must not bend the curve.
+#: Rounds of estimating curve and mask, because moving things must not bend the curve.
 _ROUNDS = 3
 
-#: Beyond these a frame is clipped, and tells nothing of another.
+#: Beyond these values a frame is clipped, and says nothing about others.
 _BLACK, _WHITE = 0.03, 0.965
 
-#: How far tones may be off that do not move: noise and rounding, and a pixel of what did not line up.
+#: Tolerance for tones that do not move: noise, rounding, and a pixel of misalignment.
 _NOISE = 0.025
 
-#: How far a place has to contradict to be a mover's, and how far what belongs to it, by strength.
+#: By strength: how strongly a place has to contradict to be part of a moving thing, and how strongly its surroundings
+#: have to contradict to belong to it.
 _CONTRADICTS: dict[Strength, tuple[float, float]] = {"low": (0.18, 0.07), "high": (0.10, 0.04)}
 
-#: Fewer pixels are no thing.
+#: Areas with fewer pixels are ignored.
 _LEAST_PX = 30
 _GROWN_PX = 3
 _FEATHER_PX = 2.0
 
 
 class Curve(NamedTuple):
-    """What a frame shows where another shows a tone, for each channel."""
+    """Maps a tone of one frame to what another frame shows there, for each channel."""
 
     values: Pixels
     """[C, 129] in [0, 1], rising."""
 
     def of(self, pixels: Pixels) -> Pixels:
-        """Returns what the frame would show, [..., C], of what the other shows."""
+        """Returns what the frame would show, [..., C], where the other frame shows these pixels."""
         at = np.linspace(0, 1, _KNOTS)
         shown = [np.interp(pixels[..., channel], at, values) for channel, values in enumerate(self.values)]
         return np.stack(shown, -1).astype(np.float32)
@@ -71,7 +72,9 @@ class Repair(NamedTuple):
 
 
 def reference_of(frames: Sequence[Pixels]) -> int:
-    """Returns the frame that shows most; what is white counts against it, for darker frames cannot be led to it."""
+    """Returns the frame that shows most. White places count against it, because darker frames cannot be predicted
+    from them.
+    """
     shown = []
     for frame in frames:
         brightest = frame.max(2)
@@ -85,12 +88,12 @@ def repairs(
     """Finds what moves in small pictures [h, w, C] of the frames of a bracket.
 
     Args:
-        frames: In any order, of one size; in [0, 1].
-        strength: "low" repairs what contradicts strongly, "high" what does at all.
-        there: Which places [h, w] a frame has, None for all of them: what it lacks contradicts nothing.
+        frames: Frames of equal size in any order, in [0, 1].
+        strength: "low" repairs strong contradictions, "high" all of them.
+        there: Which places [h, w] a frame has, None for all. Missing places contradict nothing.
 
     Returns:
-        One a frame. The reference, and frames in which nothing moves, have no mask.
+        One repair for each frame. The reference, and frames without motion, have no mask.
     """
     reference = reference_of(frames)
     order = [int(each) for each in np.argsort([frame.mean() for frame in frames], kind="stable")]
@@ -110,12 +113,12 @@ def repairs(
 
 
 def repaired(open_frame: Callable[[int], Picture], index: int, of_all: Sequence[Repair]) -> Picture:
-    """Returns a frame that shows what the reference shows where something moved.
+    """Returns a frame that shows the reference's content where something moved.
 
     Args:
-        open_frame: Opens a frame as it lies upon the others.
-        index: Which of them.
-        of_all: What `repairs` found.
+        open_frame: Opens an aligned frame.
+        index: Number of the frame.
+        of_all: The result of `repairs`.
     """
     picture = open_frame(index)
     by, curve, mask = of_all[index]
@@ -125,7 +128,7 @@ def repaired(open_frame: Callable[[int], Picture], index: int, of_all: Sequence[
 
 
 class _Repaired(LazySamples):
-    """Samples of a frame, or what another shows of the same place through a curve."""
+    """Samples of a frame, or where something moved, samples of another frame through a curve."""
 
     def __init__(self, picture: Picture, by: Picture, curve: Curve, mask: NDArray[np.uint8]) -> None:
         height, width, channels = picture.samples.shape
@@ -134,7 +137,7 @@ class _Repaired(LazySamples):
         self._mask = _feathered(mask)
 
     def made(self, rows: range, columns: range) -> NDArray[Any]:
-        """Makes the samples at some rows and columns."""
+        """Computes the samples at some rows and columns."""
         import cv2
 
         region = slice(rows.start, rows.stop, rows.step), slice(columns.start, columns.stop, columns.step)
@@ -150,11 +153,11 @@ class _Repaired(LazySamples):
         pixels = self._picture.region(*region)
         pixels += (told - pixels) * mask[..., None]
         made = quantised(self._picture.tone.shares(pixels), self.dtype, self._picture.levels)
-        return np.where(mask[..., None] > 0, made, samples)  # others stay as they are, to the last bit
+        return np.where(mask[..., None] > 0, made, samples)  # all others stay the same, to the last bit
 
 
 def _contradiction(near: Pixels, frame: Pixels, there: Places, strength: Strength) -> tuple[Curve, NDArray[np.uint8]]:
-    """The curve from one frame to another, and where the other shows something else."""
+    """Returns the curve from one frame to another, and a mask of where the other shows something else."""
     import cv2
 
     if not there.any():
@@ -170,7 +173,7 @@ def _contradiction(near: Pixels, frame: Pixels, there: Places, strength: Strengt
 
 
 def _curve(near: Pixels, frame: Pixels, keep: Places | None) -> Curve:
-    """From histograms, which need no places, and then from medians of places [N] that agree."""
+    """Estimates a curve from histograms, which need no places, and then from medians of places [N] that agree."""
     at = np.linspace(0, 1, _KNOTS)
     parts = np.linspace(0, 1, 513)
     curves = []
@@ -193,7 +196,7 @@ def _curve(near: Pixels, frame: Pixels, keep: Places | None) -> Curve:
 
 
 def _rising(values: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The nearest values that do not fall: neighbours that do are pooled (isotonic regression)."""
+    """Returns the nearest values that never fall, by pooling neighbours (isotonic regression)."""
     pools: list[tuple[float, float, int]] = []
     for value, weight in zip(values, weights, strict=True):
         pool = (float(value), float(weight), 1)
@@ -206,7 +209,9 @@ def _rising(values: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArra
 
 
 def _distance(near: Pixels, frame: Pixels, curve: Curve) -> Pixels:
-    """How far a frame is outside of what the other's surroundings of a pixel allow, the most of all channels."""
+    """Returns how far a frame is outside the range predicted from a pixel's surroundings, the maximum
+    over channels.
+    """
     import cv2
 
     square = np.ones((3, 3), np.uint8)
@@ -218,7 +223,7 @@ def _distance(near: Pixels, frame: Pixels, curve: Curve) -> Pixels:
 
 
 def _things(distance: Pixels, strength: Strength) -> NDArray[np.uint8]:
-    """Whole things: what contradicts strongly, and all around it that does a little."""
+    """Returns masks of whole things: strong contradictions, and weak ones connected to them."""
     import cv2
 
     strong, weak = _CONTRADICTS[strength]

@@ -1,7 +1,8 @@
-"""What moves in a focus stack, such as an insect, is given to one frame: else each frame in focus adds its own.
+"""Moving things in a focus stack, such as an insect, are shown by one frame. Otherwise each sharp frame would add its
+own.
 
-Focus spreads light, but hardly moves it: means over a part of a picture change little from frame to frame. A thing
-that comes or goes changes them at once.
+Defocus spreads light but hardly moves it: means over a part of a picture change little from frame to frame. A thing
+that appears or disappears changes them abruptly.
 """
 
 from __future__ import annotations
@@ -19,30 +20,30 @@ from defusion.imaging.picture import LazySamples, Picture, Samples, scaled
 Pixels = NDArray[np.float32]
 Mask = NDArray[np.uint8]
 
-#: Of fewer frames neighbours differ too much in focus.
+#: With fewer frames, neighbours differ too much in focus.
 FEWEST_FRAMES = 4
 
-#: What means are over, as a part of the longest side: a thing of 3 % changes them by half of its contrast.
+#: Size of the area for means, as a fraction of the longest side. A thing of 3 % changes them by half of its contrast.
 _MEAN_PART = 0.0125
 
-#: How far a mean has to change at once, in [0, 1], and how much more than nearly all places do. Of stacks that hold
-#: still, of 6 to 15 frames, .085 was the most.
+#: How much a mean has to change at once, in [0, 1], and by what factor this has to exceed nearly all other places. In
+#: stacks without motion, of 6 to 15 frames, .085 was the maximum.
 _JUMP = 0.11
 _UNUSUAL = 2.5
 
-#: What moves in more of the picture is no thing in it.
+#: If more of the picture than this changes, it is not a moving thing.
 _EVERYWHERE_PART = 0.1
 
 
 def owned(frames: Sequence[Pixels], there: Sequence[NDArray[np.bool_] | None]) -> list[Mask | None]:
-    """Finds what moves in small pictures of a focus stack, and which frame each thing is given to.
+    """Finds what moves in small pictures of a focus stack, and which frame shows each thing.
 
     Args:
         frames: [h, w, C] in [0, 1], in order of focus.
         there: Which places [h, w] a frame has; None for all.
 
     Returns:
-        For each frame what is another's, [h, w], 255 there; None where nothing is.
+        A mask for each frame, [h, w], 255 where another frame is shown; None if there is no such place.
     """
     import cv2
 
@@ -80,17 +81,17 @@ def owned(frames: Sequence[Pixels], there: Sequence[NDArray[np.bool_] | None]) -
 
 
 def without(picture: Picture, mask: Mask) -> Picture:
-    """Returns a picture that lacks what is another frame's.
+    """Returns a picture without the places that another frame shows.
 
     Args:
         picture: The frame.
-        mask: [h, w] of a small picture of it, 255 there.
+        mask: [h, w] of a small picture of it, 255 at these places.
     """
     return replace(picture, alpha=_Rest(picture, mask))
 
 
 class _Rest(LazySamples):
-    """Alpha of a frame without what is another's."""
+    """Alpha of a frame without the places that another frame shows."""
 
     def __init__(self, picture: Picture, mask: Mask) -> None:
         self.shape, self.dtype = (picture.height, picture.width, 1), np.dtype(np.uint8)
@@ -98,7 +99,7 @@ class _Rest(LazySamples):
         self._mask = mask
 
     def made(self, rows: range, columns: range) -> NDArray[Any]:
-        """Makes alpha at some rows and columns."""
+        """Computes alpha at some rows and columns."""
         y, x = (
             np.minimum((np.asarray(each) * small) // large, small - 1)
             for each, small, large in zip((rows, columns), self._mask.shape, self.shape[:2], strict=True)

@@ -1,8 +1,8 @@
-"""One frame lined up with another: the ladder from nothing known to parts of a pixel.
+"""Aligns one frame with another, starting from nothing and ending at fractions of a pixel.
 
-    search  ->  blocks vote  ->  similarity, affine, homography, refined coarse to fine  ->  verdict
+    search  ->  votes of blocks  ->  similarity, affine, homography, refined coarse to fine  ->  verdict
 
-Every rung has to be better by the votes of blocks than the one below, or it is not climbed.
+Each step is only taken if its result is better than the one before, by the votes of blocks.
 """
 
 from __future__ import annotations
@@ -19,24 +19,25 @@ from defusion.alignment.search import Place, places
 from defusion.alignment.verdict import Verdict, judged
 from defusion.alignment.voting import VOTING_PX, Votes, agreed, votes
 
-#: Blocks that ask for a motion of the corners by less ask for none, in pixels of the estimate.
+#: If blocks ask for a motion of the corners below this, in pixels of the compared picture, there is no motion.
 _STILL_PX = 0.1
 
-#: A frame that scores this part of the best where it is stays there. Frames that do line up were seen from .995 on,
-#: those that are off by a third of a pixel at .95 and below; and resampling costs more than it would mend.
+#: A frame stays in place if its score there is at least this fraction of the best score. Frames that do line up were
+#: seen at .995 and above, frames off by a third of a pixel at .95 and below; and resampling would cost more than it
+#: gains.
 STAYS = 0.985
 
-#: What is refined may lose this part of its score: blocks are exact to a tenth of a pixel, refinement to less.
+#: Refinement may lose this fraction of the score: blocks are exact to a tenth of a pixel, refinement to less.
 _SLACK = 0.03
 
-#: Across sensors a homography may lose more. Cameras side by side see every plane of a scene by a homography, and the
-#: blocks there are, coarse as their votes are, tell the last of a pixel worse than refinement does.
+#: Across sensors a homography may lose more. Cameras side by side see every plane of a scene by a homography. The
+#: votes of the few, coarse blocks are less exact at the last fraction of a pixel than refinement is.
 _SLACK_ACROSS_SENSORS = 0.2
 
-#: Places of the search that are looked at.
+#: Number of places from the search that are examined.
 _PLACES = 4
 
-#: Blocks that have to vote for a matrix before a model is tried.
+#: Number of blocks that have to agree with a matrix before a more general model is tried.
 _LEAST_HITS: dict[Model, int] = {"affine": 8, "homography": 12}
 
 
@@ -44,7 +45,7 @@ class Found(NamedTuple):
     """How a frame lies in a reference."""
 
     matrix: Matrix
-    """Maps pixels of the reference to those of the frame."""
+    """Maps pixels of the reference to pixels of the frame."""
     model: Model
     kind: Kind
     verdict: Verdict
@@ -72,9 +73,9 @@ def lined_up(
 
     Args:
         reference: The frame that stays.
-        moving: The other.
-        sensors: "one" where both were taken by one sensor, "several" where not; "auto" tries.
-        freest: No freer model is used.
+        moving: The other frame.
+        sensors: "one" if both were taken by one sensor, "several" if not; "auto" tries both.
+        freest: The most general model allowed.
         guess: A matrix that may be about right.
     """
     kinds: dict[str, tuple[Kind, ...]] = {"one": ("detail",), "several": ("edges",), "auto": ("detail", "edges")}
@@ -90,7 +91,7 @@ def lined_up(
 
 
 class _Ladder:
-    """The rungs between two frames, compared by one representation."""
+    """The steps between two frames, compared by one representation."""
 
     def __init__(self, reference: Levels, moving: Levels, kind: Kind, freest: Model) -> None:
         self._reference, self._moving, self._kind, self._freest = reference, moving, kind, freest
@@ -102,7 +103,7 @@ class _Ladder:
         self._level = reference.level_of(VOTING_PX)
 
     def climbed(self, guess: Matrix | None) -> Found:
-        """Climbs as high as it bears."""
+        """Takes steps as long as they improve the result."""
         top = self._unmoved
         if not (self._same_size and self._is_settled()):
             top = self._refined(self._agreed(self._entered(guess)))
@@ -125,7 +126,7 @@ class _Ladder:
         return new if new.score > old.score * (1 - slack) else old
 
     def _is_settled(self) -> bool:
-        """Says whether blocks vote for no motion to speak of."""
+        """Says whether blocks ask for almost no motion."""
         found = self._unmoved.votes
         if found.agreement < 0.8 or len(found.at) < 20:
             return False
@@ -133,7 +134,7 @@ class _Ladder:
         return fit is not None and corner_distance(fit.motion, np.eye(3), self._reference.shape) < _STILL_PX
 
     def _entered(self, guess: Matrix | None) -> _Rung:
-        """The lowest rung: the best of what is given, of no motion, and of the places that search finds."""
+        """Returns the start: the best of the guess, no motion, and the places that the search finds."""
         best, best_value = self._unmoved, -1.0
         start = min(len(self._reference) - 1, self._level + 2)
         coarse = range(start, min(start, self._level + 1) - 1, -1)
@@ -183,7 +184,7 @@ class _Ladder:
         return bool(abs(np.log(a.scale / b.scale)) < 0.1 and apart < 0.04 * max(self._moving.shape))
 
     def _agreed(self, top: _Rung) -> _Rung:
-        """What blocks agree on, again and again, until they ask for no more."""
+        """Applies what blocks agree on, repeatedly, until they ask for no more."""
         for _ in range(3):
             fit = agreed(top.votes, self._freest)
             if fit is None or fit.model == "identity":
@@ -195,7 +196,9 @@ class _Ladder:
         return top
 
     def _refined(self, top: _Rung) -> _Rung:
-        """Freer and freer models, refined on the voting level, and the last of them on finer ones."""
+        """Tries more and more general models, refined at the voting level, and refines the last one at
+        finer levels.
+        """
         reference, moving, level = self._reference, self._moving, self._level
         coarse = range(min(len(reference) - 1, level + 2), level - 1, -1)
         first = _freer(top.model, self._capped("similarity"))
@@ -207,9 +210,10 @@ class _Ladder:
             if model == "homography" and self._kind == "edges":
                 slack = _SLACK_ACROSS_SENSORS
             top = self._better(top, matrix, model, slack)
-        step = scale_of(top.matrix, reference.shape)  # levels finer than the frame's own pixels tell nothing
+        step = scale_of(top.matrix, reference.shape)  # levels finer than the frame's own pixels hold no information
         finest = int(np.clip(np.ceil(-np.log2(max(step, 1e-3)) - 0.3), 0, level))
-        fine = (*range(max(level - 1, finest), finest - 1, -1), finest)  # once more, warped anew
+        # the finest level once more, with the frame warped again
+        fine = (*range(max(level - 1, finest), finest - 1, -1), finest)
         matrix = refined(reference, moving, top.matrix, self._kind, top.model, fine, pixels=40000)
         return self._better(top, matrix, top.model, _SLACK)
 

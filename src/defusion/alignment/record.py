@@ -1,4 +1,4 @@
-"""What an alignment found: said in `--json`, kept in a file, and applied again."""
+"""The result of an alignment: reported in `--json`, saved to a file, and applied again."""
 
 from __future__ import annotations
 
@@ -21,28 +21,30 @@ class FrameAlignment:
     """How one frame lies in the result."""
 
     file: str
-    """The frame's name."""
+    """Name of the frame."""
     aligned: bool
-    """It was lined up, or needs not be; if not, it stays as it was, or is left out of a stack."""
+    """It lines up, moved or not. Otherwise it stays as it was, or is left out of a stack."""
     model: str
-    """"identity", "translation", "scale", "similarity", "affine" or "homography"; "resized" where sizes alone were
-    made equal."""
+    """"identity", "translation", "scale", "similarity", "affine" or "homography"; "resized" if only its size was
+    changed.
+    """
     matrix: Matrix
-    """[3, 3], maps pixel coordinates of the result to those of the frame at its own size: x right, y down, the
-    centre of the first pixel 0, 0."""
+    """[3, 3], maps pixel coordinates of the result to those of the frame at its own size: x right, y down, the centre
+    of the first pixel at 0, 0.
+    """
     shape: Shape
-    """Of the frame."""
+    """Size of the frame."""
     residual_px: float | None
-    """By how many pixels of the result parts of the frame are off, the median; None where too few can tell."""
+    """Median error of the frame's parts, in pixels of the result; None if there are too few to tell."""
     confidence: float
-    """How likely it is that the frame lies where it should, in [0, 1]."""
+    """Probability that the frame lies where it should, in [0, 1]."""
     coverage: float
-    """The part of the result that the frame covers, in [0, 1]."""
+    """Fraction of the result that the frame covers, in [0, 1]."""
     left_out: bool = False
-    """It is no part of the result."""
+    """It is not part of the result."""
 
     def facts(self) -> dict[str, Any]:
-        """Returns what `--json` says of the frame."""
+        """Returns what `--json` says about the frame."""
         return {
             "file": self.file,
             "aligned": self.aligned,
@@ -62,24 +64,24 @@ class Alignment:
     """How the frames of a scene lie in one result."""
 
     reference: str
-    """Name of the frame that the others are laid upon."""
+    """Name of the frame that the others are aligned to."""
     shape: Shape
-    """Of the result."""
+    """Size of the result."""
     frames: tuple[FrameAlignment, ...]
-    """All of them, in the order in which they came."""
+    """All frames, in the order in which they came."""
     notes: tuple[str, ...] = ()
     """What a user has to know, one short sentence each."""
 
     @property
     def moves(self) -> bool:
-        """A frame is moved, resized, cropped or left out."""
+        """Whether any frame is moved, resized, cropped or left out."""
         return any(
             each.left_out or each.shape != self.shape or not np.array_equal(each.matrix, np.eye(3))
             for each in self.frames
         )
 
     def facts(self) -> dict[str, Any]:
-        """Returns what `--json` says of the alignment."""
+        """Returns what `--json` says about the alignment."""
         return {
             "reference": self.reference,
             "width": self.shape.width,
@@ -88,10 +90,10 @@ class Alignment:
         }
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes the alignment as JSON; the file appears whole.
+        """Writes the alignment as JSON. The file appears complete or not at all.
 
         Raises:
-            ImageError: It cannot be written.
+            ImageError: The file cannot be written.
         """
         write_json(path, self.facts())
 
@@ -100,7 +102,7 @@ class Alignment:
         """Reads an alignment that `save` wrote.
 
         Raises:
-            ImageError: There is no such file, or it is none of an alignment.
+            ImageError: The file does not exist or does not hold an alignment.
         """
         path = Path(path)
         try:
@@ -114,10 +116,10 @@ class Alignment:
 
     @classmethod
     def of_facts(cls, facts: dict[str, Any]) -> Alignment:
-        """Makes the alignment of which these are the facts.
+        """Makes an alignment from its facts.
 
         Raises:
-            ValueError, KeyError, TypeError: They are of none.
+            ValueError, KeyError, TypeError: These are not facts of an alignment.
         """
         frames = tuple(
             FrameAlignment(
@@ -142,16 +144,16 @@ class Alignment:
         """Returns the same alignment for other frames, taken with the same cameras in the same order.
 
         Raises:
-            ImageError: There are more or fewer frames, or they differ in size from those that were aligned.
+            ImageError: The number or the sizes of the frames differ from those that were aligned.
         """
         if len(names) != len(self.frames):
             raise ImageError(
-                f"{len(names)} frames came, the alignment is of {len(self.frames)}; give as many, in the same order."
+                f"{len(names)} frames came, the alignment is for {len(self.frames)}; give as many, in the same order."
             )
         for name, shape, known in zip(names, shapes, self.frames, strict=True):
             if shape != known.shape:
                 raise ImageError(
-                    f"{name} is {shape.width}x{shape.height} pixels, the alignment expects "
+                    f"{name} is {shape.width}x{shape.height} pixels, but the alignment expects "
                     f"{known.shape.width}x{known.shape.height} there (as {known.file}); "
                     "give frames of the same sizes in the same order."
                 )

@@ -1,7 +1,8 @@
-"""From about right to parts of a pixel: the representations themselves are laid upon each other.
+"""Refines a matrix that is about right to fractions of a pixel, by comparing the representations of both frames
+directly.
 
-Gauss-Newton on the pixels that tell most, with the mean of both frames' gradients (efficient second-order
-minimisation, Benhimane and Malis 2004) and weights that fall where frames contradict each other.
+It uses Gauss-Newton on the most informative pixels, with the mean of both frames' gradients (efficient second-order
+minimisation, Benhimane and Malis 2004), and with weights that fall where the frames contradict each other.
 """
 
 from __future__ import annotations
@@ -34,12 +35,12 @@ def refined(
 
     Args:
         reference: The frame that stays.
-        moving: The frame that is laid upon it.
-        matrix: About right: to a few pixels of the first level.
-        kind: What they are compared by.
-        model: Which motions are allowed.
-        levels: Of the reference, from coarse to fine.
-        pixels: About how many are used on each level.
+        moving: The frame that is moved.
+        matrix: Right to a few pixels of the first level.
+        kind: What is compared.
+        model: The model of motion.
+        levels: Levels of the reference, from coarse to fine.
+        pixels: About how many pixels are used at each level.
     """
     for level in levels if model != "identity" else ():
         scale = at_level(level)
@@ -51,7 +52,7 @@ def refined(
 
 
 class _Pixels(NamedTuple):
-    """Pixels of the reference that tell most."""
+    """The most informative pixels of the reference."""
 
     x: NDArray[np.intp]
     y: NDArray[np.intp]
@@ -60,7 +61,7 @@ class _Pixels(NamedTuple):
 def _at(
     reference: Levels, moving: Levels, matrix: Matrix, kind: Kind, model: Model, level: int, pixels: int
 ) -> Matrix | None:
-    """The motion of the reference's pixels at a level that is to come before the matrix."""
+    """Returns the motion of the reference's pixels at a level that has to be applied before the matrix."""
     import cv2
 
     shape = reference.shape_of(level)
@@ -84,7 +85,7 @@ def _at(
         at = mapped(back @ small, points).astype(np.float32)
 
         def sample(plane: Plane, at: NDArray[np.float32] = at) -> Plane:
-            table = np.resize(at, (-(-len(at) // 64), 64, 2))  # OpenCV takes no column of 2^15 or more
+            table = np.resize(at, (-(-len(at) // 64), 64, 2))  # OpenCV accepts no column of 2^15 or more
             taken = cv2.remap(plane, table[..., 0], table[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
             return np.asarray(taken, np.float32).reshape(table.size // 2, -1)[: len(at)]
 
@@ -95,7 +96,7 @@ def _at(
         x_slope = 0.5 * (right_here + sample(right_there) * per_unit)
         y_slope = 0.5 * (down_here + sample(down_there) * per_unit)
         gain = 1.0
-        if kind == "detail":  # contrast of the whole, as defocus lowers it
+        if kind == "detail":  # contrast of the whole block, which defocus lowers
             gain = float(
                 np.clip((told[:, None] * there * here).sum() / max((told[:, None] * there**2).sum(), 1e-9), 0.3, 3)
             )
@@ -126,7 +127,9 @@ _BOX = np.array([[-1, -0.7], [1, -0.7], [1, 0.7], [-1, 0.7]])
 
 
 def _telling(energy: Plane, count: int) -> _Pixels:
-    """The pixels with most gradient, four of each cell, so that they are spread over the picture."""
+    """Returns the pixels with the strongest gradients, four in each cell, so that they are spread over
+    the picture.
+    """
     energy = energy.copy()
     energy[:3] = energy[-3:] = 0
     energy[:, :3] = energy[:, -3:] = 0

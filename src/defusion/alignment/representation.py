@@ -1,4 +1,6 @@
-"""What frames of a scene share, whatever took them: detail by its own contrast, or the direction of edges."""
+"""What frames of a scene have in common, whatever took them: detail relative to its contrast, or the direction of
+edges.
+"""
 
 from __future__ import annotations
 
@@ -12,18 +14,20 @@ from defusion.alignment.geometry import Matrix, Shape, enlarged, scale_of
 
 Plane: TypeAlias = NDArray[np.float32]
 Kind = Literal["detail", "edges"]
-"""detail: of one sensor, exposures and focus aside. edges: of any sensors, blind to which side is the brighter."""
+"""detail: for one sensor; exposure and focus may differ. edges: for any sensors; it ignores which side is
+brighter.
+"""
 
 #: Longest side of the smallest level.
 _SMALLEST_SIDE = 40
 
-#: Frames of fewer rows or columns hold no two blocks that could vote.
+#: Frames with fewer rows or columns have no room for two blocks that could vote.
 _FEWEST_ROWS = 24
 
-#: Contrast that counts as noise, of the range in use.
+#: Contrast that counts as noise, as a fraction of the range in use.
 _NOISE = 1.5 / 255
 
-#: Samples beyond are clipped, and say nothing of where things are.
+#: Samples beyond these are clipped, and say nothing about positions.
 _BLACK, _WHITE = 1.5 / 255, 250 / 255
 
 
@@ -31,9 +35,9 @@ class Seen(NamedTuple):
     """A representation of a plane."""
 
     values: Plane
-    """[H, W, C], zero where nothing can be told."""
+    """[H, W, C], zero where nothing is known."""
     told: Plane
-    """[H, W] in [0, 1]: where it can."""
+    """[H, W] in [0, 1]: where something is known."""
 
 
 class Levels:
@@ -58,7 +62,7 @@ class Levels:
 
     @property
     def shape(self) -> Shape:
-        """Of the largest level."""
+        """Size of the largest level."""
         return Shape(*self.planes[0].shape)
 
     def shape_of(self, level: int) -> Shape:
@@ -66,12 +70,12 @@ class Levels:
         return Shape(*self.planes[level].shape)
 
     def level_of(self, px: float) -> int:
-        """Returns the finest level of no more than about so many pixels."""
+        """Returns the finest level with no more than about this many pixels."""
         return next((level for level, each in enumerate(self.planes) if each.size <= px), len(self) - 1)
 
     @cached_property
     def textureless(self) -> bool:
-        """There is nothing to line up by: few pixels, or hardly one of them with contrast beyond noise."""
+        """Whether there is nothing to align by: too few pixels, or hardly any with contrast above noise."""
         if min(self.shape) < _FEWEST_ROWS:
             return True
         seen = self.seen(self.level_of(3e5), "detail")
@@ -85,7 +89,7 @@ class Levels:
         return self._seen[key]
 
     def warped(self, matrix: Matrix, shape: Shape, kind: Kind) -> Seen:
-        """Returns a representation of the frame as a reference has it.
+        """Returns a representation of the frame in the coordinates of a reference.
 
         Args:
             matrix: Maps pixels of the reference to those of the largest level.
@@ -105,12 +109,12 @@ class Levels:
 
 
 def at_level(level: int) -> Matrix:
-    """Maps pixels of a frame to those of one of its levels."""
+    """Returns the matrix that maps pixels of a frame to those of one of its levels."""
     return enlarged(0.5**level, 0.5**level)
 
 
 def represented(plane: Plane, told: Plane, kind: Kind) -> Seen:
-    """Makes a representation of luminance [H, W]; `told` says in [0, 1] where it is valid."""
+    """Computes a representation of luminance [H, W]; `told` says in [0, 1] where it is valid."""
     import cv2
 
     inner = np.clip(2 * cv2.erode(_blurred(told, 1.5), np.ones((3, 3), np.uint8)) - 1, 0, 1)
@@ -126,7 +130,9 @@ def _detail(plane: Plane, spread_px: float = 3.0) -> Plane:
 
 
 def _edges(plane: Plane) -> Plane:
-    """The direction of edges, doubled so that both sides are one, in parts of local contrast; and where edges are."""
+    """Returns the direction of edges, doubled so that both sides are equal, relative to local contrast; and where
+    edges are.
+    """
     import cv2
 
     smooth = _blurred(plane, 0.7)
@@ -141,7 +147,7 @@ def _edges(plane: Plane) -> Plane:
 
 
 def gradients(values: Plane) -> tuple[Plane, Plane]:
-    """Returns changes to the right and down, for each pixel, of [H, W, C]."""
+    """Returns the changes to the right and down, for each pixel of [H, W, C]."""
     import cv2
 
     kernel = np.array([[-0.5, 0, 0.5]], np.float32)

@@ -1,4 +1,6 @@
-"""Where a frame lies in another, from nothing: all shifts at once, for scales and turns, on a few pixels."""
+"""Finds where a frame lies in another without any guess: all shifts at once, for several scales and turns, on few
+pixels.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +13,10 @@ from numpy.typing import NDArray
 from defusion.alignment.geometry import Matrix, Shape, shifted
 from defusion.alignment.representation import Kind, Levels, Plane, Seen, at_level
 
-#: Longest side of the part of the reference that a frame covers, where shifts are searched.
+#: Longest side, in pixels, of the part of the reference that a frame covers during the search.
 _SIDE_PX = 144
 
-#: Least part of the smaller of the two that has to lie in the other.
+#: Least fraction of the smaller frame that has to lie in the other.
 _LEAST_OVERLAP = 0.35
 
 
@@ -22,10 +24,10 @@ class Place(NamedTuple):
     """A place of a frame in the reference, found by search."""
 
     score: float
-    """By how many standard deviations it correlates better than other shifts: small frames correlate anywhere."""
+    """How many standard deviations its correlation is above that of other shifts. Small frames correlate anywhere."""
     matrix: Matrix
     scale: float
-    """Pixels of the reference for one of the frame."""
+    """Pixels of the reference for one pixel of the frame."""
     turn: float
     """Radians."""
 
@@ -33,14 +35,14 @@ class Place(NamedTuple):
 def places(
     reference: Levels, moving: Levels, kind: Kind, scales: Sequence[float], turns: Sequence[float]
 ) -> list[Place]:
-    """Finds the best shift for each scale and turn; the best places come first.
+    """Finds the best shift for each scale and turn. The best places come first.
 
     Args:
         reference: The frame whose coordinates the result is in.
-        moving: The frame that is looked for in it.
-        kind: What they are compared by.
-        scales: Pixels of the reference for one of the other frame.
-        turns: Radians; the outer ones are tried at the best half of the scales only.
+        moving: The frame that is searched for.
+        kind: What is compared.
+        scales: Pixels of the reference for one pixel of the other frame.
+        turns: Radians; the outer ones are only tried at the better half of the scales.
     """
     spectra: dict[tuple[int, int, int], _Spectra] = {}
 
@@ -125,7 +127,7 @@ def _place(
 
 
 def _shifts(pairs: Sequence[tuple[NDArray[np.complex64], NDArray[np.complex64]]], size: tuple[int, int]) -> Plane:
-    """Sums of products of two planes, for every shift of the first."""
+    """Returns sums of products of two planes, for every shift of the first."""
     return np.asarray(np.fft.irfft2(sum(a * np.conj(b) for a, b in pairs), size), np.float32)
 
 

@@ -1,7 +1,7 @@
-"""Many frames: neighbours are lined up, chained, and bundled, so that what each is off does not add up.
+"""Many frames: aligns neighbours, chains them, and adjusts all together, so that errors do not add up.
 
-Links between neighbours, and between frames that are a few apart, each say where one frame's corners lie in another.
-The places of all frames in the middle one are those that contradict the links least.
+Links between neighbours, and between frames a few apart, each say where one frame's corners lie in another. The
+places of all frames in the middle one are chosen so that they contradict the links least.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from defusion.alignment.representation import Kind, Levels
 from defusion.alignment.verdict import Verdict, judged
 from defusion.alignment.voting import agreed, votes
 
-#: Frames so far apart are linked too.
+#: Frames this far apart are linked, too.
 _FARTHER = 4
 
-#: Frames that move by less than so many pixels beside whole ones may not have moved: blocks decide.
+#: If a frame moves by less than this many pixels, apart from whole ones, blocks decide whether it moved at all.
 _STILL_PX = 1.0
 
 #: Rounds of linear least squares.
@@ -41,11 +41,11 @@ def chained(
     """Finds how the frames of a stack lie in the middle one.
 
     Args:
-        levels: Of the frames, in order of focus or exposure.
-        middle: Which of them stays.
-        sensors: As `lined_up` has it.
-        freest: No freer model is used.
-        done: Is told how many frames were lined up.
+        levels: Levels of the frames, in order of focus or exposure.
+        middle: Number of the frame that stays.
+        sensors: As for `lined_up`.
+        freest: The most general model allowed.
+        done: Called with the number of frames that were aligned.
     """
     count = len(levels)
     links: list[_Link] = []
@@ -96,7 +96,7 @@ def chained(
 def _judged(
     levels: Sequence[Levels], places: Sequence[Matrix | None], middle: int, kind: Kind, model: Model
 ) -> list[Found]:
-    """The frames in their places, each judged by the neighbour that shares most with it."""
+    """Judges each frame in its place, by the neighbour that has most in common with it."""
     known = [index for index, each in enumerate(places) if each is not None]
     of_model: Model = max(model, "similarity", key=MODELS.index)
     result = []
@@ -118,9 +118,9 @@ def _judged(
 def _bundled(
     place: Sequence[Matrix | None], links: Sequence[_Link], middle: int, shape: Shape
 ) -> list[Matrix | None]:
-    """The places that contradict all links least; those of frames without links stay unknown."""
+    """Returns the places that contradict all links least. Frames without links stay unknown."""
     known = [index for index, each in enumerate(place) if each is not None]
-    if len(links) < len(known):  # a tree: the links say all that there is
+    if len(links) < len(known):  # a tree: there is nothing to adjust
         return list(place)
     import cv2
 

@@ -1,7 +1,7 @@
-"""Many pairs of two fixed cameras, lined up together: one matrix that the blocks of all pairs vote for.
+"""Aligns many pairs of two fixed cameras together: finds one matrix from the votes of the blocks of all pairs.
 
-A single pair of different sensors may have little in common; of many pairs each adds its votes. Some pairs are lined
-up by themselves, each proposes its matrix, and the one that all pairs find best is fitted to the votes of all.
+A single pair from different sensors may have little in common, but each of many pairs adds its votes. Some pairs are
+aligned on their own and propose their matrix. The proposal that suits all pairs best is fitted to the votes of all.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from defusion.alignment.representation import Levels
 from defusion.alignment.verdict import Verdict, judged
 from defusion.alignment.voting import Fit, Votes, agreed, votes
 
-#: Pairs that are lined up by themselves, at most, and matrices that are proposed to all.
+#: Most pairs that are aligned on their own, and matrices that are proposed to all pairs.
 _PROPOSING = 6
 _PROPOSALS = 3
 
-#: A pair by itself that is so sure of its matrix is believed at once, if the others do not object.
+#: If one pair is this sure of its matrix, it is accepted at once unless the others object.
 _SURE = 0.99
 
-#: How often a matrix is fitted to the votes under it.
+#: How often a matrix is fitted to the votes.
 _ROUNDS = 4
 
-#: How far around a proposed matrix is looked, in pixels of the voting level, and around one that was fitted.
+#: How far blocks are searched around a proposed matrix and around a fitted one, in pixels of the voting level.
 _WIDE, _NEAR = 12, 6
 
 
@@ -39,7 +39,7 @@ class Together(NamedTuple):
     model: Model
     verdict: Verdict
     agreeing: int
-    """Pairs whose own blocks mostly vote for the matrix."""
+    """Number of pairs in which most blocks agree with the matrix."""
 
 
 def lined_up_together(
@@ -51,9 +51,9 @@ def lined_up_together(
     """Finds how the second frames lie in the first ones.
 
     Args:
-        pairs: Of one size each: reference and moving.
-        freest: No freer model is used.
-        done: Is told how many pairs have proposed.
+        pairs: Reference and moving frame of each pair. All references have one size, and so have all moving frames.
+        freest: The most general model allowed.
+        done: Called with the number of pairs that have proposed.
     """
     proposed: list[Found] = []
     order = _spread(len(pairs))[:_PROPOSING]
@@ -83,7 +83,7 @@ def lined_up_together(
 def _fitted(
     pairs: Sequence[tuple[Levels, Levels]], matrix: Matrix, model: Model, freest: Model
 ) -> tuple[Matrix, Model]:
-    """Fits a matrix to what the blocks of all pairs say under it, as long as they find it better."""
+    """Fits a matrix to the votes of all pairs, as long as they rate it better."""
     found = _votes(pairs, matrix, _NEAR)
     for number in range(_ROUNDS):
         fit = agreed(_votes(pairs, matrix, _WIDE) if number == 0 else found, freest)
@@ -100,7 +100,9 @@ def _fitted(
 
 
 def _verdict(pooled: Votes, fit: Fit | None, pairs: int) -> Verdict:
-    """Judges as a single pair is judged, by as many blocks as a pair has: pairs of one scene say the same again."""
+    """Judges as for a single pair, with as many blocks as one pair has: pairs of one scene repeat the same
+    information.
+    """
     count = max(1, len(pooled.at) // pairs)
     few = np.linspace(0, max(len(pooled.at) - 1, 0), min(len(pooled.at), 2 * count)).astype(int)
     part = pooled._replace(at=pooled.at[few], moved=pooled.moved[few], peak=pooled.peak[few], held=pooled.held[few])
@@ -112,7 +114,7 @@ def _votes(pairs: Sequence[tuple[Levels, Levels]], matrix: Matrix, reach: int) -
 
 
 def _pooled(found: Sequence[Votes]) -> Votes:
-    """The votes of several pairs as those of one."""
+    """Joins the votes of several pairs."""
     return found[0]._replace(
         at=np.concatenate([each.at for each in found]),
         moved=np.concatenate([each.moved for each in found]),
@@ -123,7 +125,7 @@ def _pooled(found: Sequence[Votes]) -> Votes:
 
 
 def _spread(count: int) -> list[int]:
-    """Numbers from 0 on in an order in which the first few lie all over."""
+    """Returns numbers from 0 on in an order in which the first few are spread over the range."""
     order: list[int] = []
     step = 1
     while len(order) < count:

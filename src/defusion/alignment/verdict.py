@@ -1,4 +1,6 @@
-"""How far a result can be trusted: what blocks say of it, weighed as right and wrong results taught."""
+"""How far an alignment can be trusted, judged from the votes of blocks by weights that were learned from right and
+wrong alignments.
+"""
 
 from __future__ import annotations
 
@@ -8,42 +10,42 @@ import numpy as np
 
 from defusion.alignment.voting import Fit, Votes
 
-#: A result is trusted from here on.
+#: An alignment is trusted from this confidence on.
 _GOOD = 0.95
 
-#: Logistic regression on the steering half of the bench (`benchmarks/align.py --calibrate`): how many blocks voted,
-#: how far their agreement is from chance, and how far apart the fits of the two halves are.
+#: Logistic regression on the tuning half of the benchmark (`benchmarks/align.py --calibrate`): number of blocks that
+#: vote, how far their agreement is from chance, and how far apart the fits of the two halves are.
 _WEIGHTS = {"count": 2.4, "surprise": 2.8, "spread": -0.25}
 _CONSTANT = -15.93
 
 
 class Verdict(NamedTuple):
-    """What blocks say of a result, without regard to how it was found."""
+    """A judgement of an alignment from the votes of blocks, however it was found."""
 
     residual_px: float
-    """By how much blocks are off that vote for it, the median in pixels of the reference; infinite if none does."""
+    """Median error of the blocks that agree, in pixels of the reference; infinite if none does."""
     confidence: float
-    """How likely it is right, in [0, 1]."""
+    """Probability that it is right, in [0, 1]."""
     coverage: float
-    """The part of the reference where both frames can be told."""
+    """Fraction of the reference in which both frames are known."""
     score: float
-    """What blocks find the place worth, to be compared with other places of the same frames."""
+    """Score for comparison with other places of the same frames."""
     features: dict[str, float]
-    """What the confidence is made of."""
+    """What the confidence is computed from."""
 
     @property
     def good(self) -> bool:
-        """It is trusted."""
+        """Whether it is trusted."""
         return self.confidence >= _GOOD
 
     @property
     def weight(self) -> float:
-        """What a link counts in a stack: the surer and the more exact, the more."""
+        """Weight of a link in a stack: larger if it is surer and more exact."""
         return self.confidence / max(self.residual_px, 0.1)
 
     @classmethod
     def none(cls) -> Verdict:
-        """Of a frame on which no block can vote."""
+        """The verdict for a frame in which no block can vote."""
         return cls(np.inf, 0.0, 0.0, 0.0, {})
 
 
@@ -51,8 +53,8 @@ def judged(found: Votes, fit: Fit | None) -> Verdict:
     """Judges a matrix.
 
     Args:
-        found: What blocks said under it.
-        fit: What they would rather have, by the model that the matrix follows.
+        found: The votes of blocks for it.
+        fit: The motion that blocks would prefer, with the same model.
     """
     spread = fit.spread / found.scale if fit is not None else 50.0
     features = {

@@ -1,7 +1,8 @@
-"""Blocks that vote: each says by itself where its part of a frame lies, whatever matrix was fitted.
+"""Blocks that vote: each block finds on its own where its part of a frame lies, whatever matrix was fitted.
 
-Half of them, as on a chessboard, are held out when the other half is fitted. So a freer model is taken only where it
-serves blocks that it has not seen, and how far the two halves' fits are apart says how sure the result is.
+Half of the blocks, as on a chessboard, are held out when the other half is fitted. So a more general model is only
+used if it helps blocks that were not used for fitting. How far the fits of the two halves are apart shows how certain
+the result is.
 """
 
 from __future__ import annotations
@@ -24,51 +25,51 @@ from defusion.alignment.geometry import (
 )
 from defusion.alignment.representation import Kind, Levels, Plane, Seen, at_level
 
-#: Pixels of the level at which blocks vote; its pixels are what "px" means below.
+#: Size, in pixels, of the level at which blocks vote. Below, "px" means pixels of that level.
 VOTING_PX = 3.2e5
 
-#: A block whose best match correlates less does not vote.
+#: A block does not vote if the correlation of its best match is below this.
 _LEAST_CORRELATION = 0.12
 
-#: A block votes for a matrix if its best match is no farther away than this, in pixels.
+#: A block agrees with a matrix if its best match is no farther away than this, in pixels.
 TOLERANCE_PX = 1.5
 
 _FEWEST = 6
 
 
 class Votes(NamedTuple):
-    """What blocks say under a matrix. All lengths are pixels of the voting level."""
+    """The votes of blocks for a matrix. All lengths are in pixels of the voting level."""
 
     at: Points
     """Centres of the blocks, [N, 2]."""
     moved: Points
-    """How far from there the best match is, [N, 2]."""
+    """Displacement of the best match from there, [N, 2]."""
     peak: NDArray[np.float64]
-    """Correlation there, [N]."""
+    """Correlation of the best match, [N]."""
     held: NDArray[np.bool_]
-    """Which blocks are of the second half."""
+    """Which blocks belong to the second half."""
     covered: float
-    """The part of the reference in which both frames can be told."""
+    """Fraction of the reference in which both frames are known."""
     reach: int
-    """How far around was looked."""
+    """How far around blocks were searched."""
     shape: Shape
-    """Of the reference at that level."""
+    """Size of the reference at that level."""
     scale: float
-    """Pixels of the reference at its own size for one of the level."""
+    """Pixels of the reference at its own size for one pixel of the level."""
 
     @property
     def hits(self) -> NDArray[np.bool_]:
-        """Which blocks vote for the matrix."""
+        """Which blocks agree with the matrix."""
         return np.asarray(np.hypot(*self.moved.T) < TOLERANCE_PX)
 
     @property
     def agreement(self) -> float:
-        """The part of all blocks that do."""
+        """Fraction of all blocks that agree."""
         return float(self.hits.mean()) if len(self.at) else 0.0
 
     @property
     def surprise(self) -> float:
-        """How much more agree than by chance, in standard deviations."""
+        """How far the agreement is above chance, in standard deviations."""
         if not len(self.at):
             return 0.0
         chance = np.pi * TOLERANCE_PX**2 / (2 * self.reach + 1) ** 2
@@ -76,41 +77,41 @@ class Votes(NamedTuple):
 
     @property
     def score(self) -> float:
-        """What a matrix is worth: correlation of blocks, less where they are off; sub-pixels count."""
+        """Score of a matrix: correlations of blocks, reduced by their error, including fractions of a pixel."""
         off = np.hypot(*self.moved.T)
         return float((self.peak / (1 + (off / 0.75) ** 2)).sum())
 
     @property
     def residual(self) -> float:
-        """How far off blocks are that vote for the matrix, the median in pixels of the reference."""
+        """Median error of the blocks that agree, in pixels of the reference."""
         off = np.hypot(*self.moved.T)[self.hits]
         return float(np.median(off)) * self.scale if len(off) else np.inf
 
 
 class Fit(NamedTuple):
-    """A motion that blocks agree on, to be applied before the matrix under which they voted."""
+    """A motion that blocks agree on. It is applied before the matrix for which they voted."""
 
     model: Model
     motion: Matrix
     """Maps pixels of the reference at its own size."""
     hits: float
-    """The part of the blocks that agree on it."""
+    """Fraction of the blocks that agree with it."""
     spread: float
-    """How far apart the fits of the two halves take the corners, in pixels of the reference."""
+    """Distance between the corners by the fits of the two halves, in pixels of the reference."""
 
 
 def votes(
     reference: Levels, moving: Levels, matrix: Matrix, kind: Kind, reach: int = 6, level: int | None = None
 ) -> Votes:
-    """Lets blocks vote on a matrix.
+    """Lets blocks vote for a matrix.
 
     Args:
-        reference: The frame whose blocks are looked for.
-        moving: The frame in which they are.
-        matrix: Maps pixels of the reference to those of the other frame; blocks are looked for around that.
-        kind: What they are compared by.
-        reach: How far around, in pixels of the level.
-        level: Of the reference; the voting level unless given.
+        reference: The frame whose blocks are searched for.
+        moving: The frame in which they are searched.
+        matrix: Maps pixels of the reference to those of the other frame; the search is around that.
+        kind: What is compared.
+        reach: How far around to search, in pixels of the level.
+        level: Level of the reference; the voting level by default.
     """
     level = reference.level_of(VOTING_PX) if level is None else level
     shape = reference.shape_of(level)
@@ -126,7 +127,7 @@ def votes(
 
 
 def _matches(fixed: Seen, other: Seen, reach: int) -> tuple[Points, Points, NDArray[np.float64], NDArray[np.bool_]]:
-    """Looks for each textured block of one representation in the other."""
+    """Searches each textured block of one representation in the other."""
     height, width = fixed.told.shape
     side = int(np.clip(np.sqrt(height * width / 90), 20, 56))
     room = side + 2 * reach
@@ -156,7 +157,8 @@ def _matches(fixed: Seen, other: Seen, reach: int) -> tuple[Points, Points, NDAr
 
 
 def best_match(block: Plane, around: Plane) -> tuple[float, float, float]:
-    """Returns the row and column of a larger array where a block fits best, to parts of a pixel, and how well.
+    """Returns the row and column of a larger array where a block fits best, to fractions of a pixel, and the
+    correlation.
 
     Args:
         block: [h, w, C].
@@ -179,15 +181,15 @@ def best_match(block: Plane, around: Plane) -> tuple[float, float, float]:
 
 
 def agreed(found: Votes, freest: Model = "homography", stiffest: Model = "identity") -> Fit | None:
-    """Finds the motion that most blocks agree on; each freer model only if held-out blocks are served better.
+    """Finds the motion that most blocks agree on. A more general model is used only if it helps held-out blocks.
 
     Args:
-        found: What blocks said.
-        freest: No freer model is tried.
-        stiffest: Nor a stiffer one.
+        found: The votes of blocks.
+        freest: The most general model to try.
+        stiffest: The least general model to try.
 
     Returns:
-        None where too few vote.
+        None if too few blocks vote.
     """
     if len(found.at) < _FEWEST:
         return None
@@ -201,7 +203,7 @@ def agreed(found: Votes, freest: Model = "homography", stiffest: Model = "identi
     halves = [found.held, ~found.held]
 
     def held_out(model: Model) -> float:
-        """What blocks cost under the fit of the other half, in squares of the tolerance."""
+        """Returns the cost of blocks under the fit of the other half, in squares of the tolerance."""
         cost = 0.0
         for half in halves:
             of_half = fitted(points, moved, weights * half, model, tolerance)
@@ -232,7 +234,7 @@ def _parameters(model: Model) -> int:
 
 
 def _consensus(points: Points, moved: Points, tolerance: float, tries: int = 600) -> NDArray[np.float64]:
-    """Which blocks agree on the similarity that most agree on, of those that two blocks define."""
+    """Returns which blocks agree with the best similarity, of those that two blocks define."""
     rng = np.random.default_rng(7)
     here = points @ [1, 1j]
     there = here + moved @ [1, 1j]

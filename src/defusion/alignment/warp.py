@@ -1,4 +1,4 @@
-"""Frames warped where they are looked at: any region of a frame as it lies in the result, in flat memory.
+"""Warps frames when they are read: any region of a frame in the coordinates of the result, in bounded memory.
 
 Samples are interpolated once, by Lanczos, in the depth and encoding of the file.
 """
@@ -14,38 +14,39 @@ from numpy.typing import NDArray
 from defusion.alignment.geometry import Matrix, Shape, scale_of
 from defusion.imaging.picture import LazySamples, Picture, Samples, converted
 
-#: What is warped at a time.
+#: Largest block that is warped at a time: its pixels, and its longest side.
 _BLOCK_PX = 2**20
 _LONGEST_SIDE = 8192
 
-#: How far interpolation sees beyond a place, in samples.
+#: How far interpolation reads around a place, in samples.
 _MARGIN = 5
 
-#: A pixel reaches so far from its centre; a frame covers what its pixels do.
+#: A pixel extends this far from its centre. A frame covers what its pixels cover.
 _HALF = 0.5 + 1e-6
 
-#: Parts of a sample that places are rounded to.
+#: Places are rounded to this fraction of a sample.
 _STEPS = 1024
 
-#: A frame so much finer than the result is made coarser first, so that nothing aliases.
+#: A frame that is finer than the result by this factor is reduced first, to avoid aliasing.
 _COARSER_FROM = 1.5
 
 
 def warped_picture(picture: Picture, matrix: Matrix, shape: Shape) -> Picture:
-    """Returns a picture as it lies in a result.
+    """Returns a picture in the coordinates of a result.
 
     Args:
         picture: A frame.
         matrix: Maps pixels of the result to those of the frame.
-        shape: Of the result.
+        shape: Size of the result.
 
     Returns:
-        The picture itself where nothing is moved. Places that the frame does not cover show its nearest edge.
+        The picture itself if nothing moves. Places that the frame does not cover show its nearest edge.
     """
     if np.array_equal(matrix, np.eye(3)) and shape == (picture.height, picture.width):
         return picture
     samples: Samples = Warped(picture.samples, matrix, shape)
-    if isinstance(picture.samples, np.ndarray):  # as much memory as the frame took, and warped but once
+    # this takes as much memory as the frame did, and it is warped only once
+    if isinstance(picture.samples, np.ndarray):
         samples = np.asarray(samples)
     frame = Shape(picture.height, picture.width)
     whole = picture.alpha is None and covered(matrix, shape, frame, shape.corners).all()
@@ -62,12 +63,12 @@ def covered(matrix: Matrix, of_result: Shape, of_frame: Shape, at: NDArray[np.fl
 
 
 class Warped(LazySamples):
-    """Samples as they lie in a result.
+    """Samples in the coordinates of a result.
 
     Args:
-        samples: Of a frame, [H, W, C].
+        samples: Samples of a frame, [H, W, C].
         matrix: Maps pixels of the result to those of the frame.
-        shape: Of the result.
+        shape: Size of the result.
     """
 
     def __init__(self, samples: Samples, matrix: Matrix, shape: Shape) -> None:
@@ -80,7 +81,7 @@ class Warped(LazySamples):
             self._coarser = max(2, round(scale))
 
     def made(self, rows: range, columns: range) -> NDArray[Any]:
-        """Makes the samples at some rows and columns."""
+        """Computes the samples at some rows and columns."""
         out = np.empty((len(rows), len(columns), self.shape[2]), self.dtype)
         across = min(len(columns), _LONGEST_SIDE) or 1
         down = max(1, _BLOCK_PX // across)
@@ -97,7 +98,7 @@ class Warped(LazySamples):
         height, width = self._samples.shape[:2]
         if np.array_equal(
             self._matrix - np.eye(3), np.outer([1, 1, 0], [0, 0, 1]) * self._matrix[:, 2:]
-        ) and np.array_equal(moves_by, np.rint(moves_by)):  # a crop
+        ) and np.array_equal(moves_by, np.rint(moves_by)):  # it is a crop
             right, down = (int(each) for each in moves_by)
             if (
                 rows[0] + down >= 0
@@ -113,7 +114,7 @@ class Warped(LazySamples):
                 )
         x, y = np.meshgrid(np.asarray(columns, float), np.asarray(rows, float))
         near = self._matrix[2, 0] * x + self._matrix[2, 1] * y + self._matrix[2, 2]
-        near = np.where(near > 1e-6, near, 1e-6)  # behind the camera: outside, wherever that is
+        near = np.where(near > 1e-6, near, 1e-6)  # behind the camera: any place outside will do
         at_x = (self._matrix[0, 0] * x + self._matrix[0, 1] * y + self._matrix[0, 2]) / near
         at_y = (self._matrix[1, 0] * x + self._matrix[1, 1] * y + self._matrix[1, 2]) / near
         np.clip(at_x, 0, width - 1, out=at_x)
@@ -129,7 +130,7 @@ class Warped(LazySamples):
             region = np.pad(region, ((0, whole[0]), (0, whole[1]), (0, 0)), mode="edge")
             region = cv2.resize(region, (small.width, small.height), interpolation=cv2.INTER_AREA)
             at_x, at_y = ((each + 0.5) / step - 0.5 for each in (at_x, at_y))
-        # In steps that float32 holds: a place has the same samples whatever region it is asked for with.
+        # Rounded so that float32 holds it: a place has the same samples, whatever region is read.
         at_x, at_y = (np.rint(each * _STEPS) / _STEPS for each in (at_x, at_y))
         made = cv2.remap(
             region,
@@ -151,7 +152,7 @@ class _Alpha(LazySamples):
         self._alpha = None if alpha is None else Warped(alpha, matrix, shape)
 
     def made(self, rows: range, columns: range) -> NDArray[Any]:
-        """Makes alpha at some rows and columns."""
+        """Computes alpha at some rows and columns."""
         alpha = np.empty((len(rows), len(columns), 1), np.uint8)
         x = np.asarray(columns, float)
         for number, row in enumerate(rows):
@@ -163,20 +164,20 @@ class _Alpha(LazySamples):
 
 
 def _range(at: NDArray[np.float64], margin: int, step: int, length: int) -> tuple[int, int]:
-    """What has to be read, from a multiple of the step on."""
+    """Returns the range that has to be read, starting at a multiple of the step."""
     first = max(0, int(np.floor(at.min())) - margin) // step * step
     return first, min(length, int(np.ceil(at.max())) + margin + 1)
 
 
 def common_area(matrices: list[Matrix], shapes: list[Shape], reference: Shape) -> tuple[slice, slice] | None:
-    """Returns the rows and columns of a reference that all frames cover, as a rectangle; None where there are none.
+    """Returns the rows and columns of a rectangle of the reference that all frames cover; None if there is none.
 
-    The side with the largest part of places that a frame lacks is cut, again and again.
+    The side on which frames lack the largest fraction of places is cut, repeatedly.
 
     Args:
         matrices: Map the reference to the frames.
-        shapes: Of the frames.
-        reference: Shape of the reference.
+        shapes: Sizes of the frames.
+        reference: Size of the reference.
     """
     step = max(1.0, max(reference) / 512)
     xs = np.unique(np.append(np.arange(0, reference.width - 1, step), reference.width - 1.0))
