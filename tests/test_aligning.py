@@ -106,9 +106,9 @@ def test_an_alignment_is_saved_and_applied_to_frames_of_the_same_sizes(tmp_path:
     known = Alignment.load(tmp_path / "rig.json")
     again = defusion.align([255 - frame for frame in frames], alignment=known)
     np.testing.assert_array_equal(255 - again.frames[1], made.frames[1])
-    with pytest.raises(ImageError, match="3 frames came, the alignment is of 2"):
+    with pytest.raises(ImageError, match="3 frames came, the alignment is for 2"):
         defusion.align([SCENE] * 3, alignment=known)
-    with pytest.raises(ImageError, match="source 2 is 450x299 pixels, the alignment expects 450x300"):
+    with pytest.raises(ImageError, match="source 2 is 450x299 pixels, but the alignment expects 450x300"):
         defusion.align([SCENE, SCENE[1:]], alignment=known)
     for broken in ("{}", "[1]", '{"reference": "a", "width": 0, "height": 3, "frames": []}', "\xff"):
         (tmp_path / "broken.json").write_text(broken, encoding="latin-1")

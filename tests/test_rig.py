@@ -94,7 +94,7 @@ def test_what_is_near_is_shifted_by_the_parallax() -> None:
     assert np.allclose(mapped(rig.matrix_at(10), np.array([[50.0, 50.0]])), [[48, 50]])
     near = Rig(SIZE, SIZE, np.eye(3), "identity", 0.0, 1.0, 1, 1, 10.0, (20.0, 0.0))
     assert np.allclose(near.matrix_at(10), np.eye(3))
-    with pytest.raises(ImageError, match="how far its cameras are apart"):
+    with pytest.raises(ImageError, match="how far apart its cameras are"):
         Rig(SIZE, SIZE, np.eye(3), "identity", 0.0, 1.0, 1, 1).matrix_at(5)
 
 

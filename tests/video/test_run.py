@@ -73,7 +73,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_frames(
         *clips, tmp_path / "halted", fuser=fuser, align="off", report=lambda done, of: seen.append(done)
     )
     assert seen == [4, 5, 6, 7]
-    assert any("went on after the 3 frames" in note for note in made.notes)
+    assert any("continued after the 3 frames" in note for note in made.notes)
     assert np.array_equal(frames_in(tmp_path / "whole"), frames_in(tmp_path / "halted"))
 
 
@@ -166,7 +166,7 @@ def test_a_pipe_gets_frames_that_encoders_read(clips: tuple[Path, Path], tmp_pat
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (("-o", "."), "holds files already"),
+        (("-o", "."), "already holds files"),
         (("-o", "out.avi"), "has the suffix .avi"),
         (("-o", "out.mp4", "--codec", "ffv1"), "cannot hold ffv1"),
         (("-o", "out", "--fps", "0"), "--fps 0 is not understood"),

@@ -1,4 +1,4 @@
-"""Two clips of one scene, thermal and visible, fused into one: frames matched by time, without flicker."""
+"""Fuses a thermal and a visible clip of one scene: frames are matched by time, and the result does not flicker."""
 
 from __future__ import annotations
 

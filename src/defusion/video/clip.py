@@ -1,4 +1,4 @@
-"""What a clip is, whatever holds it: frames with the time at which they were taken; and two of them matched by it."""
+"""A clip, in whatever form: frames with the times at which they were taken. Two clips are matched by these times."""
 
 from __future__ import annotations
 
@@ -13,49 +13,49 @@ class Shot(NamedTuple):
     """A frame of a clip."""
 
     time: Fraction
-    """Seconds from the beginning of the clip."""
+    """Seconds from the start of the clip."""
     open: Callable[[], Picture]
-    """Makes the picture, while the clip has not gone on to the next but one."""
+    """Returns the picture. Call it before the clip has moved on by two frames."""
 
 
 class Clip(Protocol):
-    """Frames in the order of their time."""
+    """Frames in the order of their times."""
 
     name: str
     step: Fraction
-    """Seconds from a frame to the next, mostly."""
+    """Usual time from one frame to the next, in seconds."""
     count: int | None
-    """About how many frames there are, if that can be told."""
+    """About how many frames there are; None if unknown."""
     notes: tuple[str, ...]
-    """What a user has to know once the frames have been read, one short sentence each."""
+    """What a user has to know, one short sentence each. Complete once all frames have been read."""
 
     def shots(self) -> Iterator[Shot]:
-        """Reads the frames, from the first on.
+        """Yields the frames from the start.
 
         Raises:
-            ImageError: The clip cannot be read, or no frame of it.
+            ImageError: The clip, or all of its frames, cannot be read.
         """
         ...
 
 
 class Matched(NamedTuple):
-    """Two frames of about one time."""
+    """Two frames taken at about the same time."""
 
     time: Fraction
-    """Of the frame that leads."""
+    """Time of the frame that leads."""
     lead: Shot
     other: Shot
 
 
 def matched(lead: Clip, other: Clip, offset: Fraction = Fraction(0)) -> Iterator[Matched]:
-    """Finds for each frame of the one clip the frame of the other that is nearest in time.
+    """Yields for each frame of one clip the frame of the other that is nearest in time.
 
-    Frames before the other clip begins, or after it has ended, by more than it takes from frame to frame, have none.
+    A frame that is outside the other clip, by more than the time between two frames, is left out.
 
     Args:
-        lead: Its times are the result's.
-        other: Frames per second may differ.
-        offset: Seconds by which the other clip began later.
+        lead: The clip whose times the result has.
+        other: The other clip; its frame rate may differ.
+        offset: How many seconds later the other clip starts.
     """
     others = other.shots()
     before = after = next(others, None)

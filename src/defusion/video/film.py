@@ -1,4 +1,6 @@
-"""Clips in video files, by PyAV (extra `video`): frames in, with their times; encoded segments; the whole file."""
+"""Video files, by PyAV (extra `video`): reads frames with their times, writes encoded segments, joins
+them to a file.
+"""
 
 from __future__ import annotations
 
@@ -16,18 +18,18 @@ from defusion.errors import ImageError
 from defusion.imaging import Picture, from_array
 from defusion.video.clip import Shot
 
-#: Times of results are counted in these, of a second: all usual frame rates are whole numbers of them.
+#: Ticks per second by which the times of results are counted. Every usual frame rate divides this.
 _TICKS = 90_000
 
 #: Pixel formats of grey planes.
 _GREY = "gray"
 _FORMATS = {(True, True): "gray", (True, False): "gray16le", (False, True): "rgb24", (False, False): "rgb48le"}
 
-#: From so many rows on, video that does not say which colours it has mostly has those of BT.709; below, BT.601.
+#: If a video does not name its colour space, it is usually BT.709 from this many rows on, and BT.601 below.
 HD_ROWS = 720
 _BT709, _BT601 = 1, 5
 
-#: A clip that ends by more than so many frames before it should is truncated.
+#: A clip is truncated if it ends more than this many frames too early.
 _MISSING_FRAMES = 3
 
 
@@ -36,13 +38,13 @@ class Codec(NamedTuple):
 
     encoder: str
     pixels: dict[int, str]
-    """Pixel formats, by bits."""
+    """Pixel formats, by number of bits."""
     options: dict[str, str]
     suffixes: tuple[str, ...]
-    """Of files that hold it."""
+    """Suffixes of files that can hold it."""
 
 
-#: The codecs by name; the quality is what encoders call visually lossless or near it.
+#: The codecs by name. Their quality is visually lossless, or nearly so.
 CODECS = {
     "h264": Codec(
         "libx264", {8: "yuv420p", 10: "yuv420p10le"}, {"crf": "17", "preset": "medium"}, (".mp4", ".mov", ".mkv")
@@ -62,7 +64,7 @@ CODECS = {
     "ffv1": Codec("ffv1", {8: "bgr0", 10: "gbrp10le"}, {}, (".mkv",)),
 }
 
-#: Suffixes of video files that can be written, and their formats.
+#: Suffixes of video files that can be written, and the formats.
 SUFFIXES = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
 
 
@@ -77,20 +79,20 @@ def library() -> Any:
     except ImportError as error:
         raise ImageError(
             'video files need PyAV: pip install "defusion[video]" (its wheels bundle encoders under the GPL); '
-            "folders of images need nothing, and `-o -` feeds your own ffmpeg."
+            "folders of images need nothing, and `-o -` pipes frames to your own ffmpeg."
         ) from error
     av.logging.set_level(None)
     return av
 
 
 class Film:
-    """A video file as a clip. Frames come upright.
+    """A video file as a clip. Frames are turned upright.
 
     Args:
         path: The file.
 
     Raises:
-        ImageError: It cannot be read, or holds no video.
+        ImageError: The file cannot be read, or holds no video.
     """
 
     def __init__(self, path: str) -> None:
@@ -106,13 +108,13 @@ class Film:
             self._duration: Fraction | None = duration
             self.count: int | None = stream.frames or (duration and round(duration / self.step)) or None
             self.start = (stream.start_time or 0) * stream.time_base
-            """Time of the first frame, as the file has it."""
+            """Time of the first frame in the file."""
             self.sound = bool(container.streams.audio)
             self.colours = (stream.codec_context.color_primaries, stream.codec_context.color_trc)
         self.notes: tuple[str, ...] = ()
 
     def shots(self) -> Iterator[Shot]:
-        """Decodes the frames; damaged ones are left out, and told in the notes."""
+        """Decodes the frames. Damaged frames are left out, and a note says so."""
         damaged, last = 0, -self.step
         with self._opened() as container:
             stream = self._stream(container)
@@ -138,7 +140,7 @@ class Film:
         if self._duration is not None and last + self.step < self._duration - _MISSING_FRAMES * self.step:
             notes.append(
                 f"{self.name}: ends after {float(last + self.step):.2f} s of {float(self._duration):.2f} s, as if it "
-                "was cut off; what was whole is used"
+                "was cut off; the complete frames are used"
             )
         self.notes = tuple(notes)
 
@@ -154,7 +156,7 @@ class Film:
         return container.streams.video[0]
 
     def _packets(self, container: Any, stream: Any) -> Iterator[Any]:
-        """Packets up to where the file ends, as it should or not."""
+        """Yields packets until the file ends, even if it ends too early."""
         packets = container.demux(stream)
         while True:
             try:
@@ -165,7 +167,7 @@ class Film:
 
 
 def _picture(frame: Any, name: str) -> Picture:
-    """A decoded frame, upright, at 8 bits or 16."""
+    """Converts a decoded frame to an upright picture with 8 or 16 bits."""
     bits = frame.format.components[0].bits
     grey = frame.format.name.startswith(_GREY)
     wanted = _FORMATS[grey, bits == 8]
@@ -178,16 +180,16 @@ def _picture(frame: Any, name: str) -> Picture:
 
 
 class Segment:
-    """A part of a result: encoded frames in a file of its own, with the times of the whole.
+    """Part of a result: encoded frames in a file of their own, with their times in the whole.
 
     Args:
-        path: To write; of format NUT, which keeps times as they are.
-        codec: How.
+        path: File to write, in the format NUT, which keeps times unchanged.
+        codec: How to encode.
         bits: 8 or 10.
-        height: Of the frames.
-        width: Of the frames.
-        rate: About how many frames there are a second.
-        colours: Primaries and transfer curve, as `Film` has them.
+        height: Height of the frames.
+        width: Width of the frames.
+        rate: About how many frames there are per second.
+        colours: Primaries and transfer curve, as in `Film`.
     """
 
     def __init__(
@@ -199,7 +201,7 @@ class Segment:
         context = self._stream.codec_context
         context.width, context.height, context.pix_fmt = width, height, codec.pixels[bits]
         context.time_base = self._stream.time_base = Fraction(1, _TICKS)
-        context.max_b_frames = 0  # the next segment begins where this one ends, in the order of decoding, too
+        context.max_b_frames = 0  # so that the next segment can start where this one ends, in decoding order, too
         context.flags |= self._av.codec.context.Flags.global_header
         context.color_primaries, context.color_trc = colours
         self._planar = codec.pixels[bits]
@@ -223,7 +225,7 @@ class Segment:
         self._out.mux(self._stream.encode(frame))
 
     def close(self) -> None:
-        """Writes what is left."""
+        """Writes the remaining frames."""
         self._out.mux(self._stream.encode(None))
         self._out.close()
 
@@ -234,12 +236,12 @@ def joined(
     """Joins segments to a video file, with the sound of a clip.
 
     Args:
-        segments: In order.
-        target: To write.
-        suffix: Says its format.
-        sound: The clip.
-        begins: Time of that clip at which the result begins.
-        ends: Time of it at which the result ends.
+        segments: Files in order.
+        target: File to write.
+        suffix: Suffix that names the format.
+        sound: The clip with the sound.
+        begins: Time of that clip at which the result starts.
+        ends: Time of that clip at which the result ends.
 
     Returns:
         Notes.
@@ -283,7 +285,7 @@ def _copied(paths: Iterable[Path], stream: Any) -> Iterator[Any]:
 
 
 def _heard(film: Film, stream: Any, begins: Fraction, ends: Fraction) -> Iterator[Any]:
-    """Sound from one time of a clip to another."""
+    """Yields the sound from one time of a clip to another."""
     av = library()
     with av.open(film.path) as container:
         packets = container.demux(audio=0)

@@ -1,4 +1,4 @@
-"""Frames of two cameras fused as they come."""
+"""Fuses frames of two cameras as they come."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from defusion.video.steady import Steady
 class Live:
     """Fuses frames of a thermal and a visible camera one by one, without flicker.
 
-    What thermal frames mean is found at the first and then held.
+    The first thermal frame decides what the values of all thermal frames mean.
 
     Args:
         fuser: The network; None loads the default one.
-        rig: How thermal frames lie in visible ones; None where they are of one size and lie upon each other.
-        plane_m: Distance of what is to lie right, in metres, of a rig that knows how far its cameras are apart.
+        rig: How thermal frames lie in visible ones; None if they have one size and already line up.
+        plane_m: Distance in metres at which the cameras line up, for a rig that knows its parallax.
         infrared_palette: The false colour of thermal frames; "auto" recognises it, "none" leaves it.
-        levels: Black and white of thermal frames in their own values; None takes those of the first.
-        black_hot: Thermal frames show what is warm dark.
-        quick: Decide at half the size, in a third of the time.
+        levels: Black and white level of thermal frames in their own values; None takes those of the first frame.
+        black_hot: Thermal frames show warm things dark.
+        quick: Decide at half the size, which takes a third of the time.
 
     Example:
         >>> live = Live()
@@ -51,18 +51,18 @@ class Live:
         self._pair: PairFuser | None = None
 
     def fuse(self, thermal: Source, visible: Source, reading: Reading = AS_USUAL) -> Array:
-        """Fuses the next frames.
+        """Fuses the next two frames.
 
         Args:
-            thermal: An array, or what else `defusion.fuse` takes.
-            visible: As well.
+            thermal: An array, or anything else that `defusion.fuse` takes.
+            visible: The same.
             reading: `Reading(bgr=True)` for arrays of OpenCV.
 
         Returns:
-            An array [H, W, C] of the visible frame's size, channels and depth.
+            An array [H, W, C] with the size, channels and depth of the visible frame.
 
         Raises:
-            ImageError: Frames that cannot be fused, or are not of the rig's sizes.
+            ImageError: The frames cannot be fused, or do not have the sizes of the rig.
         """
         hot, seen = (frame.open() for frame in frames_of([thermal, visible], reading))
         if self._pair is None:

@@ -21,21 +21,21 @@ from defusion.video.segments import Segments, parts_of
 
 Pixels = NDArray[np.float32]
 
-#: What stands for stdout.
+#: Name that stands for stdout.
 PIPE = "-"
 
 
 class Form(NamedTuple):
-    """What frames are like."""
+    """Form of the frames."""
 
     height: int
     width: int
     channels: int
     depth: Depth
     rate: Fraction
-    """About how many there are a second."""
+    """About how many there are per second."""
     colours: tuple[int, int]
-    """Primaries and transfer curve, by their numbers in H.273; 2 where nothing says them."""
+    """Primaries and transfer curve, by their numbers in H.273; 2 if unknown."""
 
 
 class Output(Protocol):
@@ -45,25 +45,25 @@ class Output(Protocol):
     """What the output cannot hold, one short sentence each."""
 
     def add(self, time: Fraction, pixels: Pixels) -> None:
-        """Takes a frame, [H, W, C] in [0, 1]; its time counts from the first."""
+        """Adds a frame, [H, W, C] in [0, 1]. Its time counts from the first frame."""
 
     def seal(self) -> None:
-        """Makes sure of what has been added: whoever goes on later begins here."""
+        """Secures what has been added. A later run continues from here."""
 
     def finish(self, begins: Fraction, ends: Fraction) -> None:
-        """Makes the result whole.
+        """Completes the result.
 
         Args:
-            begins: Time of the visible clip at which it begins.
-            ends: Time of it at which it ends.
+            begins: Time of the visible clip at which the result starts.
+            ends: Time of the visible clip at which the result ends.
         """
 
 
 class Images:
-    """Frames as numbered images in a folder, which is made if need be; `done` of them are there.
+    """Frames as numbered images in a folder, created if needed; `done` of them exist already.
 
     Raises:
-        ImageError: The folder cannot be made or written to.
+        ImageError: The folder cannot be created or written to.
     """
 
     def __init__(self, folder: Path, suffix: str, form: Form, done: int) -> None:
@@ -71,7 +71,7 @@ class Images:
         check_output(folder / f"{1:06}{suffix}")
         self._folder, self._suffix, self._depth, self._number = folder, suffix, form.depth, done
         self.notes: tuple[str, ...] = ()
-        for path in folder.glob(f"*{suffix}"):  # of a run that was stopped
+        for path in folder.glob(f"*{suffix}"):  # left by a run that was stopped
             if path.stem.isdigit() and int(path.stem) > done:
                 path.unlink()
 
@@ -83,24 +83,24 @@ class Images:
         self.notes = self.notes or tuple(told)
 
     def seal(self) -> None:
-        """Images are whole already."""
+        """Does nothing, since images are complete at once."""
 
     def finish(self, begins: Fraction, ends: Fraction) -> None:
-        """Images are whole already."""
+        """Does nothing, since images are complete at once."""
 
 
 class VideoFile:
-    """Frames encoded into segments, and joined at the end, with sound.
+    """Frames encoded into segments, which are joined at the end, with sound.
 
     Args:
         path: The file to write.
-        codec: One of `CODECS`; None for h264, of more than 8 bits h265, in WebM vp9.
-        form: Of the frames.
-        segments: Those of this result.
+        codec: One of `CODECS`. None chooses h264, h265 for more than 8 bits, or vp9 for WebM.
+        form: Form of the frames.
+        segments: Segments of this result.
         sound: The clip whose sound is kept.
 
     Raises:
-        ImageError: The codec does not go into the file, or a side is too short.
+        ImageError: The codec does not fit the file, or a side is too short.
     """
 
     def __init__(self, path: Path, codec: str | None, form: Form, segments: Segments, sound: Film | None) -> None:
@@ -110,12 +110,12 @@ class VideoFile:
         self._bits = 8 if form.depth == "uint8" else 10
         self._codec = CODECS[codec or codec_of(path, self._bits)]
         height, width = form.height, form.width
-        if self._codec.pixels[8].startswith("yuv"):  # colour is kept for two by two pixels
+        if self._codec.pixels[8].startswith("yuv"):  # these formats store colour for squares of 2x2 pixels
             height, width = height // 2 * 2, width // 2 * 2
         if not (height and width):
             raise ImageError(f"frames of {form.width}x{form.height} pixels are too small for video; choose a folder.")
         if (height, width) != (form.height, form.width):
-            self.notes += (f"{path.name}: cut to {width}x{height} pixels, the codec takes even numbers",)
+            self.notes += (f"{path.name}: cut to {width}x{height} pixels, because the codec needs even numbers",)
         self._form = form._replace(height=height, width=width)
         self._segment: Segment | None = None
 
@@ -141,11 +141,11 @@ class VideoFile:
                 suffix = self._path.suffix.lower()
                 self.notes += film.joined(self._segments.paths, part, suffix, self._sound, begins, ends)
         except OSError as error:
-            raise ImageError(f"{self._path} cannot be written ({error.strerror}); make room.") from error
+            raise ImageError(f"{self._path} cannot be written ({error.strerror}); free some space.") from error
 
 
 class Pipe:
-    """Frames as YUV4MPEG2 on a stream, which ffmpeg and most encoders read: 8 bits, a constant rate."""
+    """Frames as YUV4MPEG2 on a stream, which ffmpeg and most encoders read: 8 bits, constant frame rate."""
 
     def __init__(self, stream: BinaryIO, form: Form) -> None:
         self._stream = stream
@@ -157,20 +157,20 @@ class Pipe:
         kind = "mono" if form.channels == 1 else "444"
         head = f"YUV4MPEG2 W{form.width} H{form.height} F{rate.numerator}:{rate.denominator} Ip A1:1 C{kind}"
         self._stream.write(f"{head} XCOLORRANGE=LIMITED\n".encode())
-        # As players take it where nothing is said: BT.709 for HD, else BT.601.
+        # Players assume this if nothing is said: BT.709 for HD, otherwise BT.601.
         red, blue = (0.2126, 0.0722) if form.height >= film.HD_ROWS else (0.299, 0.114)
         light = np.array([red, 1 - red - blue, blue])
         rows = [219 * light, 112 * (np.eye(3)[2] - light) / (1 - blue), 112 * (np.eye(3)[0] - light) / (1 - red)]
         self._to_yuv = np.array(rows, np.float32)
 
     def add(self, time: Fraction, pixels: Pixels) -> None:
-        """Writes a frame as often as its time asks for."""
+        """Writes a frame as often as its time requires."""
         if pixels.shape[2] == 1:
             planes = pixels[None, ..., 0] * 219 + 16
         else:
             planes = np.moveaxis(pixels @ self._to_yuv.T, 2, 0) + np.array([16, 128, 128], np.float32)[:, None, None]
         due = round(time / self._step)
-        if due < self._written:  # one that came too soon after the one before
+        if due < self._written:  # this frame came too soon after the one before
             return
         while self._last and self._written < due:
             self._write()
@@ -178,7 +178,7 @@ class Pipe:
         self._write()
 
     def seal(self) -> None:
-        """A pipe keeps nothing."""
+        """Does nothing, since a pipe keeps nothing."""
 
     def finish(self, begins: Fraction, ends: Fraction) -> None:
         """Sends what is left."""
@@ -190,29 +190,29 @@ class Pipe:
 
 
 def codec_of(path: Path, bits: int) -> str:
-    """Returns the codec that a file gets unless one is asked for."""
+    """Returns the default codec for a file."""
     if path.suffix.lower() == ".webm":
         return "vp9"
     return "h264" if bits == 8 else "h265"
 
 
 def check_video_output(output: str, codec: str | None, sources: Sequence[str]) -> None:
-    """Makes sure, before any work, that a result can be written.
+    """Checks before any work that the result can be written.
 
     Raises:
-        ImageError: An unknown suffix or codec, or one that does not hold the other; no place to write to; PyAV is
-            needed and not installed.
+        ImageError: A suffix or codec is unknown, or they do not fit each other; the place cannot be written to; or
+            PyAV is needed but not installed.
     """
     if codec is not None and codec not in CODECS:
         raise ImageError(f"no codec {codec!r} is known; expected one of {', '.join(CODECS)}.")
     path = Path(output)
     if output == PIPE or not path.suffix or path.is_dir():
         if codec is not None:
-            raise ImageError(f"codec {codec} came, but {output} is no video file; leave it away.")
+            raise ImageError(f"codec {codec} came, but {output} is not a video file; remove --codec.")
         if output != PIPE:
             check_folder(path, (), sources)
             if path.is_dir() and any(path.iterdir()) and not parts_of(path).is_dir():
-                raise ImageError(f"{output} holds files already; choose a new folder for the images.")
+                raise ImageError(f"{output} already holds files; choose a new folder for the images.")
         return
     if path.suffix.lower() not in film.SUFFIXES:
         expected = ", ".join(film.SUFFIXES)
@@ -222,7 +222,9 @@ def check_video_output(output: str, codec: str | None, sources: Sequence[str]) -
     if codec is not None and path.suffix.lower() not in CODECS[codec].suffixes:
         raise ImageError(f"{output} cannot hold {codec}; expected one of {', '.join(CODECS[codec].suffixes)}.")
     if not path.resolve().parent.is_dir():
-        raise ImageError(f"{output} cannot be written, there is no folder {path.resolve().parent}; create it first.")
+        raise ImageError(
+            f"{output} cannot be written: {path.resolve().parent} does not exist; create that folder first."
+        )
     film.library()
 
 

@@ -1,4 +1,4 @@
-"""One moment of two clips, fused: luminances by the network, colour as the visible camera shows it."""
+"""Fuses one moment of two clips: the network fuses the luminances, and the colour is that of the visible frame."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ from defusion.video.steady import Steady
 
 Pixels = NDArray[np.float32]
 
-#: Pixels are black at 0 and white at 1, whatever values a frame happens to use.
+#: Black at 0 and white at 1, whatever values a frame happens to use.
 _WHOLE = Levels(0, 1)
 
-#: Planes that lie upon each other already, and mean what they should.
+#: For planes that are aligned already and whose values are known.
 _ALIGNED: SceneChoices = {
     **{"task": "infrared", "infrared_palette": "none", "align": "off", "deghost": "off"},
     **{"rig": None, "plane": None, "isotherm": None},
 }
 
-#: Places of a thermal picture whose confidence is one part in so many show the fused picture alone.
+#: A place of a thermal picture shows the fused picture alone if its confidence is below one over this.
 _INSIDE = 4
 
 
 class Meant(NamedTuple):
-    """What thermal frames mean: found at the first, held for all."""
+    """The meaning of thermal frames, found from the first frames and kept for all."""
 
     palette: str | None
-    """The false colour that they are in."""
+    """The false colour that they have."""
     levels: Levels | None
-    """Black and white; None for the range of their sample type."""
+    """Black and white level; None for the range of their sample type."""
     black_hot: bool
 
 
@@ -51,11 +51,11 @@ class PairFuser:
 
     Args:
         fuser: The network.
-        rig: How thermal frames lie in visible ones; None where they are alike.
-        meant: What thermal frames mean.
-        steady: Holds what must not change from frame to frame.
-        plane_m: As `Rig.aligned` has it.
-        isotherm: Is painted by what thermal frames measure.
+        rig: How thermal frames lie in visible ones; None if they line up.
+        meant: The meaning of thermal frames.
+        steady: Keeps still what should not change between frames.
+        plane_m: As for `Rig.aligned`.
+        isotherm: Range of measured values that is painted.
         quick: Decide at half the size; see `fused_by_half`.
     """
 
@@ -76,7 +76,7 @@ class PairFuser:
         """Fuses two pictures.
 
         Returns:
-            [H, W, C] in [0, 1], as many channels as the visible one has, or three with an isotherm.
+            [H, W, C] in [0, 1], with as many channels as the visible picture, or three with an isotherm.
         """
         heat = grey_of(thermal, self._meant)
         if self._rig is not None:
@@ -87,20 +87,20 @@ class PairFuser:
         trusted = heat.confidence(slice(None), slice(None))
         decide = partial(self._decided, trusted)
         plane = self._steady.held(fused_by_half(decide, *planes) if self._quick else decide(*planes), *planes)
-        if trusted is not None:  # what levels share does not reach beyond the thermal picture
+        if trusted is not None:  # pixels outside the thermal picture must not be changed by coarse levels
             plane = light[..., 0] + np.minimum(_INSIDE * trusted, 1) * (plane - light[..., 0])
         made = plane[..., None] if visible.grey else with_luminance(seen, plane[..., None])
         return made if self._isotherm is None else self._isotherm.painted(made, self._values(thermal, visible))
 
     def _decided(self, trusted: NDArray[np.float32] | None, thermal: Plane, visible: Plane) -> Plane:
-        """Fuses two planes by the network; `trusted` says in [0, 1] where there is a thermal one."""
+        """Fuses two planes by the network; `trusted` says in [0, 1] where the thermal one exists."""
         alpha = None if trusted is None else _as_large(trusted, thermal)[..., None]
         hot, seen = (Picture(np.ascontiguousarray(each[..., None]), levels=_WHOLE) for each in (thermal, visible))
         frames = [Frame.of("thermal", replace(hot, alpha=alpha)), Frame.of("visible", seen)]
         return np.concatenate(list(self._fuser.fuse_frames(frames, **_ALIGNED).bands))[..., 0]
 
     def _values(self, thermal: Picture, visible: Picture) -> Pixels:
-        """What is measured at the places of the result, NaN where nothing is."""
+        """Returns the measured values in the coordinates of the result, NaN where there are none."""
         moved = thermal if self._rig is None else self._rig.aligned(thermal, visible, self._plane_m)
         values: Pixels = np.asarray(moved.samples).astype(np.float32)
         trusted = moved.confidence(slice(None), slice(None))
@@ -119,13 +119,13 @@ def _as_large(trusted: Plane, like: Plane) -> Plane:
 def meaning_of(
     thermal: Sequence[Picture], palette: str, levels: Levels | None = None, *, black_hot: bool = False
 ) -> Meant:
-    """Looks what the frames of a thermal clip mean, by some of them: then that is held.
+    """Finds the meaning of the frames of a thermal clip from some of them.
 
     Args:
-        thermal: Some frames, one or more.
-        palette: A palette by name; "auto" takes what most frames show, "none" leaves colours as they are.
-        levels: Black and white, where they are known.
-        black_hot: What is warm is dark.
+        thermal: One or more frames.
+        palette: Name of a palette; "auto" takes what most frames show, "none" leaves colours as they are.
+        levels: Black and white level, if known.
+        black_hot: Warm things are dark.
     """
     found: str | None = palette if palette in PALETTES else None
     if palette == "auto":
@@ -139,7 +139,7 @@ def meaning_of(
 
 
 def grey_of(thermal: Picture, meant: Meant) -> Picture:
-    """Makes a thermal frame one plane of float32 in [0, 1], hot bright."""
+    """Converts a thermal frame to one plane of float32 in [0, 1], with hot things bright."""
     if meant.palette is not None and not thermal.grey:
         thermal = as_temperature(thermal, meant.palette)
     elif meant.levels is not None:

@@ -1,4 +1,4 @@
-"""Pairs of frames that calibrate a rig: pictures in turn, or moments of two clips."""
+"""Pairs of frames for calibrating a rig: pictures in turn, or moments of two clips."""
 
 from __future__ import annotations
 
@@ -15,19 +15,20 @@ from defusion.video.pair import grey_of, meaning_of
 from defusion.video.run import looked, opened_clips
 from defusion.video.sequence import is_sequence
 
-#: Suffixes of files that are clips and no pictures.
+#: Suffixes of files that are clips, not pictures.
 _FILMS = {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".ts", ".mts", ".mpg", ".mpeg", ".wmv", ".nut", ".seq"}
 
-#: Moments of clips that vote.
+#: Number of moments that are taken from clips.
 _MOMENTS = 24
 
 
 def pairs_of(sources: Sequence[str], rates: tuple[Fraction, Fraction]) -> list[tuple[Frame, Frame]]:
-    """Returns thermal and visible frames of one moment each; thermal ones are grey, hot bright.
+    """Returns pairs of thermal and visible frames, each pair taken at the same moment. Thermal frames are grey with
+    hot things bright.
 
     Args:
-        sources: Pictures, thermal and visible in turn; or two clips.
-        rates: Frames per second of the clips, where they are images.
+        sources: Thermal and visible pictures in turn; or two clips.
+        rates: Frames per second of clips that are numbered images.
 
     Raises:
         ImageError: A source is missing, or cannot be read.
@@ -45,16 +46,16 @@ def pairs_of(sources: Sequence[str], rates: tuple[Fraction, Fraction]) -> list[t
 
 
 def parallax_of(width: int, hfov_degrees: float, right_m: float, down_m: float) -> tuple[float, float]:
-    """Returns by how many visible pixels what is a metre away is shifted against what is far away.
+    """Returns the shift in visible pixels of a thing one metre away, against things far away.
 
     Args:
-        width: Of visible pictures.
-        hfov_degrees: What they show from left to right.
-        right_m: How far to the right of the visible camera the thermal one is.
-        down_m: How far below.
+        width: Width of the visible pictures.
+        hfov_degrees: Their horizontal field of view.
+        right_m: How far the thermal camera is to the right of the visible one, in metres.
+        down_m: How far it is below, in metres.
 
     Raises:
-        ImageError: No such field of view.
+        ImageError: The field of view is impossible.
     """
     if not 0 < hfov_degrees < 180:
         raise ImageError(f"a field of view of {hfov_degrees:g} degrees came; expected more than 0 and less than 180.")

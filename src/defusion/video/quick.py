@@ -1,7 +1,8 @@
-"""A frame decided at half its size, for cameras that do not wait: a third of the time.
+"""Decides on a frame at half its size, for live cameras: it takes a third of the time.
 
-The network fuses halves of the sources. How it weighed their finest detail is read off its result, place by place,
-and the detail that halves lack is weighed alike. So every pixel is still made of the sources' own.
+The network fuses the sources at half size. From its result, the weights of the finest detail are estimated place by
+place. The detail that is lost at half size is weighted in the same way. So every pixel still consists of the sources'
+own pixels.
 """
 
 from __future__ import annotations
@@ -13,15 +14,15 @@ from numpy.typing import NDArray
 
 Plane = NDArray[np.float32]
 
-#: Places over which weights are read off, across and down, of a half.
+#: Size of the area over which weights are estimated, in pixels of the half-size picture.
 _AROUND = 5
 
-#: Detail that differs between the sources by less, squared, tells nothing: there both count alike.
+#: If the squared difference between the sources' detail is below this, both get equal weight.
 _TOLD = 1e-6
 
 
 def fused_by_half(fuse: Callable[[Plane, Plane], Plane], thermal: Plane, visible: Plane) -> Plane:
-    """Fuses two planes [H, W] in [0, 1] by what `fuse` makes of their halves."""
+    """Fuses two planes [H, W] in [0, 1], using what `fuse` makes of them at half size."""
     import cv2
 
     halves = [_halved(each) for each in (thermal, visible)]

@@ -1,4 +1,4 @@
-"""fuse_video(): clips are opened, registered, fused moment by moment, and written."""
+"""fuse_video(): opens clips, aligns them, fuses them moment by moment, and writes the result."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ from defusion.video.segments import FRAMES, Record, Segments
 from defusion.video.sequence import Sequence, is_sequence, share_numbers
 from defusion.video.steady import Steady
 
-#: Is told how many frames are done, and of about how many; None where that is not known.
+#: Called with the number of frames done and about how many there are; None if unknown.
 ClipReport = Callable[[int, int | None], None]
 
-#: Moments that are looked at before the first is fused, and how far they are apart in a file, in seconds.
+#: Number of moments that are looked at before fusing starts, and the seconds between them in a file.
 _LOOKS = 8
 _LOOK_STEP = 1
 
-#: Sides whose ratios differ by no more are of one shape.
+#: Sides whose ratios differ by no more than this have the same shape.
 _SAME_RATIO = 0.015
 
 
@@ -45,7 +45,7 @@ class FusedVideo(NamedTuple):
 
     output: str
     facts: dict[str, Any]
-    """What `--json` prints of it."""
+    """What `--json` prints about it."""
     notes: tuple[str, ...]
     """What was changed on the way in and out, one short sentence each."""
 
@@ -69,36 +69,37 @@ def fuse_video(
     quick: bool = False,
     report: ClipReport | None = None,
 ) -> FusedVideo:
-    """Fuses a thermal and a visible clip of one scene into one, as large and as deep as the visible one.
+    """Fuses a thermal and a visible clip of one scene. The result has the size and depth of the visible clip.
 
-    Each frame of the visible clip is fused with the thermal one that is nearest in time. What stands still in both
-    stands still in the result. A run that is killed leaves what is done in the folder `OUTPUT.parts`, and goes on
-    there when it is started again.
+    Each frame of the visible clip is fused with the thermal frame that is nearest in time. What stands still in both
+    stands still in the result. If a run is killed, its finished part stays in the folder `OUTPUT.parts`, and the next
+    run continues from there.
 
     Args:
         thermal: A video file (extra `video`), a folder of numbered images, or a pattern such as "ir_*.png".
-        visible: As well.
+        visible: The same.
         output: A video file (.mp4, .mov, .mkv or .webm; extra `video`), a folder for numbered PNG images, or "-" for
-            YUV4MPEG2 on stdout, for your own ffmpeg.
-        fuser: The network; None loads the default one. Of its options only those of the network count.
-        rig: How thermal frames lie in visible ones; None finds it from the first seconds of files, or all over
-            folders.
-        plane_m: Distance of what is to lie right, in metres, of a rig that knows how far its cameras are apart.
-        align: How freely thermal frames are aligned to visible ones without a rig, as `fuse` takes it; "off" takes
-            them as they are.
-        rates: Frames per second of the thermal and the visible clip, where they are images.
-        offset: Seconds by which the thermal clip began later than the visible one.
-        codec: Of a video file: "h264", "h265", "vp9" or "ffv1"; None for h264, of more than 8 bits h265, in WebM vp9.
+            YUV4MPEG2 on stdout, to pipe to ffmpeg.
+        fuser: The network; None loads the default one. Only its network options matter.
+        rig: How thermal frames lie in visible ones. None finds out, from the first seconds of files or from all over
+            a folder.
+        plane_m: Distance in metres at which the cameras line up, for a rig that knows its parallax.
+        align: How freely thermal frames are aligned to visible ones without a rig, as for `fuse`; "off" does not
+            align.
+        rates: Frames per second of the thermal and the visible clip, if they are numbered images.
+        offset: How many seconds later the thermal clip starts than the visible one.
+        codec: Codec of a video file: "h264", "h265", "vp9" or "ffv1". None chooses h264, h265 for more than 8 bits,
+            or vp9 for WebM.
         infrared_palette: The false colour of the thermal clip; "auto" recognises it, "none" leaves it.
-        levels: Black and white of the thermal clip in its own values; None finds them from some of its frames.
-        black_hot: The thermal clip shows what is warm dark.
-        isotherm: Is painted by what the thermal clip measures: degrees or counts.
-        quick: Decide on each frame at half its size, in a third of the time.
-        report: Is told how far the work has come.
+        levels: Black and white level of the thermal clip in its own values; None finds them from some frames.
+        black_hot: The thermal clip shows warm things dark.
+        isotherm: Range of measured values, in degrees or counts, that is painted.
+        quick: Decide on each frame at half its size, which takes a third of the time.
+        report: Called with the progress of the work.
 
     Raises:
-        ImageError: A clip cannot be read, they have no moment in common or cannot be lined up, or the output cannot
-            be written.
+        ImageError: A clip cannot be read, the clips have no moment in common or cannot be aligned, or the output
+            cannot be written.
         EngineError: There is too little memory.
     """
     began = time.monotonic()
@@ -110,7 +111,7 @@ def fuse_video(
     notes: list[str] = []
     looks = looked(clips, offset)
     if not looks:
-        raise ImageError(f"{names[0]} and {names[1]} have no moment in common; say by the offset when they began.")
+        raise ImageError(f"{names[0]} and {names[1]} have no moment in common; give the offset between them.")
     asked = None if levels is None else Levels(*levels)
     meant = meaning_of([hot for hot, _ in looks], infrared_palette, asked, black_hot=black_hot)
     rig = _rig(looks, meant, rig, align, names, notes)
@@ -128,7 +129,7 @@ def fuse_video(
     steady = Steady()
     if record is not None:
         steady.go_on(record.state)
-        notes.append(f"{output}: went on after the {record.frames} frames that an earlier run had made")
+        notes.append(f"{output}: continued after the {record.frames} frames of an earlier run")
     del looks
     pair = PairFuser(fuser, rig, meant, steady, plane_m, isotherm, quick)
     done, frames = _made(clips, offset, pair, out, segments, steady, record, report)
@@ -163,7 +164,7 @@ def _made(
     record: Record | None,
     report: ClipReport | None,
 ) -> tuple[Record, int]:
-    """Fuses all moments after a record; returns how far it came, and by how many frames."""
+    """Fuses all moments after a record; returns how far it came, and the number of frames."""
     done, frames = record, 0
     sealed = record
     for moment in matched(clips[1], clips[0], offset):
@@ -187,16 +188,16 @@ def _made(
 
 
 def opened_clips(thermal: str, visible: str, rates: tuple[Fraction, Fraction]) -> tuple[Clip, Clip]:
-    """Opens a thermal and a visible clip; rates are those of numbered images, in frames per second.
+    """Opens a thermal and a visible clip. Rates are frames per second of numbered images.
 
     Raises:
-        ImageError: One is not there, or is no clip.
+        ImageError: A clip does not exist, or is not a clip.
     """
     made: list[Clip] = []
     for source, rate in zip((thermal, visible), rates, strict=True):
         if not is_sequence(source) and not Path(source).is_file():
             raise ImageError(
-                f"{source} is not there; expected a video file, a folder of images, or such as ir_*.png."
+                f"{source} does not exist; expected a video file, a folder of images, or a pattern such as ir_*.png."
             )
         made.append(Sequence(source, rate) if is_sequence(source) else Film(source))
     first, second = made
@@ -206,10 +207,10 @@ def opened_clips(thermal: str, visible: str, rates: tuple[Fraction, Fraction]) -
 
 
 def looked(clips: tuple[Clip, Clip], offset: Fraction, most: int = _LOOKS) -> list[tuple[Picture, Picture]]:
-    """Looks at some moments: of images all over the clips, of files in the first seconds.
+    """Looks at some moments: all over the clips if they are images, in the first seconds if they are files.
 
     Returns:
-        Thermal and visible pictures; none where the clips have no moment in common.
+        Pairs of thermal and visible pictures; empty if the clips have no moment in common.
     """
     if all(isinstance(each, Sequence) for each in clips):
         moments = list(matched(clips[1], clips[0], offset))
@@ -234,7 +235,7 @@ def _rig(
     names: tuple[str, str],
     notes: list[str],
 ) -> Rig | None:
-    """Finds how thermal frames lie in visible ones; None where they are alike."""
+    """Finds how thermal frames lie in visible ones; None if they line up."""
     if rig is not None:
         rig.check(*looks[0])
         return rig
@@ -272,7 +273,7 @@ def _form(visible: Picture, clip: Clip) -> Form:
 
 
 def _made_of(clips: tuple[Clip, Clip], fuser: Fuser, rig: Rig | None, *others: object) -> dict[str, Any]:
-    """All that a result depends on."""
+    """Returns all that a result depends on."""
 
     def told(clip: Clip) -> object:
         paths = clip.paths if isinstance(clip, Sequence) else [Path(clip.name)]

@@ -1,8 +1,8 @@
-"""What is kept of a clip on its way, segment by segment: a run that was killed goes on after the last of them.
+"""The finished segments of a clip, so that a run that was killed can continue after the last of them.
 
-Beside the result stands a folder, `OUT.parts`, until the result is whole. Of each segment it holds the encoded
-frames, if they go into one file, and a record: how far it goes, and what was held over time. Who goes on from there
-makes the same frames as who was never stopped.
+Until the result is complete, a folder `OUT.parts` stands beside it. For each segment it holds the encoded frames, if
+they go into one file, and a record: how far it goes, and the state that is kept over time. A run that continues from
+there makes the same frames as one that was never stopped.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from defusion.errors import ImageError
 from defusion.files import beside
 from defusion.video.steady import Plane
 
-#: Frames of a segment.
+#: Frames in a segment.
 FRAMES = 250
 
 _TOLD = "made-of.json"
 
 
 def parts_of(output: Path) -> Path:
-    """Returns the folder that holds what is done of a result."""
+    """Returns the folder for the finished parts of a result."""
     whole = output.resolve()
     return whole.with_name(f"{whole.name}.parts")
 
@@ -36,13 +36,13 @@ class Record(NamedTuple):
     """How far a run has come."""
 
     frames: int
-    """All that are done."""
+    """Number of all finished frames."""
     first: Fraction
-    """Time of the first."""
+    """Time of the first frame."""
     last: Fraction
-    """Time of the last."""
+    """Time of the last frame."""
     state: dict[str, Plane]
-    """What is held over time."""
+    """State that is kept over time."""
 
 
 class Segments:
@@ -50,11 +50,11 @@ class Segments:
 
     Args:
         output: The result.
-        made_of: All that the result depends on: segments of something else are thrown away.
-        suffix: Of the encoded frames; None where they go elsewhere.
+        made_of: All that the result depends on. Segments of anything else are deleted.
+        suffix: Suffix of the encoded frames; None if they go elsewhere.
 
     Raises:
-        ImageError: The folder cannot be made.
+        ImageError: The folder cannot be created.
     """
 
     def __init__(self, output: Path, made_of: Mapping[str, Any], suffix: str | None) -> None:
@@ -64,14 +64,14 @@ class Segments:
         try:
             if self._folder.is_dir() and (before := self._told()) != told:
                 if before is None and any(self._folder.iterdir()):
-                    raise ImageError(f"{self._folder} is in the way, it is to hold what is done; move it away.")
+                    raise ImageError(f"{self._folder} is in the way of the folder for finished parts; move it away.")
                 shutil.rmtree(self._folder)
             self._folder.mkdir(exist_ok=True)
             with beside(self._folder / _TOLD) as part:
                 part.write_text(told, encoding="utf-8")
         except OSError as error:
             raise ImageError(
-                f"{self._folder} cannot be made ({error.strerror}); it is to hold what is done, choose another place."
+                f"{self._folder}, for finished parts, cannot be created ({error.strerror}); choose another place."
             ) from error
         self._count = 0
         while (self._folder / f"{self._count:05}.npz").exists():
@@ -79,7 +79,7 @@ class Segments:
 
     @property
     def last(self) -> Record | None:
-        """How far an earlier run came; None where this is the first."""
+        """Returns how far an earlier run came; None if there was none."""
         if not self._count:
             return None
         with np.load(self._folder / f"{self._count - 1:05}.npz") as stored:
@@ -89,16 +89,16 @@ class Segments:
 
     @property
     def paths(self) -> list[Path]:
-        """Encoded frames of all segments that are whole."""
+        """Returns the encoded frames of all complete segments."""
         return [self._folder / f"{number:05}{self._suffix}" for number in range(self._count)]
 
     @property
     def next_path(self) -> Path:
-        """Where the next segment is encoded to."""
+        """Returns the file for the next segment."""
         return self._folder / f"{self._count:05}{self._suffix}"
 
     def keep(self, record: Record) -> None:
-        """Says that the next segment is whole."""
+        """Records that the next segment is complete."""
         numbers = [record.frames]
         for time in (record.first, record.last):
             numbers += [time.numerator, time.denominator]
@@ -107,7 +107,7 @@ class Segments:
         self._count += 1
 
     def drop(self) -> None:
-        """Takes the folder away: the result is whole."""
+        """Deletes the folder, once the result is complete."""
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _told(self) -> str | None:

@@ -1,4 +1,4 @@
-"""Clips as numbered images: a folder of them, or a pattern such as `ir_*.png` or `ir_%05d.png`."""
+"""Clips as numbered images: a folder, or a pattern such as `ir_*.png` or `ir_%05d.png`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from defusion.errors import ImageError
 from defusion.imaging import read
 from defusion.video.clip import Shot
 
-#: Suffixes of pictures that a folder is looked through for.
+#: Suffixes of pictures that are searched for in a folder.
 _SUFFIXES = {
     *(".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp", ".gif", ".pgm", ".ppm", ".exr"),
     *(".avif", ".jxl", ".jp2", ".heic", ".dng"),
@@ -23,37 +23,39 @@ _SUFFIXES = {
 
 
 def is_sequence(source: str) -> bool:
-    """Says whether a source is a folder or a pattern, and not a file of its own."""
+    """Says whether a source is a folder or a pattern, and not a single file."""
     return Path(source).is_dir() or (not Path(source).exists() and any(sign in source for sign in "*?%"))
 
 
 class Sequence:
     """Numbered images as a clip.
 
-    The last number in a name says when its frame was taken: a number that is missing is a frame that was dropped.
+    The last number in a name gives the time of its frame. A missing number is a dropped frame.
 
     Args:
         source: A folder, or a pattern of paths.
         rate: Frames per second.
 
     Raises:
-        ImageError: There is no picture.
+        ImageError: There are no pictures.
     """
 
     def __init__(self, source: str, rate: Fraction) -> None:
         self.name, self.step = source, 1 / rate
         self._paths = _ordered(source)
         if not self._paths:
-            raise ImageError(f"{source} holds no pictures; expected a folder of numbered images or such as ir_*.png.")
+            raise ImageError(
+                f"{source} holds no pictures; expected a folder of numbered images, or a pattern like ir_*.png."
+            )
         numbers = [_number(path) for path in self._paths]
         steps = np.diff(numbers)
         self.numbered = bool(len(steps) and steps.min() > 0)
         self.usual = int(np.median(steps)) if self.numbered else 1
-        """By how much numbers mostly differ from frame to frame."""
+        """The usual difference between the numbers of neighbouring frames."""
         self._numbers = numbers if self.numbered else list(range(len(numbers)))
         self.first, self.last = self._numbers[0], self._numbers[-1]
         self.origin = self.first
-        """The number of the frame of time 0."""
+        """The number of the frame at time 0."""
         self.count: int | None = len(self._paths)
         self.notes: tuple[str, ...] = ()
 
@@ -63,13 +65,13 @@ class Sequence:
         return self._paths
 
     def shots(self) -> Iterator[Shot]:
-        """Gives the frames, each read when it is opened."""
+        """Yields the frames. Each is read when it is opened."""
         for path, number in zip(self._paths, self._numbers, strict=True):
             yield Shot((number - self.origin) * self.step / self.usual, partial(read, path))
 
 
 def share_numbers(a: Sequence, b: Sequence) -> None:
-    """Has two sequences of one rate, whose numbers overlap, count alike: equal numbers are then equal times."""
+    """If two sequences have one rate and overlapping numbers, makes equal numbers mean equal times."""
     if a.numbered and b.numbered and a.step == b.step and a.first <= b.last and b.first <= a.last:
         a.origin = b.origin = min(a.first, b.first)
         a.usual = b.usual = min(a.usual, b.usual)
@@ -86,11 +88,11 @@ def _ordered(source: str) -> list[Path]:
 
 
 def _parts(name: str) -> list[tuple[int, int, str]]:
-    """The parts of a name, numbers by their value."""
+    """Splits a name into parts for sorting, with numbers by their value."""
     return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.findall(r"\d+|\D+", name)]
 
 
 def _number(path: Path) -> int:
-    """The last number in a name; -1 if it has none."""
+    """Returns the last number in a name; -1 if there is none."""
     numbers = re.findall(r"\d+", path.stem)
     return int(numbers[-1]) if numbers else -1

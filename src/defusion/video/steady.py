@@ -1,9 +1,9 @@
-"""No flicker: what stands still in both sources stands still in the result.
+"""Prevents flicker: what stands still in both sources stands still in the result.
 
-The network decides anew on every frame, and a hot thing that enters at one side moves what it decides all over. So
-the coarse levels of the result are held where neither source has changed; where one has, the network's move around
-there is taken back, too. Where nothing is still, as in a pan, that fades. Fine levels are the frame's own. After a
-cut nothing is held.
+The network decides anew on every frame. A hot thing that enters at one side changes its decision everywhere. So the
+coarse levels of the result are kept where neither source has changed. Where a source has changed, the network's
+drift, measured in the surroundings, is subtracted, too. If nothing stands still, as in a pan, this fades out. Fine
+levels come from the frame itself. After a cut nothing is kept.
 """
 
 from __future__ import annotations
@@ -15,35 +15,37 @@ from numpy.typing import NDArray
 
 Plane = NDArray[np.float32]
 
-#: So many pixels across and down are one of the coarse planes that are held.
+#: Side of the squares of pixels that become one pixel of the coarse planes.
 COARSE = 4
 
-#: Changes of a source, in [0, 1], up to the first are noise, and from the second on something has moved there.
+#: Changes of a source, in [0, 1], are noise up to the first value, and motion from the second on.
 _NOISE, _MOVED = 1.5 / 255, 5 / 255
 
-#: Places of the coarse planes over which changes are averaged, so that noise is told from them.
+#: Size of the area, in coarse pixels, over which changes are averaged to suppress noise.
 _AROUND = 5
 
-#: How far the network's move is carried from still places to changed ones, of the coarse plane's longer side.
+#: How far the network's drift is carried from still places to changed ones, as a fraction of the longer side.
 _CARRIED_PART = 0.15
 
-#: Where less than the second part of a scene is still, a place is so only if all within this part of the longer side
-#: is: in a pan flat places do not look as if they moved. Below the first part that holds wholly.
+#: If less than the second share of a scene is still, a place counts as still only if everything within this fraction
+#: of the longer side is still, because flat places do not seem to move in a pan. Below the first share this holds
+#: fully.
 _STILL_PART = 0.07
 _PANS, _STANDS = 0.5, 0.8
 
-#: What is carried from nowhere fades by this from frame to frame, and counts as so much of a still place.
+#: Where there is no still place nearby, the kept correction fades by the first factor each frame, and has the second
+#: weight relative to a still place.
 _FADE, _LEAST = 0.9, 0.05
 
-#: No place is moved by more than this: what the network moves is less, what is more has changed slowly.
+#: Largest correction of a place. The network's drift is smaller; a larger difference is a slow real change.
 _MOST = 16 / 255
 
-#: Where both sources change at once by more than this part of their contrast, on average, there is a cut.
+#: If both sources change at once by more than this fraction of their contrast, on average, there is a cut.
 _CUT = 0.5
 
 
 class Steady:
-    """Holds the coarse levels of results from frame to frame."""
+    """Keeps the coarse levels of results from frame to frame."""
 
     def __init__(self) -> None:
         self._held: Plane | None = None
@@ -55,9 +57,9 @@ class Steady:
         """Steadies the next frame.
 
         Args:
-            fused: As the network makes it, [H, W] in [0, 1].
-            thermal: Its sources, [H, W].
-            visible: The other.
+            fused: The network's result, [H, W] in [0, 1].
+            thermal: The thermal source, [H, W].
+            visible: The visible source, [H, W].
         """
         import cv2
 
@@ -86,12 +88,12 @@ class Steady:
         return np.asarray(fused + cv2.resize(correction, (width, height), interpolation=cv2.INTER_LINEAR))
 
     def state(self) -> dict[str, Plane]:
-        """Returns what is held, to go on from there."""
+        """Returns the kept state, to continue from there."""
         held = {"held": self._held, "sources": self._sources, "last": self._last, "correction": self._correction}
         return {name: plane for name, plane in held.items() if plane is not None}
 
     def go_on(self, state: Mapping[str, Plane]) -> None:
-        """Takes what `state` gave."""
+        """Restores what `state` returned."""
         self._held, self._sources, self._last, self._correction = (
             state.get(name) for name in ("held", "sources", "last", "correction")
         )
