@@ -154,7 +154,7 @@ def test_frames_that_are_no_pictures_and_second_files_of_one_frame_are_told(tmp_
     (tmp_path / "IMG_0002.dng").write_bytes(b"no picture")
     groups, notes = divided(str(tmp_path))
     assert [Path(frame).suffix for frame in groups[0].frames] == [".JPG"] * len(groups[0].frames)
-    assert notes[0] == "IMG_0001.png: passed over, IMG_0001.JPG is the same frame"
+    assert notes[0] == "IMG_0001.png: skipped, IMG_0001.JPG is the same frame"
     assert notes[1].startswith("skipped: ") and "IMG_0002.dng is not a picture" in notes[1]
 
 

@@ -94,7 +94,7 @@ def test_what_else_is_refused(tmp_path: Path) -> None:
     cases: list[tuple[Sources, str]] = [
         (tmp_path / "absent", "was not found"),
         (tmp_path / "flat", "holds no folders, expected one for each scene; --group divides a folder of many scenes"),
-        ([tmp_path / "one", tmp_path / "two"], "two scenes are called a, so both would become a.png"),
+        ([tmp_path / "one", tmp_path / "two"], "two scenes are called a, and both would become a.png"),
         ({"a": ["x.png"], "b": ["./x.png"]}, "x.png is a source of two scenes, a and b"),
         ({"a/b": ["x.png"]}, "a scene is called 'a/b'; expected a file name"),
         ({"a": ["out/a.png"]}, "the result of a would replace the source"),

@@ -219,10 +219,10 @@ def test_a_folder_of_sets_gives_each_of_them(tmp_path: Path) -> None:
 def test_a_wrong_folder_says_what_was_looked_for_and_what_was_found(tmp_path: Path) -> None:
     laid_out(tmp_path / "x", "docs/readme.txt", "a.png", "b.png")
     with pytest.raises(
-        EvaluationError, match=r"looked for a folder for each scene.*found folders: 1 \(docs\), pictures: 2"
+        EvaluationError, match=r"expected a folder for each scene.*found folders: 1 \(docs\), pictures: 2"
     ):
         find_sets([str(tmp_path / "x")])
-    with pytest.raises(EvaluationError, match=r"looked for crop_lr_visible/\{scene\} with cropinfrared"):
+    with pytest.raises(EvaluationError, match=r"expected crop_lr_visible/\{scene\} with cropinfrared"):
         find_sets([f"roadscene:{tmp_path / 'x'}"])
     with pytest.raises(
         EvaluationError, match=r"no such folder; expected FOLDER, or NAME:FOLDER with one of plain, mefb"
@@ -232,14 +232,14 @@ def test_a_wrong_folder_says_what_was_looked_for_and_what_was_found(tmp_path: Pa
 
 def test_folders_that_share_names_are_sources_and_that_is_said(tmp_path: Path) -> None:
     (found,) = find_sets([str(laid_out(tmp_path / "x", "a/1.png", "a/2.png", "b/1.png", "b/2.png"))])
-    assert found.notes == ("x: folders a and b share the names of their files, so they are the sources",)
+    assert found.notes == ("x: folders a and b have files with equal names, so they are the sources",)
     (scenes,) = find_sets([f"plain:{tmp_path / 'x'}"])
     assert [scene.sources[1].name for scene in scenes.scenes] == ["2.png", "2.png"]
 
 
 def test_three_folders_that_share_names_are_not_guessed_at(tmp_path: Path) -> None:
     files = [f"{folder}/{number}.png" for folder in ("a", "b", "masks") for number in range(4)]
-    with pytest.raises(EvaluationError, match=r"folders a, b, masks share .* --roles a=a,b=b"):
+    with pytest.raises(EvaluationError, match=r"folders a, b, masks have .* --roles a=a,b=b"):
         find_sets([str(laid_out(tmp_path / "x", *files))])
     (found,) = find_sets([str(tmp_path / "x")], {"ir": "a", "vis": "b", "gt": "masks"})
     first = found.scenes[0]
@@ -292,7 +292,7 @@ def test_roles_have_to_be_two(roles: dict[str, str], tmp_path: Path) -> None:
 
 def test_roles_that_are_not_there_are_told(tmp_path: Path) -> None:
     laid_out(tmp_path, "RGB/1.png", "T/1.png")
-    with pytest.raises(EvaluationError, match=r"looked for \{above\}RGB/\{folders\} with .*folders: 2 \(RGB, T\)"):
+    with pytest.raises(EvaluationError, match=r"expected \{above\}RGB/\{folders\} with .*folders: 2 \(RGB, T\)"):
         find_sets([str(tmp_path)], {"ir": "TH", "vis": "RGB"})
 
 
