@@ -1,4 +1,4 @@
-"""Files and colour: depth, ICC profile, EXIF and orientation travel with the pixels."""
+"""Picture files and colour. Depth, ICC profile, EXIF and orientation stay with the pixels."""
 
 from __future__ import annotations
 

@@ -18,12 +18,13 @@ def luminance(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
 def with_luminance(pixels: NDArray[np.float32], y: NDArray[np.float32]) -> NDArray[np.float32]:
     """Gives RGB pixels [H, W, 3] another luminance [H, W, 1] and keeps their chroma.
 
-    Cb and Cr stay as they are, so the same amount is added to all three colours. Where that leaves [0, 1], the
-    chroma shrinks just enough to stay inside: the hue does not turn.
+    Cb and Cr stay the same, so the same amount is added to all three colours. If that leaves [0, 1], the chroma is
+    reduced just enough to stay inside, which keeps the hue.
     """
     y = np.clip(y, 0, 1)
     chroma = pixels - luminance(pixels)
-    red, green, blue = (chroma[..., each : each + 1] for each in range(3))  # ten times as fast as over an axis of 3
+    # ten times as fast as over an axis of length 3
+    red, green, blue = (chroma[..., each : each + 1] for each in range(3))
     high, low = (of(of(red, green), blue) for of in (np.maximum, np.minimum))
     room = np.minimum((1 - y) / np.maximum(high, 1e-6), y / np.maximum(-low, 1e-6))
     kept: NDArray[np.float32] = y + chroma * np.minimum(room, 1)

@@ -1,6 +1,6 @@
-"""What files say about their colours without an ICC profile, as a profile: PNG chunks, TIFF tags, EXR attributes.
+"""Makes ICC profiles from what files say about their colours in other ways: PNG chunks, TIFF tags, EXR attributes.
 
-A profile travels to any format, and everything that compares or converts colours asks for one.
+A profile can be stored in any format, and all code that compares or converts colours works with profiles.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ _PRIMARIES: dict[int, Chromaticities] = {
     12: (0.680, 0.320, 0.265, 0.690, 0.150, 0.060, *_D65),
 }
 
-#: Exponents within this of 2.2 are sRGB's curve: older programs had no other word for it.
+#: An exponent this close to 2.2 means sRGB's curve: older programs could not describe it in another way.
 _NEAR_SRGB_GAMMA = 0.02
 
 _STEPS = 1024
 
 
 class Cicp(NamedTuple):
-    """Colours by their numbers in ITU-T H.273, as PNG, AVIF and HEIC give them."""
+    """Colours by their numbers in ITU-T H.273, as in PNG, AVIF and HEIC."""
 
     primaries: int
     transfer: int
@@ -49,13 +49,14 @@ class Cicp(NamedTuple):
 
 
 def profile_of_png(chunks: Mapping[bytes, bytes]) -> tuple[bytes | None, str | None]:
-    """Makes a profile of a PNG's colour chunks, by the rank that the standard gives them.
+    """Makes a profile from a PNG's colour chunks, in the order of priority of the standard.
 
     Args:
         chunks: Data of the chunks before the pixels, by name.
 
     Returns:
-        The profile, None for sRGB; and which chunks it was made of, None if none was asked. iCCP is left to others.
+        The profile, None for sRGB; and the names of the chunks that were used, None if there were none. iCCP is not
+        read here.
     """
     if len(cicp := chunks.get(b"cICP", b"")) == 4:
         return profile_of_cicp(Cicp(*cicp)), "cICP"
@@ -78,7 +79,7 @@ def profile_of_png(chunks: Mapping[bytes, bytes]) -> tuple[bytes | None, str | N
 
 @lru_cache(maxsize=16)
 def profile_of_cicp(cicp: Cicp) -> bytes | None:
-    """Makes a profile of code points; None for sRGB, and for those that no picture in RGB has."""
+    """Makes a profile from code points; None for sRGB, and for those that RGB pictures do not have."""
     curves: dict[int, Any] = {
         **dict.fromkeys((1, 6, 14, 15), "bt709"),
         **{4: 2.2, 5: 2.8, 8: 1.0, 13: "srgb", 16: "pq", 18: "hlg"},
@@ -90,7 +91,7 @@ def profile_of_cicp(cicp: Cicp) -> bytes | None:
 
 
 def cicp_of_profile(icc: bytes | None) -> bytes | None:
-    """Reads the four code points off a profile that names them."""
+    """Reads the four code points from a profile that states them."""
     (count,) = struct.unpack_from(">I", icc, 128) if icc and len(icc) >= 132 else (0,)
     for number in range(min(count, 100)):
         name, at, size = struct.unpack_from(">4sII", (icc or b"").ljust(132 + 12 * count, b"\0"), 132 + 12 * number)
@@ -105,12 +106,12 @@ def profile_of_tiff(
     curves: NDArray[np.uint16] | None,
     grey: bool,
 ) -> bytes | None:
-    """Makes a profile of TIFF's tags 318, 319 and 301; None if there is none of them, or they mean sRGB.
+    """Makes a profile from TIFF's tags 318, 319 and 301; None if there are none, or they mean sRGB.
 
     Args:
         white: x and y of white.
         primaries: x and y of red, green and blue.
-        curves: [n] or [3, n], light of even steps of a sample, 65535 for white.
+        curves: [n] or [3, n], light for even steps of a sample, 65535 for white.
         grey: The picture has one channel.
     """
     if white is None and primaries is None and curves is None:
@@ -125,13 +126,13 @@ def profile_of_tiff(
     if grey:
         import imagecodecs
 
-        assert table is not None  # else the curve is sRGB's
+        assert table is not None  # otherwise the curve is sRGB's
         return _undated(imagecodecs.cms_profile("gray", whitepoint=(*colours[6:], 1.0), transferfunction=table[0]))
     return _profile(colours, curve)
 
 
 def linear_profile(primaries: Chromaticities = _SRGB) -> bytes:
-    """Makes a profile of light with the given primaries, those of sRGB unless they are given."""
+    """Makes a linear profile with the given primaries; by default those of sRGB."""
     return _profile(tuple(primaries), 1.0)
 
 
@@ -142,7 +143,7 @@ def adobe_rgb() -> bytes:
 
 @lru_cache(maxsize=16)
 def _profile(colours: Chromaticities, curve: Any) -> bytes:
-    """A matrix profile of an exponent, or of a curve by name or as tables."""
+    """Makes a matrix profile with an exponent, or with a curve given by name or as tables."""
     import imagecodecs
 
     made: dict[str, Any] = {"gamma": curve}
@@ -156,14 +157,14 @@ def _profile(colours: Chromaticities, curve: Any) -> bytes:
 
 
 def _curve(name: str, steps: int) -> NDArray[np.float32]:
-    """Light, 1 for the brightest, of even steps of a sample."""
+    """Returns the light, 1 for the brightest, for even steps of a sample."""
     sample = np.linspace(0, 1, steps)
     if name == "bt709":
         linear = np.where(sample < 0.081, sample / 4.5, ((sample + 0.099) / 1.099) ** (1 / 0.45))
     elif name == "pq":  # SMPTE ST 2084
         power = sample ** (1 / 78.84375)
         linear = (np.maximum(power - 0.8359375, 0) / (18.8515625 - 18.6875 * power)) ** (1 / 0.1593017578125)
-    elif name == "hlg":  # ITU-R BT.2100, of the scene
+    elif name == "hlg":  # ITU-R BT.2100, scene light
         a, b, c = 0.17883277, 0.28466892, 0.55991073
         linear = np.where(sample <= 0.5, sample**2 / 3, (np.exp((sample - c) / a) + b) / 12)
     else:
@@ -172,12 +173,12 @@ def _curve(name: str, steps: int) -> NDArray[np.float32]:
 
 
 def _undated(icc: bytes) -> bytes:
-    """Leaves out when a profile was made, so that the same colours make the same bytes."""
+    """Removes the creation date of a profile, so that equal colours give equal bytes."""
     return icc[:24] + struct.pack(">6H", 2000, 1, 1, 0, 0, 0) + icc[36:]
 
 
 def _with_tag(icc: bytes, name: bytes, data: bytes) -> bytes:
-    """Adds a tag to a profile, behind all others."""
+    """Adds a tag at the end of a profile."""
     (count,) = struct.unpack_from(">I", icc, 128)
     table_end = 132 + 12 * count
     body = icc[table_end:]

@@ -1,4 +1,6 @@
-"""What all readers share: a limit for headers, upright pictures of decoded samples, one sentence for damage."""
+"""What all readers share: limits for headers, upright pictures from decoded samples, one sentence for
+damaged files.
+"""
 
 from __future__ import annotations
 
@@ -17,24 +19,24 @@ from defusion.imaging.limits import COPIES, check_flat, check_memory
 from defusion.imaging.picture import Picture, from_array
 from defusion.imaging.tone import Levels
 
-#: Most bytes of samples that are decoded at once: a few damaged bytes in a header must not take all memory.
+#: Most bytes of samples that are decoded at once, so that a damaged header cannot take all memory.
 _MOST_BYTES = 2**32
 
 _most_pixels: int | None = None
 
 
 class PixelsError(ImageError):
-    """A picture of more pixels than this process takes."""
+    """A picture has more pixels than this process accepts."""
 
 
 def limit_pixels(most: int | None) -> None:
-    """Has this process refuse larger pictures before they are decoded, as a service does; None lets all in."""
+    """Makes this process refuse larger pictures before they are decoded, as a service does; None accepts all."""
     global _most_pixels
     _most_pixels = most
 
 
 def check_pixels(name: str, width: int, height: int) -> None:
-    """Makes sure, before samples are decoded, that this process takes so many.
+    """Checks, before samples are decoded, that this process accepts so many pixels.
 
     Raises:
         PixelsError: It does not.
@@ -48,33 +50,33 @@ def check_pixels(name: str, width: int, height: int) -> None:
 
 @contextmanager
 def telling_damage(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Turns whatever a decoder raises into one sentence about the file."""
+    """Turns any error of a decoder into one sentence about the file."""
     try:
         yield
     except ImageError:
         raise
     except MemoryError as error:
         raise ImageError(f"{path} does not fit into memory; use a machine with more, or crop it.") from error
-    except Exception as error:  # damaged bytes reach six C libraries, each with exceptions of its own
+    except Exception as error:  # damaged bytes reach six C libraries, which raise many kinds of errors
         raise ImageError(f"{path} is truncated or damaged ({error}); export or copy it again.") from error
 
 
 def check_bytes(
     name: str, width: int, height: int, pixel_bytes: int, stored: int | None = None, copies: int = COPIES
 ) -> None:
-    """Makes sure, before samples are decoded at once, that they can be.
+    """Checks that samples can be decoded at once, before that is done.
 
     Args:
         name: The file.
-        width: Of the picture.
-        height: Of the picture.
+        width: Width of the picture.
+        height: Height of the picture.
         pixel_bytes: Bytes of a pixel.
-        stored: Bytes of the file; None if that has been looked at.
-        copies: How often the samples are in memory while they are decoded.
+        stored: Bytes of the file; None if they have been checked.
+        copies: How many copies of the samples are in memory during decoding.
 
     Raises:
-        ImageError: They would take more than 4 GiB or than is free, are more than this process takes, or the file
-            has next to nothing of them.
+        ImageError: They need more than 4 GiB, more than the free memory or more pixels than this process accepts; or
+            the file is far too short for them.
     """
     check_pixels(name, width, height)
     if width * height * pixel_bytes > _MOST_BYTES:
@@ -99,7 +101,7 @@ def upright(
     levels: Levels | None = None,
     xmp: bytes | None = None,
 ) -> Picture:
-    """Makes a picture of decoded samples and what was found beside them; alpha is [H, W, 1]."""
+    """Makes a picture from decoded samples and what was found with them; alpha is [H, W, 1]."""
     turned = exif.orientation(fields)
     picture = from_array(exif.set_upright(samples, turned), name)
     if alpha is not None:

@@ -1,4 +1,4 @@
-"""Encoders that take a picture band by band; those of TIFF and PNG hold no more than a band."""
+"""Encoders that take a picture band by band. Those for TIFF and PNG hold only one band in memory."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from defusion.machine import cores
 #: Size of a TIFF's strips before compression: small enough to be read in pieces, large enough to compress well.
 _STRIP_BYTES = 2**18
 
-#: Pictures above this become BigTIFF. Offsets of a classic TIFF end at 4 GiB, and what does not compress grows a bit.
+#: Larger pictures become BigTIFF. Offsets of a classic TIFF end at 4 GiB, and incompressible data grows a little.
 _CLASSIC_BYTES = 2**32 - 2**26
 
 _THREADS = min(8, cores())
 
 
 class Layout(NamedTuple):
-    """What an encoder is told before the first row."""
+    """What an encoder needs to know before the first row."""
 
     height: int
     width: int
@@ -41,7 +41,7 @@ class Layout(NamedTuple):
 
     @property
     def row_bytes(self) -> int:
-        """Size of a row of samples."""
+        """Bytes of a row of samples."""
         return self.width * self.channels * self.dtype.itemsize
 
 
@@ -49,29 +49,29 @@ class Encoder(Protocol):
     """Writes one picture to a file."""
 
     def add(self, samples: NDArray[Any]) -> None:
-        """Takes the next rows: samples [h, W, C] of the layout's dtype."""
+        """Adds the next rows: samples [h, W, C] of the layout's dtype."""
 
     def finish(self) -> None:
         """Writes what is left, after the last row."""
 
 
 class TiffEncoder:
-    """TIFF in strips, with deflate and a predictor; compressed on all cores."""
+    """TIFF in strips, with deflate and a predictor; all cores compress."""
 
     def __init__(self, file: BinaryIO, layout: Layout) -> None:
         self._file = file
         self._big = layout.height * layout.row_bytes > _CLASSIC_BYTES
         self._at = file.write(struct.pack("<4sHHQ", b"II+\0", 8, 0, 0) if self._big else b"II*\0" + bytes(4))
         self._link = 8 if self._big else 4
-        """Where the place of the next directory is written."""
+        """Where the offset of the next directory is written."""
         self.begin_page(layout)
 
     def begin_page(self, layout: Layout, description: str = "") -> None:
-        """Begins the first page, or the next after one that is finished.
+        """Starts the first page, or the next one after a finished page.
 
         Args:
-            layout: Of the page.
-            description: What it shows.
+            layout: Layout of the page.
+            description: Text that describes the page.
         """
         self._layout, self._description = layout, description
         self._strip_rows = min(layout.height, max(1, _STRIP_BYTES // layout.row_bytes))
@@ -80,7 +80,7 @@ class TiffEncoder:
         self._sizes: list[int] = []
 
     def add(self, samples: NDArray[Any]) -> None:
-        """Writes all strips that are full."""
+        """Writes all complete strips."""
         samples = np.concatenate([self._held, samples])
         full = len(samples) // self._strip_rows * self._strip_rows
         self._held = samples[full:].copy()
@@ -143,7 +143,7 @@ def _deflated(strip: NDArray[Any]) -> bytes:
     import imagecodecs
 
     predict = imagecodecs.floatpred_encode if strip.dtype.kind == "f" else imagecodecs.delta_encode
-    # In noise of 16 bits the matches that a higher level finds are chance: files came out larger, and took longer.
+    # In 16-bit noise, the longer matches of a higher level are chance: files became larger and took longer.
     level = 1 if strip.dtype == np.uint16 else 6
     return bytes(imagecodecs.deflate_encode(predict(strip, axis=-2).tobytes(), level=level))
 
@@ -153,7 +153,7 @@ class PngEncoder:
 
     def __init__(self, file: BinaryIO, layout: Layout) -> None:
         self._file, self._layout = file, layout
-        # As small as adaptive filters at level 6 on photographs, in a quarter of their time.
+        # As small as adaptive filters at level 6 for photographs, in a quarter of their time.
         self._deflate = zlib.compressobj(1, zlib.DEFLATED, 15, 9, zlib.Z_RLE)
         bits, colour = 8 * layout.dtype.itemsize, 0 if layout.channels == 1 else 2
         file.write(b"\x89PNG\r\n\x1a\n")
@@ -171,7 +171,7 @@ class PngEncoder:
             self._chunk(b"pHYs", struct.pack(">IIB", across, down, 1))  # a metre
 
     def add(self, samples: NDArray[Any]) -> None:
-        """Writes rows as differences of neighbours: PNG's filter 1."""
+        """Writes rows as differences of neighbours, PNG's filter 1."""
         layout = self._layout
         pixel = layout.channels * layout.dtype.itemsize
         stored = np.ascontiguousarray(samples, layout.dtype.newbyteorder(">")).view(np.uint8)
@@ -184,7 +184,7 @@ class PngEncoder:
             self._chunk(b"IDAT", data)
 
     def finish(self) -> None:
-        """Writes the last of the compressed bytes."""
+        """Writes the remaining compressed bytes."""
         self._chunk(b"IDAT", self._deflate.flush())
         self._chunk(b"IEND", b"")
 
@@ -193,7 +193,7 @@ class PngEncoder:
 
 
 class _WholeEncoder:
-    """Collects the picture, for libraries that take it at once."""
+    """Collects the picture for libraries that need it as a whole."""
 
     def __init__(self, file: BinaryIO, layout: Layout) -> None:
         self._file, self._layout = file, layout
@@ -225,7 +225,7 @@ class JpegEncoder(_WholeEncoder):
 
 
 class WebpEncoder(_WholeEncoder):
-    """WebP without loss at its least effort: the lossy kind halves the chroma and takes longer."""
+    """Lossless WebP at the lowest effort. Lossy WebP halves the resolution of chroma and takes longer."""
 
     def finish(self) -> None:
         """Encodes the picture."""
@@ -241,7 +241,7 @@ class AvifEncoder(_WholeEncoder):
 
 
 class JpegXlEncoder(_WholeEncoder):
-    """JPEG XL without loss, of sRGB colours."""
+    """Lossless JPEG XL, with sRGB colours."""
 
     def finish(self) -> None:
         """Encodes the picture."""
@@ -256,7 +256,7 @@ class ExrEncoder(_WholeEncoder):
     """EXR of 32-bit floats."""
 
     def finish(self) -> None:
-        """Encodes the picture, into the place of the file that is open."""
+        """Encodes the picture, in place of the open file."""
         write_exr(Path(self._file.name), self._samples)
 
 

@@ -1,10 +1,10 @@
-"""EXIF blocks: read from any picture, set upright, laid out again at any place of any file.
+"""EXIF blocks: reads them from any picture, sets them upright, and lays them out for any place in any file.
 
-An EXIF block is a small TIFF: a header, then directories of tagged fields that point at their values by
-absolute offset. A directory is read into a dict, in little-endian order whatever the source's was, so that it
-can be packed at another offset: at 8 for the block of a PNG, JPEG or WebP, at a file's end for a TIFF.
+An EXIF block is a small TIFF: a header, then directories of tagged fields that refer to their values by absolute
+offset. A directory is read into a dict, always in little-endian order, so that it can be packed for another offset: 8
+for the block of a PNG, JPEG or WebP, the end of the file for a TIFF.
 
-The maker note travels byte for byte. Where a maker wrote absolute offsets inside it, they no longer hold.
+The maker note is copied byte for byte. Absolute offsets inside it, which some makers use, become invalid.
 """
 
 from __future__ import annotations
@@ -42,17 +42,17 @@ _RESOLUTION = {_ACROSS, _DOWN, _UNIT}
 _INCH, _CENTIMETRE = 2, 3
 _DESCRIPTION = 0x010E
 
-# What the first directory may say about a picture; the rest describes how one file lays out its own pixels.
+# Tags of the first directory that describe a picture. All others describe how one file stores its pixels.
 _DESCRIPTIVE = _RESOLUTION | {
     *(_DESCRIPTION, 0x010F, 0x0110, _ORIENTATION, 0x0131, 0x0132),  # make, model, software, date
     *(0x013B, 0x013C, 0x4746, 0x4749, 0x8298),  # artist, host computer, ratings, copyright
     *range(0x9C9B, 0x9CA0),  # title, comment, author, keywords and subject as Windows writes them
     *(_EXIF, _GPS),
 }
-# Width and height of the source: wrong as soon as the picture is turned or cropped.
+# Width and height of the source. They become wrong when a picture is turned or cropped.
 _SIZE = (0xA002, 0xA003)
 
-# Directories inside directories: nothing else is followed, so a block that points at itself ends.
+# Directories inside directories. No others are followed, so a block that refers to itself ends.
 _POINTERS: dict[int, dict[int, Any]] = {_EXIF: {_INTEROPERABILITY: {}}, _GPS: {}}
 
 # Field type -> words in one value, bytes in one word.
@@ -63,7 +63,9 @@ _KINDS = {
 
 
 class _Layout(NamedTuple):
-    """How a TIFF writes numbers: its byte order, and struct formats of a directory's length and an offset."""
+    """How a TIFF writes numbers: its byte order, and struct formats for the length of a directory and for
+    an offset.
+    """
 
     order: str
     length: str
@@ -79,9 +81,9 @@ _LAYOUTS = {
 
 
 def parse(block: bytes) -> Directory:
-    """Read an EXIF block, with or without its ``Exif`` prefix.
+    """Reads an EXIF block, with or without its ``Exif`` prefix.
 
-    Fields that reach beyond the block are left out: a cut maker note must not cost the orientation.
+    Fields that extend beyond the block are left out, so that a truncated maker note does not cost the orientation.
 
     Raises:
         ValueError: The block does not start like a TIFF.
@@ -90,7 +92,7 @@ def parse(block: bytes) -> Directory:
 
 
 def read_directory(file: BinaryIO, at: int | None = None) -> Directory:
-    """Read a directory of a TIFF or BigTIFF file, with the EXIF and GPS directories inside it.
+    """Reads a directory of a TIFF or BigTIFF file, with the EXIF and GPS directories inside it.
 
     Args:
         file: The file.
@@ -139,18 +141,18 @@ def _fields(file: BinaryIO, at: int, layout: _Layout, pointers: dict[int, dict[i
 
 
 def field(kind: int, *numbers: int) -> Field:
-    """Makes a field of whole numbers, of the kind SHORT, LONG or LONG8."""
+    """Makes a field of whole numbers; its kind is SHORT, LONG or LONG8."""
     return Field(kind, len(numbers), np.array(numbers, f"<u{_KINDS[kind][1]}").tobytes())
 
 
 def pack(directory: Directory, at: int, big: bool = False) -> bytes:
-    """Lay a directory out, little-endian, to stand at offset `at` (even) of a file; `big` for a BigTIFF."""
+    """Lays a directory out, little-endian, for the even offset `at` of a file; `big` for a BigTIFF."""
     length, number, room, kind = ("<Q", "Q", 8, LONG8) if big else ("<H", "I", 4, LONG)
     entry = struct.Struct(f"<HH{number}{room}s")
     head = struct.calcsize(length)
     table, values = struct.pack(length, len(directory)), b""
     for tag, value in sorted(directory.items()):
-        # The table has an entry a field between its own count and the offset of a next directory (none).
+        # The table has an entry for each field, between their count and the offset of the next directory (none).
         offset = at + head + entry.size * len(directory) + room + len(values)
         place = struct.pack(f"<{number}", offset)
         if isinstance(value, dict):
@@ -165,14 +167,14 @@ def pack(directory: Directory, at: int, big: bool = False) -> bytes:
 
 
 def orientation(directory: Directory) -> int:
-    """How the pixels are turned, 1 (upright) to 8; 1 if the directory does not say."""
+    """Returns how the pixels are turned, 1 (upright) to 8; 1 if the directory does not say."""
     field = directory.get(_ORIENTATION)
     value = int.from_bytes(field.raw, "little") if isinstance(field, Field) else 1
     return value if value in range(1, 9) else 1
 
 
 def is_adobe_rgb(directory: Directory) -> bool:
-    """Says whether a camera has noted Adobe RGB, as it does by the way that files are exchanged."""
+    """Says whether a camera has recorded Adobe RGB, which it does in the field for file exchange."""
     shot = directory.get(_EXIF)
     way = shot.get(_INTEROPERABILITY) if isinstance(shot, dict) else None
     index = way.get(1) if isinstance(way, dict) else None
@@ -180,9 +182,9 @@ def is_adobe_rgb(directory: Directory) -> bool:
 
 
 def upright_block(directory: Directory) -> bytes | None:
-    """Make the EXIF block of a picture that has been set upright; None if there is nothing to tell.
+    """Makes the EXIF block of a picture that was set upright; None if there is nothing to store.
 
-    The thumbnail, the size tags and every tag about the layout of the source file are left out.
+    The thumbnail, the size and all tags about the layout of the source file are left out.
     """
     kept = descriptive(directory)
     if kept.keys() <= _RESOLUTION | {_ORIENTATION} and _dots_per_inch(kept) is None:
@@ -195,17 +197,17 @@ def upright_block(directory: Directory) -> bytes | None:
 
 
 def descriptive(directory: Directory) -> Directory:
-    """Keep what a first directory says about the picture, not about how one file lays out its samples."""
+    """Keeps the tags of a first directory that describe the picture, and not how one file stores it."""
     return {tag: field for tag, field in directory.items() if tag in _DESCRIPTIVE}
 
 
 def upright_xmp(packet: bytes | None) -> bytes | None:
-    """Makes an XMP packet say that the picture has been set upright."""
+    """Changes an XMP packet to say that the picture is upright."""
     return re.sub(rb"(tiff:Orientation(?:=[\"\']|>))[1-8]", rb"\g<1>1", packet) if packet else None
 
 
 def resolution(block: bytes | None) -> tuple[float, float] | None:
-    """Reads dots per inch, across and down, off an EXIF block; None where it does not tell them."""
+    """Reads dots per inch, across and down, from an EXIF block; None if it has none."""
     try:
         return _dots_per_inch(parse(block)) if block else None
     except ValueError:
@@ -213,7 +215,7 @@ def resolution(block: bytes | None) -> tuple[float, float] | None:
 
 
 def with_resolution(directory: Directory, dots_per_inch: tuple[float, float] | None) -> Directory:
-    """Adds a resolution that was told beside the EXIF block, unless the block tells one."""
+    """Adds a resolution from outside the EXIF block, unless the block has one."""
     if dots_per_inch is None or not _plausible(*dots_per_inch) or _dots_per_inch(directory):
         return directory
     sides = [Fraction(dots).limit_denominator(1000) for dots in dots_per_inch]
@@ -233,22 +235,22 @@ def _dots_per_inch(directory: Directory) -> tuple[float, float] | None:
 
 
 def _plausible(*dots_per_inch: float) -> bool:
-    """Whether a pixel is from an inch down to 25 nanometres: what all formats can tell."""
+    """Says whether a pixel measures between an inch and 25 nanometres, which all formats can store."""
     return all(1 <= dots <= 1e6 for dots in dots_per_inch)
 
 
 def without_orientation(directory: Directory) -> Directory:
-    """Leave out how the pixels are turned, where a decoder has turned them."""
+    """Leaves out the orientation, if a decoder has already turned the picture."""
     return {tag: field for tag, field in directory.items() if tag != _ORIENTATION}
 
 
 def without_description(directory: Directory) -> Directory:
-    """Leave out the image description, which programs also use for the layout of a stack."""
+    """Leaves out the image description, which some programs use for the layout of a stack."""
     return {tag: field for tag, field in directory.items() if tag != _DESCRIPTION}
 
 
 def set_upright(samples: NDArray[Any], orientation: int) -> NDArray[Any]:
-    """Turn and mirror HxW or HxWxC samples, stored as EXIF tag 274 says, to stand upright; a view."""
+    """Turns and mirrors samples HxW or HxWxC, stored as EXIF tag 274 says, until they are upright; returns a view."""
     if orientation >= 5:  # stored by columns
         samples = samples.swapaxes(0, 1)
     if orientation in (3, 4, 7, 8):

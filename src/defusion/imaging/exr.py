@@ -1,4 +1,4 @@
-"""OpenEXR in and out: linear values, taken and written as they are."""
+"""Reads and writes OpenEXR. Values are linear and stay as they are."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ _GREY = ("Y",)
 
 
 def read_exr(file: BinaryIO, name: str) -> Picture:
-    """Reads the channels R, G and B, or Y, of an EXR that is open at a path.
+    """Reads the channels R, G and B, or Y, of an EXR file that is open at a path.
 
     Raises:
-        ImageError: OpenEXR is not installed, there are no such channels at full size, or values are NaN or
-            outside [0, 1].
+        ImageError: OpenEXR is not installed, there are no such channels at full size, or values are NaN or outside
+            [0, 1].
         Exception: The file is damaged.
     """
     openexr = library(name)
-    # What a File hands out is emptied when it closes.
+    # The arrays of a File become empty when it closes.
     with overheard(), openexr.File(file.name, header_only=True) as opened:
         header = opened.header()
         (left, top), (right, bottom) = header["dataWindow"]
@@ -52,7 +52,7 @@ def read_exr(file: BinaryIO, name: str) -> Picture:
     if "A" in planes and planes["A"].shape == size:
         samples, alpha, told = split_alpha(np.dstack([samples, planes.pop("A")]), len(wanted), name)
         notes += told
-        if alpha is not None:  # colours come multiplied by it
+        if alpha is not None:  # colours are stored multiplied by alpha
             samples = np.divide(samples, alpha, out=np.zeros_like(samples), where=alpha > 0)
     if extra := [each for each in planes if each not in wanted]:
         notes.append(f"{name}: channels {', '.join(extra)} left out")
@@ -64,7 +64,7 @@ def read_exr(file: BinaryIO, name: str) -> Picture:
 
 
 def write_exr(path: Path, samples: NDArray[np.float32]) -> None:
-    """Writes HxWx1 or HxWx3 float samples.
+    """Writes float samples, HxWx1 or HxWx3.
 
     Raises:
         RuntimeError: The disk is full.
@@ -77,7 +77,7 @@ def write_exr(path: Path, samples: NDArray[np.float32]) -> None:
 
 
 def library(name: str) -> Any:
-    """The module OpenEXR.
+    """Returns the module OpenEXR.
 
     Raises:
         ImageError: It is not installed.

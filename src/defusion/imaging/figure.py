@@ -1,4 +1,4 @@
-"""Figures: pictures side by side, labelled."""
+"""Figures: pictures side by side with labels."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ import numpy as np
 
 from defusion.imaging.picture import Picture, to_array
 
-#: Widest that a panel is drawn.
+#: Largest width of a panel.
 _PANEL_PX = 480
 _GAP_PX = 8
 
 
 def labelled_panels(panels: Mapping[str, Picture], columns: int = 3) -> Picture:
-    """Lays pictures of one size out in rows, each under its name, as the paper's Fig. 7 does.
+    """Arranges pictures of one size in rows, each under its name, as in the paper's Fig. 7.
 
     Args:
         panels: Pictures by label, in reading order.
         columns: Panels in a row.
 
     Returns:
-        An 8-bit picture; panels wider than 480 pixels are scaled down to that.
+        An 8-bit picture. Panels wider than 480 pixels are scaled down to that.
     """
     from PIL import Image, ImageDraw, ImageFont
 

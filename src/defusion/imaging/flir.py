@@ -1,13 +1,14 @@
-"""Radiometric JPEGs of FLIR cameras: the raw thermal plane beside the painted picture, as degrees Celsius.
+"""Radiometric JPEGs of FLIR cameras: reads the raw thermal plane stored beside the painted picture, as degrees
+Celsius.
 
-A container of records, FFF, lies in the file's APP1 segments. One record holds the counts of the sensor, raw or as
-PNG, another the constants of its Planck curve and what was set of the scene. What the layout of these is, ExifTool's
-tables of FLIR tags say (https://exiftool.org/TagNames/FLIR.html).
+A container of records, FFF, is in the APP1 segments of the file. One record holds the counts of the sensor, raw or as
+PNG. Another holds the constants of its Planck curve and the settings for the scene. Their layout is documented in
+ExifTool's tables of FLIR tags (https://exiftool.org/TagNames/FLIR.html).
 
     signal(T) = R1 / (R2 (exp(B / T) - F)) - O
     counts = what the object sends, through air, window and air, and what it reflects, and air and window send
 
-The window is taken to be half-way, as other readers of these files do.
+The window is assumed to be half-way, as in other readers of these files.
 """
 
 from __future__ import annotations
@@ -23,17 +24,17 @@ from numpy.typing import NDArray
 from defusion.imaging.decoded import check_bytes
 from defusion.imaging.picture import Measured
 
-#: What APP1 segments of the container begin with; number of the segment and of the last one follow.
+#: Start of the APP1 segments that hold the container. The numbers of the segment and of the last segment follow.
 _SEGMENT = b"FLIR\0"
 
 _RAW_DATA, _CAMERA = 1, 0x20
 _ENTRY_BYTES, _PLANE_AT = 0x20, 0x20
 _ZERO_CELSIUS = 273.15
 
-#: Records that are looked at, most.
+#: Most records that are read.
 _RECORDS = 256
 
-#: Fields of the camera's record: offset, and how it is packed.
+#: Fields of the camera's record: offset, and format.
 _FIELDS = {
     **{"emissivity": (0x20, "f"), "distance": (0x24, "f"), "reflected": (0x28, "f"), "air": (0x2C, "f")},
     **{"window": (0x30, "f"), "window_transmission": (0x34, "f"), "humidity": (0x3C, "f")},
@@ -43,19 +44,19 @@ _FIELDS = {
 
 
 class Radiometric(NamedTuple):
-    """What a radiometric JPEG measures."""
+    """The measurements of a radiometric JPEG."""
 
     celsius: NDArray[np.float32]
-    """[H, W], as the sensor lies."""
+    """[H, W], as the sensor is oriented."""
     measured: Measured
 
 
 def radiometric(jpeg: bytes, name: str) -> Radiometric | None:
-    """Reads the temperatures of a radiometric JPEG; None where the file has none.
+    """Reads the temperatures of a radiometric JPEG; None if it has none.
 
     Raises:
-        ValueError: The container is damaged, or holds what is not understood.
-        ImageError: Its thermal plane would be larger than what can be read.
+        ValueError: The container is damaged, or holds something unknown.
+        ImageError: Its thermal plane is larger than can be read.
     """
     container = b"".join(_segments(jpeg))
     if not container:
@@ -80,7 +81,7 @@ def radiometric(jpeg: bytes, name: str) -> Radiometric | None:
 
 
 def _segments(jpeg: bytes) -> Iterator[bytes]:
-    """The container's parts, up to where the picture begins."""
+    """Yields the parts of the container, up to the start of the picture."""
     at = 2
     while jpeg[at : at + 1] == b"\xff" and at + 4 <= len(jpeg):
         kind, length = jpeg[at + 1], int.from_bytes(jpeg[at + 2 : at + 4], "big")
@@ -93,7 +94,7 @@ def _segments(jpeg: bytes) -> Iterator[bytes]:
 
 
 def _records(container: bytes) -> Iterator[tuple[int, bytes]]:
-    """Records by their kind; the first of a kind counts."""
+    """Yields records by their kind; the first of a kind counts."""
     if not container.startswith((b"FFF\0", b"AFF\0")):
         raise ValueError("its thermal data do not begin as they should")
     order = next((each for each in "><" if 100 <= struct.unpack_from(f"{each}I", container, 0x14)[0] < 200), None)
@@ -111,7 +112,7 @@ def _records(container: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def _order(record: bytes) -> str:
-    """The byte order of a record, which begins with a small number."""
+    """Returns the byte order of a record, which starts with a small number."""
     return "<" if struct.unpack_from("<H", record)[0] < 0x100 else ">"
 
 
@@ -128,7 +129,7 @@ def _counts(record: bytes, name: str) -> NDArray[np.uint16]:
         counts = np.asarray(imagecodecs.png_decode(plane))
         if counts.dtype != np.uint16 or counts.ndim != 2:
             raise ValueError("its thermal plane does not hold counts of 16 bits")
-        swapped = counts.byteswap()  # as most cameras write it, against what PNG says
+        swapped = counts.byteswap()  # most cameras write this order, although PNG requires the other
         return swapped if _roughness(swapped) < _roughness(counts) else counts
     if not width or not height or len(plane) < 2 * width * height:
         raise ValueError("its thermal plane is truncated, or packed in a way that is not known")
@@ -149,11 +150,13 @@ def _camera(record: bytes) -> dict[str, float]:
 
 
 def _share(humidity: float) -> float:
-    return humidity / 100 if humidity > 2 else humidity  # some files have percent
+    return humidity / 100 if humidity > 2 else humidity  # in some files it is in percent
 
 
 def _celsius(counts: NDArray[np.uint16], camera: dict[str, float]) -> NDArray[np.float32]:
-    """Leads counts back to the temperature of what is seen, through air and window, less what it reflects."""
+    """Converts counts to the temperature of the object: subtracts what it reflects, and what air and window add and
+    absorb.
+    """
 
     def signal(kelvin: float) -> float:
         return camera["r1"] / (camera["r2"] * (math.exp(camera["b"] / kelvin) - camera["f"])) - camera["o"]

@@ -1,8 +1,8 @@
 """Which values the pictures of a scene use, and which of them are black and white.
 
-Sample types are wider than what is put into them: cameras write 12 bits into 16, thermal ones counts or degrees, CT
-adds 32768. Pictures of one kind share their black and white, and a fused one has values of that kind. A picture that
-uses a narrow part of its range beside one that does not is stretched over the whole.
+Sample types often have more range than their content: cameras write 12 bits into 16, thermal cameras counts or
+degrees, and CT adds 32768. Pictures of one kind share their black and white level, and the fused picture has values
+of that kind. A picture that uses a narrow range, beside one that does not, is stretched to the full range.
 """
 
 from __future__ import annotations
@@ -15,32 +15,33 @@ import numpy as np
 from defusion.imaging.picture import Picture, bands, full_scale
 from defusion.imaging.tone import ROUNDING, Levels, is_linear
 
-#: Depths that cameras write into 16 bits.
+#: Numbers of bits that cameras write into 16-bit samples.
 _BITS = (8, 10, 12, 14)
 
-#: A colour picture of fewer bits reaches at least this part of them; one that does not may just be dark.
+#: A colour picture with fewer bits reaches at least this fraction of their range. One that does not may simply be
+#: dark.
 _REACHED = 0.9
 
-#: A part of the range below this is narrow.
+#: Ranges below this fraction of the full range are narrow.
 _NARROW = 0.25
 
-#: Percent of the values, at either end, that may be specks.
+#: Percentage of values at either end that may be specks.
 _SPECKS = 0.1
 
-#: Pixels that percentiles are taken of.
+#: Number of pixels from which percentiles are computed.
 _LOOK_PX = 2**20
 
-#: Pixels that are looked at for colour at a time: most pictures show some in the first.
+#: Number of pixels that are checked for colour at a time. Most colour pictures show some in the first.
 _GREY_PX = 2**16
 
-#: Floats may leave [0, 1] by this much where few do, as sharpened edges do.
+#: Floats may leave [0, 1] by this much if few of them do, as after sharpening.
 _OVERSHOOT = 0.5
 
-#: Pictures whose values, taken together, span more than this many times what the widest of them spans are of
+#: If the values of all pictures together span more than this many times the widest single span, the pictures are of
 #: several kinds.
 _APART = 2.0
 
-#: Largest values that whole numbers in floats have come from.
+#: Largest values of whole numbers that were converted to floats.
 _WHOLE_NUMBERS = (255, 65535)
 
 Kind: TypeAlias = Literal["range", "bits", "counts", "light", "numbers", "units"]
@@ -50,38 +51,37 @@ class Used(NamedTuple):
     """Which values a picture uses."""
 
     kind: Kind
-    """
-    range: all that its sample type has; bits: few of its bits; counts: a narrow part far from 0;
-    light: floats above white; numbers: whole ones, as 8 or 16 bits have them; units: other floats, such as degrees.
+    """range: all values of the sample type. bits: few of its bits. counts: a narrow range far from 0. light: floats
+    above white. numbers: whole numbers in floats, from 8 or 16 bits. units: other floats, such as degrees.
     """
     levels: Levels | None
-    """Black and white of the kind; None for the range of the sample type."""
+    """Black and white level for this kind; None for the range of the sample type."""
     low: float
     high: float
-    """The values between which the picture lies, specks aside."""
+    """The range of the picture's values, without specks."""
     scale: float
-    """The largest value that its sample type has."""
+    """The largest value of its sample type."""
     grey: bool
-    """Red, green and blue are the same all over."""
+    """Red, green and blue are equal everywhere."""
     clipped: str | None = None
-    """Which floats are clipped, if there are any."""
+    """Which floats are clipped, if any."""
 
 
 class Chosen(NamedTuple):
-    """What was decided for the pictures of a scene."""
+    """The decision for the pictures of a scene."""
 
     levels: list[Levels | None]
-    """Of each picture; None for the range of its sample type."""
+    """Levels of each picture; None for the range of its sample type."""
     result: Levels | None
-    """Of the fused picture."""
+    """Levels of the fused picture."""
     kinds: list[Kind]
     notes: tuple[str, ...]
 
 
 def used(picture: Picture) -> Used:
-    """Looks which values a picture uses: a sample first, and all of them where that is not enough.
+    """Finds which values a picture uses, from a sample first, and from all values if that is not enough.
 
-    8-bit pictures are taken as they are: somebody has scaled them to be looked at.
+    8-bit pictures are taken as they are, since they were scaled for viewing.
     """
     dtype, grey = picture.samples.dtype, _is_grey(picture)
     full = float(full_scale(dtype))
@@ -100,7 +100,7 @@ def used(picture: Picture) -> Used:
     if dtype == np.uint16 and high > _NARROW * full and not narrow:
         return whole_range
     all_of = _Extremes.of(picture)
-    # A few values far out are specks; near ones belong to the picture.
+    # A few distant values are specks; values near the others belong to the picture.
     inside = sample[(sample >= low - (high - low) / 2) & (sample <= high + (high - low) / 2)]
     found = whole_range._replace(
         low=all_of.least if all_of.least >= low - (high - low) / 2 else float(inside.min()),
@@ -137,9 +137,9 @@ def choose(names: Sequence[str], pictures: Sequence[Used], alike: Callable[[int]
     """Decides which values of the pictures of a scene are black and white.
 
     Args:
-        names: What notes call the pictures.
+        names: Names of the pictures in notes.
         pictures: Which values they use.
-        alike: Says of a picture whether its tones rise and fall with those of another, as exposures' do.
+        alike: Says whether a picture's tones rise and fall with those of another, as in exposures.
     """
     told = zip(names, pictures, strict=True)
     notes = tuple(f"{name}: {each.clipped}" for name, each in told if each.clipped)
@@ -163,25 +163,25 @@ def choose(names: Sequence[str], pictures: Sequence[Used], alike: Callable[[int]
 
 
 def _own(number: int, pictures: Sequence[Used], alike: Callable[[int], bool]) -> Levels | None:
-    """Black and white of one picture among others of other kinds."""
+    """Returns the levels of one picture among pictures of other kinds."""
     of = pictures[number]
     if of.kind != "bits":
         return of.levels
     if of.grey and not alike(number):
         return Levels(of.low, of.high)
-    # Beside a picture that uses more of the same sample type it is the darker one of a bracket.
+    # Beside a picture that uses more of the same sample type, it is the darker frame of a bracket.
     darker = any(other.scale == of.scale for other in pictures if other is not of)
     reached = of.levels is not None and (of.grey or of.high >= _REACHED * of.levels.high)
     return None if darker or not reached else of.levels
 
 
 def _common(pictures: Sequence[Used]) -> Levels | None:
-    """Black and white that all pictures share; None where they are of several kinds, or use all of their range."""
+    """Returns the levels that all pictures share; None if they are of several kinds, or use their full range."""
     kinds, scales = {each.kind for each in pictures}, {each.scale for each in pictures}
     levels = [each.levels for each in pictures if each.levels is not None]
     if len(scales) > 1 or not levels:
         return None
-    if kinds <= {"light", "range", "bits"} and "light" in kinds:  # one that has no light above white
+    if kinds <= {"light", "range", "bits"} and "light" in kinds:  # one of them has no light above white
         return Levels(0, max(each.high for each in levels), 1.0)
     if len(levels) < len(pictures):
         return None
@@ -195,12 +195,12 @@ def _common(pictures: Sequence[Used]) -> Levels | None:
 
 
 class _Extremes(NamedTuple):
-    """What all samples of a picture are between."""
+    """The extreme values of a picture's samples."""
 
     least: float
     most: float
     outside: int
-    """Samples outside [0, 1]."""
+    """Number of samples outside [0, 1]."""
     whole: bool
     """All samples are whole numbers."""
 
@@ -221,7 +221,9 @@ class _Extremes(NamedTuple):
 
 
 def _is_grey(picture: Picture) -> bool:
-    """Says whether red, green and blue are the same all over, but for a rounding; stops at the first that is not."""
+    """Says whether red, green and blue are equal everywhere, except for rounding. It stops at the first
+    that differs.
+    """
     step = 1 if picture.samples.dtype.kind == "u" else 1e-6
     high = max(1, _GREY_PX // picture.width)
     for top in range(0, 0 if picture.grey else picture.height, high):

@@ -1,4 +1,4 @@
-"""What a file claims to be, checked against its size and the free memory before anything is listed or decoded."""
+"""Checks what a file claims to be against its size and the free memory, before anything is listed or decoded."""
 
 from __future__ import annotations
 
@@ -15,34 +15,34 @@ from defusion.errors import ImageError
 from defusion.imaging import exif
 from defusion.machine import free_bytes
 
-#: Claims of fewer bytes of samples than this are not looked at.
+#: Claims of fewer bytes of samples than this are not checked.
 _SMALL_BYTES = 2**26
 
-#: Bytes of samples that a byte of a file may stand for, by TIFF's number of the compression: the most that the
-#: method can do. Others get the last, which runs of one value reach in none of them.
+#: Most bytes of samples for one byte of a file, by TIFF's number of the compression method: the limit of each method.
+#: Others get the last value, which no method exceeds even for runs of one value.
 _LZW_RATIO, _DEFLATE_RATIO, _MOST_RATIO = 1400, 1032, 2**15
 _RATIOS = {1: 1, 5: _LZW_RATIO, 8: _DEFLATE_RATIO, 32946: _DEFLATE_RATIO, 32773: 64}
-_JPEG_RATIO = 768  # a block of 64 pixels and three colours takes two bits or more
+_JPEG_RATIO = 768  # a block of 64 pixels with three colours takes at least two bits
 _PROGRESSIVE_RATIO = 2**14
 
-#: Scans of a progressive JPEG; encoders make about ten, and each goes over the whole picture.
+#: Most scans of a progressive JPEG. Encoders make about ten, and each covers the whole picture.
 _MOST_SCANS = 100
 
-#: In other formats a picture of one colour takes next to nothing: only claims of more than these bytes are looked at.
+#: In other formats a picture of one colour takes almost nothing, so only claims of more than these bytes are checked.
 _FLAT_BYTES, _FLAT_RATIO = 2**29, 2**20
 
-#: Copies of the samples that there are at once while a picture is decoded whole.
+#: Number of copies of the samples in memory while a whole picture is decoded.
 COPIES = 3
 
-#: Samples that two bytes of a BMP's runs may stand for.
+#: Most samples for two bytes of a run in a BMP.
 _BMP_RUN = 255
 
-#: What libjpeg says of a picture that is not all there; of one that may be, as some cameras write such; the rest is
-#: about nothing that is seen.
+#: Warnings of libjpeg: about an incomplete picture; and about one that may be damaged, although some cameras write such
+#: files. Its other warnings are about nothing visible.
 _DAMAGED_JPEG = re.compile(r"[Pp]remature end|bad Huffman code|instead of RST")
 _ODD_JPEG = re.compile(r"extraneous bytes before marker")
 
-#: So many bytes of 0 at the end are no part of what a coder writes: a disk's sector.
+#: Encoders do not end a file with this many bytes of 0: a sector of a disk.
 _ZEROS = 512
 
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _CHANNELS = 256, 257, 258, 259, 277
@@ -52,11 +52,11 @@ Chunks = Sequence[tuple[bytes, bytes, bytes]]
 
 
 def check_claims(file: BinaryIO, name: str) -> None:
-    """Makes sure that a file can be what its first bytes say that it is. The file is left at its start.
+    """Checks that a file can be what its first bytes claim. The file is left at its start.
 
     Raises:
-        ImageError: It is too short for that, its samples do not fit into the free memory, or a JPEG has more scans
-            than any encoder makes.
+        ImageError: It is too short, its samples do not fit into the free memory, or a JPEG has more scans than any
+            encoder makes.
     """
     size = os.fstat(file.fileno()).st_size
     file.seek(0)
@@ -82,13 +82,13 @@ def check_claims(file: BinaryIO, name: str) -> None:
 
 
 def check_png(chunks: Chunks) -> None:
-    """Makes sure that the chunks of a PNG are whole, and that its rows are all there.
+    """Checks that the chunks of a PNG are intact, and that all its rows are there.
 
     Raises:
         ValueError: A checksum is wrong, or rows are missing.
     """
     for kind, data, checksum in chunks:
-        # Chunks whose names begin with a small letter are not needed for the picture.
+        # Chunks whose names start with a small letter are not needed for the picture.
         if kind[:1].isupper() and zlib.crc32(kind + data).to_bytes(4, "big") != checksum:
             raise ValueError(f"the checksum of chunk {kind.decode('ascii', 'replace')} is wrong")
     width, height, bits, colour, _, _, interlaced = struct.unpack(">IIBBBBB", chunks[0][1][:13])
@@ -109,11 +109,12 @@ def check_png(chunks: Chunks) -> None:
 
 
 def check_jpeg(data: bytes, tables: bytes = b"") -> str | None:
-    """Makes sure that a JPEG is all there, which decoders do not ask: what is missing is grey.
+    """Checks that a JPEG is complete. Decoders do not check that, and make missing parts grey.
+
 
     Args:
         data: The JPEG.
-        tables: Those that it needs and has not, as a JPEG of its own: inside a TIFF they stand apart.
+        tables: Tables that it needs, as a JPEG of its own: inside a TIFF they are stored separately.
 
     Returns:
         Why it may be damaged, if it may.
@@ -127,7 +128,7 @@ def check_jpeg(data: bytes, tables: bytes = b"") -> str | None:
     try:
         colours = simplejpeg.decode_jpeg_header(data)[2]
         form = {"CMYK": "CMYK", "YCCK": "CMYK", "RGB": "RGB"}.get(colours, "GRAY")
-        # An eighth of the size: all is read, and little of it computed.
+        # At an eighth of the size, everything is read and little is computed.
         simplejpeg.decode_jpeg(data, form, fastdct=True, fastupsample=True, min_height=1, min_width=1)
     except ValueError as error:
         reason = str(error).removeprefix("Corrupt JPEG data: ")
@@ -138,7 +139,7 @@ def check_jpeg(data: bytes, tables: bytes = b"") -> str | None:
 
 
 def zeros_at_end(file: BinaryIO) -> int:
-    """Counts the bytes of 0 at a file's end, as disks leave them where copying was cut; a few count as none."""
+    """Counts the bytes of 0 at a file's end, which an interrupted copy may leave; a few count as none."""
     file.seek(0)
     data = file.read()
     file.seek(0)
@@ -151,7 +152,7 @@ def _png_channels(colour: int) -> int:
 
 
 def _check_jpeg(file: BinaryIO, name: str, size: int) -> None:
-    """Walks the markers of a JPEG up to its end."""
+    """Reads the markers of a JPEG up to its end."""
     file.seek(0)
     data = file.read()
     at, scans, width, height, channels, progressive = 2, 0, 0, 0, 1, False
@@ -170,7 +171,7 @@ def _check_jpeg(file: BinaryIO, name: str, size: int) -> None:
         raise ImageError(f"{name} holds {scans} scans, expected {_MOST_SCANS} at most; save it again as a JPEG.")
     samples = width * height * channels
     _check(name, width, height, samples, size * (_PROGRESSIVE_RATIO if progressive else _JPEG_RATIO))
-    # All coefficients of a progressive picture are held, at two bytes each.
+    # For a progressive picture all coefficients are held, two bytes each.
     check_memory(name, width, height, (COPIES + 2 * progressive) * samples)
 
 
@@ -178,7 +179,7 @@ def _check_tiff(file: BinaryIO, name: str, size: int) -> None:
     try:
         directory = exif.read_directory(file)
     except ValueError:
-        return  # who reads it says what is wrong
+        return  # the reader will say what is wrong
     width, height = _number(directory, _WIDTH, 0), _number(directory, _HEIGHT, 0)
     channels, bits = _number(directory, _CHANNELS, 1), _number(directory, _BITS, 1)
     samples = width * height * channels * bits // 8
@@ -187,7 +188,7 @@ def _check_tiff(file: BinaryIO, name: str, size: int) -> None:
 
 
 def _number(directory: exif.Directory, tag: int, otherwise: int) -> int:
-    """The first whole number of a field."""
+    """Returns the first whole number of a field."""
     field: Any = directory.get(tag)
     if not isinstance(field, exif.Field) or not field.values or len(field.raw) // field.values not in (1, 2, 4, 8):
         return otherwise
@@ -195,27 +196,27 @@ def _number(directory: exif.Directory, tag: int, otherwise: int) -> int:
 
 
 def check_flat(name: str, width: int, height: int, pixel_bytes: int, stored: int) -> None:
-    """Makes sure that a picture of a format without a largest ratio is no header alone.
+    """Checks that a picture, in a format without a largest ratio, is not just a header.
 
     Raises:
-        ImageError: It would take more than half a gigabyte, and its file has next to nothing.
+        ImageError: It would need more than half a gigabyte, but its file has almost nothing.
     """
     _check(name, width, height, width * height * pixel_bytes, max(stored * _FLAT_RATIO, _FLAT_BYTES))
 
 
 def check_page(name: str, width: int, height: int, claimed: int, stored: int, compression: int) -> None:
-    """Makes sure that the strips or tiles of a TIFF's page can be what it claims.
+    """Checks that the strips or tiles of a TIFF page can hold what the page claims.
 
     Args:
         name: The file.
-        width: Of the page.
-        height: Of the page.
+        width: Width of the page.
+        height: Height of the page.
         claimed: Bytes of its samples.
         stored: Bytes of its strips or tiles.
-        compression: TIFF's number of it.
+        compression: TIFF's number of the compression method.
 
     Raises:
-        ImageError: They are too few.
+        ImageError: There are too few bytes.
     """
     _check(name, width, height, claimed, stored * _RATIOS.get(compression, _MOST_RATIO))
 
@@ -229,7 +230,7 @@ def _check(name: str, width: int, height: int, claimed: int, most: int) -> None:
 
 
 def check_memory(name: str, width: int, height: int, needed: int) -> None:
-    """Makes sure that so many bytes are free.
+    """Checks that this many bytes are free.
 
     Raises:
         ImageError: They are not.

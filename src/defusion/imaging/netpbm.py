@@ -1,4 +1,4 @@
-"""PPM and PGM in: a few words and samples of 8 or 16 bits."""
+"""Reads PPM and PGM: a short header, and samples of 8 or 16 bits."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def is_netpbm(start: bytes) -> bool:
 
 
 def read_netpbm(file: BinaryIO, name: str) -> Picture:
-    """Reads a PPM or PGM; its largest value is white, whatever the sample type could hold.
+    """Reads a PPM or PGM. Its largest value is white, even if the sample type could hold more.
 
     Raises:
         ValueError: The file is damaged.
@@ -45,7 +45,7 @@ def read_netpbm(file: BinaryIO, name: str) -> Picture:
 
 
 def _number(file: BinaryIO) -> int:
-    """The next number of a header, over space and remarks."""
+    """Returns the next number of a header, after space and comments."""
     digits = b""
     while len(digits) < 10:
         byte = file.read(1)

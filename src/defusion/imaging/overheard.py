@@ -1,4 +1,4 @@
-"""What C libraries say by themselves while they decode: heard, not shown."""
+"""Captures what C libraries print while they decode."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _one_at_a_time = threading.Lock()
 
 @contextmanager
 def overheard() -> Iterator[Callable[[], str]]:
-    """Keeps from the terminal what a library writes to the process's stderr, or prints from within Python.
+    """Keeps what a library writes to the process's stderr, or prints from Python, away from the terminal.
 
     Yields:
-        Gives what it has said so far on stderr.
+        A function that returns what was written to stderr so far.
     """
     with _one_at_a_time, tempfile.TemporaryFile() as heard, redirect_stdout(io.StringIO()):
 
@@ -28,7 +28,7 @@ def overheard() -> Iterator[Callable[[], str]]:
 
         try:
             kept = os.dup(_STDERR)
-        except OSError:  # a process without stderr
+        except OSError:  # the process has no stderr
             yield said
             return
         os.dup2(heard.fileno(), _STDERR)

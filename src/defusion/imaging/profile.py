@@ -1,4 +1,4 @@
-"""Colour profiles: sources brought to the profile of the first, and CMYK to sRGB."""
+"""Colour profiles: converts sources to the profile of the first, and CMYK to sRGB."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from numpy.typing import NDArray
 from defusion.imaging.picture import LazySamples, Picture, shares
 from defusion.imaging.tone import Levels, is_linear
 
-#: Largest difference, of 1.0, at which two profiles mean the same: half a step of 8 bits. Makers' sRGB profiles
+#: Profiles are equal if they differ by at most this, of 1.0: half a step of 8 bits. sRGB profiles of different makers
 #: differ in their last digits.
 _SAME = 0.5 / 255
 
 
 def in_profile_of(picture: Picture, first: Picture, name: str = "source") -> Picture:
-    """Brings a picture to the colour profile of another, at its full depth.
+    """Converts a picture to the colour profile of another, at its full depth.
 
-    Pixels are converted region by region, when they are asked for. No profile means sRGB, of grey pictures its curve;
-    for an RGB picture so does a first one in grey, whose profile says nothing about colour. Relative colorimetric;
-    colours outside the first's are clipped.
+    Pixels are converted region by region, when they are read. Without a profile, a picture is sRGB, or grey with
+    sRGB's curve. If the first picture is grey, an RGB picture is converted to sRGB, because a grey profile says
+    nothing about colour. The conversion is relative colorimetric; colours outside the target's gamut are clipped.
 
     Args:
         picture: The picture to convert.
         first: The picture whose profile the result gets.
-        name: What notes call the picture.
+        name: Name of the picture in notes.
 
     Returns:
-        The picture itself if there is nothing to convert, as both profiles mean the same. A profile that cannot be
-        used leaves the pixels as they are, with a note.
+        The picture itself if both profiles are equal. If a profile cannot be used, the pixels stay as they are, with
+        a note.
     """
     target = None if first.grey and not picture.grey else first.icc
     if picture.icc == target:
@@ -41,12 +41,12 @@ def in_profile_of(picture: Picture, first: Picture, name: str = "source") -> Pic
     try:
         if not _differ(picture.icc, target, picture.grey):
             return picture
-    except (RuntimeError, ValueError):  # lcms: no profile, or not one for such samples
+    except (RuntimeError, ValueError):  # lcms: not a profile, or not one for such samples
         return _noted(picture, f"{name}: colour profile cannot be used, colours left as they are")
     what = "tones" if picture.grey else "colours"
     note = f"{name}: {what} brought to {'sRGB' if target is None else 'the profile of the first source'}"
     levels = picture.levels
-    if levels is not None:  # what is converted lies between 0 and 1
+    if levels is not None:  # converted values lie between 0 and 1
         low, high, white = levels
         levels = None if white is None or not is_linear(target) else Levels(0, 1, (white - low) / (high - low))
     converted = replace(picture, samples=_Converted(picture, target), icc=target, levels=levels)
@@ -54,10 +54,10 @@ def in_profile_of(picture: Picture, first: Picture, name: str = "source") -> Pic
 
 
 def to_srgb(samples: NDArray[Any], icc: bytes | None) -> NDArray[Any]:
-    """Brings samples [H, W, C] of a profile to sRGB; a profile that cannot be used leaves them as they are."""
+    """Converts samples [H, W, C] from a profile to sRGB. If the profile cannot be used, they stay as they are."""
     try:
         return samples if icc is None else _transformed(samples, icc, None)
-    except (RuntimeError, ValueError):  # lcms: no profile, or not one for such samples
+    except (RuntimeError, ValueError):  # lcms: not a profile, or not one for such samples
         return samples
 
 
@@ -66,11 +66,11 @@ def _noted(picture: Picture, note: str) -> Picture:
 
 
 class _Converted(LazySamples):
-    """Samples seen through another profile."""
+    """Samples converted to another profile when they are read."""
 
     def __init__(self, picture: Picture, target: bytes | None) -> None:
         samples = picture.samples
-        # Light needs more bits than what is made for the eye.
+        # Linear values need more bits than perceptual ones.
         whole = picture.levels is None and not is_linear(target)
         self.shape, self.dtype = samples.shape, samples.dtype if whole else np.dtype(np.float32)
         self._samples, self._source, self._target = samples, picture.icc, target
@@ -87,10 +87,10 @@ class _Converted(LazySamples):
 
 @lru_cache(maxsize=64)
 def _differ(source: bytes | None, target: bytes | None, grey: bool) -> bool:
-    """Says whether two profiles show colours of all the cube, or greys, differently.
+    """Says whether two profiles differ, by converting colours from all over the cube, or greys.
 
     Raises:
-        RuntimeError, ValueError: One of them is no profile for such samples.
+        RuntimeError, ValueError: One of them is not a profile for such samples.
     """
     steps = np.linspace(0, 1, 9, dtype=np.float32)
     cube = np.array(list(product(steps, repeat=1 if grey else 3)), np.float32)[np.newaxis]
@@ -98,7 +98,7 @@ def _differ(source: bytes | None, target: bytes | None, grey: bool) -> bool:
 
 
 def _transformed(samples: NDArray[Any], source: bytes | None, target: bytes | None) -> NDArray[Any]:
-    """Converts samples [h, w, C]; of a profile for colours grey ones get the greys."""
+    """Converts samples [h, w, C]. With a colour profile, grey samples are converted as its greys."""
     import imagecodecs
 
     srgb = imagecodecs.cms_profile("srgb")
@@ -114,8 +114,8 @@ def _transformed(samples: NDArray[Any], source: bytes | None, target: bytes | No
         colorspace=kinds[0],
         outcolorspace=kinds[1],
         intent=imagecodecs.CMS.INTENT.RELATIVE_COLORIMETRIC,
-        # Optimised, lcms puts a coarse table in place of the curves: 16 bits came back from Adobe RGB off by up to
-        # 5446 of 65535, and not optimised by 14.
+        # When it optimises, lcms replaces the curves by a coarse table: 16-bit values converted from Adobe RGB and
+        # back were off by up to 5446 of 65535, and by 14 without optimisation.
         flags=imagecodecs.CMS.FLAGS.NOOPTIMIZE | imagecodecs.CMS.FLAGS.BLACKPOINTCOMPENSATION,
     )
     converted = converted.reshape(height, width, -1)
@@ -125,7 +125,7 @@ def _transformed(samples: NDArray[Any], source: bytes | None, target: bytes | No
 
 
 def cmyk_to_srgb(cmyk: NDArray[np.uint8], icc: bytes | None) -> NDArray[np.uint8]:
-    """Turn HxWx4 CMYK samples into sRGB: by their profile if it works, else by Pillow's plain subtraction."""
+    """Converts HxWx4 CMYK samples to sRGB: by their profile if it works, otherwise by Pillow's plain subtraction."""
     from PIL import Image, ImageCms
 
     image = Image.frombytes("CMYK", cmyk.shape[1::-1], cmyk.tobytes())
@@ -142,5 +142,5 @@ def cmyk_to_srgb(cmyk: NDArray[np.uint8], icc: bytes | None) -> NDArray[np.uint8
             )
             return np.asarray(rgb)
         except (OSError, ImageCms.PyCMSError):
-            pass  # a broken profile, or one of another colour space
+            pass  # the profile is damaged, or for another colour space
     return np.asarray(image.convert("RGB"))

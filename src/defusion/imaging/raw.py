@@ -1,4 +1,4 @@
-"""Camera RAW in: known by content, developed by LibRaw the same way for every picture of a bracket."""
+"""Reads camera RAW: recognised by content, and developed by LibRaw in the same way for every frame of a bracket."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ _REDUCED = 1
 
 _DAMAGED = re.compile(r"data corrupted at \d+|Unexpected end of file")
 
-#: What LibRaw is sent on the word of its suffix, if the TIFF of that name begins with a preview.
+#: For these suffixes a TIFF that starts with a preview is passed to LibRaw.
 _TIFF_SUFFIXES = {".dng", ".nef", ".cr2", ".arw", ".pef", ".srw"}
 
 _OTHER_STARTS = (b"FUJIFILMCCD-RAW", b"IIRO", b"IIRS", b"MMOR", b"IIU\0")  # RAF, ORF, RW2
 
 
 def is_raw(file: BinaryIO, start: bytes) -> bool:
-    """Says whether a file comes from a sensor.
+    """Says whether a file comes straight from a sensor.
 
-    NEF, ARW, DNG and others begin as TIFFs do: they differ in a directory that describes samples under a colour
-    filter. A finished picture has none, whatever its suffix.
+    NEF, ARW, DNG and others start like TIFFs. They differ in having a directory that describes samples behind a
+    colour filter. A finished picture has none, whatever its suffix.
 
     Args:
         file: The file, open at a path.
@@ -49,7 +49,7 @@ def is_raw(file: BinaryIO, start: bytes) -> bool:
         return True
     try:
         directories = _directories(file)
-    except ValueError:  # no TIFF
+    except ValueError:  # not a TIFF
         return False
     if any(map(_of_sensor, directories)):
         return True
@@ -59,7 +59,7 @@ def is_raw(file: BinaryIO, start: bytes) -> bool:
 
 
 def read_raw(file: BinaryIO, name: str) -> Picture:
-    """Develops a RAW file to 16-bit sRGB: white balance of the camera, brightness as exposed, upright.
+    """Develops a RAW file to upright 16-bit sRGB, with the camera's white balance and the brightness as exposed.
 
     Raises:
         ImageError: rawpy is not installed, or LibRaw does not know the camera.
@@ -80,10 +80,11 @@ def read_raw(file: BinaryIO, name: str) -> Picture:
                 gamma=(2.4, 12.92),  # sRGB's curve
                 use_camera_wb=True,
                 no_auto_bright=True,
-                # By default white is lowered to the brightest sample of each picture: brackets would not match.
+                # By default, LibRaw lowers white to the brightest sample of each picture, and frames of a bracket
+                # would not match.
                 adjust_maximum_thr=0.0,
             )
-            if found := _DAMAGED.search(said()):  # LibRaw says so, and goes on
+            if found := _DAMAGED.search(said()):  # LibRaw reports damage and continues
                 raise ValueError(found[0])
     except rawpy.LibRawFileUnsupportedError as error:
         raise ImageError(f"{name} is a RAW file that LibRaw does not know ({error}); export it as a TIFF.") from error
@@ -91,7 +92,7 @@ def read_raw(file: BinaryIO, name: str) -> Picture:
 
 
 def _checked(file: BinaryIO) -> exif.Directory:
-    """The EXIF fields of a RAW file that begins as a TIFF does; none of others.
+    """Returns the EXIF fields of a RAW file that starts like a TIFF; none for others.
 
     Raises:
         ValueError: The file ends before its last samples, which LibRaw would leave black.
@@ -110,9 +111,9 @@ def _checked(file: BinaryIO) -> exif.Directory:
 
 
 def _directories(file: BinaryIO) -> list[exif.Directory]:
-    """The first directory of a TIFF and those that it names as parts of it."""
+    """Returns the first directory of a TIFF, and the directories that it names as its parts."""
     first = exif.read_directory(file)
-    # Makers have a handful; a damaged count must not keep us reading.
+    # Makers write a handful. A damaged count must not make this read on.
     return [first, *(exif.read_directory(file, offset) for offset in _values(first, _SUB_DIRECTORIES)[:16])]
 
 
@@ -121,7 +122,7 @@ def _of_sensor(directory: exif.Directory) -> bool:
 
 
 def _values(directory: exif.Directory, tag: int) -> list[int]:
-    """Whole numbers of a field, in order; none if the directory lacks it."""
+    """Returns the whole numbers of a field; none if the directory lacks it."""
     field: Any = directory.get(tag)
     if not isinstance(field, exif.Field) or not field.values:
         return []

@@ -1,4 +1,6 @@
-"""Picture files in, known by their first bytes: one table of formats; pictures come upright."""
+"""Reads picture files. One table lists the formats, which are recognised by their first bytes. Pictures are set
+upright.
+"""
 
 from __future__ import annotations
 
@@ -38,34 +40,34 @@ _END_UNTOLD = ("WebP", "AVIF", "HEIC", "JPEG XL", "JPEG 2000")
 class _Format(NamedTuple):
     name: str
     begins: Callable[[BinaryIO, bytes], bool]
-    """Says whether a file is of the format, by its first bytes or more."""
+    """Says whether a file has this format, from its first bytes or more."""
     decode: Callable[[BinaryIO, str, int | None], Picture]
-    """Reads a page of an open file, the first that is whole if none is named."""
+    """Reads a page of an open file; by default the first complete one."""
     stack: Callable[[BinaryIO], Stack] | None = None
-    """Says which pages an open file holds; None where there is always one."""
+    """Says which pages an open file holds; None if there is always one."""
 
 
 def read(path: str | os.PathLike[str], page: int | None = None) -> Picture:
-    """Read a picture file: PNG, JPEG, WebP, TIFF, BMP, GIF, PPM, JPEG 2000, JPEG XL, AVIF, HEIC, camera RAW or EXR.
+    """Reads a picture file: PNG, JPEG, WebP, TIFF, BMP, GIF, PPM, JPEG 2000, JPEG XL, AVIF, HEIC, camera RAW or EXR.
 
-    The content decides about the format, not the suffix. Pictures come upright; palette, 1-bit and CMYK
-    pictures come as RGB or grey; alpha says which places count. Notes tell what was changed.
+    The content decides about the format, not the suffix. Pictures are set upright. Palette, 1-bit and CMYK pictures
+    become RGB or grey; alpha says which places count. Notes say what was changed.
 
-    A large TIFF is read when its samples are asked for, so that damage in it may show as late as that; keep the
-    file until then.
+    A large TIFF is only read when its samples are used. So keep the file until then, and expect errors from damage in
+    it as late as that.
 
     Args:
         path: The file to read.
-        page: Which of its pages, from 0, as `stack_in` counts them; None for the first that is whole, with a note
-            where there are others.
+        page: Number of the page, from 0, as `stack_in` counts them. None reads the first full-size page, with a note
+            if there are others.
 
     Returns:
-        A picture whose depth is the sample type of the file, with the file's ICC profile, EXIF and XMP. RAW is
+        A picture with the sample type of the file as depth, and the file's ICC profile, EXIF and XMP. RAW is
         developed to 16 bits.
 
     Raises:
-        ImageError: No such file, a folder, not a picture, truncated or damaged, samples that cannot be
-            fused (LAB, 16-bit CMYK, 32-bit integers), or an extra that is not installed.
+        ImageError: The file does not exist, is a folder, not a picture, truncated or damaged; its samples cannot be
+            fused (LAB, 16-bit CMYK, 32-bit integers); or an extra is not installed.
     """
     path = Path(path)
     with _opened(path) as file, telling_damage(path):
@@ -82,7 +84,7 @@ def stack_in(path: str | os.PathLike[str]) -> Stack:
     """Says which pages a picture file holds.
 
     Raises:
-        ImageError: As `read`.
+        ImageError: As for `read`.
     """
     path = Path(path)
     with _opened(path) as file, telling_damage(path):
@@ -99,7 +101,7 @@ def _opened(path: Path) -> BinaryIO:
         file = path.open("rb")
     except FileNotFoundError:
         raise ImageError(f"{path} was not found, expected a picture; check the spelling and the folder.") from None
-    except (OSError, ValueError) as error:  # the second of a name that cannot be
+    except (OSError, ValueError) as error:  # ValueError for impossible names
         reason = getattr(error, "strerror", None) or error
         raise ImageError(f"{path!s:.200} cannot be opened ({reason}); make it readable first.") from error
     return file
@@ -117,7 +119,7 @@ def _format(file: BinaryIO, path: Path) -> _Format:
     raise ImageError(f"{path} is not a picture of a known format; expected one of {names}: convert it.")
 
 
-# Pillow's plugins are called by name: PIL.Image.open refuses pictures of more than 179 megapixels.
+# Pillow's plugins are called by name, because PIL.Image.open refuses pictures of more than 179 megapixels.
 
 
 def _jpeg(file: BinaryIO) -> Image:
@@ -133,7 +135,7 @@ def _webp(file: BinaryIO) -> Image:
     import PIL.Image
     from PIL.WebPImagePlugin import WebPImageFile
 
-    with _lifted:  # this plugin looks at the limit all the same
+    with _lifted:  # this plugin checks the limit anyway
         most, PIL.Image.MAX_IMAGE_PIXELS = PIL.Image.MAX_IMAGE_PIXELS, None
         try:
             return WebPImageFile(file)
@@ -196,7 +198,7 @@ def _read_png(file: BinaryIO, name: str, page: int | None) -> Picture:
     file.seek(0)
     image = _png(file)
     deep = chunks[0][1][8] == 16 and not page
-    if not deep:  # where Pillow leaves black what is missing
+    if not deep:  # Pillow leaves missing parts black
         check_png(chunks)
     picture = _deep_png(image, chunks, name) if deep else from_pillow(image, name, page)
     return _as_told(picture, {kind: data for kind, data, _ in chunks}, name)
@@ -205,7 +207,7 @@ def _read_png(file: BinaryIO, name: str, page: int | None) -> Picture:
 def _by_pillow(
     name: str, plugin: Callable[[BinaryIO], Image], *starts: bytes, read: Any = None, begins: Any = None
 ) -> _Format:
-    """A format that Pillow reads, and whose pages are frames of an animation."""
+    """Describes a format that Pillow reads. Its pages are frames of an animation."""
 
     def decode(file: BinaryIO, of: str, page: int | None) -> Picture:
         return _from_file(plugin(file), file, of, page)
@@ -222,7 +224,7 @@ def _by_pillow(
 def _single(
     name: str, decode: Callable[[BinaryIO, str], Picture], begins: Callable[[BinaryIO, bytes], bool]
 ) -> _Format:
-    """A format of one page."""
+    """Describes a format with one page."""
     return _Format(name, begins, lambda file, of, _: decode(file, of))
 
 
@@ -234,7 +236,7 @@ def _is_webp(_: BinaryIO, start: bytes) -> bool:
     return start.startswith(b"RIFF") and start[8:12] == b"WEBP"
 
 
-#: The formats, in the order in which they are tried: RAW files begin as TIFFs do.
+#: The formats in the order in which they are tried. RAW comes before TIFF, because RAW files start like TIFFs.
 _FORMATS = [
     _by_pillow("PNG", _png, b"\x89PNG\r\n\x1a\n", read=_read_png),
     _by_pillow("JPEG", _jpeg, b"\xff\xd8\xff", read=_read_jpeg),
@@ -258,12 +260,12 @@ _FORMATS = [
 
 
 def _as_told(picture: Picture, chunks: dict[bytes, bytes], name: str) -> Picture:
-    """Gives a picture what a PNG's chunks tell of its colours."""
+    """Applies what a PNG's chunks say about its colours."""
     icc, told = profile_of_png(chunks)
     if told is None:
         return picture
     full = full_scale(picture.samples.dtype)
-    # Of video the samples leave room below black and above white.
+    # Video samples leave room below black and above white.
     narrow = told == "cICP" and not chunks[b"cICP"][3]
     levels = Levels(16 / 255 * full, 235 / 255 * full) if narrow else None
     note = f"{name}: colours are what its {told} says, which is kept as an ICC profile"
@@ -272,11 +274,11 @@ def _as_told(picture: Picture, chunks: dict[bytes, bytes], name: str) -> Picture
 
 
 def _deep_png(image: Image, chunks: Sequence[tuple[bytes, bytes, bytes]], name: str) -> Picture:
-    """Decodes a PNG of 16 bits."""
-    check_bytes(name, *image.size, 8, copies=2)  # two bytes in each of four channels at most
+    """Decodes a 16-bit PNG."""
+    check_bytes(name, *image.size, 8, copies=2)  # at most four channels of two bytes
 
-    # Pillow brings 16-bit colour down to 8 bits, so imagecodecs decodes it; of the chunks it gets those that
-    # hold pixels, since libpng talks on stderr about the others.
+    # Pillow reduces 16-bit colour to 8 bits, so imagecodecs decodes it. It gets only the chunks that hold pixels,
+    # because libpng writes to stderr about others.
     import imagecodecs
 
     pixels = b"".join(
@@ -287,7 +289,7 @@ def _deep_png(image: Image, chunks: Sequence[tuple[bytes, bytes, bytes]], name: 
     samples = imagecodecs.png_decode(b"\x89PNG\r\n\x1a\n" + pixels)
     blocks = [data for kind, data, _ in chunks if kind == b"eXIf"]
     keys = [data for kind, data, _ in chunks if kind == b"tRNS"]
-    if keys and len(keys[0]) == 2 * samples[0, 0].size:  # the colour that is transparent
+    if keys and len(keys[0]) == 2 * samples[0, 0].size:  # a colour that is transparent
         clear = (samples == np.frombuffer(keys[0], ">u2")).reshape(*samples.shape[:2], -1).all(2)
         samples = np.dstack([samples, np.where(clear, np.uint16(0), np.uint16(full_scale(samples.dtype)))])
     alpha: NDArray[Any] | None = None
@@ -301,7 +303,7 @@ def _deep_png(image: Image, chunks: Sequence[tuple[bytes, bytes, bytes]], name: 
 
 
 def _png_chunks(file: BinaryIO) -> list[tuple[bytes, bytes, bytes]]:
-    """Kind, data and checksum of every chunk up to the last one, IEND, which a truncated file lacks."""
+    """Returns kind, data and checksum of every chunk up to the last one, IEND, which a truncated file lacks."""
     file.seek(8)
     chunks = []
     while len(head := file.read(8)) == 8:
@@ -318,18 +320,19 @@ def _from_file(image: Image, file: BinaryIO, name: str, page: int | None) -> Pic
 
 
 def from_pillow(image: Image, name: str, frame: int | None = None) -> Picture:
-    """Make a picture of one that Pillow has opened: grey, RGB, CMYK or palette of 8 bits, grey of 16 or float.
+    """Makes a picture from an image that Pillow has opened: grey, RGB, CMYK or palette of 8 bits, grey of 16 or
+    float.
 
     Args:
-        image: The image; what stands in its `info` is kept.
-        name: What errors and notes call it.
-        frame: Which frame of an animation; None for the first, with a note.
+        image: The image. The contents of its `info` are kept.
+        name: Name of the image in errors and notes.
+        frame: Number of the frame of an animation; None for the first, with a note.
 
     Raises:
-        ImageError: Samples that cannot be fused.
+        ImageError: The samples cannot be fused.
     """
     image = image.convert(_PLAINER[image.mode]) if image.mode in _PLAINER else image
-    # A palette becomes colours, of four bytes a pixel in Pillow; of WebP there are two canvases, too.
+    # A palette becomes colours, with four bytes for each pixel in Pillow. For WebP there are also two canvases.
     copies = 12 if image.mode == "P" else 6 if image.format == "WEBP" else COPIES
     check_bytes(name, *image.size, len(image.getbands()), copies=copies)
     notes: list[str] = []
@@ -377,7 +380,7 @@ def from_pillow(image: Image, name: str, frame: int | None = None) -> Picture:
 
 
 def _dots_per_inch(image: Image) -> tuple[float, float] | None:
-    if "jfif_unit" in image.info:  # Pillow makes 72 up where JPEG tells none
+    if "jfif_unit" in image.info:  # Pillow invents 72 if a JPEG has none
         unit = {1: 1.0, 2: 2.54}.get(image.info["jfif_unit"], 0.0)
         across, down = image.info["jfif_density"]
         return unit * across, unit * down
@@ -394,7 +397,7 @@ def _joined(
     alpha: NDArray[Any] | None = None,
     xmp: bytes | None = None,
 ) -> Picture:
-    """Join decoded samples with the profile, the EXIF block and the resolution found beside them."""
+    """Joins decoded samples with the profile, the EXIF block and the resolution that were found with them."""
     fields: exif.Directory = {}
     if block:
         try:

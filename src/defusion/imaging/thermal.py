@@ -1,8 +1,8 @@
-"""False colour of thermal cameras: known by the line that its colours lie on, and converted back to one plane.
+"""False colour of thermal cameras: recognises the palette, and converts the colours back to one plane of temperature.
 
-A palette paints temperature along a line through the colour cube. Pixels that all lie near one such line, and fill a
-good part of it, come from a palette; a photograph's colours fill space. What a pixel's nearest point on the line says
-is its temperature, on the scale of the picture.
+A palette maps temperature to a line through the colour cube. Pixels that all lie near one such line, and fill much of
+it, were painted with that palette; the colours of a photograph fill space. The nearest point on the line gives the
+temperature of a pixel, on the scale of the picture.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from defusion.errors import ImageError
 from defusion.imaging.colour import luminance
 from defusion.imaging.picture import LazySamples, Picture, bands, quantised
 
-#: Colours of each palette from cold to hot, at even steps, 0 to 255; between them it runs straight.
+#: Colours of each palette from cold to hot, at even steps, 0 to 255. Between them the line is straight.
 _PALETTES: dict[str, list[tuple[int, int, int]]] = {
     # black, indigo, violet, magenta-red, orange, yellow, white
     "iron": [
@@ -61,7 +61,7 @@ _PALETTES: dict[str, list[tuple[int, int, int]]] = {
         *((170, 255, 0), (85, 255, 0), (0, 255, 0), (0, 170, 85), (0, 85, 170), (0, 0, 255), (43, 0, 255)),
         *((85, 0, 255), (128, 0, 255), (170, 0, 255)),
     ],
-    # all hues, from red to red; the last is a little to this side of it, to be told from the first
+    # all hues, from red to red; the last is slightly before red, to tell it from the first
     "hsv": [
         *((255, 0, 0), (255, 84, 0), (255, 168, 0), (250, 247, 0), (168, 255, 0), (84, 255, 0), (0, 255, 0)),
         *((0, 255, 84), (0, 255, 168), (0, 247, 250), (0, 168, 255), (0, 84, 255), (0, 0, 255), (84, 0, 255)),
@@ -69,54 +69,54 @@ _PALETTES: dict[str, list[tuple[int, int, int]]] = {
     ],
 }
 
-#: Names of the palettes that are known.
+#: Names of the known palettes.
 PALETTES = tuple(_PALETTES)
 
 
 class _Line(NamedTuple):
-    """A palette as pieces of straight lines."""
+    """A palette as straight pieces."""
 
     starts: NDArray[np.float32]
-    """Colours [n, 3] in [0, 1] at which the pieces begin."""
+    """Colours [n, 3] in [0, 1] at which the pieces start."""
     steps: NDArray[np.float32]
-    """From each to the next [n, 3]."""
+    """Difference from each start to the next, [n, 3]."""
 
 
-#: A pixel no farther than this from a palette's line, of the cube's side, lies on it.
+#: A pixel is on a palette's line if it is no farther away than this, as a fraction of the cube's side.
 _NEAR = 0.09
 
-#: Parts into which a line is cut, and the part of the pixels that one has to get to count as filled.
+#: Number of parts of a line, and the fraction of the pixels that a part needs to count as filled.
 _BINS = 20
 _BIN_PART = 0.002
 
-#: What a painted picture has to reach: part of the line that is filled; part of its pixels on the line; part of the
-#: pixels on the line in a filled bin, on average, so that a dark background counts once. Of 32 thermal pictures,
-#: painted with each palette and saved as JPEG of quality 90, none was below 0.25, 0.81 and 0.67. Of 575 colour
-#: photographs those that filled as much reached 0.51 of the last at most.
+#: What a painted picture has to reach: fraction of the line that is filled; fraction of its pixels on the line;
+#: fraction of the pixels on the line that are in a filled part, averaged over parts, so that a dark background counts
+#: once. Of 32 thermal pictures, painted with each palette and saved as JPEG of quality 90, none was below 0.25, 0.81
+#: and 0.67. Of 575 colour photographs, those that filled as much reached at most 0.51 of the last.
 _FILLED, _ON_LINE, _PURE = 0.25, 0.8, 0.65
 
-#: Part of the distinct colours of a painted picture that lie on the line, each by the root of its pixels, so that a
-#: large background has no more to say than it should: of 16 thermal pictures, painted with each palette and saved as
-#: JPEG of quality 75 and 90, none was below 0.9; activity in the colours of PET reached 0.42, and pictures in other
-#: palettes 0.65.
+#: Fraction of the distinct colours of a painted picture that are on the line, each weighted by the square root of its
+#: pixels, so that a large background does not dominate. Of 16 thermal pictures, painted with each palette and saved
+#: as JPEG of quality 75 and 90, none was below 0.9. Activity in the colours of PET reached 0.42, and pictures in
+#: other palettes 0.65.
 _DISTINCT = 0.8
 
-#: Colours are told apart in so many steps from black to white, and those of fewer pixels than this part are passed
-#: over, as JPEG makes many.
+#: Number of steps from black to white by which colours are distinguished. Colours with a smaller fraction of the
+#: pixels than the second are ignored, since JPEG makes many.
 _SHADES, _SHADE_PART = 32, 2e-4
 
-#: A pixel farther than this from the line shows no temperature, but a caption or a mark.
+#: A pixel farther than this from the line shows no temperature but a caption or a mark.
 _OFF = 0.25
 
-#: Least spread of the colours across the one straight line that fits them best: a picture toned in one colour, as by
-#: a red light, runs along a single piece of a palette. Of the painted pictures none was below 0.017.
+#: Least spread of the colours across the straight line that fits them best. A picture toned in one colour, as by a
+#: red light, runs along a single piece of a palette. Of the painted pictures none was below 0.017.
 _BEND = 0.015
 
 _SAMPLE_SIDE = 96
 
 
 def thermal_luminance(region: NDArray[np.float32], palette: str) -> NDArray[np.float32]:
-    """Leads false colour back to temperature.
+    """Converts false colour back to temperature.
 
     Args:
         region: RGB pixels [h, w, 3] in [0, 1].
@@ -126,7 +126,7 @@ def thermal_luminance(region: NDArray[np.float32], palette: str) -> NDArray[np.f
         [h, w, 1] in [0, 1]: 0 for the coldest colour of the palette, 1 for the hottest.
 
     Raises:
-        ImageError: There is no such palette.
+        ImageError: The palette is unknown.
     """
     return _nearest(region, _line(palette))[0][..., np.newaxis]
 
@@ -142,7 +142,7 @@ def in_palette(places: NDArray[np.float32], palette: str) -> NDArray[np.float32]
         RGB pixels [..., 3] in [0, 1].
 
     Raises:
-        ImageError: There is no such palette.
+        ImageError: The palette is unknown.
     """
     line = _line(palette)
     at = np.clip(places[..., 0], 0, 1) * np.float32(len(line.starts))
@@ -152,9 +152,9 @@ def in_palette(places: NDArray[np.float32], palette: str) -> NDArray[np.float32]
 
 
 def recognised_palette(picture: Picture) -> str | None:
-    """Says which palette a picture is painted with; None for photographs and pictures without colour.
+    """Returns the palette that a picture is painted with; None for photographs and grey pictures.
 
-    A sample of rows and columns is looked at, so a large TIFF is not read whole.
+    It looks at a sample of rows and columns, so a large TIFF is not read as a whole.
     """
     if picture.grey:
         return None
@@ -166,7 +166,9 @@ def recognised_palette(picture: Picture) -> str | None:
 
 
 def distance_from_palette(picture: Picture, palette: str) -> float:
-    """Returns the median distance of a picture's colours from a palette, of the cube's side; inf for grey."""
+    """Returns the median distance of a picture's colours from a palette, as a fraction of the cube's side; inf for
+    grey.
+    """
     if picture.grey:
         return float("inf")
     pixels = _sample(picture)
@@ -174,9 +176,9 @@ def distance_from_palette(picture: Picture, palette: str) -> float:
 
 
 def as_temperature(picture: Picture, palette: str, name: str = "source") -> Picture:
-    """Leads a picture in false colour back to temperature, region by region: grey, at its own depth, with a note.
+    """Converts a picture in false colour back to temperature, region by region: grey, at its own depth, with a note.
 
-    Places whose colour is not on the palette, such as captions, are no part of the picture.
+    Places whose colour is not on the palette, such as captions, are masked out.
     """
     note = f"{name}: false colour of palette {palette} converted back to temperature"
     alpha = picture.alpha
@@ -192,7 +194,7 @@ def as_temperature(picture: Picture, palette: str, name: str = "source") -> Pict
 
 
 class _Temperature(LazySamples):
-    """RGB samples in false colour seen as temperature."""
+    """Temperatures of RGB samples in false colour."""
 
     def __init__(self, picture: Picture, palette: str) -> None:
         self.shape, self.dtype = (picture.height, picture.width, 1), picture.samples.dtype
@@ -207,7 +209,7 @@ class _Temperature(LazySamples):
 
 
 class _OnPalette(LazySamples):
-    """Which pixels of a picture show a temperature, as alpha."""
+    """Alpha that shows which pixels of a picture show a temperature."""
 
     def __init__(self, picture: Picture, palette: str) -> None:
         self.shape, self.dtype = (picture.height, picture.width, 1), np.dtype(np.uint8)
@@ -229,8 +231,8 @@ def _line(palette: str) -> _Line:
 
 
 def _nearest(pixels: NDArray[np.float32], line: _Line) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Where on a line the pixels [..., 3] have their nearest point, in [0, 1], and how far that is."""
-    colours = np.ascontiguousarray(pixels.reshape(-1, 3).T)  # a colour a row: several times as fast
+    """Returns where on a line the nearest points to pixels [..., 3] are, in [0, 1], and how far away they are."""
+    colours = np.ascontiguousarray(pixels.reshape(-1, 3).T)  # one colour in each row is several times as fast
     place = np.zeros(colours.shape[1], np.float32)
     least = np.full(colours.shape[1], np.inf, np.float32)
     for number, (start, step) in enumerate(zip(*line, strict=True)):
@@ -246,7 +248,7 @@ def _nearest(pixels: NDArray[np.float32], line: _Line) -> tuple[NDArray[np.float
 
 
 def _distance(pixels: NDArray[np.float32], line: _Line) -> float | None:
-    """How far pixels [n, 3] lie from a line on the whole; None if they are not painted with it."""
+    """Returns how far pixels [n, 3] are from a line overall; None if they are not painted with it."""
     place, far = _nearest(pixels, line)
     near = far < _NEAR
     bins = np.minimum((place * _BINS).astype(int), _BINS - 1)
@@ -258,7 +260,9 @@ def _distance(pixels: NDArray[np.float32], line: _Line) -> float | None:
 
 
 def _distinct(pixels: NDArray[np.float32], line: _Line) -> float:
-    """The part of the distinct colours of pixels [n, 3] that lie on a line, each by the root of its pixels."""
+    """Returns the fraction of the distinct colours of pixels [n, 3] on a line, weighted by the square root of their
+    pixels.
+    """
     shades = np.rint(pixels * (_SHADES - 1)).astype(np.int64)
     colours, counts = np.unique(shades, axis=0, return_counts=True)
     seen = counts >= max(2, _SHADE_PART * len(pixels))
@@ -270,7 +274,7 @@ def _distinct(pixels: NDArray[np.float32], line: _Line) -> float:
 
 
 def _sample(picture: Picture) -> NDArray[np.float32]:
-    """Pixels [n, 3] from all over a picture."""
+    """Returns pixels [n, 3] from all over a picture."""
     step = max(1, picture.width // _SAMPLE_SIDE)
     tops = np.unique(np.linspace(0, picture.height - 1, _SAMPLE_SIDE).astype(int))
     places = [(slice(top, top + 1), slice(None, None, step)) for top in tops.tolist()]

@@ -1,4 +1,6 @@
-"""TIFF in: by strips or tiles where the layout allows, so that a picture takes the memory of what is looked at."""
+"""Reads TIFF, by strips or tiles if the layout allows it, so that a picture takes the memory of what is
+being read.
+"""
 
 from __future__ import annotations
 
@@ -29,30 +31,30 @@ from defusion.imaging.profile import cmyk_to_srgb
 from defusion.imaging.tone import check_finite
 from defusion.machine import cores
 
-#: Pictures of up to so many bytes are decoded at once.
+#: Pictures of up to this many bytes are decoded at once.
 _AT_ONCE_BYTES = 2**24
 
-#: Decoded strips and tiles that are kept amount to so many rows of the picture: twice those of a row of tiles of
-#: 1024 pixels, so that neighbours in a row, and the halo of the next row, are decoded once.
+#: Decoded strips and tiles are kept for this many rows of the picture: twice a row of tiles of 1024 pixels, so that
+#: neighbours in a row, and the halo of the next row, are decoded once.
 _KEPT_ROWS = 1536
 
-#: Size of the strips that uncompressed pictures are read in.
+#: Size of the strips in which uncompressed pictures are read.
 _STRIP_BYTES = 2**19
 
 _THREADS = min(8, cores())
-#: Pages that a file may have.
+#: Most pages that a file may have.
 _MOST_PAGES = 2**16
 
-#: Extra channels that say how much each place is there: TIFF's associated and unassociated alpha.
+#: Kinds of extra channels that are alpha: TIFF's associated and unassociated alpha.
 _ALPHA = (1, 2)
 
-#: Of a page's kind: it is a reduced picture, or a mask.
+#: Bits of a page's kind: it is a reduced picture, or a mask.
 _NOT_WHOLE = 1 | 4
 
 # TIFF tags
 _ICC_PROFILE, _CURVES, _WHITE, _PRIMARIES, _UNIT, _XMP, _IPTC = 34675, 301, 318, 319, 296, 700, 33723
 
-#: Units in which microscopes' programs tell the size of a pixel.
+#: Units in which microscopes' programs state the size of a pixel.
 _MICROMETRES = {
     **dict.fromkeys(("µm", "μm", "um", "micron", "microns", "micrometer"), 1.0),
     **{"nm": 1e-3, "mm": 1e3, "cm": 1e4, "inch": 25400.0},
@@ -62,19 +64,21 @@ _SILENCE = logging.NullHandler()
 
 
 class Stack(NamedTuple):
-    """Which pages a file holds."""
+    """The pages that a file holds."""
 
     pages: int
     animated: bool = False
     """They are frames of an animation."""
     channels: int = 1
-    """The pages are of so many channels, each of which is a stack of its own."""
+    """Number of channels. Each is a stack of its own."""
     of_channel: tuple[tuple[int, ...], ...] = ()
-    """The pages of each channel, where there are several."""
+    """The pages of each channel, if there are several."""
 
 
 def stack_in_tiff(file: BinaryIO) -> Stack:
-    """Says which pages a TIFF holds: planes of a microscope's stack, whole pages, or colours and a fourth channel."""
+    """Says which pages a TIFF holds: planes of a microscope's stack, full-size pages, or colours and a fourth
+    channel.
+    """
     with _parsed(file) as tif:
         planes = _Planes(tif)
         if planes.channel_of is None:
@@ -89,8 +93,8 @@ def read_tiff(file: BinaryIO, name: str, number: int | None = None) -> Picture:
 
     Args:
         file: The file.
-        name: What notes call it.
-        number: Which page, as `stack_in_tiff` counts them; None for the first that is whole.
+        name: Name of the file in notes.
+        number: Number of the page, as `stack_in_tiff` counts them; None for the first full-size page.
 
     Raises:
         ImageError: The samples cannot be fused.
@@ -141,14 +145,14 @@ def read_tiff(file: BinaryIO, name: str, number: int | None = None) -> Picture:
 def _parsed(file: BinaryIO) -> Iterator[Any]:
     import tifffile
 
-    # Its remarks about odd tags would reach stderr by way of logging's last resort.
+    # tifffile's remarks about odd tags would otherwise reach stderr through logging's last resort.
     logging.getLogger("tifffile").addHandler(_SILENCE)
     with tifffile.TiffFile(file) as tif:
         yield tif
 
 
 class _Planes:
-    """The planes of a TIFF that belong together: those of its first series, or pages like the first whole one."""
+    """The planes of a TIFF that belong together: those of its first series, or pages like the first full-size one."""
 
     def __init__(self, tif: Any) -> None:
         self._tif = tif
@@ -156,11 +160,11 @@ class _Planes:
         """All pages of the file."""
         first, _ = _whole_page(self.of_file)
         self.channel_of: list[int] | None = None
-        """Which channel each plane is of, where there are several channels of several planes."""
+        """The channel of each plane, if there are several channels with several planes."""
         self.stored_apart = False
         """The planes follow each other, without a directory for each."""
         self.fourth_apart = False
-        """The planes are the colours of one page, and a fourth channel that is no alpha."""
+        """The planes are the colours of one page, and a fourth channel that is not alpha."""
         alike = [page for page in self.of_file if page.shape == first.shape and not page.subfiletype & _NOT_WHOLE]
         self._pages = alike if first.offset in {page.offset for page in alike} else [first]
         self.count = len(self._pages)
@@ -185,11 +189,11 @@ class _Planes:
         self.count = count
 
     def page(self, number: int) -> Any:
-        """The directory of a plane."""
+        """Returns the directory of a plane."""
         return self._pages[number]
 
     def stored(self, number: int) -> NDArray[Any]:
-        """The samples [H, W, C] of a plane that has no directory."""
+        """Returns the samples [H, W, C] of a plane that has no directory."""
         page = self._pages[0]
         file, dtype = self._tif.filehandle, np.dtype(page.dtype).newbyteorder(self._tif.byteorder)
         shape = (page.imagelength, page.imagewidth, page.samplesperpixel)
@@ -200,7 +204,7 @@ class _Planes:
 
 
 def _with_pixel_size(tif: Any, fields: exif.Directory) -> tuple[exif.Directory, str]:
-    """Adds how large a pixel is, where a microscope's program has told it in words of its own; and says so."""
+    """Adds the size of a pixel, if a microscope's program stated it in its own way; also returns a note."""
     across = unit = None
     if tif.is_ome and (told := re.search(r'PhysicalSizeX="([0-9.eE+-]+)"', tif.ome_metadata)):
         of = re.search(r'PhysicalSizeXUnit="([^"]+)"', tif.ome_metadata)
@@ -221,10 +225,10 @@ def _with_pixel_size(tif: Any, fields: exif.Directory) -> tuple[exif.Directory, 
 
 
 def _pages_in(tif: Any) -> list[Any]:
-    """The pages of a TIFF, those inside others aside.
+    """Returns the pages of a TIFF, without pages inside pages.
 
     Raises:
-        ValueError: They run in a circle, or are more than a file has: it is damaged.
+        ValueError: They form a circle, or there are more than a file can have: it is damaged.
     """
     pages: list[Any] = []
     seen = set()
@@ -237,9 +241,9 @@ def _pages_in(tif: Any) -> list[Any]:
 
 
 def _whole_page(pages: Sequence[Any]) -> tuple[Any, str]:
-    """The first page that is no reduced picture, and which that is, unless it is the only one.
+    """Returns the first page that is not a reduced picture, and a description of it unless it is the only one.
 
-    A page inside another (SubIFD) is taken where it is the larger: cameras put a thumbnail first.
+    A page inside another (SubIFD) is used if it is larger, because cameras put a thumbnail first.
     """
     whole = [page for page in pages if not page.subfiletype & _NOT_WHOLE]
     first = (whole or pages)[0]
@@ -270,13 +274,13 @@ def _area(page: Any) -> int:
 
 
 def _block(page: Any, tag: int) -> bytes | None:
-    """The bytes of a tag; None where it is absent, or of a type that holds no bytes."""
+    """Returns the bytes of a tag; None if it is missing, or its type holds no bytes."""
     value = page.tags.valueof(tag)
     return value if isinstance(value, bytes) and value else None
 
 
 def _profile(page: Any) -> tuple[bytes | None, bool]:
-    """The ICC profile of a page, and whether it had to be made of other tags."""
+    """Returns the ICC profile of a page, and whether it was made from other tags."""
     if icc := _block(page, _ICC_PROFILE):
         return icc, False
     white, primaries, curves = (page.tags.valueof(tag) for tag in (_WHITE, _PRIMARIES, _CURVES))
@@ -294,18 +298,18 @@ def _profile(page: Any) -> tuple[bytes | None, bool]:
 
 
 def _quotients(numbers: Sequence[int] | None, count: int) -> list[float] | None:
-    """The values of a field of rationals, if it has so many."""
+    """Returns the values of a field of rationals, if it has this many."""
     if numbers is None or len(numbers) != 2 * count or 0 in numbers[1::2]:
         return None
     return [above / below for above, below in zip(numbers[::2], numbers[1::2], strict=True)]
 
 
 class TiffSamples(LazySamples):
-    """The samples of a TIFF page, whose strips or tiles are decoded when a region touches them.
+    """The samples of a TIFF page. Strips or tiles are decoded when a region touches them.
 
     Args:
-        path: The file; it stays open as long as this lives.
-        page: A page of it, as tifffile describes it, for which `_by_segments` holds.
+        path: The file; it stays open as long as this object exists.
+        page: A page of it, as tifffile describes it, for which `_by_segments` is true.
     """
 
     def __init__(self, path: Path, page: Any) -> None:
@@ -341,13 +345,13 @@ class TiffSamples(LazySamples):
         touched = list(product(sorted({row // high for row in rows}), sorted({column // wide for column in columns})))
         with self._lock:
             to_decode = sum(down * self._across + across not in self._kept for down, across in touched)
-        # Most regions are a neighbour's halo or a small window: threads would take longer over them.
+        # Most regions are a neighbour's halo or a small window, where threads would take longer.
         for _ in (self._pool.map if to_decode > 1 else map)(paste, touched):
             pass
         return samples
 
     def _segment(self, number: int) -> NDArray[Any]:
-        """Decodes a strip or tile [h, w, C], or finds it among those kept."""
+        """Returns a decoded strip or tile [h, w, C], from those that are kept if possible."""
         with telling_damage(self._path):
             with self._lock:
                 if number in self._kept:
@@ -361,12 +365,12 @@ class TiffSamples(LazySamples):
             segment = self._decode(data, number)
             height, width = self.shape[0], self.shape[1]
             down, across = divmod(number, self._across)
-            # What a tile has beyond the picture's edge is nobody's.
+            # The part of a tile beyond the picture's border is not used.
             segment = segment[: height - down * self._segment_high, : width - across * self._segment_wide]
             if self.dtype.kind == "f":
                 check_finite(segment, self._path.name)
         with self._lock:
-            if number not in self._kept:  # another thread may have been as fast
+            if number not in self._kept:  # another thread may have been faster
                 self._kept[number] = segment
                 self._kept_bytes += segment.nbytes
             while self._kept_bytes > self._room:
@@ -375,7 +379,7 @@ class TiffSamples(LazySamples):
 
 
 def _by_segments(page: Any) -> bool:
-    """Says whether a page is large, plain grey or RGB, and cut small enough to be decoded in pieces."""
+    """Says whether a page is large, plain grey or RGB, and stored in pieces that are small enough."""
     from tifffile import PHOTOMETRIC
 
     if page.axes not in ("YX", "YXS") or page.dtype not in DEPTHS or page.nbytes <= _AT_ONCE_BYTES:
@@ -392,9 +396,11 @@ def _by_segments(page: Any) -> bool:
 
 
 def _layout(page: Any) -> tuple[int, int, Sequence[tuple[int, int]], Callable[[bytes, int], NDArray[Any]]]:
-    """Height and width of a page's segments, offset and size of each in the file, and what decodes one."""
+    """Returns height and width of a page's segments, offset and size of each in the file, and a function that decodes
+    one.
+    """
     height, width, channels, dtype = page.imagelength, page.imagewidth, page.samplesperpixel, np.dtype(page.dtype)
-    if page.is_final:  # rows upon rows, to be cut as suits us
+    if page.is_final:  # rows without segments, which can be cut as needed
         row_bytes = width * channels * dtype.itemsize
         high = min(height, max(1, _STRIP_BYTES // row_bytes))
         start, stored = page.dataoffsets[0], dtype.newbyteorder(page.parent.byteorder)
@@ -425,7 +431,7 @@ def _layout(page: Any) -> tuple[int, int, Sequence[tuple[int, int]], Callable[[b
 
 
 def _overlap(wanted: range, first: int, length: int) -> tuple[slice, slice]:
-    """Where the indices of `wanted` in [first, first + length) lie: in the result, and in the segment."""
+    """Returns where the indices of `wanted` within [first, first + length) are: in the result, and in the segment."""
     start = max(0, math.ceil((first - wanted.start) / wanted.step))
     stop = max(start, min(len(wanted), math.ceil((first + length - wanted.start) / wanted.step)))
     inside = wanted.start + start * wanted.step - first
@@ -433,7 +439,7 @@ def _overlap(wanted: range, first: int, length: int) -> tuple[slice, slice]:
 
 
 def _is_rgb(page: Any) -> bool:
-    """JPEG inside TIFF is decoded to RGB; other YCbCr stays as it is."""
+    """Says whether a page gives RGB. JPEG inside TIFF is decoded to RGB; other YCbCr is not."""
     from tifffile import COMPRESSION, PHOTOMETRIC
 
     of_jpeg = page.photometric == PHOTOMETRIC.YCBCR and page.compression in (COMPRESSION.JPEG, COMPRESSION.OJPEG)
@@ -448,7 +454,7 @@ def _of_jpeg(page: Any) -> bool:
 
 
 def _decoded(page: Any, name: str) -> tuple[NDArray[Any], NDArray[Any] | None, list[str]]:
-    """HxWxC grey or RGB samples of a whole page, their alpha, and what was changed to get them."""
+    """Returns HxWxC grey or RGB samples of a whole page, their alpha, and notes on what was changed."""
     from tifffile import EXTRASAMPLE, PHOTOMETRIC
 
     photometric = page.photometric
@@ -497,7 +503,7 @@ def _check_segment(page: Any, data: bytes | None) -> str | None:
 
 
 def _unmultiplied(samples: NDArray[Any], alpha: NDArray[Any]) -> NDArray[Any]:
-    """Colours as they were before each was multiplied by its alpha."""
+    """Divides colours by the alpha that they were multiplied by."""
     full = full_scale(samples.dtype)
     whole = np.divide(samples, scaled(alpha), out=np.zeros(samples.shape), where=alpha > 0)
     rounded: NDArray[Any] = np.clip(np.rint(whole) if samples.dtype.kind == "u" else whole, 0, full)

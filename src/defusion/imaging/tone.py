@@ -1,8 +1,8 @@
-"""What sample values stand for: which are black and white, and how the eye sees those between.
+"""What sample values mean: which are black and white, and how the eye sees those between.
 
 Pixels are made for the eye: 0 is black, 1 the brightest of the scene, and equal steps look equal. Samples are what a
-file has: 12 bits in 16, counts, degrees, light that the eye would see by its logarithm. A `Tone` leads from one to
-the other and back, so that a result has the values of its file's own kind.
+file has: 12 bits in 16, counts, degrees, or light, which the eye sees by its logarithm. A `Tone` converts from one to
+the other and back, so that a result has values of the same kind as its file.
 """
 
 from __future__ import annotations
@@ -15,25 +15,26 @@ from numpy.typing import NDArray
 
 from defusion.errors import ImageError
 
-#: Floats that leave [0, 1] by no more than this have been rounded.
+#: Floats that leave [0, 1] by no more than this were rounded.
 ROUNDING = 1e-3
 
-#: Where sRGB's curve turns from a line to a power, in light; the line's slope; what it has at white.
+#: sRGB's curve: the light at which the line becomes a power, the line's slope, and the slope at white.
 _LINE_END, _LINE_SLOPE = 0.0031308, 12.92
 _SLOPE_AT_WHITE = 1.055 / 2.4
 
-#: A curve whose exponent is below this holds light as it is, rather than as the eye sees it: profiles of cameras and
-#: screens have 1.8 to 2.6.
+#: A curve with an exponent below this means linear light. Profiles of cameras and screens have 1.8 to 2.6.
 _LINEAR_EXPONENT = 1.4
 
 
 class Levels(NamedTuple):
-    """Which sample values are black and white; the first may be the larger, as in pictures that show heat dark."""
+    """The black and white sample values. The first may be larger, as in pictures that show heat dark."""
 
     low: float
     high: float
     white: float | None = None
-    """Of scene light the value of a white sheet, below that of lamps and the sun; None where `high` is white."""
+    """For scene light: the value of a white sheet, which is below that of lamps and the sun; None if
+    `high` is white.
+    """
 
 
 class Tone(NamedTuple):
@@ -44,9 +45,9 @@ class Tone(NamedTuple):
     """The samples are proportional to light."""
 
     def pixels(self, samples: NDArray[Any]) -> NDArray[np.float32]:
-        """Makes pixels in [0, 1] of samples; a new array."""
+        """Converts samples to pixels in [0, 1]; returns a new array."""
         low, high, _ = self.levels
-        # A factor rather than a quotient: one pass, and v / full comes back exactly for every v of 8 or 16 bits.
+        # Multiplying instead of dividing takes one pass, and v / full is exact for every v of 8 or 16 bits.
         pixels: NDArray[np.float32]
         if low == 0:
             pixels = np.multiply(samples, np.float32(1 / high), dtype=np.float32)
@@ -58,12 +59,12 @@ class Tone(NamedTuple):
         return perceptual(pixels * self._brightest) / self._top if self.linear else pixels
 
     def shares(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Says where between black and the brightest value the samples of pixels lie, in [0, 1]."""
+        """Returns where the samples of pixels lie between black and the brightest value, in [0, 1]."""
         return light(pixels * self._top) / self._brightest if self.linear else pixels
 
     @property
     def _brightest(self) -> np.float32:
-        """The light of the brightest value, of white's."""
+        """The light of the brightest value, relative to white."""
         low, high, white = self.levels
         return np.float32(1 if white is None else (high - low) / (white - low))
 
@@ -73,7 +74,7 @@ class Tone(NamedTuple):
 
 
 def perceptual(of_light: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Brings light, 1 for white, to steps that look equal: sRGB's curve, and above white a logarithm, as HLG has."""
+    """Converts light, 1 for white, to steps that look equal: sRGB's curve, and above white a logarithm as in HLG."""
     line = of_light * np.float32(_LINE_SLOPE)
     power = np.float32(1.055) * np.maximum(of_light, 0) ** np.float32(1 / 2.4) - np.float32(0.055)
     above = 1 + np.float32(_SLOPE_AT_WHITE) * np.log(np.maximum(of_light, 1))
@@ -82,7 +83,7 @@ def perceptual(of_light: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def light(of_perceptual: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Undoes `perceptual`."""
+    """Reverses `perceptual`."""
     line = of_perceptual * np.float32(1 / _LINE_SLOPE)
     power = ((of_perceptual + np.float32(0.055)) * np.float32(1 / 1.055)) ** np.float32(2.4)
     above = np.exp((of_perceptual - 1) * np.float32(1 / _SLOPE_AT_WHITE))
@@ -93,7 +94,7 @@ def light(of_perceptual: NDArray[np.float32]) -> NDArray[np.float32]:
 
 @lru_cache(maxsize=64)
 def is_linear(icc: bytes | None) -> bool:
-    """Says whether a profile's values are proportional to light; no profile means sRGB, which is not."""
+    """Says whether a profile's values are proportional to light. No profile means sRGB, which is not."""
     if icc is None:
         return False
     import imagecodecs
@@ -104,13 +105,13 @@ def is_linear(icc: bytes | None) -> bool:
         xyz = imagecodecs.cms_transform(
             half, icc, imagecodecs.cms_profile("xyz"), colorspace=kind, outcolorspace="xyz"
         )
-    except (RuntimeError, ValueError):  # no profile, or one of another kind
+    except (RuntimeError, ValueError):  # not a profile, or one of another kind
         return False
     return bool(xyz[0, 0, 1] > 0.5**_LINEAR_EXPONENT)
 
 
 def check_finite(array: NDArray[Any], name: str) -> None:
-    """Refuse floats that no picture has; `min` and `max` carry NaN, so the good case needs no copy."""
+    """Raises if floats are NaN or infinite. `min` and `max` propagate NaN, so the good case needs no copy."""
     if np.isfinite(array.min()) and np.isfinite(array.max()):
         return
     broken = array.size - np.count_nonzero(np.isfinite(array))
@@ -118,7 +119,7 @@ def check_finite(array: NDArray[Any], name: str) -> None:
 
 
 def check_range(array: NDArray[Any]) -> None:
-    """Refuse floats of which it is not known what is black and white."""
+    """Raises if it is unknown which floats are black and white."""
     least, most = array.min(), array.max()
     if least < -ROUNDING or most > 1 + ROUNDING:
         raise ImageError(

@@ -1,4 +1,4 @@
-"""Picture files out: encoded beside their name, moved into place when whole."""
+"""Writes picture files: encodes beside the final name, and moves the complete file into place."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ class _Format(NamedTuple):
     name: str
     encoder: Callable[[BinaryIO, Layout], Encoder]
     depths: tuple[Depth, ...]
-    """Sample types that it holds; a picture of another gets the last."""
+    """Sample types that it can hold. A picture of another type gets the last."""
     longest_side: int = 2**31 - 1
     grey: bool = True
-    """It holds pictures of one channel."""
+    """It can hold pictures with one channel."""
     profile_and_exif: bool = True
-    """It holds them."""
+    """It can hold profile and EXIF."""
     by_bands: bool = False
-    """It is written as the bands come, and hardly smaller than its samples."""
+    """It is written band by band, and is hardly smaller than its samples."""
 
 
 _PNG = _Format("PNG", encode.PngEncoder, ("uint8", "uint16"), by_bands=True)
@@ -52,22 +52,22 @@ _FORMATS = {
 
 _BITS = {"uint8": "8-bit", "uint16": "16-bit", "float32": "float"}
 
-# What one APP1 segment of a JPEG holds beside its own length and the prefix.
+# Bytes for the content of one APP1 segment of a JPEG, without its length and prefix.
 _JPEG_EXIF_LIMIT = 65_533 - len(PREFIX)
 _JPEG_XMP_LIMIT = 65_533 - len(b"http://ns.adobe.com/xap/1.0/\0")
 
 
 def check_output(path: str | os.PathLike[str], sources: Iterable[str | os.PathLike[str]] = ()) -> None:
-    """Make sure, before any work, that a picture can be written to a path.
+    """Checks, before any work, that a picture can be written to a path.
 
     Args:
         path: The picture to write.
-        sources: Files that it is made of, over which it must not be written: neither by their name, nor through
-            links or hard links, nor by a name that differs in capitals alone.
+        sources: Files that the picture is made from. They must not be overwritten: by their name, through links or
+            hard links, or by a name that differs only in capitals.
 
     Raises:
-        ImageError: An unknown suffix, a source, folder, named pipe or device in the file's place, no folder to write
-            into, or a format whose extra is not installed.
+        ImageError: The suffix is unknown; a source, folder, named pipe or device is in the way; there is no folder to
+            write into; or the format's extra is not installed.
     """
     path = Path(path)
     if reason := unfit(path, sources):
@@ -90,10 +90,10 @@ def _check_folder(path: Path, folder: Path) -> None:
 def check_folder(
     path: str | os.PathLike[str], names: Iterable[str], sources: Iterable[str | os.PathLike[str]] = ()
 ) -> None:
-    """Make sure, before any work, that files can be written to a folder, which `in_folder` makes if need be.
+    """Checks, before any work, that files can be written to a folder, which `in_folder` creates if needed.
 
     Args:
-        path: The folder; its parent has to be there.
+        path: The folder; its parent has to exist.
         names: Names that files may get in it.
         sources: As for `check_output`.
 
@@ -117,7 +117,7 @@ def check_folder(
 
 
 def make_folder(path: str | os.PathLike[str]) -> None:
-    """Make a folder for pictures, unless it is there; its parent has to be.
+    """Creates a folder for pictures unless it exists; its parent has to exist.
 
     Raises:
         ImageError: A file has that name, there is no parent, or the folder cannot be written to.
@@ -145,29 +145,30 @@ def open_output(
 ) -> Iterator[PictureWriter]:
     """Opens a picture file that is written band by band, in the format of the path's suffix.
 
-    TIFF and PNG are written as the bands come; of the others the whole picture is held, in its depth. JPEG is written
-    at quality 95 without chroma subsampling, WebP lossless, TIFF with deflate and predictor, as BigTIFF from about
-    4 GiB of samples. The file appears at the end, whole, or not at all; one that is there is replaced, its mode kept.
+    TIFF and PNG are written as the bands come. For other formats the whole picture is held, in its depth. JPEG is
+    written without chroma subsampling, WebP lossless, TIFF with deflate and predictor, as BigTIFF from about 4 GiB of
+    samples. The file appears at the end, complete, or not at all. An existing file is replaced; its permissions are
+    kept.
 
     Args:
-        path: File to write; `check_output` tells the suffixes.
-        height: Rows of the picture; as many have to be appended.
+        path: File to write; `check_output` names the suffixes.
+        height: Rows of the picture; exactly this many have to be appended.
         width: Pixels in a row.
-        channels: 1 for grey (WebP gets three all the same) or 3 for RGB.
-        depth: Sample type; one that the format does not hold is rounded to what it holds, with a note.
-        icc: ICC profile to embed; dropped, with a note, if it is not for pictures of so many channels.
+        channels: 1 for grey (WebP gets three anyway) or 3 for RGB.
+        depth: Sample type. If the format does not have it, values are rounded to what it has, with a note.
+        icc: ICC profile to embed; dropped, with a note, if it does not fit the number of channels.
         exif: EXIF block to embed.
-        levels: Which values stand for the 0 and 1 of what is appended, where the format holds the depth; else, and
-            with None, the range of the sample type. What is brighter than white is then clipped, with a note.
+        levels: The values for 0 and 1 of what is appended, if the format has the depth; otherwise, and with None, the
+            range of the sample type. Values brighter than white are then clipped, with a note.
         xmp: XMP packet to embed.
-        jpeg_quality: Of a JPEG, from 1 to 100.
+        jpeg_quality: Quality of a JPEG, from 1 to 100.
 
     Yields:
-        The writer. Its notes tell what the format cannot hold.
+        The writer. Its notes say what the format cannot hold.
 
     Raises:
-        ImageError: The path cannot be written, the disk is full or will be, the pixels hold NaN, rows are missing,
-            or a side is too long for the format.
+        ImageError: The path cannot be written, the disk is full or will be, the pixels hold NaN, rows are missing, or
+            a side is too long for the format.
 
     Example:
         >>> import tempfile
@@ -204,7 +205,7 @@ def open_output(
         icc = None
         notes.append(f"{name}: ICC profile dropped, it is not for {'grey' if stored_channels == 1 else 'RGB'}")
     if form is _EXR and icc == linear_profile():
-        icc = None  # it says what an EXR means anyway
+        icc = None  # an EXR's meaning follows from its format
     if icc and form is _JPEG_XL:
         notes.append(f"{name}: colours brought to sRGB, no profile is written into JPEG XL")
     elif icc and not form.profile_and_exif:
@@ -233,7 +234,7 @@ def open_output(
 
 
 class PictureWriter:
-    """A picture file on its way, made by `open_output`."""
+    """A picture file that is being written, opened by `open_output`."""
 
     notes: tuple[str, ...]
     """What the format cannot hold, one short sentence each."""
@@ -263,7 +264,7 @@ class PictureWriter:
         """Writes the next rows, below those before.
 
         Args:
-            rows: [h, W, C], pixels of float32 in [0, 1], clipped to that, or samples of uint8 or uint16.
+            rows: [h, W, C], pixels of float32, clipped to [0, 1], or samples of uint8 or uint16.
 
         Raises:
             ImageError: The rows do not fit, hold NaN, or the disk is full.
@@ -288,17 +289,17 @@ class PictureWriter:
         self._rows += len(rows)
 
     def add_page(self, plane: NDArray[Any], description: str) -> None:
-        """Writes a second page into a TIFF whose rows are all there.
+        """Writes a second page into a TIFF whose rows are complete.
 
         Args:
-            plane: [H, W, 1] of uint8, uint16 or float32, as the page has it.
-            description: What it shows.
+            plane: [H, W, 1] of uint8, uint16 or float32, which the page will have, too.
+            description: Text that describes the page.
 
         Raises:
-            ImageError: The file is no TIFF, rows are missing, or the disk is full.
+            ImageError: The file is not a TIFF, rows are missing, or the disk is full.
         """
         if not isinstance(self._encoder, encode.TiffEncoder):
-            raise ImageError(f"{self._path} is no TIFF, others hold one page; choose .tif.")
+            raise ImageError(f"{self._path} is not a TIFF, and other formats hold one page; choose .tif.")
         self.finish()
         height, width, channels = plane.shape
         with _telling_failure(self._path):
@@ -309,7 +310,7 @@ class PictureWriter:
             self._file.flush()
 
     def finish(self) -> None:
-        """Writes what is left, when all rows are there, so that nothing but the file's name is missing.
+        """Writes what is left after the last row, so that the file only has to be renamed.
 
         Raises:
             ImageError: Rows are missing, or the disk is full.
@@ -327,7 +328,7 @@ class PictureWriter:
 
 
 def write(path: str | os.PathLike[str], picture: Picture) -> tuple[str, ...]:
-    """Write a picture with its ICC profile and EXIF, as `open_output` does.
+    """Writes a picture with its ICC profile and EXIF, as `open_output` does.
 
     Args:
         path: File to write.
@@ -337,7 +338,7 @@ def write(path: str | os.PathLike[str], picture: Picture) -> tuple[str, ...]:
         What the format could not hold, one short sentence each; the picture's own notes are not repeated.
 
     Raises:
-        ImageError: As `open_output`; or the picture is read from its file here, and that is damaged.
+        ImageError: As for `open_output`; or the picture is read from its file now, and that is damaged.
     """
     with _open_for(path, picture) as out:
         _append(out, picture)
@@ -345,17 +346,17 @@ def write(path: str | os.PathLike[str], picture: Picture) -> tuple[str, ...]:
 
 
 def write_together(folder: str | os.PathLike[str], pictures: Mapping[str, Picture]) -> tuple[str, ...]:
-    """Write pictures to a folder, which is made if need be, as `write` does. All of them appear, or none.
+    """Writes pictures to a folder, created if needed, as `write` does. All of them appear, or none.
 
     Args:
-        folder: Where to write; its parent has to be there.
+        folder: Where to write; its parent has to exist.
         pictures: What to write, by file name.
 
     Returns:
         What the formats could not hold, one short sentence each.
 
     Raises:
-        ImageError: As `write`, or the folder cannot be made.
+        ImageError: As for `write`, or the folder cannot be created.
     """
     with in_folder(folder), ExitStack() as outputs:
         outs = []
@@ -368,10 +369,10 @@ def write_together(folder: str | os.PathLike[str], pictures: Mapping[str, Pictur
 
 @contextmanager
 def in_folder(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Makes a folder as `make_folder` does, and takes it away again if it is new and nothing gets into it.
+    """Creates a folder as `make_folder` does, and removes it if it is new and stays empty.
 
     Raises:
-        ImageError: As `make_folder`.
+        ImageError: As for `make_folder`.
     """
     new = not Path(path).exists()
     make_folder(path)
@@ -379,7 +380,7 @@ def in_folder(path: str | os.PathLike[str]) -> Iterator[None]:
         yield
     except BaseException:
         if new:
-            with suppress(OSError):  # of a folder that is not empty
+            with suppress(OSError):  # the folder may not be empty
                 Path(path).rmdir()
         raise
 
@@ -403,7 +404,7 @@ def _append(out: PictureWriter, picture: Picture) -> None:
 
 
 def _check_room(path: str | os.PathLike[str], form: _Format, layout: Layout) -> None:
-    """Makes sure, before a long work, that what is hardly compressed will find room."""
+    """Checks, before a long work, that there is room for a file that is hardly compressed."""
     needed, free = layout.height * layout.row_bytes, shutil.disk_usage(Path(path).resolve().parent).free
     if form.by_bands and needed > free:
         raise ImageError(
@@ -414,7 +415,7 @@ def _check_room(path: str | os.PathLike[str], form: _Format, layout: Layout) -> 
 
 @contextmanager
 def _written_beside(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """Opens a file that takes the path's name at the end, or is gone after any failure."""
+    """Opens a file that takes the path's name at the end; after an error it is removed."""
     with ExitStack() as ending:
         with _telling_failure(path):
             file = ending.enter_context(beside(Path(path))).open("r+b")
@@ -423,7 +424,7 @@ def _written_beside(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
             with _telling_failure(path):
                 file.close()
         except BaseException:
-            with suppress(OSError):  # closing tries once more to write what a full disk did not take
+            with suppress(OSError):  # closing tries again to write what a full disk did not take
                 file.close()
             raise
         with _telling_failure(path):
@@ -432,7 +433,7 @@ def _written_beside(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 
 @contextmanager
 def _telling_failure(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Turns what stops an encoder or the file system into one sentence about the output."""
+    """Turns errors of an encoder or the file system into one sentence about the output."""
     try:
         yield
     except ImageError:
