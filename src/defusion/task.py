@@ -1,4 +1,4 @@
-"""What kind of scene some sources show: it decides how they are fused where no one has said so."""
+"""Recognises what kind of scene some sources show. The result is reported; the picture does not depend on it."""
 
 from __future__ import annotations
 
@@ -14,76 +14,80 @@ from defusion.imaging.picture import bands
 from defusion.model.config import TaskName
 from defusion.tiling import Size, sample
 
-#: Side of the places whose mean tones are compared.
+#: Side, in pixels, of the places whose mean tones are compared.
 PLACE_PX = 8
 
-#: Sources whose luminance differs by more than this factor at half of all places were exposed differently, if the
-#: brighter is the brighter one at as large a part of all places: of sources with colour, in which something may have
-#: moved, and of grey ones. Brackets were seen at 1.6 to 24, pairs of different sensors at up to .97 of all places.
+#: Sources were exposed differently if their luminance differs by more than this factor at half of all places, and if
+#: the brighter one is brighter at the given fraction of all places: for sources with colour, in which something may
+#: have moved, and for grey ones. Brackets were seen at 1.6 to 24, pairs of different sensors at up to .97 of all
+#: places.
 SAME_EXPOSURE_RATIO = 1.4
 BRIGHTER_PART = 0.9
 GREY_BRIGHTER_PART = 0.98
 
-#: Grey sources of which the brighter is so all over are still of different sensors if their tones correlate less than
-#: this: brackets were seen from .42 on, parts of infrared and visible pairs up to .25.
+#: Grey sources of which one is brighter everywhere are still from different sensors if their tones correlate less
+#: than this. Brackets were seen from .42 on, parts of infrared and visible pairs up to .25.
 BRACKET_CORRELATION = 0.3
 
-#: Grey pictures whose tones correlate less than this come from different sensors: focus pairs were seen from .81 on,
-#: and at .66 where lights on black are out of focus; infrared and visible up to .35, medical pairs at .43 to .60.
+#: Grey pictures whose tones correlate less than this are from different sensors. Focus pairs were seen from .81 on,
+#: and at .66 with defocused lights on black; infrared and visible pairs up to .35, medical pairs at .43 to .60.
 SAME_SENSOR_CORRELATION = 0.63
 
-#: Other sources that correlate better than this differ in focus: half of all focus pairs are above .99, while sources
-#: that lack places reach .87, but for a few.
+#: Other sources that correlate better than this differ in focus. Half of all focus pairs are above .99; sources that
+#: lack places reach .87, with few exceptions.
 FOCUS_CORRELATION = 0.9
 
-#: Those that correlate less do so too, if at no more than this part of all places one of them is noise or black:
-#: six focus pairs were seen up to .017, sources with noise in places from .037 on, with black from .007 on.
+#: Sources that correlate less also differ in focus, if one of them is noise or black at no more than this fraction of
+#: all places. Six focus pairs were seen up to .017, sources with noise in places from .037 on, with black from .007
+#: on.
 MISSING_PART = 0.025
 
-#: Pictures with colour whose tones correlate less than this come from different sensors: two focus pairs that do not
+#: Pictures with colour whose tones correlate less than this are from different sensors. Two focus pairs that do not
 #: line up were seen at .65 and .68.
 COLOURED_SENSORS_CORRELATION = 0.4
 
-#: A place is noise where its pixels vary by more than the first, and neighbours differ by nearly as much as any two
-#: of it: in scenes neighbours are alike.
+#: A place is noise if its pixels vary by more than the first, and neighbours differ by nearly as much as any two
+#: pixels of it. In real scenes neighbours are alike.
 GRAIN = 0.04
 UNLIKE_NEIGHBOURS = 0.8
 
-#: A picture has no colour if red, green and blue are farther apart than the first at no more than this part of all
-#: pixels: rounding, as a change of profile leaves it, or a mark or two.
+#: A picture has no colour if red, green and blue differ by more than the first at no more than this fraction of all
+#: pixels. Such differences come from rounding in a change of profile, or from a mark or two.
 COLOURLESS = 1.5 / 255
 COLOURED_PART = 0.001
 
-#: Pixels that are looked at for colour at a time: most pictures with colour show enough in the first.
+#: Number of pixels that are checked for colour at a time. Most colour pictures show enough in the first.
 _LOOK_PX = 2**16
 
-#: A place is missing where it is black in one source and brighter than this in another; or where it is noise, and its
-#: mean is so far from that in the other sources: texture in focus has the tone of texture out of focus.
+#: A place is missing if it is black in one source and brighter than this in another; or if it is noise, and its mean
+#: differs by this much from the other sources: texture has the same mean in and out of focus.
 NOT_BLACK = 0.1
 OTHER_TONE = 0.05
 
 
 class Statistics(NamedTuple):
-    """What is measured of a source, to tell what kind of scene it shows."""
+    """Measurements of a source that tell the kind of scene."""
 
     colourless: bool
-    """Red, green and blue are equal, but for rounding, all over."""
+    """Red, green and blue are equal everywhere, except for rounding."""
     tones: NDArray[np.float32]
-    """Mean luminance at places all over the picture, the same in each source of a scene; NaN where it has none."""
+    """Mean luminance at places all over the picture, the same places in each source of a scene; NaN where there is
+    none.
+    """
     noise: NDArray[np.bool_]
     """Which of these places are noise."""
     blank: str | None
-    """What a source is that shows nothing: "black all over" or "white all over"."""
+    """For a source that shows nothing: "black all over" or "white all over"."""
 
     @property
     def brightness(self) -> float:
-        """Mean of the tones, of places that it has."""
+        """Mean of the tones, over the places that have one."""
         has = self.tones[~np.isnan(self.tones)]
         return float(has.mean()) if has.size else 0.0
 
 
 class Kind(NamedTuple):
-    """A kind of scene, and what it was told by."""
+    """A kind of scene, and the reason for it."""
 
     task: TaskName
     why: str
@@ -100,13 +104,14 @@ def measure(picture: Picture) -> Statistics:
     colourless, blank = _is_colourless(picture), _blank(picture, tones)
     if side == 1:  # no pixel has a neighbour
         return Statistics(colourless, places.ravel(), np.zeros(places.size, np.bool_), blank)
-    changes = [(np.diff(places, axis=axis) ** 2).mean((1, 3)) for axis in (1, 3)]  # print is alike along its strokes
+    # both directions, since print is smooth along its strokes
+    changes = [(np.diff(places, axis=axis) ** 2).mean((1, 3)) for axis in (1, 3)]
     noise = (np.minimum(*changes) > UNLIKE_NEIGHBOURS * 2 * variance) & (variance > GRAIN**2)
     return Statistics(colourless, places.mean((1, 3)).ravel(), noise.ravel(), blank)
 
 
 def _with_gaps(picture: Picture, rows: slice, columns: slice) -> NDArray[np.float32]:
-    """A region of a picture as planes, NaN where it has nothing."""
+    """Returns a region of a picture as planes, NaN where it has nothing."""
     planes = picture.region(rows, columns).transpose(2, 0, 1)[None]
     confidence = picture.confidence(rows, columns)
     return planes if confidence is None else np.where(confidence > 0, planes, np.float32(np.nan))
@@ -119,11 +124,11 @@ def recognise(sources: Sequence[Statistics]) -> Kind:
     if seen.any() and not seen.all():  # places that a source does not have say nothing
         sources = [each._replace(tones=each.tones[seen], noise=each.noise[seen]) for each in sources]
     alike = _correlation(sources)
-    # In a stack one frame may have lost its colour, and still show what the others show.
+    # In a stack, one frame may have lost its colour and still show the same things as the others.
     if 0 < colourless < len(sources) and (len(sources) == 2 or alike <= FOCUS_CORRELATION):
         return Kind("infrared", f"{colourless} of {len(sources)} sources have no colour")
     darkest, *_, brightest = sorted((source.tones for source in sources), key=np.mean)
-    # The median is not moved by lamps, nor by what is clipped.
+    # The median ignores lamps and clipped places.
     ratio = float(np.median(np.maximum(brightest, 1 / 255) / np.maximum(darkest, 1 / 255)))
     brighter = float((brightest > darkest - 0.02).mean())
     least_brighter = BRIGHTER_PART if colourless == 0 else GREY_BRIGHTER_PART
@@ -143,7 +148,9 @@ def recognise(sources: Sequence[Statistics]) -> Kind:
 
 
 def _correlation(sources: Sequence[Statistics]) -> float:
-    """Of the tones of each source with those of the one most like it, the least; 1 where a source has one tone."""
+    """Returns the smallest correlation of a source's tones with those of the source most like it; 1 if a source has
+    one tone.
+    """
     if len(sources[0].tones) == 1:
         return 1.0
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -153,7 +160,7 @@ def _correlation(sources: Sequence[Statistics]) -> float:
 
 
 def _missing(sources: Sequence[Statistics]) -> float:
-    """The part of all places where a source is noise, or black where another is not."""
+    """Returns the fraction of all places where a source is noise, or black while another is not."""
     tones = np.stack([source.tones for source in sources])
     black = (tones == 0) & (tones.max(0) > NOT_BLACK)
     others = (tones.sum(0) - tones) / (len(tones) - 1)
@@ -162,7 +169,7 @@ def _missing(sources: Sequence[Statistics]) -> float:
 
 
 def _blank(picture: Picture, tones: NDArray[np.float32]) -> str | None:
-    """Looks at all pixels where a sample is black or white: what a large picture shows may stand between."""
+    """Looks at all pixels if a sample of them is black or white, since details may lie between the samples."""
     for level, name in ((0, "black all over"), (1, "white all over")):
         if abs(tones - level).max() < 1e-5 and all(
             (picture.region(rows, slice(None)) == level).all() for rows in bands(picture.height, picture.width)
@@ -172,7 +179,7 @@ def _blank(picture: Picture, tones: NDArray[np.float32]) -> str | None:
 
 
 def _is_colourless(picture: Picture) -> bool:
-    """Looks no further than is enough colour."""
+    """Says whether a picture has no colour. It stops as soon as there is enough colour."""
     if picture.grey:
         return True
     most = COLOURED_PART * picture.height * picture.width

@@ -1,4 +1,4 @@
-"""JPEG XL and JPEG 2000 in, by imagecodecs, which tells of their samples alone."""
+"""Reads JPEG XL and JPEG 2000 by imagecodecs, which returns their samples only."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ JPEG_2000_STARTS = (b"\0\0\0\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51")
 
 
 def read_jpeg_xl(file: BinaryIO, name: str) -> Picture:
-    """Reads the first frame of a JPEG XL; its colours count as sRGB, and its EXIF is kept where it is not compressed.
+    """Reads the first frame of a JPEG XL. Its colours count as sRGB; its EXIF is kept unless it is compressed.
 
     Raises:
         Exception: The file is damaged.
@@ -31,12 +31,12 @@ def read_jpeg_xl(file: BinaryIO, name: str) -> Picture:
     samples, alpha, told = split_alpha(samples, 1 if samples.shape[2] < 3 else 3, name)
     notes = [f"{name}: a profile in it is not read, its colours count as sRGB", *told]
     fields = exif.parse(block) if (block := _exif_box(data)) else {}
-    # The decoder has turned the picture.
+    # The decoder has already turned the picture.
     return upright(name, samples, None, exif.without_orientation(fields), notes, alpha)
 
 
 def read_jpeg_2000(file: BinaryIO, name: str) -> Picture:
-    """Reads a JPEG 2000 with its ICC profile; without one its colours count as sRGB.
+    """Reads a JPEG 2000 with its ICC profile. Without one its colours count as sRGB.
 
     Raises:
         Exception: The file is damaged.
@@ -60,7 +60,9 @@ def read_jpeg_2000(file: BinaryIO, name: str) -> Picture:
 
 
 def _colours_of_jpeg_2000(head: bytes) -> tuple[bytes | None, bool]:
-    """The ICC profile in the boxes of a JPEG 2000, and whether its colours are known; sRGB and its grey have none."""
+    """Returns the ICC profile in the boxes of a JPEG 2000, and whether its colours are known. sRGB and its grey have
+    none.
+    """
     at = head.find(b"colr")
     while at >= 4:
         (size,) = struct.unpack_from(">I", head, at - 4)
@@ -74,23 +76,23 @@ def _colours_of_jpeg_2000(head: bytes) -> tuple[bytes | None, bool]:
 
 
 def _exif_box(data: bytes) -> bytes | None:
-    """The EXIF block of a JPEG XL in its container."""
+    """Returns the EXIF block of a JPEG XL in its container."""
     at = len(JPEG_XL_STARTS[1])
     while data.startswith(JPEG_XL_STARTS[1]) and at + 16 <= len(data):
         size, kind = struct.unpack_from(">I4s", data, at)
         if kind == b"Exif":
-            return data[at + 12 : at + size]  # behind the offset of the block's header
-        if size < 8:  # it reaches to the end, or has a longer size: samples
+            return data[at + 12 : at + size]  # after the offset of the block's header
+        if size < 8:  # it extends to the end, or has a longer size: these are samples
             return None
         at += size
     return None
 
 
 def _size_of_jpeg_xl(data: bytes) -> tuple[int, int]:
-    """Width and height that a JPEG XL claims (ISO 18181-1, SizeHeader).
+    """Returns the width and height that a JPEG XL claims (ISO 18181-1, SizeHeader).
 
     Raises:
-        ValueError: There is no picture in it.
+        ValueError: It holds no picture.
     """
     at = 0
     while data.startswith(JPEG_XL_STARTS[1]):

@@ -1,4 +1,4 @@
-"""AVIF and HEIC in: pictures in boxes, in 8, 10 or 12 bits."""
+"""Reads AVIF and HEIC: pictures in boxes, with 8, 10 or 12 bits."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from defusion.imaging.tone import Levels
 
 _AVIF, _HEIC = {b"avif", b"avis"}, {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
 
-#: Bytes from the first in which a file describes its pictures.
+#: Bytes at the start of a file that describe its pictures.
 _HEAD = 2**16
 
 
 def is_avif(start: bytes) -> bool:
-    """Says whether a file is an AVIF, by its first bytes."""
+    """Says whether a file is an AVIF, from its first bytes."""
     return start[4:8] == b"ftyp" and start[8:12] in _AVIF
 
 
 def is_heic(start: bytes) -> bool:
-    """Says whether a file is a HEIC, by its first bytes."""
+    """Says whether a file is a HEIC, from its first bytes."""
     return start[4:8] == b"ftyp" and start[8:12] in _HEIC
 
 
 def deepened(picture: Picture, image: Any, data: bytes, frame: int) -> Picture:
-    """Gives an AVIF that Pillow has read the bits and colours that Pillow leaves out."""
+    """Adds to an AVIF that Pillow has read the bits and colours that Pillow leaves out."""
     picture = _with_colours(picture, data)
     bits = _bits(data)
     if bits == 8:
@@ -48,7 +48,7 @@ def deepened(picture: Picture, image: Any, data: bytes, frame: int) -> Picture:
 
 
 def read_heic(file: BinaryIO, name: str, frame: int) -> Picture:
-    """Reads a frame of a HEIC, upright; 10 and 12 bits come as 16.
+    """Reads a frame of a HEIC, upright; 10 and 12 bits become 16.
 
     Raises:
         ImageError: pi-heif is not installed.
@@ -59,14 +59,14 @@ def read_heic(file: BinaryIO, name: str, frame: int) -> Picture:
     image = heif[frame]
     width, height = image.size
     check_bytes(name, width, height, 8)
-    samples = np.array(image)  # its memory goes with the library's object
+    samples = np.array(image)  # a copy, since the memory belongs to the library's object
     samples = samples if samples.ndim == 3 else samples[..., np.newaxis]
     samples, alpha, told = split_alpha(samples, 1 if samples.shape[2] < 3 else 3, name)
     bits = int(image.info.get("bit_depth", 8))
     levels = Levels(0, (2**bits - 1) << (16 - bits)) if samples.dtype == np.uint16 and bits < 16 else None
     frames = [f"{name}: first of {len(heif)} frames used"] if len(heif) > 1 and frame == 0 else []
     block = image.info.get("exif")
-    fields = exif.without_orientation(exif.parse(block)) if block else {}  # libheif has turned the picture
+    fields = exif.without_orientation(exif.parse(block)) if block else {}  # libheif has already turned the picture
     icc, xmp = image.info.get("icc_profile"), image.info.get("xmp")
     picture = upright(name, samples, icc, fields, [*frames, *told], alpha, levels, xmp)
     return _with_colours(picture, data)
@@ -91,7 +91,7 @@ def _library() -> Any:
 
 
 def _with_colours(picture: Picture, data: bytes) -> Picture:
-    """Gives a picture without a profile that of its code points."""
+    """Gives a picture without a profile the profile of its code points."""
     at = data.find(b"colrnclx", 0, _HEAD)
     if picture.icc or picture.grey or at < 0 or len(data) < at + 15:
         return picture
@@ -100,6 +100,6 @@ def _with_colours(picture: Picture, data: bytes) -> Picture:
 
 
 def _bits(data: bytes) -> int:
-    """Bits of a sample."""
+    """Returns the number of bits of a sample."""
     at = data.find(b"pixi", 0, _HEAD)
     return data[at + 9] if 0 <= at < len(data) - 9 and data[at + 9] in (10, 12) else 8

@@ -1,4 +1,4 @@
-"""A picture in memory: samples as the file or array has them, and the facts that travel beside them."""
+"""A picture in memory: samples as the file or array has them, with everything that belongs to them."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ _DEPTH_OF: dict[str, Depth] = {
 #: White of 10, 12 and 14 bits.
 _FEW_BITS = (2**10 - 1, 2**12 - 1, 2**14 - 1)
 
-#: Pixels in a band: what is scaled or rounded at a time, 12 MiB of float32 RGB.
+#: Pixels that are scaled or rounded at a time: 12 MiB of float32 RGB.
 _BAND_PX = 2**20
 
 
 class LazySamples(ABC):
-    """Samples [H, W, C] that are made when a region is asked for; safe to use from several threads.
+    """Samples [H, W, C] that are computed when a region is read. Several threads may use them.
 
-    A region is `samples[rows]` or `samples[rows, columns]`, of slices with steps above zero; `np.asarray(samples)`
-    makes them all.
+    A region is `samples[rows]` or `samples[rows, columns]`, with slices whose steps are above zero.
+    `np.asarray(samples)` computes all of them.
     """
 
     shape: tuple[int, int, int]
@@ -44,13 +44,13 @@ class LazySamples(ABC):
 
     @abstractmethod
     def made(self, rows: range, columns: range) -> NDArray[Any]:
-        """Makes the samples [len(rows), len(columns), C] at some rows and columns, all inside the picture."""
+        """Computes the samples [len(rows), len(columns), C] at some rows and columns, all inside the picture."""
 
     def __getitem__(self, key: slice | tuple[slice, slice], /) -> NDArray[Any]:
         rows, columns = key if isinstance(key, tuple) else (key, slice(None))
         across, down = range(self.shape[1])[columns], range(self.shape[0])[rows]
         if across.step < 1 or down.step < 1:
-            raise ValueError(f"a region {key} was asked for, expected slices with steps above zero")
+            raise ValueError(f"the region {key} was asked for; expected slices with steps above zero")
         return self.made(down, across)
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
@@ -65,14 +65,14 @@ class Measured:
     """What the samples of a picture measure."""
 
     unit: str
-    """Such as "celsius"."""
+    """Unit, such as "celsius"."""
     facts: Mapping[str, float] = field(default_factory=dict)
-    """What was set of the scene when it was measured, such as its emissivity."""
+    """Settings of the measurement, such as the emissivity."""
 
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """Samples with what has to travel beside them.
+    """Samples, with what belongs to them.
 
     Raises:
         ImageError: The samples are not uint8, uint16 or float32 of shape HxWx1 or HxWx3 with at least one pixel.
@@ -81,24 +81,24 @@ class Picture:
     samples: Samples
     """HxWxC, upright; one channel (grey) or three (RGB)."""
     icc: bytes | None = None
-    """ICC profile, as it stood in the file."""
+    """ICC profile, as in the file."""
     exif: bytes | None = None
     """EXIF block: a TIFF structure without the ``Exif\\0\\0`` prefix, its orientation set to 1."""
     notes: tuple[str, ...] = ()
     """What was changed on the way in, one short sentence each."""
     alpha: Samples | None = None
-    """HxWx1, of any sample type: how much each place is part of the picture; None where all places are."""
+    """HxWx1, of any sample type: how far each place is part of the picture; None if all places are."""
     levels: Levels | None = None
-    """Which values are black and white; None for 0 and the largest integer, or 1 for floats."""
+    """Black and white level; None for 0 and the largest integer, or 1 for floats."""
     xmp: bytes | None = None
-    """XMP packet, as it stood in the file but for its orientation."""
+    """XMP packet, as in the file except for its orientation."""
     turned: int = 1
-    """The EXIF orientation by which the samples were set upright."""
+    """The EXIF orientation from which the samples were turned upright."""
     measured: Measured | None = None
-    """What the samples measure, where the file says it."""
+    """What the samples measure, if the file says so."""
 
     def as_stored(self) -> Picture:
-        """Returns the picture as its file has it, not set upright."""
+        """Returns the picture as it is stored in its file, not turned upright."""
         if self.turned == 1:
             return self
         back = {6: 8, 8: 6}.get(self.turned, self.turned)
@@ -125,12 +125,12 @@ class Picture:
         icc: bytes | None = None,
         exif: bytes | None = None,
     ) -> Picture:
-        """Makes a picture of float pixels.
+        """Makes a picture from float pixels.
 
         Args:
-            pixels: HxWx1 or HxWx3 in [0, 1], clipped to that.
+            pixels: HxWx1 or HxWx3, clipped to [0, 1].
             depth: Sample type of the picture.
-            grey: Keep the first channel alone.
+            grey: Keep only the first channel.
             icc: ICC profile.
             exif: EXIF block.
 
@@ -146,17 +146,17 @@ class Picture:
 
     @property
     def height(self) -> int:
-        """Pixels from top to bottom."""
+        """Number of rows."""
         return int(self.samples.shape[0])
 
     @property
     def width(self) -> int:
-        """Pixels from left to right."""
+        """Number of columns."""
         return int(self.samples.shape[1])
 
     @property
     def grey(self) -> bool:
-        """One channel."""
+        """Whether it has one channel."""
         return bool(self.samples.shape[2] == 1)
 
     @property
@@ -165,11 +165,11 @@ class Picture:
         return f"{self.width}x{self.height}"
 
     def region(self, rows: slice, columns: slice) -> NDArray[np.float32]:
-        """Returns the pixels of a region: a new array [h, w, C] in [0, 1], where equal steps look equal.
+        """Returns the pixels of a region: a new array [h, w, C] in [0, 1], in which equal steps look equal.
 
         Raises:
-            ImageError: Floats leave [0, 1], and no levels say what they stand for; or the samples are read from their
-                file here, and are damaged or NaN.
+            ImageError: Floats leave [0, 1] and no levels say what they mean; or the samples are read from their file
+                now, and are damaged or NaN.
         """
         samples = self.samples[rows, columns]
         if self.levels is None and samples.dtype.kind == "f" and samples.size:
@@ -178,28 +178,31 @@ class Picture:
 
     @property
     def tone(self) -> Tone:
-        """How the samples become pixels: by the levels, and by a curve where the profile says that they are light."""
+        """How samples become pixels: by the levels, and by a curve if the profile says that the samples are linear
+        light.
+        """
         return Tone(self.levels or Levels(0, full_scale(self.samples.dtype)), is_linear(self.icc))
 
     def confidence(self, rows: slice, columns: slice) -> NDArray[np.float32] | None:
-        """Returns how much the places of a region are part of the picture; None where all of the picture's are.
+        """Returns how far the places of a region are part of the picture; None if all of the picture's are.
 
         Returns:
-            [h, w] in [0, 1]: 0 where the picture has nothing, as outside a frame that was moved onto another.
+            [h, w] in [0, 1]: 0 where the picture has nothing, such as outside a frame that was moved.
         """
         return None if self.alpha is None else scaled(self.alpha[rows, columns])[..., 0]
 
     def counted(self, rows: slice, columns: slice) -> NDArray[Any]:
-        """Returns the samples [n, C] of those places of a region that are part of the picture at all."""
+        """Returns the samples [n, C] of the places of a region that are part of the picture."""
         samples = np.asarray(self.samples[rows, columns]).reshape(-1, self.samples.shape[2])
         return samples if self.alpha is None else samples[np.asarray(self.alpha[rows, columns]).ravel() > 0]
 
     @property
     def pixels(self) -> NDArray[np.float32]:
-        """All pixels as HxWx3 in [0, 1], grey repeated; made anew each time, so for small pictures.
+        """All pixels as HxWx3 in [0, 1], with grey repeated. They are computed on each use, so this is for small
+        pictures.
 
         Raises:
-            ImageError: As `region`.
+            ImageError: As for `region`.
         """
         pixels = np.empty((self.height, self.width, 3), np.float32)
         for rows in bands(self.height, self.width):
@@ -208,20 +211,19 @@ class Picture:
 
 
 def from_array(array: NDArray[Any], name: str = "array") -> Picture:
-    """Make a picture of an array.
+    """Makes a picture from an array.
 
     Args:
-        array: HxW, HxWx1, HxWx3 RGB or HxWx4 RGBA; uint8, uint16, bool, or float16/32/64.
-            Places of alpha 0 count for nothing; an alpha that is the same everywhere is dropped, with a note
-            unless it is opaque. Arrays of uint8, uint16 and float32 are not copied: leave them as they are while
-            the picture is in use.
-        name: What errors and notes call the array.
+        array: HxW, HxWx1, HxWx3 RGB or HxWx4 RGBA; uint8, uint16, bool, or float16/32/64. Places with alpha 0 do not
+            count. An alpha that is the same everywhere is dropped, with a note unless it is opaque. Arrays of uint8,
+            uint16 and float32 are not copied: do not change them while the picture is in use.
+        name: Name of the array in errors and notes.
 
     Returns:
         A picture whose depth follows from the array's dtype, never from its values.
 
     Raises:
-        ImageError: Another shape or dtype, no pixels, or floats that are NaN or infinite.
+        ImageError: The shape or dtype is another, there are no pixels, or floats are NaN or infinite.
 
     Example:
         >>> picture = from_array(np.full((2, 3), 255, np.uint8))
@@ -250,19 +252,19 @@ def from_array(array: NDArray[Any], name: str = "array") -> Picture:
 
 
 def to_array(picture: Picture, like: NDArray[Any]) -> NDArray[Any]:
-    """Give a picture's pixels in the form of another array.
+    """Converts a picture to an array with the form of another array.
 
     Args:
         picture: The picture to convert.
-        like: Array whose dtype, range and channel count the result takes: HxW, HxWx1 or HxWx3; an RGBA
-            array gives HxWx3. Its size does not matter.
+        like: Array whose dtype, range and number of channels the result gets: HxW, HxWx1 or HxWx3; for an RGBA array
+            it is HxWx3. Its size does not matter.
 
     Returns:
-        A new array. Of the picture's own depth it has the picture's values; else the picture's black and white
-        become the array's, rounded and clipped. A colour picture becomes grey by its BT.601 luminance.
+        A new array. If it has the picture's own depth, it has the picture's values. Otherwise the picture's black and
+        white become those of the array, rounded and clipped. If it is grey, colours become their BT.601 luminance.
 
     Raises:
-        ImageError: `like` has a dtype or shape that `from_array` refuses, or the pixels hold NaN.
+        ImageError: `like` has a dtype or shape that `from_array` does not accept, or the pixels hold NaN.
 
     Example:
         >>> grey = np.array([[0, 7], [100, 255]], np.uint8)
@@ -290,7 +292,7 @@ def to_array(picture: Picture, like: NDArray[Any]) -> NDArray[Any]:
 
 
 def bands(height: int, width: int) -> Iterator[slice]:
-    """Cuts a picture into bands of whole rows, from top to bottom, so that work on it fits into little memory."""
+    """Cuts a picture into bands of whole rows, from top to bottom, so that work on it needs little memory."""
     step = max(1, _BAND_PX // width)
     for start in range(0, height, step):
         yield slice(start, min(start + step, height))
@@ -299,17 +301,17 @@ def bands(height: int, width: int) -> Iterator[slice]:
 def split_alpha(
     samples: NDArray[Any], colours: int, name: str, bits: int | None = None
 ) -> tuple[NDArray[Any], NDArray[Any] | None, tuple[str, ...]]:
-    """Take samples [H, W, C] apart into their first `colours` channels and the alpha behind them.
+    """Splits samples [H, W, C] into their first `colours` channels and the alpha after them.
 
     Args:
         samples: The samples.
-        colours: How many channels are no alpha.
-        name: What notes call them.
-        bits: How many bits of a sample are used; None finds 10, 12 and 14 in 16 by the alpha's largest value.
+        colours: Number of channels that are not alpha.
+        name: Name of the samples in notes.
+        bits: Bits of a sample that are used; None recognises 10, 12 and 14 in 16 by the largest alpha.
 
     Returns:
-        The colours; alpha [H, W, 1] of the range of its type, None where it does not tell places apart; and a note,
-        unless it is opaque.
+        The colours; alpha [H, W, 1] in the full range of its type, None if it is the same everywhere; and a note, unless it
+        is opaque.
     """
     colour, others = samples[..., :colours], samples[..., colours:]
     if not others.size:
@@ -329,27 +331,28 @@ def split_alpha(
 
 
 def full_scale(dtype: np.dtype[Any]) -> int:
-    """Sample value that stands for 1.0: the largest integer, or 1 for bool and float."""
+    """Returns the sample value for 1.0: the largest integer, or 1 for bool and float."""
     return np.iinfo(dtype).max if dtype.kind in "iu" else 1
 
 
 def scaled(samples: NDArray[Any]) -> NDArray[np.float32]:
-    """Scales samples to float32, 1.0 for the full scale; a new array."""
-    # A factor rather than a quotient: one pass, and v / full comes back exactly for every v of 8 or 16 bits.
+    """Scales samples to float32, 1.0 for the full scale; returns a new array."""
+    # Multiplying instead of dividing takes one pass, and v / full is exact for every v of 8 or 16 bits.
     pixels: NDArray[np.float32] = np.multiply(samples, np.float32(1 / full_scale(samples.dtype)), dtype=np.float32)
     return pixels
 
 
 def quantised(part: NDArray[np.float32], dtype: DTypeLike, levels: Levels | None = None) -> NDArray[Any]:
-    """Makes samples of `dtype` of parts in [0, 1], from black to the brightest value; clipped, integers are rounded.
+    """Converts values in [0, 1], from black to the brightest value, to samples of `dtype`; clipped, and rounded for
+    integers.
 
     Args:
-        part: Where between black and the brightest value the samples are to be.
+        part: Where the samples are to be between black and the brightest value.
         dtype: Sample type.
         levels: These two values; None for the range of `dtype`.
 
     Raises:
-        ImageError: The parts hold NaN.
+        ImageError: The values hold NaN.
     """
     dtype = np.dtype(dtype)
     low, high, _ = levels or Levels(0, full_scale(dtype))
@@ -364,7 +367,7 @@ def quantised(part: NDArray[np.float32], dtype: DTypeLike, levels: Levels | None
 
 
 def check_numbers(floats: NDArray[Any]) -> None:
-    """Makes sure that a result has no NaN."""
+    """Raises if a result has NaN."""
     if np.isnan(floats.min()):
         raise ImageError(
             f"{np.count_nonzero(np.isnan(floats))} values of the result are NaN, expected numbers; fuse again in "
@@ -373,7 +376,7 @@ def check_numbers(floats: NDArray[Any]) -> None:
 
 
 def shares(samples: NDArray[Any], levels: Levels | None = None) -> NDArray[np.float32]:
-    """Says where between black and white samples lie: 0 to 1 if they are inside; a new array."""
+    """Returns where samples lie between black and white, 0 to 1 if they are inside; a new array."""
     if levels is None:
         return scaled(samples)
     low, high, white = levels
@@ -381,15 +384,15 @@ def shares(samples: NDArray[Any], levels: Levels | None = None) -> NDArray[np.fl
 
 
 def converted(samples: NDArray[Any], dtype: DTypeLike, levels: Levels | None = None) -> NDArray[Any]:
-    """Brings samples to another sample type: the values themselves to one of the same depth, else their range to its.
+    """Converts samples to another sample type. For equal depth the values stay; otherwise the ranges are mapped.
 
     Args:
-        samples: To convert.
+        samples: Samples to convert.
         dtype: Sample type of the result.
-        levels: Which values of the samples are black and white; None for the range of their type.
+        levels: Black and white level of the samples; None for the range of their type.
 
     Returns:
-        The array itself if nothing is to be done. Where ranges change, values are clipped, and integers rounded.
+        The array itself if there is nothing to do. Where ranges change, values are clipped, and integers rounded.
 
     Raises:
         ImageError: The samples are floats and hold NaN.
