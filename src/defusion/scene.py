@@ -100,7 +100,7 @@ class Frame(NamedTuple):
 
 
 def kept(frames: Sequence[Frame]) -> list[Frame]:
-    """Returns frames that stay in memory once they are opened, if all of their size take little of it."""
+    """Returns frames that stay in memory once they were opened, if a stack of such frames takes little of it."""
 
     def once(frame: Frame) -> Callable[[], Picture]:
         held: list[Picture] = []
