@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from defusion.alignment.geometry import Matrix, Shape, mapped, shifted
 from defusion.alignment.pair import lined_up
-from defusion.alignment.representation import Levels
+from defusion.alignment.representation import LuminancePyramid
 from defusion.imaging import luminance, read
 
 MOST_PX = 1.2e6
@@ -152,12 +152,12 @@ def row_of(pair: Pair, warp: str) -> dict[str, Any]:
     b = loaded(pair.moving, Shape(*a.shape))
     left, top = round(a.shape[1] * MARGIN), round(a.shape[0] * MARGIN)
     window = Shape(a.shape[0] - 2 * top, a.shape[1] - 2 * left)
-    reference = Levels(a[top : top + window.height, left : left + window.width])
+    reference = LuminancePyramid(a[top : top + window.height, left : left + window.width])
     sensors = "one" if pair.kind in ("exposure", "focus") else "several"
-    plain = Levels(warped(b, shifted(left, top), window, rng))
+    plain = LuminancePyramid(warped(b, shifted(left, top), window, rng))
     own = lined_up(reference, plain, sensors=sensors)
     true, shape = warp_of(warp, window, rng)
-    moving = Levels(warped(b, shifted(left, top) @ true, shape, rng))
+    moving = LuminancePyramid(warped(b, shifted(left, top) @ true, shape, rng))
     start = time.process_time()
     found = lined_up(reference, moving, sensors=sensors)
     seconds = time.process_time() - start

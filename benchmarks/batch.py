@@ -38,8 +38,8 @@ from skimage.data import astronaut
 import defusion
 from defusion import Fuser
 from defusion.batch.finding import Finder
-from defusion.batch.run import Settings, run
-from defusion.batch.work import Job, Outcome
+from defusion.batch.run import BatchSettings, run
+from defusion.batch.work import JobOutcome, SceneJob
 from defusion.imaging import read, write
 from defusion.machine import cores, processor
 from defusion.sources import frames_of
@@ -143,7 +143,7 @@ class IdleCrew:
     """Says at once that all is done."""
 
     def __init__(self) -> None:
-        self.outcomes: list[Outcome] = []
+        self.outcomes: list[JobOutcome] = []
 
     @property
     def has_room(self) -> bool:
@@ -155,11 +155,11 @@ class IdleCrew:
         """Whether it has something to say."""
         return bool(self.outcomes)
 
-    def start(self, job: Job) -> None:
+    def start(self, job: SceneJob) -> None:
         """Does nothing."""
-        self.outcomes.append(Outcome(job.scene, 0.0, "key", "sha256", "stamp"))
+        self.outcomes.append(JobOutcome(job.scene, 0.0, "key", "sha256", "stamp"))
 
-    def finished(self) -> list[Outcome]:
+    def finished(self) -> list[JobOutcome]:
         """Says so."""
         outcomes, self.outcomes = self.outcomes, []
         return outcomes
@@ -173,7 +173,7 @@ def of_command(root: Path, output: Path) -> float:
     finder = Finder(root, str(output), ".png")
     started = time.perf_counter()
     found = finder.find()
-    settings = Settings(str(output), ".png", (), False, None)
+    settings = BatchSettings(str(output), ".png", (), False, None)
     for _ in run(finder, found, settings, IdleCrew(), watch=False, stop=Event()):
         pass
     seconds = (time.perf_counter() - started) / len(found.scenes)

@@ -17,7 +17,7 @@ from defusion import Fuser, stages, tiling
 from defusion.imaging import Picture, from_array, write
 from defusion.progress import fusing_bar
 from defusion.scene import Frame
-from defusion.tiling import Progress
+from defusion.tiling import FusingProgress
 
 SCENE = np.ascontiguousarray(data.astronaut()[:200, 120:320])
 
@@ -26,8 +26,8 @@ def frames(count: int) -> list[Frame]:
     return [Frame.of(f"frame {number}", from_array(SCENE // (1 + number))) for number in range(count)]
 
 
-def reported(fuser: Fuser, count: int) -> list[Progress]:
-    told: list[Progress] = []
+def reported(fuser: Fuser, count: int) -> list[FusingProgress]:
+    told: list[FusingProgress] = []
     fuser.fuse_frames(frames(count), told.append).picture()
     return told
 
@@ -42,7 +42,11 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("tiny")
 def test_a_pair_by_the_papers_network_tells_its_rows() -> None:
-    assert reported(Fuser(weights="paper"), 2) == [Progress(0, 200), Progress(104, 200), Progress(200, 200)]
+    assert reported(Fuser(weights="paper"), 2) == [
+        FusingProgress(0, 200),
+        FusingProgress(104, 200),
+        FusingProgress(200, 200),
+    ]
 
 
 @pytest.mark.usefixtures("tiny")
@@ -54,11 +58,11 @@ def test_stages_tell_frames_and_rows(count: int) -> None:
     rows = [each.rows for each in told]
     assert rows == sorted(rows)
     assert len(set(rows)) > 2
-    assert told[-1] == (Progress(200, 200) if count == 2 else Progress(200, 200, 3, 3))
+    assert told[-1] == (FusingProgress(200, 200) if count == 2 else FusingProgress(200, 200, 3, 3))
 
 
 def test_a_stack_is_told_before_a_frame_is_opened() -> None:
-    told: list[Progress] = []
+    told: list[FusingProgress] = []
 
     def opened(number: int) -> Picture:
         assert told[-1].frame >= number
@@ -66,11 +70,11 @@ def test_a_stack_is_told_before_a_frame_is_opened() -> None:
 
     several = [Frame(f"frame {number}", partial(opened, number)) for number in (2, 3, 4)]
     Fuser().fuse_frames([Frame("frame 1", partial(opened, 1)), *several], told.append).picture()
-    assert told[0] == Progress(0, 0, 1, 4)
+    assert told[0] == FusingProgress(0, 0, 1, 4)
 
 
 def test_a_picture_that_runs_whole_is_told_once_when_it_is_done() -> None:
-    assert reported(Fuser(), 2) == [Progress(200, 200)]
+    assert reported(Fuser(), 2) == [FusingProgress(200, 200)]
 
 
 @pytest.fixture
@@ -83,8 +87,8 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_terminal_gets_a_bar(capsys: pytest.CaptureFixture[str]) -> None:
     with fusing_bar(wanted=True) as report:
         assert report is not None
-        report(Progress(0, 2000, 1, 5))
-        report(Progress(600, 2000, 3, 5))
+        report(FusingProgress(0, 2000, 1, 5))
+        report(FusingProgress(600, 2000, 3, 5))
     assert "frame 3 of 5, 600 of 2000 rows" in capsys.readouterr().err
 
 
@@ -92,7 +96,7 @@ def test_a_terminal_gets_a_bar(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_stack_that_is_looked_at_gets_a_bar(capsys: pytest.CaptureFixture[str]) -> None:
     with fusing_bar(wanted=True) as report:
         assert report is not None
-        report(Progress(0, 0, 2, 5))
+        report(FusingProgress(0, 0, 2, 5))
     assert "looking at frame 2 of 5" in capsys.readouterr().err
 
 
@@ -101,7 +105,7 @@ def test_a_bar_is_taken_away_where_the_work_fails(capsys: pytest.CaptureFixture[
     def work() -> None:
         with fusing_bar(wanted=True) as report:
             assert report is not None
-            report(Progress(0, 2000))
+            report(FusingProgress(0, 2000))
             raise ValueError("torn")
 
     with pytest.raises(ValueError, match="torn"):
@@ -113,7 +117,7 @@ def test_a_bar_is_taken_away_where_the_work_fails(capsys: pytest.CaptureFixture[
 def test_quick_work_shows_nothing_and_an_error_is_left_to_who_says_it(capsys: pytest.CaptureFixture[str]) -> None:
     with fusing_bar(wanted=True) as report:
         assert report is not None
-        report(Progress(200, 200))
+        report(FusingProgress(200, 200))
     with pytest.raises(ValueError, match="torn"), fusing_bar(wanted=True):
         raise ValueError("torn")
     assert not capsys.readouterr().err.strip()

@@ -13,7 +13,7 @@ from defusion import stages
 from defusion.runtime import Engine, Planes, load_engine
 from defusion.runtime.engine import Decided
 from defusion.stages import Source
-from defusion.tiling import Progress, Size
+from defusion.tiling import FusingProgress, Size
 from defusion.weights import WeightsFile, resolve
 
 
@@ -171,7 +171,7 @@ def test_any_size_and_number_of_sources(
 @pytest.mark.parametrize("count", [2, 4])
 def test_how_far_the_work_has_come_is_told(shipped: Engine, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stages, "AT_ONCE_PX", 60_000)
-    told: list[Progress] = []
+    told: list[FusingProgress] = []
     planes = photographs(count)
     sources = [
         Source(
@@ -183,7 +183,7 @@ def test_how_far_the_work_has_come_is_told(shipped: Engine, count: int, monkeypa
     for _ in stages.fuse(shipped, lambda: sources, count, Size(HEIGHT, WIDTH), told.append):
         pass
     frames = count if count > 2 else 1
-    assert told[-1] == Progress(HEIGHT, HEIGHT, frames, frames)
+    assert told[-1] == FusingProgress(HEIGHT, HEIGHT, frames, frames)
     assert [each.rows for each in told] == sorted(each.rows for each in told)
 
 

@@ -26,9 +26,9 @@ from defusion.rig import Rig
 from defusion.runtime import Engine, load_engine
 from defusion.scene import Frame, Pixels, Scene, kept
 from defusion.sources import AS_USUAL, FusedArray, Reading, Source, frames_of, given_back, listed, warn
-from defusion.task import Kind, Statistics, recognise
+from defusion.task import Kind, SourceStatistics, recognise
 from defusion.temperatures import NOT_MEASURED, Heat, Isotherm, check_sidecar, has_pages, write_sidecar
-from defusion.tiling import Band, Progress, Report, Size
+from defusion.tiling import Band, FusingProgress, Report, Size
 from defusion.weights import WeightsFile, bundled, resolve
 
 
@@ -317,7 +317,7 @@ class Fuser:
             raise OptionError(f"{fixed[0]} came in a call, but a Fuser has one network; make another Fuser for it")
         return self.options.changed(**choices)
 
-    def _plan(self, statistics: Sequence[Statistics], task: str) -> Plan:
+    def _plan(self, statistics: Sequence[SourceStatistics], task: str) -> Plan:
         """Says what kind of scene the sources show, and how they are fused."""
         (head,) = self.weights.config.heads
         kind = recognise(statistics) if task == "auto" else Kind(cast(TaskName, task), "it was asked for")
@@ -332,11 +332,11 @@ class Fuser:
 def _reported(bands: Iterator[Band], size: Size, report: Report | None) -> Iterator[Band]:
     """Reports bands of a pair as they are used; reports the start, too, if there will be several."""
     if report is not None and size.height * size.width > tiling.WHOLE_PX:
-        report(Progress(0, size.height))
+        report(FusingProgress(0, size.height))
     for band in bands:
         yield band
         if report is not None:
-            report(Progress(band.rows.stop, size.height))
+            report(FusingProgress(band.rows.stop, size.height))
 
 
 def _wanted(options: Options) -> Wanted:

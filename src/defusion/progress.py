@@ -9,8 +9,7 @@ from time import monotonic
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from defusion.tiling import Progress as FusingProgress
-from defusion.tiling import Report
+from defusion.tiling import FusingProgress, Report
 
 
 @contextmanager

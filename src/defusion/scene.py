@@ -30,14 +30,14 @@ from defusion.imaging import (
     with_luminance,
 )
 from defusion.imaging.colour_tags import linear_profile
-from defusion.imaging.levels import Chosen, Used, choose, used
+from defusion.imaging.levels import ChosenLevels, Used, choose, used
 from defusion.imaging.picture import DEPTHS, Depth, Measured, bands, full_scale, quantised
 from defusion.imaging.tone import Levels, Tone, is_linear
 from defusion.maps import Maps
 from defusion.runtime import Planes
 from defusion.stages import Source
-from defusion.task import Statistics, measure
-from defusion.tiling import Band, Progress, Report, Size, View
+from defusion.task import SourceStatistics, measure
+from defusion.tiling import Band, FusingProgress, Report, Size, View
 
 Pixels = NDArray[np.float32]
 
@@ -62,8 +62,8 @@ _MOVERS_PX = 1e6
 #: Size, in pixels, at which focus stacks are searched for motion.
 _THINGS_PX = 2.5e5
 
-#: Bytes up to which the frames of a stack are kept in memory. Each is needed six times; frames of larger stacks are read
-#: each time. Twelve frames of 3.8 megapixels took 26.5 s of one core when read each time, and 20.1 s when kept.
+#: Bytes up to which the frames of a stack are kept in memory. Each is needed six times; frames of larger stacks are
+#: read each time. Twelve frames of 3.8 megapixels took 26.5 s of one core when read each time, and 20.1 s when kept.
 _KEPT_BYTES = 2**29
 
 #: Size, in pixels, at which tones are compared: small enough that focus hardly matters.
@@ -164,7 +164,7 @@ class Form(NamedTuple):
 class _Seen(NamedTuple):
     """What was learned from opening a frame once."""
 
-    statistics: Statistics
+    statistics: SourceStatistics
     depth: Depth
     grey: bool
     """It has one channel."""
@@ -204,7 +204,7 @@ class Scene:
         turned: list[int] = []
         for number, frame in enumerate(frames):
             if report is not None:
-                report(Progress(0, 0, number + 1, len(frames)))
+                report(FusingProgress(0, 0, number + 1, len(frames)))
             picture = frame.open()
             turned.append(picture.turned)
             uses.append(used(picture))
@@ -450,7 +450,7 @@ class Scene:
         return pixels
 
     def _look_again(
-        self, seen: list[_Seen], uses: list[Used], meanings: list[Meaning], chosen: Chosen, palette: str
+        self, seen: list[_Seen], uses: list[Used], meanings: list[Meaning], chosen: ChosenLevels, palette: str
     ) -> None:
         """Looks again at the frames whose samples mean something else in this company than they do alone."""
         light = chosen.result is not None and chosen.result.white is not None
@@ -477,7 +477,7 @@ class Scene:
             )
 
     def _aligned(
-        self, looks: Sequence[Look], statistics: Sequence[Statistics], align: Wanted | Alignment
+        self, looks: Sequence[Look], statistics: Sequence[SourceStatistics], align: Wanted | Alignment
     ) -> Alignment:
         names = [frame.name for frame in self.frames]
         if isinstance(align, Alignment):
@@ -565,7 +565,7 @@ def meaning(frame: Frame, levels: Levels | None, of: Used, *, is_light: bool) ->
     return Meaning(Levels(high, low, white), is_light, measured)
 
 
-def _alike(statistics: Sequence[Statistics], number: int) -> bool:
+def _alike(statistics: Sequence[SourceStatistics], number: int) -> bool:
     """Says whether a frame's tones rise and fall with those of any other frame."""
     return any(
         _rank_correlation(statistics[number].tones, other.tones) > _ALIKE
@@ -584,7 +584,7 @@ def _rank_correlation(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
     return float(matrix[0, 1])
 
 
-def _black_hot(frames: Sequence[Frame], statistics: Sequence[Statistics]) -> tuple[str, ...]:
+def _black_hot(frames: Sequence[Frame], statistics: Sequence[SourceStatistics]) -> tuple[str, ...]:
     """Returns a note if the only grey frame among colour frames may show warm things dark."""
     colourless = [index for index, each in enumerate(statistics) if each.colourless]
     if len(colourless) != 1 or len(statistics) < 2 or frames[colourless[0]].black_hot:

@@ -23,7 +23,7 @@ from defusion.machine import cores, in_order
 from defusion.model.pyramid import FINE_LEVELS, Coarser, levels_of
 from defusion.runtime import Engine, Planes
 from defusion.runtime.engine import Decided
-from defusion.tiling import Band, Progress, Report, Size, View
+from defusion.tiling import Band, FusingProgress, Report, Size, View
 
 #: Factor between the sides of a stage and of the next finer one.
 STEP = 4
@@ -482,10 +482,10 @@ class _Told:
         """Counts a frame that was looked at."""
         self._frame = self._frame % self._count + 1
         if self._report is not None:
-            self._report(Progress(self._done, self._size.height, self._frame, self._count))
+            self._report(FusingProgress(self._done, self._size.height, self._frame, self._count))
 
     def rows(self, done: int) -> None:
         """Counts rows that are done."""
         self._done = done
         if self._report is not None:
-            self._report(Progress(done, self._size.height, self._count, self._count))
+            self._report(FusingProgress(done, self._size.height, self._count, self._count))

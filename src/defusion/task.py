@@ -65,7 +65,7 @@ NOT_BLACK = 0.1
 OTHER_TONE = 0.05
 
 
-class Statistics(NamedTuple):
+class SourceStatistics(NamedTuple):
     """Measurements of a source that tell the kind of scene."""
 
     colourless: bool
@@ -93,7 +93,7 @@ class Kind(NamedTuple):
     why: str
 
 
-def measure(picture: Picture) -> Statistics:
+def measure(picture: Picture) -> SourceStatistics:
     """Measures a source."""
     (pixels,) = sample(partial(_with_gaps, picture), Size(picture.height, picture.width))
     tones = pixels[0] if len(pixels) == 1 else luminance(pixels.transpose(1, 2, 0))[..., 0]
@@ -103,11 +103,11 @@ def measure(picture: Picture) -> Statistics:
     variance = places.var((1, 3))
     colourless, blank = _is_colourless(picture), _blank(picture, tones)
     if side == 1:  # no pixel has a neighbour
-        return Statistics(colourless, places.ravel(), np.zeros(places.size, np.bool_), blank)
+        return SourceStatistics(colourless, places.ravel(), np.zeros(places.size, np.bool_), blank)
     # both directions, since print is smooth along its strokes
     changes = [(np.diff(places, axis=axis) ** 2).mean((1, 3)) for axis in (1, 3)]
     noise = (np.minimum(*changes) > UNLIKE_NEIGHBOURS * 2 * variance) & (variance > GRAIN**2)
-    return Statistics(colourless, places.mean((1, 3)).ravel(), noise.ravel(), blank)
+    return SourceStatistics(colourless, places.mean((1, 3)).ravel(), noise.ravel(), blank)
 
 
 def _with_gaps(picture: Picture, rows: slice, columns: slice) -> NDArray[np.float32]:
@@ -117,7 +117,7 @@ def _with_gaps(picture: Picture, rows: slice, columns: slice) -> NDArray[np.floa
     return planes if confidence is None else np.where(confidence > 0, planes, np.float32(np.nan))
 
 
-def recognise(sources: Sequence[Statistics]) -> Kind:
+def recognise(sources: Sequence[SourceStatistics]) -> Kind:
     """Says what kind of scene some sources show."""
     colourless = sum(source.colourless for source in sources)
     seen = ~np.any([np.isnan(source.tones) for source in sources], axis=0)
@@ -147,7 +147,7 @@ def recognise(sources: Sequence[Statistics]) -> Kind:
     return Kind("generic", f"a source is noise or black at {missing:.0%} of all places")
 
 
-def _correlation(sources: Sequence[Statistics]) -> float:
+def _correlation(sources: Sequence[SourceStatistics]) -> float:
     """Returns the smallest correlation of a source's tones with those of the source most like it; 1 if a source has
     one tone.
     """
@@ -159,7 +159,7 @@ def _correlation(sources: Sequence[Statistics]) -> float:
     return float(matrix.max(1).min())
 
 
-def _missing(sources: Sequence[Statistics]) -> float:
+def _missing(sources: Sequence[SourceStatistics]) -> float:
     """Returns the fraction of all places where a source is noise, or black while another is not."""
     tones = np.stack([source.tones for source in sources])
     black = (tones == 0) & (tones.max(0) > NOT_BLACK)

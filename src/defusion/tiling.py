@@ -62,7 +62,7 @@ class Band(NamedTuple):
     """Planes [S, C, h, W], one for each picture that is made."""
 
 
-class Progress(NamedTuple):
+class FusingProgress(NamedTuple):
     """How far the fusing of a scene has come."""
 
     rows: int
@@ -76,7 +76,7 @@ class Progress(NamedTuple):
 
 
 #: Called with the progress of the work.
-Report = Callable[[Progress], None]
+Report = Callable[[FusingProgress], None]
 
 
 class Tiles(NamedTuple):

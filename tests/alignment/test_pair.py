@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from defusion.alignment.geometry import Shape, corner_distance, enlarged
 from defusion.alignment.pair import lined_up
-from defusion.alignment.representation import Levels
+from defusion.alignment.representation import LuminancePyramid
 
 Pixels = NDArray[np.float32]
 Move = Callable[..., Pixels]
@@ -34,7 +34,7 @@ def test_exposures_are_lined_up_to_a_tenth_of_a_pixel(
     photo: Pixels, handheld: NDArray[np.float64], moved: Move
 ) -> None:
     brighter = np.minimum(2.5 * moved(photo, handheld), 1)
-    found = lined_up(Levels(grey(photo)), Levels(grey(brighter)), sensors="one")
+    found = lined_up(LuminancePyramid(grey(photo)), LuminancePyramid(grey(brighter)), sensors="one")
     assert corner_distance(found.matrix, handheld, WHOLE) < 0.15
     assert found.verdict.good
     assert found.verdict.residual_px < 0.3
@@ -46,7 +46,7 @@ def test_frames_in_and_out_of_focus_are_lined_up(photo: Pixels, moved: Move) -> 
     here = photo.copy()
     here[:, :300] = cv2.GaussianBlur(here, (0, 0), 3)[:, :300]
     there[:, 306:] = cv2.GaussianBlur(there, (0, 0), 3)[:, 306:]
-    found = lined_up(Levels(grey(here)), Levels(grey(there)), sensors="one")
+    found = lined_up(LuminancePyramid(grey(here)), LuminancePyramid(grey(there)), sensors="one")
     assert corner_distance(found.matrix, breathing, WHOLE) < 0.5
     assert found.verdict.good
 
@@ -58,7 +58,7 @@ def test_another_sensor_of_half_the_size_and_a_part_of_the_field_is_found(
     turn = np.deg2rad(2)
     matrix = 0.5 * np.array([[np.cos(turn), -np.sin(turn), -70], [np.sin(turn), np.cos(turn), -50], [0, 0, 2]])
     frame = moved(cv2.GaussianBlur(thermal(photo), (0, 0), 1.0), matrix, (150, 230))
-    found = lined_up(Levels(grey(photo)), Levels(frame), sensors=sensors)
+    found = lined_up(LuminancePyramid(grey(photo)), LuminancePyramid(frame), sensors=sensors)
     assert found.kind == "edges"
     assert found.verdict.good
     inside = Shape(150, 230)
@@ -69,7 +69,7 @@ def test_another_sensor_of_half_the_size_and_a_part_of_the_field_is_found(
 def test_no_freer_model_is_used_than_asked_for(
     photo: Pixels, handheld: NDArray[np.float64], model: str, moved: Move
 ) -> None:
-    found = lined_up(Levels(grey(photo)), Levels(grey(moved(photo, handheld))), freest=model)  # type: ignore[arg-type]
+    found = lined_up(LuminancePyramid(grey(photo)), LuminancePyramid(grey(moved(photo, handheld))), freest=model)  # type: ignore[arg-type]
     free = found.matrix / found.matrix[2, 2]
     assert np.allclose(free[2, :2], 0, atol=1e-9)
     if model != "affine":
@@ -80,7 +80,7 @@ def test_no_freer_model_is_used_than_asked_for(
 
 def test_frames_that_line_up_stay_where_they_are(photo: Pixels) -> None:
     noisy = np.clip(0.7 * photo + np.random.default_rng(0).normal(0, 0.01, photo.shape), 0, 1).astype(np.float32)
-    found = lined_up(Levels(grey(photo)), Levels(grey(noisy)))
+    found = lined_up(LuminancePyramid(grey(photo)), LuminancePyramid(grey(noisy)))
     assert np.array_equal(found.matrix, np.eye(3))
     assert found.model == "identity"
     assert found.verdict.good
@@ -94,11 +94,11 @@ def test_what_cannot_be_lined_up_is_not_trusted(photo: Pixels) -> None:
         "another scene": np.rot90(cv2.resize(photo, (400, 600))).copy(),
     }
     for name, other in others.items():
-        found = lined_up(Levels(grey(photo)), Levels(grey(np.ascontiguousarray(other))))
+        found = lined_up(LuminancePyramid(grey(photo)), LuminancePyramid(grey(np.ascontiguousarray(other))))
         assert not found.verdict.good, name
 
 
 def test_flat_frames_have_no_texture(photo: Pixels) -> None:
-    assert Levels(np.full((90, 120), 0.4, np.float32)).textureless
-    assert Levels(np.zeros((1, 1), np.float32)).textureless
-    assert not Levels(grey(photo)).textureless
+    assert LuminancePyramid(np.full((90, 120), 0.4, np.float32)).textureless
+    assert LuminancePyramid(np.zeros((1, 1), np.float32)).textureless
+    assert not LuminancePyramid(grey(photo)).textureless

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from defusion.alignment.geometry import Shape, corner_distance, enlarged, shifted
-from defusion.alignment.representation import Levels
+from defusion.alignment.representation import LuminancePyramid
 from defusion.alignment.stack import chained
 
 Pixels = NDArray[np.float32]
@@ -31,7 +31,7 @@ def test_a_focus_stack_that_breathes_and_drifts_is_lined_up_to_the_middle(
         frame = np.where(
             away < 2, grey, np.where(away < 5, cv2.GaussianBlur(grey, (0, 0), 1.5), cv2.GaussianBlur(grey, (0, 0), 3))
         )
-        levels.append(Levels(moved(frame.astype(np.float32), matrix)))
+        levels.append(LuminancePyramid(moved(frame.astype(np.float32), matrix)))
     found = chained(levels, 5, sensors="one", freest="homography")
     off = [
         corner_distance(each.matrix, matrix, Shape(height, width)) for each, matrix in zip(found, truth, strict=True)

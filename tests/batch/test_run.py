@@ -23,7 +23,7 @@ from defusion.batch import SceneResult, local
 from defusion.batch.finding import Sources
 from defusion.batch.journal import Journal
 from defusion.batch.local import LocalCrew
-from defusion.batch.work import Job, Outcome, fuse_scene
+from defusion.batch.work import JobOutcome, SceneJob, fuse_scene
 
 from .conftest import made_scenes, pictures
 
@@ -221,14 +221,14 @@ def test_a_full_disk_ends_the_batch_and_what_is_done_stays(
     class HereCrew(LocalCrew):
         """Does all in this process."""
 
-        def start(self, job: Job) -> None:
+        def start(self, job: SceneJob) -> None:
             begun.append(job.scene)
             self.outcomes = [fuse_scene(job)]
 
         has_room = property(lambda self: not self.busy)
         busy = property(lambda self: bool(getattr(self, "outcomes", [])))
 
-        def finished(self) -> list[Outcome]:
+        def finished(self) -> list[JobOutcome]:
             outcomes, self.outcomes = self.outcomes, []
             return outcomes
 

@@ -21,7 +21,7 @@ from defusion import Fuser, Options
 from defusion.cli import app
 from defusion.errors import DefusionError, EvaluationError, ImageError
 from defusion.evaluation import explain
-from defusion.evaluation.explain import Maps, Pair, Pixels, Toy
+from defusion.evaluation.explain import ActivationMaps, Pair, Pixels, Toy
 from defusion.evaluation.explain_figures import pair_figure, save, toy_figure
 from defusion.imaging import Picture
 from defusion.scene import Frame
@@ -233,7 +233,7 @@ def test_focus_is_found_and_the_embeddings_are_measured_there(pair: Pair) -> Non
 
 def test_map_statistics_of_known_maps() -> None:
     common = np.array([[1, 1, 1, 4]], np.float32)
-    maps = Maps(common, np.array([[3, 2, 0, 0]], np.float32), np.array([[0, 0, 2, 2]], np.float32))
+    maps = ActivationMaps(common, np.array([[3, 2, 0, 0]], np.float32), np.array([[0, 0, 2, 2]], np.float32))
     left, nowhere = np.array([[True, True, False, False]]), np.zeros((1, 4), np.bool_)
     found = explain.map_statistics(maps, left, nowhere)
     assert (found.common, found.unique_a, found.unique_b, found.unique_above_common) == (1.75, 1.25, 1, 0.75)
@@ -246,7 +246,7 @@ def test_map_statistics_of_known_maps() -> None:
 
 def test_black_maps_stay_black() -> None:
     black = np.zeros((3, 4), np.float32)
-    assert not np.stack(Maps(black, black, black).normalised()).any()
+    assert not np.stack(ActivationMaps(black, black, black).normalised()).any()
 
 
 def test_sources_of_different_size_are_refused(paper: Fuser) -> None:

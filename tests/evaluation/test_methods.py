@@ -9,17 +9,25 @@ import pytest
 from defusion.errors import EvaluationError, WeightsError
 from defusion.evaluation import methods as methods_module
 from defusion.evaluation.datasets import DataSet
-from defusion.evaluation.methods import Baseline, Command, Network, Pictures, file_name, fusing_files, parse_methods
-from defusion.evaluation.results import Scene
+from defusion.evaluation.methods import (
+    Baseline,
+    Command,
+    Network,
+    PictureFolder,
+    file_name,
+    fusing_files,
+    parse_methods,
+)
+from defusion.evaluation.results import EvaluationScene
 from defusion.imaging import read
 
 from .conftest import save, texture
 
 
 @pytest.fixture
-def scene(tmp_path: Path) -> Scene:
+def scene(tmp_path: Path) -> EvaluationScene:
     a, b = save(tmp_path / "a.png", texture(1) // 2), save(tmp_path / "b.png", texture(1))
-    return Scene("set", "scene", (a, b))
+    return EvaluationScene("set", "scene", (a, b))
 
 
 def test_methods_are_read_as_users_write_them(tmp_path: Path) -> None:
@@ -29,7 +37,7 @@ def test_methods_are_read_as_users_write_them(tmp_path: Path) -> None:
     assert isinstance(ours, Network) and (ours.name, ours.weights.path.stem) == ("defusion", "pyramid")
     assert isinstance(paper, Network) and (paper.name, paper.weights.path.stem) == ("defusion@paper", "paper")
     assert detail == Baseline("detail", "detail")
-    assert folder == Pictures("CBF", tmp_path / "theirs")
+    assert folder == PictureFolder("CBF", tmp_path / "theirs")
     assert command == Command("x", "tool -w 1,2 {a} {b} {out}")
     assert parse_methods(["mean=average"]) == [Baseline("mean", "average")]
     (renamed,) = parse_methods(["ours=defusion@pyramid"])
@@ -65,7 +73,7 @@ def test_weights_that_are_not_there_are_told() -> None:
 
 def test_the_network_writes_eight_bits_whatever_its_sources(tmp_path: Path) -> None:
     deep = texture(2).astype(np.uint16) * 257
-    scene = Scene("set", "deep", (save(tmp_path / "a.png", deep), save(tmp_path / "b.png", deep)))
+    scene = EvaluationScene("set", "deep", (save(tmp_path / "a.png", deep), save(tmp_path / "b.png", deep)))
     (method,) = parse_methods(["defusion"])
     assert isinstance(method, Network)
     method.load()(scene, tmp_path / "out.png")
@@ -76,7 +84,7 @@ def test_the_network_writes_eight_bits_whatever_its_sources(tmp_path: Path) -> N
 
 def test_a_grey_source_beside_colour_gives_colour(tmp_path: Path) -> None:
     a, b = save(tmp_path / "a.png", texture(1)), save(tmp_path / "b.png", texture(2)[..., 0])
-    Baseline("average", "average").fuse(Scene("set", "s", (a, b)), tmp_path / "out.png")
+    Baseline("average", "average").fuse(EvaluationScene("set", "s", (a, b)), tmp_path / "out.png")
     expected = (texture(1).astype(float) + texture(2)[..., :1]) / 2
     assert np.abs(read(tmp_path / "out.png").samples[:, :] - expected).max() <= 0.51
 
@@ -84,20 +92,20 @@ def test_a_grey_source_beside_colour_gives_colour(tmp_path: Path) -> None:
 def test_means_between_two_levels_go_up(tmp_path: Path) -> None:
     levels = np.arange(255, dtype=np.uint8).reshape(15, 17)
     a, b = save(tmp_path / "a.png", levels), save(tmp_path / "b.png", levels + 1)
-    Baseline("average", "average").fuse(Scene("set", "s", (a, b)), tmp_path / "out.png")
+    Baseline("average", "average").fuse(EvaluationScene("set", "s", (a, b)), tmp_path / "out.png")
     assert np.array_equal(read(tmp_path / "out.png").samples[:, :][..., 0], levels + 1)
 
 
 def test_grey_sources_give_a_grey_picture(tmp_path: Path) -> None:
     a, b = (save(tmp_path / f"{seed}.png", texture(seed)[..., 0]) for seed in (1, 2))
-    Baseline("laplacian", "laplacian").fuse(Scene("set", "s", (a, b)), tmp_path / "out.png")
+    Baseline("laplacian", "laplacian").fuse(EvaluationScene("set", "s", (a, b)), tmp_path / "out.png")
     assert read(tmp_path / "out.png").grey
 
 
 def test_sources_of_two_sizes_are_told(tmp_path: Path) -> None:
     a, b = save(tmp_path / "a.png", texture(1)), save(tmp_path / "b.png", texture(1)[:40])
     with pytest.raises(EvaluationError, match="the sources are 64x48 and 64x40; expected one size"):
-        Baseline("average", "average").fuse(Scene("set", "s", (a, b)), tmp_path / "out.png")
+        Baseline("average", "average").fuse(EvaluationScene("set", "s", (a, b)), tmp_path / "out.png")
 
 
 def script(tmp_path: Path, code: str) -> str:
@@ -106,7 +114,7 @@ def script(tmp_path: Path, code: str) -> str:
     return f"{sys.executable} '{file}' {{a}} {{b}} {{out}}"
 
 
-def test_a_command_gets_its_files_without_a_shell(scene: Scene, tmp_path: Path) -> None:
+def test_a_command_gets_its_files_without_a_shell(scene: EvaluationScene, tmp_path: Path) -> None:
     line = script(tmp_path, "import shutil, sys; assert sys.argv[4] == '$(x);'; shutil.copy(*sys.argv[2:4])")
     Command("copy", f"{line} '$(x);'").fuse(scene, tmp_path / "out.png")
     assert (tmp_path / "out.png").read_bytes() == scene.sources[1].read_bytes()
@@ -123,7 +131,7 @@ def test_a_command_gets_its_files_without_a_shell(scene: Scene, tmp_path: Path) 
     ],
 )
 def test_a_command_that_fails_says_why(
-    code: str, why: str, scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    code: str, why: str, scene: EvaluationScene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if "sleep" in code:
         monkeypatch.setattr(methods_module, "COMMAND_LIMIT_S", 0.2)
@@ -133,7 +141,7 @@ def test_a_command_that_fails_says_why(
     assert not list(tmp_path.glob(".command*"))
 
 
-def test_a_command_that_is_not_there_is_told(scene: Scene, tmp_path: Path) -> None:
+def test_a_command_that_is_not_there_is_told(scene: EvaluationScene, tmp_path: Path) -> None:
     with pytest.raises(EvaluationError, match="cannot be started: No such file"):
         Command("none", "/no/such/tool {a} {b} {out}").fuse(scene, tmp_path / "out.png")
 
@@ -147,8 +155,8 @@ def pictures(folder: Path, *names: str) -> Path:
 
 def found_in(folder: Path, method: str, *scenes: str) -> dict[str, str]:
     pair = (Path("a"), Path("b"))
-    data_set = DataSet("vifb", Path(), tuple(Scene("vifb", scene, pair) for scene in scenes))
-    return {scene: file.name for scene, file in Pictures(method, folder).find(data_set).items()}
+    data_set = DataSet("vifb", Path(), tuple(EvaluationScene("vifb", scene, pair) for scene in scenes))
+    return {scene: file.name for scene, file in PictureFolder(method, folder).find(data_set).items()}
 
 
 def test_pictures_are_found_by_the_name_of_the_scene(tmp_path: Path) -> None:

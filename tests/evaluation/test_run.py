@@ -20,7 +20,7 @@ from defusion.evaluation.metrics import METRICS, Metric, Score, score
 from defusion.evaluation.metrics.metric import Grey
 from defusion.evaluation.report.tables import set_tables
 from defusion.evaluation.results import Outcome, Results
-from defusion.evaluation.run import Progress, evaluate
+from defusion.evaluation.run import EvaluationProgress, evaluate
 from defusion.imaging import read
 
 from .conftest import save, texture
@@ -78,7 +78,7 @@ def run(
     metrics: tuple[str, ...] = ("level", "off"),
     protocol: str = "toolkit",
     jobs: int = 1,
-    report: Callable[[Progress], None] = lambda progress: None,
+    report: Callable[[EvaluationProgress], None] = lambda progress: None,
 ) -> Results:
     chosen = parse_methods(methods or ["average,maximum"])
     return evaluate(
@@ -243,14 +243,14 @@ def test_a_folder_without_any_picture_is_told(bench: Path, tmp_path: Path) -> No
 
 
 def test_an_interrupted_run_goes_on_where_it_was(bench: Path, tmp_path: Path, done: Done) -> None:
-    def interrupt(progress: Progress) -> None:
+    def interrupt(progress: EvaluationProgress) -> None:
         if progress.scenes_done == 2:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         run(bench, tmp_path / "out", report=interrupt)
     assert len(done.made) == 4
-    told: list[Progress] = []
+    told: list[EvaluationProgress] = []
     run(bench, tmp_path / "out", report=told.append)
     assert (len(done.made), len(done.scored)) == (10, 10)
     assert [each.scenes_done for each in told] == [1, 2, 3, 4, 5]

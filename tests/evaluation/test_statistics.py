@@ -11,14 +11,14 @@ from scipy import stats
 from defusion.errors import EvaluationError
 from defusion.evaluation import statistics
 from defusion.evaluation.metrics import Score
-from defusion.evaluation.results import Outcome, Results, Scene
+from defusion.evaluation.results import EvaluationScene, Outcome, Results
 
 NAN = np.nan
 
 
 def outcome(method: str, scene: str, *, data_set: str = "set", **values: float) -> Outcome:
     scores = {name: Score(value, "flat" if np.isnan(value) else None) for name, value in values.items()}
-    where = Scene(data_set, scene, (Path("a.png"), Path("b.png")))
+    where = EvaluationScene(data_set, scene, (Path("a.png"), Path("b.png")))
     return Outcome(method, where, Path("f.png"), scores)
 
 
@@ -137,7 +137,7 @@ def test_five_scenes_cannot_tell_methods_apart_and_six_can():
 def test_summary_of_a_set():
     values = np.array([[[1.0, 3.0, 1.0], [2.0, 2.0, NAN]]] * 8) + np.arange(8.0)[:, None, None]
     values[0, 1, 0] = NAN
-    block = statistics.Measured("set", tuple("abcdefgh"), ("ours", "theirs"), ("ce", "ssim", "odd"), values)
+    block = statistics.ScoreTable("set", tuple("abcdefgh"), ("ours", "theirs"), ("ce", "ssim", "odd"), values)
     summary = statistics.summarise(block, ["lower", "higher", "neither"])
     np.testing.assert_allclose(summary.mean, [[4.5, 6.5, 4.5], [6.0, 5.5, NAN]])
     np.testing.assert_array_equal(summary.missing, [[0, 0, 0], [1, 0, 8]])

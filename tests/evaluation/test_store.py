@@ -7,26 +7,26 @@ import pytest
 
 from defusion.errors import EvaluationError
 from defusion.evaluation.metrics import Score
-from defusion.evaluation.store import Store, key_of
+from defusion.evaluation.store import ResultStore, key_of
 
 
 def test_a_file_is_read_again_when_its_size_or_date_changes(tmp_path: Path) -> None:
     file = tmp_path / "a.png"
     file.write_bytes(b"one")
-    with Store(tmp_path / "cache.sqlite") as store:
+    with ResultStore(tmp_path / "cache.sqlite") as store:
         one = store.sha256(file)
         file.write_bytes(b"two")
         os.utime(file, ns=(0, 1))
         two = store.sha256(file)
     assert one != two
-    with Store(tmp_path / "cache.sqlite") as store:
+    with ResultStore(tmp_path / "cache.sqlite") as store:
         assert store.sha256(file) == two
 
 
 def test_a_picture_is_known_under_its_key_while_it_is_as_it_was(tmp_path: Path) -> None:
     file = tmp_path / "a.png"
     file.write_bytes(b"picture")
-    with Store(tmp_path / "cache.sqlite") as store:
+    with ResultStore(tmp_path / "cache.sqlite") as store:
         made = store.keep_made(file, "key", 1.5)
         assert store.made(file, "key") == made == (store.sha256(file), 1.5)
         assert store.made(file, "other") is None
@@ -37,9 +37,9 @@ def test_a_picture_is_known_under_its_key_while_it_is_as_it_was(tmp_path: Path) 
 
 
 def test_scores_come_back_as_they_were(tmp_path: Path) -> None:
-    with Store(tmp_path / "cache.sqlite") as store:
+    with ResultStore(tmp_path / "cache.sqlite") as store:
         store.keep_scores("key", {"ssim": Score(0.1 + 0.2), "cc": Score(float("nan"), "a source is flat")})
-    with Store(tmp_path / "cache.sqlite") as store:
+    with ResultStore(tmp_path / "cache.sqlite") as store:
         found = store.scores("key")
         assert found["ssim"] == Score(0.1 + 0.2)
         assert str(found["cc"].value) == "nan"
@@ -49,10 +49,10 @@ def test_scores_come_back_as_they_were(tmp_path: Path) -> None:
 
 def test_one_run_at_a_time_writes_to_a_report(tmp_path: Path) -> None:
     with (
-        Store(tmp_path / "cache.sqlite"),
+        ResultStore(tmp_path / "cache.sqlite"),
         pytest.raises(EvaluationError, match=r"database is locked; wait for the other run"),
     ):
-        Store(tmp_path / "cache.sqlite")
+        ResultStore(tmp_path / "cache.sqlite")
 
 
 def test_keys_stand_for_their_parts_alone() -> None:

@@ -29,10 +29,10 @@ def client() -> Iterator[Any]:
     from starlette.testclient import TestClient
 
     from defusion.serve.app import Service
-    from defusion.serve.settings import Limits, Settings
+    from defusion.serve.settings import Limits, ServiceSettings
 
     limits = Limits(upload_bytes=2 * MP, picture_pixels=MP, frames=4)
-    settings = Settings(port=80, limits=limits)
+    settings = ServiceSettings(port=80, limits=limits)
     with TestClient(Service(settings).app, base_url="http://127.0.0.1") as client:
         wait_until_ready(client)
         yield client

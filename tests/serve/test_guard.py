@@ -12,21 +12,21 @@ from starlette.testclient import TestClient
 
 from defusion.errors import DefusionError
 from defusion.serve.app import Service
-from defusion.serve.settings import Limits, Settings
+from defusion.serve.settings import Limits, ServiceSettings
 
 
-def outside(settings: Settings) -> TestClient:
+def outside(settings: ServiceSettings) -> TestClient:
     """A service whose workers are not started: what is asked here ends before them."""
     return TestClient(Service(settings).app, base_url="http://127.0.0.1", raise_server_exceptions=False)
 
 
 @pytest.fixture
 def closed() -> Any:
-    return outside(Settings(token="open sesame"))
+    return outside(ServiceSettings(token="open sesame"))
 
 
 def test_every_answer_has_the_headers_of_safety() -> None:
-    client = outside(Settings())
+    client = outside(ServiceSettings())
     for path in ("/", "/healthz", "/nowhere", "/page/main.js", "/v1/about"):
         headers = client.get(path).headers
         policy = headers["content-security-policy"]
@@ -60,24 +60,26 @@ def test_a_token_is_exchanged_for_a_cookie(closed: Any) -> None:
 
 
 def test_other_names_do_not_lead_here() -> None:
-    client = outside(Settings())
+    client = outside(ServiceSettings())
     assert client.get("/healthz", headers={"host": "evil.example"}).status_code == 421
     assert client.get("/healthz", headers={"host": "[::1"}).status_code == 421
     assert client.get("/healthz", headers={"host": "localhost:99"}).status_code == 200
-    proxied = outside(Settings(hosts=("fuse.example",)))
+    proxied = outside(ServiceSettings(hosts=("fuse.example",)))
     assert proxied.get("/healthz", headers={"host": "fuse.example"}).status_code == 200
-    assert outside(Settings(host="0.0.0.0")).get("/healthz", headers={"host": "any.example"}).status_code == 200
+    assert (
+        outside(ServiceSettings(host="0.0.0.0")).get("/healthz", headers={"host": "any.example"}).status_code == 200
+    )
 
 
 def test_pages_of_other_sites_may_not_post() -> None:
-    client = outside(Settings())
+    client = outside(ServiceSettings())
     for origin in ("http://evil.example", "null", "http://127.0.0.1.evil.example"):
         assert client.post("/v1/examples/x", headers={"origin": origin}).status_code == 403
     assert client.post("/v1/examples/x", headers={"origin": "http://127.0.0.1"}).status_code == 404
 
 
 def test_cors_is_for_origins_that_were_named() -> None:
-    client = outside(Settings(cors=("https://lab.example",)))
+    client = outside(ServiceSettings(cors=("https://lab.example",)))
     asked = {"origin": "https://lab.example", "access-control-request-method": "POST"}
     answer = client.options("/v1/fuse", headers=asked)
     assert answer.headers["access-control-allow-origin"] == "https://lab.example"

@@ -19,13 +19,13 @@ pytest.importorskip("uvicorn", reason="the service needs the extra serve")
 from defusion.serve.answers import events, job_facts
 from defusion.serve.jobs import Jobs
 from defusion.serve.metrics import Metrics
-from defusion.serve.options import Wanted
+from defusion.serve.options import RequestOptions
 from defusion.serve.problem import Problem
 from defusion.serve.settings import Limits
-from defusion.serve.store import Store, file_name, sweep, without_paths
+from defusion.serve.store import PictureStore, file_name, sweep, without_paths
 from defusion.serve.workers import Pool
 
-ASKED = Wanted({}, ".png")
+ASKED = RequestOptions({}, ".png")
 
 
 class HeldPool:
@@ -44,9 +44,9 @@ class HeldPool:
         return {"sentence": "Fused"}
 
 
-def run(limits: Limits, use: Callable[[Store, Jobs, HeldPool], Awaitable[None]]) -> None:
+def run(limits: Limits, use: Callable[[PictureStore, Jobs, HeldPool], Awaitable[None]]) -> None:
     async def opened() -> None:
-        store, pool = Store(limits), HeldPool()
+        store, pool = PictureStore(limits), HeldPool()
         jobs = Jobs(store, cast(Pool, pool), Metrics())
         try:
             await use(store, jobs, pool)
@@ -58,14 +58,14 @@ def run(limits: Limits, use: Callable[[Store, Jobs, HeldPool], Awaitable[None]])
     asyncio.run(opened())
 
 
-def picture(store: Store) -> Any:
+def picture(store: PictureStore) -> Any:
     file = store.new_folder() / "a.png"
     file.write_bytes(b"picture")
     return store.add(file)
 
 
 def test_a_client_with_many_jobs_is_asked_to_wait() -> None:
-    async def use(store: Store, jobs: Jobs, pool: HeldPool) -> None:
+    async def use(store: PictureStore, jobs: Jobs, pool: HeldPool) -> None:
         pair = [picture(store), picture(store)]
         for _ in range(2):
             jobs.begin("fuse", "a", pair, ASKED)
@@ -82,7 +82,7 @@ def test_a_client_with_many_jobs_is_asked_to_wait() -> None:
 
 
 def test_a_full_queue_is_told() -> None:
-    async def use(store: Store, jobs: Jobs, pool: HeldPool) -> None:
+    async def use(store: PictureStore, jobs: Jobs, pool: HeldPool) -> None:
         pair = [picture(store), picture(store)]
         jobs.begin("fuse", "a", pair, ASKED)  # waits: no other task has run yet
         with pytest.raises(Problem, match="1 jobs wait") as told:
@@ -93,7 +93,7 @@ def test_a_full_queue_is_told() -> None:
 
 
 def test_news_of_a_job_say_how_long_it_takes() -> None:
-    async def use(store: Store, jobs: Jobs, pool: HeldPool) -> None:
+    async def use(store: PictureStore, jobs: Jobs, pool: HeldPool) -> None:
         job = jobs.begin("fuse", "a", [picture(store), picture(store)], ASKED)
         news = events(job)
         assert await anext(news) == "retry: 1000\n\n"
@@ -109,7 +109,7 @@ def test_news_of_a_job_say_how_long_it_takes() -> None:
 
 
 def test_a_removed_job_is_ended_and_leaves_nothing() -> None:
-    async def use(store: Store, jobs: Jobs, pool: HeldPool) -> None:
+    async def use(store: PictureStore, jobs: Jobs, pool: HeldPool) -> None:
         pair = [picture(store), picture(store)]
         job = jobs.begin("fuse", "a", pair, ASKED)
         await asyncio.sleep(0)
@@ -122,7 +122,7 @@ def test_a_removed_job_is_ended_and_leaves_nothing() -> None:
 
 
 def test_pictures_and_jobs_are_deleted_when_nobody_asks_for_them() -> None:
-    async def use(store: Store, jobs: Jobs, pool: HeldPool) -> None:
+    async def use(store: PictureStore, jobs: Jobs, pool: HeldPool) -> None:
         pair = [picture(store), picture(store)]
         pool.go.set()
         job = jobs.begin("fuse", "a", pair, ASKED)
@@ -143,7 +143,7 @@ def test_pictures_and_jobs_are_deleted_when_nobody_asks_for_them() -> None:
 
 
 def test_a_full_store_is_told() -> None:
-    async def use(store: Store, jobs: Jobs, pool: HeldPool) -> None:
+    async def use(store: PictureStore, jobs: Jobs, pool: HeldPool) -> None:
         picture(store).file.write_bytes(bytes(200))
         with pytest.raises(Problem, match="has no room for more pictures") as told:
             store.new_folder()
@@ -154,7 +154,7 @@ def test_a_full_store_is_told() -> None:
 
 def test_folders_of_services_that_crashed_are_deleted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    store = Store(Limits())
+    store = PictureStore(Limits())
     code = "from defusion.serve.store import *; print(Store(Limits()).folder); import os; os._exit(9)"
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
     crashed = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)

@@ -17,7 +17,7 @@ from starlette.routing import Route
 from defusion.serve.app import EXAMPLES, PAGE, Service
 from defusion.serve.openapi import description
 from defusion.serve.sentence import sentence
-from defusion.serve.settings import Settings
+from defusion.serve.settings import ServiceSettings
 
 OWN = [file for file in PAGE.iterdir() if file.suffix in (".js", ".css", ".html", ".svg")]
 
@@ -48,14 +48,14 @@ def test_other_peoples_work_comes_with_its_licence() -> None:
 
 
 def test_the_description_has_all_routes_and_no_others() -> None:
-    document = description(Settings(token="x"))
+    document = description(ServiceSettings(token="x"))
     described = {
         (path, method.upper()) for path, of in document["paths"].items() for method in of if method != "parameters"
     }
     plain = re.compile(r":int\b")
     routes = {
         (plain.sub("", route.path), method)
-        for route in Service(Settings()).app.routes
+        for route in Service(ServiceSettings()).app.routes
         if isinstance(route, Route)
         for method in route.methods or ()
         if method != "HEAD"
@@ -66,7 +66,7 @@ def test_the_description_has_all_routes_and_no_others() -> None:
 
 
 def test_what_the_description_refers_to_is_there() -> None:
-    document: Any = description(Settings())
+    document: Any = description(ServiceSettings())
     assert document["openapi"].startswith("3.1") and "security" not in document
     for reference in re.findall(r'"#/([^"]+)"', json.dumps(document)):
         place = document

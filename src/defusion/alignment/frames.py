@@ -24,9 +24,9 @@ from defusion.alignment.geometry import (
     shifted,
 )
 from defusion.alignment.hot_pixels import FEWEST_FRAMES, Spots, spots_in
-from defusion.alignment.pair import Found, lined_up
+from defusion.alignment.pair import PairAlignment, lined_up
 from defusion.alignment.record import Alignment, FrameAlignment
-from defusion.alignment.representation import Levels
+from defusion.alignment.representation import LuminancePyramid
 from defusion.alignment.stack import chained
 from defusion.alignment.verdict import Verdict
 from defusion.alignment.warp import common_area, covered
@@ -102,9 +102,9 @@ class Look(NamedTuple):
         return cls(Shape(picture.height, picture.width), shrink, small, brightness, np.concatenate(spots))
 
     @property
-    def levels(self) -> Levels:
+    def levels(self) -> LuminancePyramid:
         """The luminance at its own and smaller sizes."""
-        return Levels(self.luminance * np.float32(1 / 65535))
+        return LuminancePyramid(self.luminance * np.float32(1 / 65535))
 
     def to_frame(self) -> Matrix:
         """Maps pixels of the small picture to pixels of the frame."""
@@ -205,7 +205,7 @@ def aligned(
     showing = [index for index in range(len(looks)) if not levels(index).textureless]
     reference = _reference(looks, showing, wanted)
     freest: Model = next((each for each in MODELS if each == wanted.align), "homography")
-    found: dict[int, Found] = {}
+    found: dict[int, PairAlignment] = {}
     if len(showing) > 2:
         order = _order(looks, showing)
         middle = order.index(reference) if reference in order else len(order) // 2
@@ -216,7 +216,7 @@ def aligned(
         other = next(index for index in showing if index != reference)
         found = {other: lined_up(levels(reference), levels(other), sensors=wanted.sensors, freest=freest)}
     base = looks[reference]
-    places: dict[int, Found] = {}
+    places: dict[int, PairAlignment] = {}
     for index, each in found.items():
         if index != reference and each.verdict.good:
             whole = looks[index].to_frame() @ each.matrix @ np.linalg.inv(base.to_frame())
@@ -247,13 +247,13 @@ def resized_like(names: Sequence[str], shapes: Sequence[Shape], reference: int) 
     return Alignment(names[reference], target, frames)
 
 
-class _Lazy(Sequence[Levels]):
-    """Levels that are computed when they are used."""
+class _Lazy(Sequence[LuminancePyramid]):
+    """Luminance pyramids that are computed when they are used."""
 
-    def __init__(self, levels: Callable[[int], Levels], order: Sequence[int]) -> None:
+    def __init__(self, levels: Callable[[int], LuminancePyramid], order: Sequence[int]) -> None:
         self._levels, self._order = levels, order
 
-    def __getitem__(self, index: int) -> Levels:  # type: ignore[override]
+    def __getitem__(self, index: int) -> LuminancePyramid:  # type: ignore[override]
         return self._levels(self._order[index])
 
     def __len__(self) -> int:
@@ -283,7 +283,7 @@ def _resized(of_result: Shape, of_frame: Shape) -> Matrix:
     return enlarged(of_frame.width / of_result.width, of_frame.height / of_result.height)
 
 
-def _snapped(found: Found, reference: Shape, whole_px: float) -> Found:
+def _snapped(found: PairAlignment, reference: Shape, whole_px: float) -> PairAlignment:
     """Rounds a motion to whole pixels if it is close to that, since nothing has to be interpolated then."""
     matrix = in_whole_pixels(found.matrix, reference, whole_px)
     if matrix is None:
@@ -293,11 +293,11 @@ def _snapped(found: Found, reference: Shape, whole_px: float) -> Found:
 
 def _at_full_size(
     looks: Sequence[Look],
-    places: dict[int, Found],
+    places: dict[int, PairAlignment],
     reference: int,
     open_frame: Callable[[int], Picture],
     freest: Model,
-) -> dict[int, Found]:
+) -> dict[int, PairAlignment]:
     """Refines what was found on smaller pictures. Frames that do not move stay as they are."""
     moving = [index for index, each in places.items() if each.model != "identity" and looks[index].shrink > 1]
     if not moving:
@@ -312,8 +312,8 @@ def _at_full_size(
 def _settled(
     names: Sequence[str],
     looks: Sequence[Look],
-    places: dict[int, Found],
-    found: dict[int, Found],
+    places: dict[int, PairAlignment],
+    found: dict[int, PairAlignment],
     reference: int,
     wanted: Wanted,
 ) -> Alignment:

@@ -9,9 +9,9 @@ from dataclasses import replace
 import numpy as np
 
 from defusion.alignment.geometry import Matrix, Model, Shape, mapped, shifted
-from defusion.alignment.pair import Found
+from defusion.alignment.pair import PairAlignment
 from defusion.alignment.representation import Kind, Plane, represented
-from defusion.alignment.voting import Votes, agreed, best_match
+from defusion.alignment.voting import BlockVotes, agreed, best_match
 from defusion.alignment.warp import Warped
 from defusion.imaging import Picture, luminance
 
@@ -23,7 +23,7 @@ _ACROSS, _DOWN = 8, 6
 _LEAST_CORRELATION = 0.3
 
 
-def polished(reference: Picture, frame: Picture, found: Found, freest: Model) -> Matrix:
+def polished(reference: Picture, frame: Picture, found: PairAlignment, freest: Model) -> Matrix:
     """Refines a matrix that was found on smaller pictures.
 
     Args:
@@ -59,7 +59,7 @@ def polished(reference: Picture, frame: Picture, found: Found, freest: Model) ->
                 moved.append((right - _REACH_PX, down - _REACH_PX))
                 peak.append(score)
                 held.append(bool((i + j) % 2))
-    said = Votes(
+    said = BlockVotes(
         np.array(at, float).reshape(-1, 2),
         np.array(moved, float).reshape(-1, 2),
         np.array(peak, float),

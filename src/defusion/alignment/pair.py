@@ -14,10 +14,10 @@ import numpy as np
 
 from defusion.alignment.geometry import MODELS, Matrix, Model, corner_distance, enlarged, is_plausible, scale_of
 from defusion.alignment.refinement import refined
-from defusion.alignment.representation import Kind, Levels
+from defusion.alignment.representation import Kind, LuminancePyramid
 from defusion.alignment.search import Place, places
 from defusion.alignment.verdict import Verdict, judged
-from defusion.alignment.voting import VOTING_PX, Votes, agreed, votes
+from defusion.alignment.voting import VOTING_PX, BlockVotes, agreed, votes
 
 #: If blocks ask for a motion of the corners below this, in pixels of the compared picture, there is no motion.
 _STILL_PX = 0.1
@@ -41,7 +41,7 @@ _PLACES = 4
 _LEAST_HITS: dict[Model, int] = {"affine": 8, "homography": 12}
 
 
-class Found(NamedTuple):
+class PairAlignment(NamedTuple):
     """How a frame lies in a reference."""
 
     matrix: Matrix
@@ -54,7 +54,7 @@ class Found(NamedTuple):
 class _Rung(NamedTuple):
     matrix: Matrix
     model: Model
-    votes: Votes
+    votes: BlockVotes
 
     @property
     def score(self) -> float:
@@ -62,13 +62,13 @@ class _Rung(NamedTuple):
 
 
 def lined_up(
-    reference: Levels,
-    moving: Levels,
+    reference: LuminancePyramid,
+    moving: LuminancePyramid,
     *,
     sensors: str = "auto",
     freest: Model = "homography",
     guess: Matrix | None = None,
-) -> Found:
+) -> PairAlignment:
     """Finds how a frame lies in a reference.
 
     Args:
@@ -79,7 +79,7 @@ def lined_up(
         guess: A matrix that may be about right.
     """
     kinds: dict[str, tuple[Kind, ...]] = {"one": ("detail",), "several": ("edges",), "auto": ("detail", "edges")}
-    best: Found | None = None
+    best: PairAlignment | None = None
     for kind in kinds[sensors]:
         found = _Ladder(reference, moving, kind, freest).climbed(guess)
         if best is None or found.verdict.confidence > best.verdict.confidence:
@@ -93,7 +93,7 @@ def lined_up(
 class _Ladder:
     """The steps between two frames, compared by one representation."""
 
-    def __init__(self, reference: Levels, moving: Levels, kind: Kind, freest: Model) -> None:
+    def __init__(self, reference: LuminancePyramid, moving: LuminancePyramid, kind: Kind, freest: Model) -> None:
         self._reference, self._moving, self._kind, self._freest = reference, moving, kind, freest
         self._same_size = reference.shape == moving.shape
         self._resized = enlarged(
@@ -102,7 +102,7 @@ class _Ladder:
         self._unmoved = self._rung(self._resized, "identity" if self._same_size else "scale")
         self._level = reference.level_of(VOTING_PX)
 
-    def climbed(self, guess: Matrix | None) -> Found:
+    def climbed(self, guess: Matrix | None) -> PairAlignment:
         """Takes steps as long as they improve the result."""
         top = self._unmoved
         if not (self._same_size and self._is_settled()):
@@ -111,7 +111,7 @@ class _Ladder:
             top = self._unmoved
         judge = self._capped(_freer(top.model, "similarity"))
         fit = agreed(top.votes, judge, stiffest=judge)
-        return Found(top.matrix, top.model, self._kind, judged(top.votes, fit))
+        return PairAlignment(top.matrix, top.model, self._kind, judged(top.votes, fit))
 
     def _capped(self, model: Model) -> Model:
         return min(model, self._freest, key=MODELS.index)

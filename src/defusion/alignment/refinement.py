@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from defusion.alignment.geometry import Matrix, Model, design, mapped, motion, parameters_of, to_unit
-from defusion.alignment.representation import Kind, Levels, Plane, at_level, gradients
+from defusion.alignment.representation import Kind, LuminancePyramid, Plane, at_level, gradients
 
 _ROUNDS = 10
 _ENOUGH_PX = 0.005
@@ -23,8 +23,8 @@ _FEWEST = 60
 
 
 def refined(
-    reference: Levels,
-    moving: Levels,
+    reference: LuminancePyramid,
+    moving: LuminancePyramid,
     matrix: Matrix,
     kind: Kind,
     model: Model,
@@ -59,7 +59,13 @@ class _Pixels(NamedTuple):
 
 
 def _at(
-    reference: Levels, moving: Levels, matrix: Matrix, kind: Kind, model: Model, level: int, pixels: int
+    reference: LuminancePyramid,
+    moving: LuminancePyramid,
+    matrix: Matrix,
+    kind: Kind,
+    model: Model,
+    level: int,
+    pixels: int,
 ) -> Matrix | None:
     """Returns the motion of the reference's pixels at a level that has to be applied before the matrix."""
     import cv2

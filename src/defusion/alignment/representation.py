@@ -40,7 +40,7 @@ class Seen(NamedTuple):
     """[H, W] in [0, 1]: where something is known."""
 
 
-class Levels:
+class LuminancePyramid:
     """The luminance of a frame at its own size, half of it, and so on.
 
     Args:

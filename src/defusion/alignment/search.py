@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from defusion.alignment.geometry import Matrix, Shape, shifted
-from defusion.alignment.representation import Kind, Levels, Plane, Seen, at_level
+from defusion.alignment.representation import Kind, LuminancePyramid, Plane, Seen, at_level
 
 #: Longest side, in pixels, of the part of the reference that a frame covers during the search.
 _SIDE_PX = 144
@@ -33,7 +33,7 @@ class Place(NamedTuple):
 
 
 def places(
-    reference: Levels, moving: Levels, kind: Kind, scales: Sequence[float], turns: Sequence[float]
+    reference: LuminancePyramid, moving: LuminancePyramid, kind: Kind, scales: Sequence[float], turns: Sequence[float]
 ) -> list[Place]:
     """Finds the best shift for each scale and turn. The best places come first.
 
@@ -81,8 +81,8 @@ class _Spectra(NamedTuple):
 
 
 def _place(
-    reference: Levels,
-    moving: Levels,
+    reference: LuminancePyramid,
+    moving: LuminancePyramid,
     kind: Kind,
     scale: float,
     turn: float,

@@ -12,8 +12,8 @@ from typing import NamedTuple
 import numpy as np
 
 from defusion.alignment.geometry import MODELS, Matrix, Model, Shape, in_whole_pixels, mapped
-from defusion.alignment.pair import STAYS, Found, lined_up
-from defusion.alignment.representation import Kind, Levels
+from defusion.alignment.pair import STAYS, PairAlignment, lined_up
+from defusion.alignment.representation import Kind, LuminancePyramid
 from defusion.alignment.verdict import Verdict, judged
 from defusion.alignment.voting import agreed, votes
 
@@ -36,12 +36,17 @@ class _Link(NamedTuple):
 
 
 def chained(
-    levels: Sequence[Levels], middle: int, *, sensors: str, freest: Model, done: Callable[[int], None] | None = None
-) -> list[Found]:
+    levels: Sequence[LuminancePyramid],
+    middle: int,
+    *,
+    sensors: str,
+    freest: Model,
+    done: Callable[[int], None] | None = None,
+) -> list[PairAlignment]:
     """Finds how the frames of a stack lie in the middle one.
 
     Args:
-        levels: Levels of the frames, in order of focus or exposure.
+        levels: Luminance pyramids of the frames, in order of focus or exposure.
         middle: Number of the frame that stays.
         sensors: As for `lined_up`.
         freest: The most general model allowed.
@@ -52,7 +57,7 @@ def chained(
     kinds: list[Kind] = []
     model: Model = "identity"
 
-    def link(a: int, b: int, guess: Matrix | None) -> Found:
+    def link(a: int, b: int, guess: Matrix | None) -> PairAlignment:
         nonlocal model
         found = lined_up(levels[a], levels[b], sensors=sensors, freest=freest, guess=guess)
         if found.verdict.good:
@@ -94,8 +99,8 @@ def chained(
 
 
 def _judged(
-    levels: Sequence[Levels], places: Sequence[Matrix | None], middle: int, kind: Kind, model: Model
-) -> list[Found]:
+    levels: Sequence[LuminancePyramid], places: Sequence[Matrix | None], middle: int, kind: Kind, model: Model
+) -> list[PairAlignment]:
     """Judges each frame in its place, by the neighbour that has most in common with it."""
     known = [index for index, each in enumerate(places) if each is not None]
     of_model: Model = max(model, "similarity", key=MODELS.index)
@@ -103,7 +108,7 @@ def _judged(
     for index, matrix in enumerate(places):
         near = [each for each in known if each != index]
         if matrix is None or not near:
-            result.append(Found(np.eye(3), "identity", kind, Verdict.none()))
+            result.append(PairAlignment(np.eye(3), "identity", kind, Verdict.none()))
             continue
         nearest = min(near, key=lambda each: (abs(each - index), abs(each - middle)))
         of_nearest = places[nearest]
@@ -111,7 +116,7 @@ def _judged(
         said = votes(levels[nearest], levels[index], matrix @ np.linalg.inv(of_nearest), kind)
         verdict = judged(said, agreed(said, of_model, stiffest=of_model))
         still = np.array_equal(matrix, np.eye(3))
-        result.append(Found(matrix, "identity" if still else model, kind, verdict))
+        result.append(PairAlignment(matrix, "identity" if still else model, kind, verdict))
     return result
 
 

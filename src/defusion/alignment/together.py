@@ -12,10 +12,10 @@ from typing import NamedTuple
 import numpy as np
 
 from defusion.alignment.geometry import MODELS, Matrix, Model, is_plausible
-from defusion.alignment.pair import STAYS, Found, lined_up
-from defusion.alignment.representation import Levels
+from defusion.alignment.pair import STAYS, PairAlignment, lined_up
+from defusion.alignment.representation import LuminancePyramid
 from defusion.alignment.verdict import Verdict, judged
-from defusion.alignment.voting import Fit, Votes, agreed, votes
+from defusion.alignment.voting import BlockVotes, Fit, agreed, votes
 
 #: Most pairs that are aligned on their own, and matrices that are proposed to all pairs.
 _PROPOSING = 6
@@ -43,7 +43,7 @@ class Together(NamedTuple):
 
 
 def lined_up_together(
-    pairs: Sequence[tuple[Levels, Levels]],
+    pairs: Sequence[tuple[LuminancePyramid, LuminancePyramid]],
     *,
     freest: Model = "homography",
     done: Callable[[int], None] | None = None,
@@ -55,7 +55,7 @@ def lined_up_together(
         freest: The most general model allowed.
         done: Called with the number of pairs that have proposed.
     """
-    proposed: list[Found] = []
+    proposed: list[PairAlignment] = []
     order = _spread(len(pairs))[:_PROPOSING]
     for number, index in enumerate(order, 1):
         proposed.append(lined_up(*pairs[index], sensors="several", freest=freest))
@@ -81,7 +81,7 @@ def lined_up_together(
 
 
 def _fitted(
-    pairs: Sequence[tuple[Levels, Levels]], matrix: Matrix, model: Model, freest: Model
+    pairs: Sequence[tuple[LuminancePyramid, LuminancePyramid]], matrix: Matrix, model: Model, freest: Model
 ) -> tuple[Matrix, Model]:
     """Fits a matrix to the votes of all pairs, as long as they rate it better."""
     found = _votes(pairs, matrix, _NEAR)
@@ -99,7 +99,7 @@ def _fitted(
     return matrix, model
 
 
-def _verdict(pooled: Votes, fit: Fit | None, pairs: int) -> Verdict:
+def _verdict(pooled: BlockVotes, fit: Fit | None, pairs: int) -> Verdict:
     """Judges as for a single pair, with as many blocks as one pair has: pairs of one scene repeat the same
     information.
     """
@@ -109,11 +109,11 @@ def _verdict(pooled: Votes, fit: Fit | None, pairs: int) -> Verdict:
     return judged(part, fit)._replace(residual_px=pooled.residual, score=pooled.score)
 
 
-def _votes(pairs: Sequence[tuple[Levels, Levels]], matrix: Matrix, reach: int) -> Votes:
+def _votes(pairs: Sequence[tuple[LuminancePyramid, LuminancePyramid]], matrix: Matrix, reach: int) -> BlockVotes:
     return _pooled([votes(*pair, matrix, "edges", reach) for pair in pairs])
 
 
-def _pooled(found: Sequence[Votes]) -> Votes:
+def _pooled(found: Sequence[BlockVotes]) -> BlockVotes:
     """Joins the votes of several pairs."""
     return found[0]._replace(
         at=np.concatenate([each.at for each in found]),

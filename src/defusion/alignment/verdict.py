@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from defusion.alignment.voting import Fit, Votes
+from defusion.alignment.voting import BlockVotes, Fit
 
 #: An alignment is trusted from this confidence on.
 _GOOD = 0.95
@@ -49,7 +49,7 @@ class Verdict(NamedTuple):
         return cls(np.inf, 0.0, 0.0, 0.0, {})
 
 
-def judged(found: Votes, fit: Fit | None) -> Verdict:
+def judged(found: BlockVotes, fit: Fit | None) -> Verdict:
     """Judges a matrix.
 
     Args:

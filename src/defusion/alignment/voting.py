@@ -23,7 +23,7 @@ from defusion.alignment.geometry import (
     mapped,
     to_unit,
 )
-from defusion.alignment.representation import Kind, Levels, Plane, Seen, at_level
+from defusion.alignment.representation import Kind, LuminancePyramid, Plane, Seen, at_level
 
 #: Size, in pixels, of the level at which blocks vote. Below, "px" means pixels of that level.
 VOTING_PX = 3.2e5
@@ -37,7 +37,7 @@ TOLERANCE_PX = 1.5
 _FEWEST = 6
 
 
-class Votes(NamedTuple):
+class BlockVotes(NamedTuple):
     """The votes of blocks for a matrix. All lengths are in pixels of the voting level."""
 
     at: Points
@@ -101,8 +101,13 @@ class Fit(NamedTuple):
 
 
 def votes(
-    reference: Levels, moving: Levels, matrix: Matrix, kind: Kind, reach: int = 6, level: int | None = None
-) -> Votes:
+    reference: LuminancePyramid,
+    moving: LuminancePyramid,
+    matrix: Matrix,
+    kind: Kind,
+    reach: int = 6,
+    level: int | None = None,
+) -> BlockVotes:
     """Lets blocks vote for a matrix.
 
     Args:
@@ -123,7 +128,7 @@ def votes(
     voting = peak > _LEAST_CORRELATION
     if voting.sum() < _FEWEST:
         voting[:] = False
-    return Votes(at[voting], moved[voting], peak[voting], held[voting], covered, reach, shape, 2.0**level)
+    return BlockVotes(at[voting], moved[voting], peak[voting], held[voting], covered, reach, shape, 2.0**level)
 
 
 def _matches(fixed: Seen, other: Seen, reach: int) -> tuple[Points, Points, NDArray[np.float64], NDArray[np.bool_]]:
@@ -180,7 +185,7 @@ def best_match(block: Plane, around: Plane) -> tuple[float, float, float]:
     return row + down, column + right, best
 
 
-def agreed(found: Votes, freest: Model = "homography", stiffest: Model = "identity") -> Fit | None:
+def agreed(found: BlockVotes, freest: Model = "homography", stiffest: Model = "identity") -> Fit | None:
     """Finds the motion that most blocks agree on. A more general model is used only if it helps held-out blocks.
 
     Args:

@@ -10,7 +10,7 @@ from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from typing import Any
 
-from defusion.batch.work import Job, Outcome, fuse_scene
+from defusion.batch.work import JobOutcome, SceneJob, fuse_scene
 from defusion.errors import BatchError
 
 #: Scenes that are sent for each thread of a worker: one is fused while the next waits.
@@ -76,7 +76,7 @@ class DaskCrew:
         """Whether there are outcomes to come."""
         return bool(self._sent)
 
-    def start(self, job: Job) -> None:
+    def start(self, job: SceneJob) -> None:
         """Sends a job to the cluster."""
         # Equal jobs have equal keys. If the scheduler still runs a job from a batch that was killed, it does not
         # start another.
@@ -86,7 +86,7 @@ class DaskCrew:
         self._sent[future] = job.scene
         self._done.add(future)
 
-    def finished(self) -> list[Outcome]:
+    def finished(self) -> list[JobOutcome]:
         """Waits for outcomes and returns them.
 
         Raises:
@@ -97,11 +97,11 @@ class DaskCrew:
             scene = self._sent.pop(future)
             try:
                 with self._telling_loss():
-                    outcome: Outcome = future.result()
+                    outcome: JobOutcome = future.result()
             except BatchError:
                 raise
             except Exception as error:  # all workers that tried it were lost, or Dask failed
-                outcome = Outcome(scene, 0.0, reason=f"Dask gave it up ({error})")
+                outcome = JobOutcome(scene, 0.0, reason=f"Dask gave it up ({error})")
             outcomes.append(outcome)
         return outcomes
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from defusion.batch import manifest, scenes
-from defusion.batch.grouping import Group, Look, divided
+from defusion.batch.grouping import FrameLook, Group, divided
 from defusion.batch.places import is_url
 from defusion.batch.scenes import BatchScene
 from defusion.errors import BatchError
@@ -17,7 +17,7 @@ Source = str | os.PathLike[str]
 Sources = Source | Sequence[Source] | Mapping[str, Sequence[Source]]
 
 
-class Found(NamedTuple):
+class FoundScenes(NamedTuple):
     """The scenes that were found."""
 
     scenes: list[BatchScene]
@@ -41,7 +41,7 @@ class Finder:
 
     def __init__(self, sources: Sources, output: str, suffix: str, *, group: bool = False) -> None:
         self._output, self._suffix, self._group = output, suffix, group
-        self._seen: dict[str, Look] = {}
+        self._seen: dict[str, FrameLook] = {}
         self._mapping = sources if isinstance(sources, Mapping) else None
         given = [sources] if isinstance(sources, str | os.PathLike) else list(sources)
         self._sources = [os.fspath(each) for each in given]
@@ -60,7 +60,7 @@ class Finder:
         paths = [Path(each) for each in places if not is_url(each)]
         return [path if path.is_dir() else path.parent for path in paths]
 
-    def find(self, *, may_be_none: bool = False) -> Found:
+    def find(self, *, may_be_none: bool = False) -> FoundScenes:
         """Finds the scenes that exist now.
 
         Args:
@@ -87,7 +87,7 @@ class Finder:
         if not found and not may_be_none:
             raise BatchError(self._nothing(len(groups)))
         scenes.check(found, self._output, self._suffix)
-        return Found(found, groups, notes)
+        return FoundScenes(found, groups, notes)
 
     def _nothing(self, frames: int) -> str:
         """Explains why there are no scenes."""

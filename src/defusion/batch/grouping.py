@@ -77,7 +77,7 @@ class Group(NamedTuple):
         return BatchScene(self.name, self.frames)
 
 
-class Look(NamedTuple):
+class FrameLook(NamedTuple):
     """What was learned from looking at a frame."""
 
     capture: Capture | None
@@ -93,7 +93,7 @@ class Card(NamedTuple):
     """Which files were skipped, and why."""
 
 
-def divided(folder: str, seen: dict[str, Look] | None = None) -> Card:
+def divided(folder: str, seen: dict[str, FrameLook] | None = None) -> Card:
     """Divides a folder of frames into scenes.
 
     Args:
@@ -120,7 +120,7 @@ def divided(folder: str, seen: dict[str, Look] | None = None) -> Card:
     return Card(groups_of(look.capture for look in looks if look.capture is not None), notes)
 
 
-def _look(files: Sequence[str]) -> Look:
+def _look(files: Sequence[str]) -> FrameLook:
     """Looks at a frame that may have several files. The first that can be read stands for it."""
     notes = []
     for number, file in enumerate(files):
@@ -131,8 +131,8 @@ def _look(files: Sequence[str]) -> Look:
             continue
         first = Path(file).name
         notes += [f"{Path(other).name}: skipped, {first} is the same frame" for other in files[number + 1 :]]
-        return Look(capture, tuple(notes))
-    return Look(None, tuple(notes))
+        return FrameLook(capture, tuple(notes))
+    return FrameLook(None, tuple(notes))
 
 
 def groups_of(captures: Iterable[Capture]) -> list[Group]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, NamedTuple
 
-from defusion.batch.work import Outcome
+from defusion.batch.work import JobOutcome
 from defusion.errors import BatchError
 
 _TABLE = """
@@ -95,7 +95,7 @@ class Journal(AbstractContextManager["Journal"]):
             ).fetchone()
         return _entry(row) if row else None
 
-    def keep(self, scene: str, output: str, settings: str, stamps: str, outcome: Outcome) -> None:
+    def keep(self, scene: str, output: str, settings: str, stamps: str, outcome: JobOutcome) -> None:
         """Records the outcome of a scene. It is on disk when this returns."""
         row = (
             *(scene, "failed" if outcome.reason else "done", output, settings, stamps),

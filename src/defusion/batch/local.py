@@ -19,7 +19,7 @@ from multiprocessing.process import BaseProcess
 
 import psutil
 
-from defusion.batch.work import Job, Outcome, fuse_scene
+from defusion.batch.work import JobOutcome, SceneJob, fuse_scene
 from defusion.errors import BatchError
 from defusion.machine import free_bytes
 
@@ -36,7 +36,7 @@ _LOOK_S = 0.05
 
 @dataclass
 class _Task:
-    job: Job
+    job: SceneJob
     tries: int = 1
 
 
@@ -59,7 +59,7 @@ class _Worker:
             return False
         return len(self.tasks) < (SCENES_AT_ONCE if task.tries == 1 else 1)
 
-    def send(self, job: Job | None) -> None:
+    def send(self, job: SceneJob | None) -> None:
         with suppress(OSError):  # it has died, which is noticed elsewhere
             self.pipe.send(job)
 
@@ -100,18 +100,18 @@ class LocalCrew:
         """Number of processes allowed now: one, until its memory is known."""
         return self._wanted if self._sized else 1
 
-    def start(self, job: Job) -> None:
+    def start(self, job: SceneJob) -> None:
         """Queues a job."""
         self._waiting.append(_Task(job))
         self._hand_out()
 
-    def finished(self) -> list[Outcome]:
+    def finished(self) -> list[JobOutcome]:
         """Waits for outcomes and returns them.
 
         Raises:
             BatchError: Processes cannot start.
         """
-        outcomes: list[Outcome] = []
+        outcomes: list[JobOutcome] = []
         while not outcomes and self.busy:
             self._hand_out()
             handles = [handle for each in self._workers for handle in (each.pipe, each.process.sentinel)]
@@ -154,12 +154,12 @@ class LocalCrew:
             self._workers.append(least)
         return least
 
-    def _heard(self, worker: _Worker) -> list[Outcome]:
+    def _heard(self, worker: _Worker) -> list[JobOutcome]:
         """Receives what a process has sent, and notices if it has died."""
         alive, outcomes = worker.process.is_alive(), []
         with suppress(EOFError, OSError):  # raised if it has died
             while worker.pipe.poll():
-                outcome: Outcome = worker.pipe.recv()
+                outcome: JobOutcome = worker.pipe.recv()
                 worker.has_finished = True
                 task = worker.tasks.pop(outcome.scene)
                 if outcome.memory_short and task.tries < TRIES:
@@ -175,7 +175,7 @@ class LocalCrew:
             worker.send(None)
         return outcomes
 
-    def _buried(self, worker: _Worker) -> list[Outcome]:
+    def _buried(self, worker: _Worker) -> list[JobOutcome]:
         """Queues the scenes of a process that died again, except those that were tried too often."""
         self._workers.remove(worker)
         worker.pipe.close()
@@ -195,7 +195,7 @@ class LocalCrew:
                 self._again(task)
             else:
                 reason = f"its process ended {TRIES} times ({ended}), as happens when memory runs out"
-                lost.append(Outcome(task.job.scene, 0.0, reason=reason))
+                lost.append(JobOutcome(task.job.scene, 0.0, reason=reason))
         return lost
 
     def _again(self, task: _Task) -> None:
@@ -249,7 +249,7 @@ def _work(pipe: Connection, cores: list[int]) -> None:
         psutil.Process().cpu_affinity(cores)
     sending = threading.Lock()
 
-    def fuse(job: Job) -> None:
+    def fuse(job: SceneJob) -> None:
         outcome = fuse_scene(job)
         with sending:
             pipe.send(outcome)

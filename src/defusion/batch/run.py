@@ -12,14 +12,14 @@ from pathlib import Path
 from threading import Event
 from typing import Any, Literal, NamedTuple, Protocol, Unpack
 
-from defusion.batch.finding import Finder, Found, Source, Sources
+from defusion.batch.finding import Finder, FoundScenes, Source, Sources
 from defusion.batch.journal import Entry, Journal
 from defusion.batch.local import LocalCrew
 from defusion.batch.places import Shelf, absolute, is_url, shelf_of, stamp
 from defusion.batch.report import page
 from defusion.batch.scenes import BatchScene
 from defusion.batch.watch import Settling, changes
-from defusion.batch.work import Job, Outcome, settings_of
+from defusion.batch.work import JobOutcome, SceneJob, settings_of
 from defusion.cache import cache_folder
 from defusion.errors import BatchError, OptionError, WeightsError
 from defusion.imaging import check_output
@@ -64,17 +64,17 @@ class Crew(Protocol):
     def busy(self) -> bool:
         """Whether there are outcomes to come."""
 
-    def start(self, job: Job) -> None:
+    def start(self, job: SceneJob) -> None:
         """Queues a job."""
 
-    def finished(self) -> list[Outcome]:
+    def finished(self) -> list[JobOutcome]:
         """Waits for outcomes and returns them."""
 
     def close(self) -> None:
         """Ends all work."""
 
 
-class Settings(NamedTuple):
+class BatchSettings(NamedTuple):
     """How a batch is done; see `batch`."""
 
     output: str
@@ -137,7 +137,7 @@ def batch(
     """
     options = anywhere(options.changed(**choices))
     kept_in = None if journal is None else Path(journal)
-    settings = Settings(os.fspath(output), suffix_of(format), options, reading, retry_failed, kept_in)
+    settings = BatchSettings(os.fspath(output), suffix_of(format), options, reading, retry_failed, kept_in)
     finder = Finder(sources, settings.output, settings.suffix, group=group)
     found = finder.find(may_be_none=watch)
     crew = crew_of(executor, workers, scheduler, None if watch else len(found.scenes), options.device)
@@ -190,8 +190,8 @@ def crew_of(executor: str, workers: int | None, scheduler: Any, count: int | Non
 
 def run(
     finder: Finder,
-    found: Found,
-    settings: Settings,
+    found: FoundScenes,
+    settings: BatchSettings,
     crew: Crew,
     *,
     watch: bool,
@@ -247,7 +247,7 @@ def _arrivals(finder: Finder, stop: Event, told: Callable[[str], None]) -> Itera
 class _Work:
     """Scenes on their way through the executor."""
 
-    def __init__(self, journal: Journal, shelf: Shelf, settings: Settings, crew: Crew) -> None:
+    def __init__(self, journal: Journal, shelf: Shelf, settings: BatchSettings, crew: Crew) -> None:
         self._journal, self._shelf, self._settings, self._crew = journal, shelf, settings, crew
         self._thumbnails = journal.count("done")
         self._of_options = {settings.options: settings_of(settings.options, settings.suffix, settings.reading)}
@@ -296,7 +296,7 @@ class _Work:
         with_thumbnails = self._thumbnails < THUMBNAILS
         self._thumbnails += with_thumbnails
         self._crew.start(
-            Job(
+            SceneJob(
                 scene=scene.name,
                 sources=tuple(map(absolute, scene.sources)),
                 root=absolute(self._settings.output),
@@ -314,7 +314,7 @@ class _Work:
     def _refused(self, scene: BatchScene, stamps: str, reason: str) -> SceneResult:
         """Records that a scene failed before it was started."""
         self._handled[scene.name] = stamps
-        refused = Outcome(scene.name, 0.0, reason=reason)
+        refused = JobOutcome(scene.name, 0.0, reason=reason)
         self._journal.keep(scene.name, scene.name + self._settings.suffix, "", stamps, refused)
         return SceneResult(scene.name, "failed", None, 0.0, reason)
 
@@ -349,7 +349,7 @@ class _Work:
         return SceneResult(entry.scene, "skipped", path, entry.seconds, None, entry.notes)
 
 
-def _journal_file(settings: Settings) -> Path:
+def _journal_file(settings: BatchSettings) -> Path:
     if settings.journal is not None:
         return settings.journal
     if not is_url(settings.output):

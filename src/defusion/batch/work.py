@@ -37,7 +37,7 @@ _NETWORKS = 4
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
-class Job(NamedTuple):
+class SceneJob(NamedTuple):
     """A scene to be fused."""
 
     scene: str
@@ -58,7 +58,7 @@ class Job(NamedTuple):
     with_thumbnails: bool
 
 
-class Outcome(NamedTuple):
+class JobOutcome(NamedTuple):
     """The outcome of a job."""
 
     scene: str
@@ -94,7 +94,7 @@ def settings_of(options: Options, suffix: str, reading: Reading = AS_USUAL) -> s
     return hashlib.sha256(json.dumps([__version__, suffix, weights.sha256, *others]).encode()).hexdigest()
 
 
-def fuse_scene(job: Job) -> Outcome:
+def fuse_scene(job: SceneJob) -> JobOutcome:
     """Fuses a scene into its place, unless that is done already.
 
     Several threads may call it at once. It raises nothing but interruptions.
@@ -103,31 +103,31 @@ def fuse_scene(job: Job) -> Outcome:
     try:
         return _fuse_scene(job, shelf_of(job.root), started)
     except DefusionError as error:
-        failed = Outcome(job.scene, _since(started), reason=str(error))
+        failed = JobOutcome(job.scene, _since(started), reason=str(error))
         return failed._replace(memory_short=isinstance(error, EngineError), ends_batch=_ends_batch(error))
     except MemoryError as error:
         reason = f"there is too little memory ({error})"
-        return Outcome(job.scene, _since(started), reason=reason, memory_short=True)
+        return JobOutcome(job.scene, _since(started), reason=reason, memory_short=True)
     except Exception as error:
-        return Outcome(job.scene, _since(started), reason=f"unexpected {type(error).__name__}: {error}")
+        return JobOutcome(job.scene, _since(started), reason=f"unexpected {type(error).__name__}: {error}")
 
 
 def _since(started: float) -> float:
     return round(time.perf_counter() - started, 3)
 
 
-def _fuse_scene(job: Job, shelf: Shelf, started: float) -> Outcome:
+def _fuse_scene(job: SceneJob, shelf: Shelf, started: float) -> JobOutcome:
     with local_copies(job.sources) as files:
         key = hashlib.sha256(" ".join([job.settings, *map(sha256, files)]).encode()).hexdigest()
         if job.known and job.known == (key, shelf.sha256(job.file)):
-            return Outcome(job.scene, _since(started), key, job.known[1], shelf.stamp(job.file), unchanged=True)
+            return JobOutcome(job.scene, _since(started), key, job.known[1], shelf.stamp(job.file), unchanged=True)
         if done := _recorded(job, shelf, key):
             return done
         try:
             fuser = loaded(job.options)
         except DefusionError as error:
             of_all = None if job.own_options else str(error)
-            return Outcome(job.scene, _since(started), reason=str(error), ends_batch=of_all)
+            return JobOutcome(job.scene, _since(started), reason=str(error), ends_batch=of_all)
         if reason := unfit(shelf.path(job.file), files):
             raise ImageError(f"{shelf.path(job.file)} {reason}.")
         with shelf.staged(job.file) as staged:
@@ -135,17 +135,17 @@ def _fuse_scene(job: Job, shelf: Shelf, started: float) -> Outcome:
             facts = {name: fact for name, fact in made.facts.items() if name not in ("output", "notes")}
             thumbnails = [thumbnail(file) for file in (files[0], staged)] if job.with_thumbnails else []
             digest, stamp = sha256(staged), shelf.stamp_of(staged)
-            outcome = Outcome(job.scene, _since(started), key, digest, stamp, facts, made.notes, thumbnails)
+            outcome = JobOutcome(job.scene, _since(started), key, digest, stamp, facts, made.notes, thumbnails)
             shelf.publish(staged, job.file, json.dumps(outcome))
     return outcome
 
 
-def _recorded(job: Job, shelf: Shelf, key: str) -> Outcome | None:
+def _recorded(job: SceneJob, shelf: Shelf, key: str) -> JobOutcome | None:
     """Returns the outcome of a scene that was finished but not recorded in the journal."""
     record = shelf.record(job.file)
     if record is None:
         return None
-    outcome = Outcome(*json.loads(record))
+    outcome = JobOutcome(*json.loads(record))
     good = outcome.key == key and outcome.sha256 == shelf.sha256(job.file)
     return outcome if good else None
 

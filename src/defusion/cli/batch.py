@@ -19,7 +19,7 @@ from defusion.cli.output import Talk, bar_wanted, fail, print_line, printable, s
 from defusion.options import THERMAL, Options
 
 if TYPE_CHECKING:
-    from defusion.batch.finding import Found
+    from defusion.batch.finding import FoundScenes
 
 
 class Executor(StrEnum):
@@ -95,9 +95,9 @@ def batch(
     """Fuse many scenes, each once. An interrupted batch continues where it was."""
     from defusion.batch.finding import Finder
     from defusion.batch.progress import batch_bar
-    from defusion.batch.run import JSON_FIELDS, REPORT, Settings, anywhere, crew_of, run, suffix_of
+    from defusion.batch.run import JSON_FIELDS, REPORT, BatchSettings, anywhere, crew_of, run, suffix_of
 
-    settings = Settings(output, suffix_of(format), anywhere(options), reading.of(None), retry_failed, journal)
+    settings = BatchSettings(output, suffix_of(format), anywhere(options), reading.of(None), retry_failed, journal)
     finder = Finder(sources, output, settings.suffix, group=group)
     found = finder.find(may_be_none=watch or dry_run)
     for note in found.notes:
@@ -153,7 +153,7 @@ def _stopped(watch: bool) -> Iterator[Event]:
             signal.signal(number, handler)
 
 
-def _show(found: Found, as_json: bool) -> None:
+def _show(found: FoundScenes, as_json: bool) -> None:
     """Prints the scenes that were found, or how frames were grouped into scenes."""
     rows: list[tuple[str, str, tuple[str, ...], str]]
     rows = [(each.name, each.kind, each.frames, each.why) for each in found.groups]

@@ -13,7 +13,7 @@ from defusion.cli.options import (
     ExplainPrecisionOption,
     ExplainWeightsOption,
     JsonOption,
-    Protocol,
+    ProtocolName,
     Published,
     files_read,
     takes,
@@ -46,8 +46,8 @@ def evaluate(
         typer.Option("--metrics", help="Comma-separated, or repeated. Default: those of the protocol."),
     ] = None,
     protocol: Annotated[
-        Protocol, typer.Option("--protocol", help="toolkit: in colour; paper: the metrics of the paper's tables.")
-    ] = Protocol.toolkit,
+        ProtocolName, typer.Option("--protocol", help="toolkit: in colour; paper: the metrics of the paper's tables.")
+    ] = ProtocolName.toolkit,
     published: Annotated[
         list[Published] | None, typer.Option("--published", help="Quote published tables in the report.")
     ] = None,
@@ -113,9 +113,9 @@ def measure(
         typer.Option("--metrics", metavar="NAME", help="Comma-separated, or repeated. Default: all."),
     ] = None,
     protocol: Annotated[
-        Protocol,
+        ProtocolName,
         typer.Option("--protocol", help="toolkit: each metric decides about colour; paper: grey, CE QCV SSIM CC."),
-    ] = Protocol.toolkit,
+    ] = ProtocolName.toolkit,
     as_json: JsonOption = False,
 ) -> None:
     """Measure a fused picture against its two sources, and against the ground truth if there is one."""

@@ -14,8 +14,8 @@ import typer
 
 from defusion.cli.app import app, weights_app
 from defusion.cli.options import (
+    CommonProjection,
     JsonOption,
-    Projection,
     takes,
 )
 from defusion.cli.output import Talk, need, show_done, show_result
@@ -183,12 +183,12 @@ def convert_weights(
         Path, typer.Option("-o", "--output", metavar="OURS.safetensors", help="Weights file to write.")
     ],
     common_projection: Annotated[
-        Projection,
+        CommonProjection,
         typer.Option(
             "--common-projection",
             help="Head for f_c. unique: as in the authors' test code; common: as in the paper.",
         ),
-    ] = Projection.unique,
+    ] = CommonProjection.unique,
     as_json: JsonOption = False,
 ) -> None:
     """Convert a checkpoint of the paper's authors to a weights file."""

@@ -26,7 +26,7 @@ class Orientation(StrEnum):
     ignore = "ignore"
 
 
-class Protocol(StrEnum):
+class ProtocolName(StrEnum):
     """Values of --protocol."""
 
     toolkit = "toolkit"
@@ -41,7 +41,7 @@ class Published(StrEnum):
     vifb = "vifb"
 
 
-class Projection(StrEnum):
+class CommonProjection(StrEnum):
     """Values of --common-projection."""
 
     unique = "unique"

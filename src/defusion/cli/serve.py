@@ -67,7 +67,7 @@ def serve(
     """Serve a page and a REST interface. Only this machine can reach them unless --host says otherwise."""
     need("starlette", "uvicorn", "python_multipart", extra="serve")
     from defusion.serve.run import serve as run
-    from defusion.serve.settings import Limits, Settings
+    from defusion.serve.settings import Limits, ServiceSettings
 
     limits = Limits(
         upload_bytes=max_upload_mb * 2**20,
@@ -80,7 +80,7 @@ def serve(
         stored_bytes=max_stored_mb * 2**20,
         kept_seconds=keep_seconds,
     )
-    settings = Settings(host, port, workers, token, tuple(cors or ()), tuple(allow_host or ()), limits)
+    settings = ServiceSettings(host, port, workers, token, tuple(cors or ()), tuple(allow_host or ()), limits)
     if not settings.loopback and token is None:
         say("note: whoever reaches this machine can use the service; --token asks for a token")
     run(settings, options, say)

@@ -32,7 +32,7 @@ from defusion.evaluation.layouts import (
     literal,
     scene_of,
 )
-from defusion.evaluation.results import Kind, Scene
+from defusion.evaluation.results import EvaluationScene, Kind
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 """Suffixes that count as pictures."""
@@ -59,7 +59,7 @@ class DataSet:
 
     name: str
     folder: Path
-    scenes: tuple[Scene, ...]
+    scenes: tuple[EvaluationScene, ...]
     notes: tuple[str, ...] = ()
     """What was left out, one short sentence each."""
 
@@ -305,7 +305,7 @@ def _by_layout(folder: Path, files: Files, layout: Layout, start: str, named: st
     for scene, pair in pairs.items():
         truth = truths.get(scene)
         a, b = (folder / each for each in pair)
-        scenes.append(Scene(name, names[scene], (a, b), folder / truth if truth else None, kind))
+        scenes.append(EvaluationScene(name, names[scene], (a, b), folder / truth if truth else None, kind))
     return DataSet(name, folder, tuple(scenes), tuple(_notes(name, layout, roles, names, pairs, files.hidden)))
 
 

@@ -68,7 +68,7 @@ class Case:
     kept_b: Mask
 
 
-class Parts(NamedTuple):
+class ToyParts(NamedTuple):
     """What a network makes of two sources, each [H, W, 3] in [0, 1]."""
 
     common: Pixels
@@ -78,7 +78,7 @@ class Parts(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Statistics:
+class PartStatistics:
     """Compares what a network made of a case with the scene and with the targets x_c, x_u^1 and x_u^2 (section 3.2).
 
     If noise is added to the whole scene, x_c is the scene and the other targets are black. PSNR is in dB, at most
@@ -112,13 +112,13 @@ class CaseStatistics:
     kept_by_none: float
     """Share of the scene that both sources lack."""
     source_noise_flat: float | None
-    """Deviation of source a minus scene, as in `Statistics`."""
+    """Deviation of source a minus scene, as in `PartStatistics`."""
     source_noise_all: float
     activation_common: float
     """Mean of the absolute embedding f_c."""
     activation_unique_a: float
     activation_unique_b: float
-    networks: dict[str, Statistics]
+    networks: dict[str, PartStatistics]
     """By network: `paper` and `pyramid`."""
 
     def line(self) -> str:
@@ -132,11 +132,11 @@ class CaseStatistics:
 
 
 @dataclass(frozen=True, eq=False)
-class Row:
+class ToyRow:
     """A row of Fig. 7: a case, and what each network made of it."""
 
     case: Case
-    made: dict[str, Parts]
+    made: dict[str, ToyParts]
     statistics: CaseStatistics
 
 
@@ -145,22 +145,22 @@ class Toy(NamedTuple):
 
     scene: Pixels
     """[H, W, 3] in [0, 1], scaled down if it was large."""
-    rows: tuple[Row, ...]
+    rows: tuple[ToyRow, ...]
     notes: tuple[str, ...]
     """What was changed on the way in, one short sentence each."""
 
 
-class Maps(NamedTuple):
+class ActivationMaps(NamedTuple):
     """What two sources share and what each has alone, for each pixel: [H, W], never negative."""
 
     common: Pixels
     unique_a: Pixels
     unique_b: Pixels
 
-    def normalised(self) -> Maps:
+    def normalised(self) -> ActivationMaps:
         """Divides all three by one number, so that they are in [0, 1] and can be compared."""
         white = max(float(np.quantile(np.stack(self), WHITE_QUANTILE)), float(np.finfo(np.float32).tiny))
-        return Maps(*(np.clip(each / np.float32(white), 0, 1) for each in self))
+        return ActivationMaps(*(np.clip(each / np.float32(white), 0, 1) for each in self))
 
 
 @dataclass(frozen=True)
@@ -216,7 +216,7 @@ class Pair(NamedTuple):
     a: Pixels
     """As the network sees it: [H, W, 3] in [0, 1], scaled down if it was large."""
     b: Pixels
-    activation: Maps
+    activation: ActivationMaps
     """Mean absolute value of the embeddings over their channels."""
     common: Pixels
     """The pictures made from the embeddings: [H, W, 3] in [0, 1]."""
@@ -248,7 +248,7 @@ def toy(paper: Fuser, pyramid: Fuser, scene: Pixels, *, seed: int = 0) -> Toy:
     for case in toy_cases(scene, seed):
         made = {name: network(case.a, case.b) for name, network in networks.items()}
         maps = activation(paper, case.a, case.b)
-        rows.append(Row(case, made, _case_statistics(case, scene, flat, made, remade, maps)))
+        rows.append(ToyRow(case, made, _case_statistics(case, scene, flat, made, remade, maps)))
     return Toy(scene, tuple(rows), _scaling(given.shape, scene.shape))
 
 
@@ -270,7 +270,7 @@ def pair(paper: Fuser, frames: Sequence[Frame]) -> Pair:
     embeddings = activation(paper, a, b)
     parts = paper.engine.decompose(_planes(a), _planes(b))
     common, unique_a, unique_b = _pixels(parts.common), _pixels(parts.unique_a), _pixels(parts.unique_b)
-    levels = Maps(*(255 * each.mean(2) for each in (common, unique_a, unique_b)))
+    levels = ActivationMaps(*(255 * each.mean(2) for each in (common, unique_a, unique_b)))
     statistics = PairStatistics(
         embeddings=map_statistics(embeddings, *focus),
         pictures=map_statistics(levels, *focus),
@@ -331,12 +331,12 @@ def flat_pixels(scene: Pixels) -> Mask:
     return flat
 
 
-def activation(paper: Fuser, a: Pixels, b: Pixels) -> Maps:
+def activation(paper: Fuser, a: Pixels, b: Pixels) -> ActivationMaps:
     """Maps the mean absolute value of the embeddings of two sources [H, W, 3] over their channels."""
-    return Maps(*(np.abs(each[0]).mean(0) for each in paper.engine.embed(_planes(a), _planes(b))))
+    return ActivationMaps(*(np.abs(each[0]).mean(0) for each in paper.engine.embed(_planes(a), _planes(b))))
 
 
-def map_statistics(maps: Maps, focus_a: Mask, focus_b: Mask) -> MapStatistics:
+def map_statistics(maps: ActivationMaps, focus_a: Mask, focus_b: Mask) -> MapStatistics:
     """Measures maps [H, W], everywhere and where a source is in focus."""
     common, unique_a, unique_b = maps
     return MapStatistics(
@@ -378,18 +378,23 @@ def _check_embeddings(paper: Fuser) -> None:
         )
 
 
-def _by_paper(paper: Fuser, a: Pixels, b: Pixels) -> Parts:
+def _by_paper(paper: Fuser, a: Pixels, b: Pixels) -> ToyParts:
     """Decomposes two sources by the paper's network, in the order given."""
     planes = _planes(a), _planes(b)
-    return Parts(*(_pixels(each) for each in (*paper.engine.decompose(*planes), paper.engine.fuse(*planes))))
+    return ToyParts(*(_pixels(each) for each in (*paper.engine.decompose(*planes), paper.engine.fuse(*planes))))
 
 
-def _by_pyramid(pyramid: Fuser, a: Pixels, b: Pixels) -> Parts:
-    return Parts(*(part.pixels for part in pyramid.decompose(Picture(a), Picture(b))))
+def _by_pyramid(pyramid: Fuser, a: Pixels, b: Pixels) -> ToyParts:
+    return ToyParts(*(part.pixels for part in pyramid.decompose(Picture(a), Picture(b))))
 
 
 def _case_statistics(
-    case: Case, scene: Pixels, flat: Mask, made: Mapping[str, Parts], remade: Mapping[str, Pixels], maps: Maps
+    case: Case,
+    scene: Pixels,
+    flat: Mask,
+    made: Mapping[str, ToyParts],
+    remade: Mapping[str, Pixels],
+    maps: ActivationMaps,
 ) -> CaseStatistics:
     """Measures what networks made of a case; `remade` is what each makes of the scene given twice."""
     kept = case.kept_a | case.kept_b
@@ -402,7 +407,7 @@ def _case_statistics(
         activation_unique_a=float(maps.unique_a.mean()),
         activation_unique_b=float(maps.unique_b.mean()),
         networks={
-            name: Statistics(
+            name: PartStatistics(
                 psnr_common=psnr(parts.common, scene * (case.kept_a & case.kept_b)[..., None]),
                 psnr_unique_a=psnr(parts.unique_a, scene * (case.kept_a & ~case.kept_b)[..., None]),
                 psnr_unique_b=psnr(parts.unique_b, scene * (case.kept_b & ~case.kept_a)[..., None]),

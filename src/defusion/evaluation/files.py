@@ -18,7 +18,7 @@ from defusion.imaging import Picture, read
 from defusion.imaging.picture import converted
 
 
-class Measured(NamedTuple):
+class FileScores(NamedTuple):
     """The measurement of one fused picture."""
 
     scores: dict[str, Score]
@@ -44,7 +44,7 @@ def measure_files(
     *,
     names: Sequence[str] = (),
     protocol: str = "toolkit",
-) -> Measured:
+) -> FileScores:
     """Measures a fused picture.
 
     Args:
@@ -77,7 +77,7 @@ def measure_files(
     planes = [eight_bits(picture, as_grey=as_paper) for picture in pictures]
     chosen = names or (PROTOCOLS[protocol].metrics["infrared"] if as_paper else tuple(METRICS))
     scores = score(planes[0], planes[1], planes[2], planes[3] if truth else None, names=chosen)
-    return Measured(scores, tuple(notes))
+    return FileScores(scores, tuple(notes))
 
 
 def eight_bits(picture: Picture, *, as_grey: bool) -> NDArray[np.uint8]:

@@ -13,11 +13,11 @@ from defusion.errors import DefusionError
 from defusion.evaluation.files import eight_bits
 from defusion.evaluation.methods import Baseline, Command, Fuse
 from defusion.evaluation.metrics import METRICS, Score, score
-from defusion.evaluation.results import Scene
+from defusion.evaluation.results import EvaluationScene
 from defusion.imaging import read
 
 
-class Cell(NamedTuple):
+class CellWork(NamedTuple):
     """The work for one method."""
 
     method: str
@@ -30,13 +30,13 @@ class Cell(NamedTuple):
 class Work(NamedTuple):
     """The work for one scene."""
 
-    scene: Scene
+    scene: EvaluationScene
     grey: bool
     """Measure luminance only."""
-    cells: tuple[Cell, ...]
+    cells: tuple[CellWork, ...]
 
 
-class Found(NamedTuple):
+class CellResult(NamedTuple):
     """The result of a cell."""
 
     method: str
@@ -46,19 +46,19 @@ class Found(NamedTuple):
     failure: str | None = None
 
 
-def measure(work: Work) -> list[Found]:
+def measure(work: Work) -> list[CellResult]:
     """Does the work of a scene. A cell that fails does not affect the others."""
     try:
         a, b = (eight_bits(read(source), as_grey=work.grey) for source in work.scene.sources)
         truth = eight_bits(read(work.scene.truth), as_grey=work.grey) if work.scene.truth else None
     except DefusionError as error:
-        return [Found(cell.method, {}, failure=str(error)) for cell in work.cells]
+        return [CellResult(cell.method, {}, failure=str(error)) for cell in work.cells]
     return [_measured(cell, work, (a, b), truth) for cell in work.cells]
 
 
 def _measured(
-    cell: Cell, work: Work, sources: tuple[NDArray[np.uint8], NDArray[np.uint8]], truth: NDArray[np.uint8] | None
-) -> Found:
+    cell: CellWork, work: Work, sources: tuple[NDArray[np.uint8], NDArray[np.uint8]], truth: NDArray[np.uint8] | None
+) -> CellResult:
     seconds = None
     try:
         if cell.maker:
@@ -68,14 +68,14 @@ def _measured(
             fused = np.dstack([fused] * 3)
         if fused.shape[:2] != sources[0].shape[:2]:
             failure = f"the picture is {_size(fused)}, but its sources are {_size(sources[0])}"
-            return Found(cell.method, {}, failure=failure)
+            return CellResult(cell.method, {}, failure=failure)
         if truth is None or truth.shape[:2] == sources[0].shape[:2]:
-            return Found(cell.method, score(*sources, fused, truth, names=cell.metrics), seconds)
+            return CellResult(cell.method, score(*sources, fused, truth, names=cell.metrics), seconds)
         unfit = Score(np.nan, f"the truth is {_size(truth)}, but its sources are {_size(sources[0])}")
         of_truth = {name: unfit for name in cell.metrics if METRICS[name].against == "truth"}
-        return Found(cell.method, score(*sources, fused, names=cell.metrics) | of_truth, seconds)
+        return CellResult(cell.method, score(*sources, fused, names=cell.metrics) | of_truth, seconds)
     except Exception as error:
-        return Found(cell.method, {}, failure=reason(error))
+        return CellResult(cell.method, {}, failure=reason(error))
 
 
 def _size(picture: NDArray[np.uint8]) -> str:
@@ -87,7 +87,7 @@ def reason(error: Exception) -> str:
     return str(error) if isinstance(error, DefusionError) else f"unexpected {type(error).__name__}: {error}"
 
 
-def timed(fuse: Fuse, scene: Scene, out: Path) -> float:
+def timed(fuse: Fuse, scene: EvaluationScene, out: Path) -> float:
     """Makes a picture and returns the seconds that it took."""
     began = time.perf_counter()
     fuse(scene, out)

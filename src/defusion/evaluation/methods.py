@@ -25,7 +25,7 @@ import defusion
 from defusion.errors import EvaluationError
 from defusion.evaluation.baselines import BASELINES, Pixels
 from defusion.evaluation.datasets import SUFFIXES, DataSet
-from defusion.evaluation.results import Scene
+from defusion.evaluation.results import EvaluationScene
 from defusion.fuser import Fuser
 from defusion.imaging import Picture, read, write
 from defusion.imaging.picture import converted
@@ -46,7 +46,7 @@ _FACES = ("batch", "cli", "evaluation", "pretext", "serve", "training", "video")
 #: The code that pictures of baselines depend on.
 _BASELINES = ("evaluation/baselines.py", "evaluation/methods.py", "imaging/*.py")
 
-Fuse = Callable[[Scene, Path], None]
+Fuse = Callable[[EvaluationScene, Path], None]
 """Makes the fused picture of a scene and writes it to a path that ends in `.png`."""
 
 
@@ -67,7 +67,7 @@ class Network:
         # Metrics compare with the sources as they are, so they are not aligned.
         fuser = Fuser(weights=self.weights.path, precision=_PRECISION, align="off")
 
-        def fuse(scene: Scene, out: Path) -> None:
+        def fuse(scene: EvaluationScene, out: Path) -> None:
             medical = scene.kind == "medical"  # its colours show activity (PET, SPECT), not temperature
             frames = [frame._replace(true_colours=medical) for frame in frames_of(scene.sources)]
             _write(out, fuser.fuse_frames(frames).picture())
@@ -87,7 +87,7 @@ class Baseline:
         """Hash of the method and the code."""
         return f"baseline {self.baseline} {code_fingerprint(*_BASELINES)}"
 
-    def fuse(self, scene: Scene, out: Path) -> None:
+    def fuse(self, scene: EvaluationScene, out: Path) -> None:
         """Makes the fused picture of a scene.
 
         Raises:
@@ -119,7 +119,7 @@ class Command:
         """The text of the command. The program that it calls is not examined."""
         return f"command {self.line}"
 
-    def fuse(self, scene: Scene, out: Path) -> None:
+    def fuse(self, scene: EvaluationScene, out: Path) -> None:
         """Runs the command, without a shell.
 
         Raises:
@@ -149,7 +149,7 @@ class Command:
 
 
 @dataclass(frozen=True)
-class Pictures:
+class PictureFolder:
     """A folder of fused pictures that were made elsewhere."""
 
     name: str
@@ -192,7 +192,7 @@ class Pictures:
         return found
 
 
-Method = Network | Baseline | Command | Pictures
+Method = Network | Baseline | Command | PictureFolder
 
 
 def parse_methods(given: Sequence[str]) -> list[Method]:
@@ -228,7 +228,7 @@ def _method(word: str) -> Method:
     if equals and "{out}" in what:
         return Command(name, what)
     if equals and Path(what).is_dir():
-        return Pictures(name, Path(what))
+        return PictureFolder(name, Path(what))
     if equals:
         raise EvaluationError(
             f"{word}: expected a folder of pictures, or a command line with {{a}}, {{b}} and {{out}}"

@@ -7,17 +7,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as Bar
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from defusion.evaluation.run import Progress
+from defusion.evaluation.run import EvaluationProgress
 
 #: Seconds between lines if stderr is not a terminal but, for example, a log.
 LOG_EVERY_S = 30.0
 
 
 @contextmanager
-def progress_bar(wanted: bool = True) -> Iterator[Callable[[Progress], None]]:
+def progress_bar(wanted: bool = True) -> Iterator[Callable[[EvaluationProgress], None]]:
     """Yields the callable that `evaluate` reports to: a bar in a terminal, lines elsewhere, nothing if not wanted."""
     console = Console(stderr=True)
     if not wanted:
@@ -28,7 +27,7 @@ def progress_bar(wanted: bool = True) -> Iterator[Callable[[Progress], None]]:
         yield _lines(console)
 
 
-def _bar(console: Console) -> Iterator[Callable[[Progress], None]]:
+def _bar(console: Console) -> Iterator[Callable[[EvaluationProgress], None]]:
     columns = (
         TextColumn("scene"),
         MofNCompleteColumn(),
@@ -36,10 +35,10 @@ def _bar(console: Console) -> Iterator[Callable[[Progress], None]]:
         TimeRemainingColumn(),
         TextColumn("left  {task.fields[failed]}"),
     )
-    bar = Bar(*columns, console=console)
+    bar = Progress(*columns, console=console)
     task = bar.add_task("evaluate", total=None, failed="")
 
-    def report(progress: Progress) -> None:
+    def report(progress: EvaluationProgress) -> None:
         bar.start()  # not before the first scene, since an error may have to be printed until then
         bar.update(task, completed=progress.scenes_done, total=progress.scenes, failed=_failed(progress))
 
@@ -49,10 +48,10 @@ def _bar(console: Console) -> Iterator[Callable[[Progress], None]]:
         bar.stop()
 
 
-def _lines(console: Console) -> Callable[[Progress], None]:
+def _lines(console: Console) -> Callable[[EvaluationProgress], None]:
     written = time.monotonic()
 
-    def report(progress: Progress) -> None:
+    def report(progress: EvaluationProgress) -> None:
         nonlocal written
         now = time.monotonic()
         if now - written >= LOG_EVERY_S:
@@ -63,5 +62,5 @@ def _lines(console: Console) -> Callable[[Progress], None]:
     return report
 
 
-def _failed(progress: Progress) -> str:
+def _failed(progress: EvaluationProgress) -> str:
     return f"{progress.failed} pictures missing" if progress.failed else ""

@@ -17,7 +17,7 @@ Kind = Literal["exposure", "focus", "infrared", "medical", "other"]
 
 
 @dataclass(frozen=True)
-class Scene:
+class EvaluationScene:
     """A scene of a data set on disk."""
 
     data_set: str
@@ -42,7 +42,7 @@ class Outcome:
     """What one method made of one scene."""
 
     method: str
-    scene: Scene
+    scene: EvaluationScene
     picture: Path | None
     """The fused picture; None if the method failed."""
     scores: dict[str, Score]

@@ -20,13 +20,13 @@ import cv2
 from defusion.errors import EvaluationError
 from defusion.evaluation.datasets import DataSet
 from defusion.evaluation.files import eight_bits
-from defusion.evaluation.measure import Cell, Found, Work, measure, reason, timed
-from defusion.evaluation.methods import Fuse, Method, Network, Pictures, code_fingerprint, file_name
+from defusion.evaluation.measure import CellResult, CellWork, Work, measure, reason, timed
+from defusion.evaluation.methods import Fuse, Method, Network, PictureFolder, code_fingerprint, file_name
 from defusion.evaluation.metrics import METRICS, Score
 from defusion.evaluation.metrics.learned import set_inception_score
 from defusion.evaluation.protocols import PROTOCOLS, check_metrics
-from defusion.evaluation.results import Outcome, Results, Scene
-from defusion.evaluation.store import STORE, Store, key_of
+from defusion.evaluation.results import EvaluationScene, Outcome, Results
+from defusion.evaluation.store import STORE, ResultStore, key_of
 from defusion.files import unfit
 from defusion.imaging import make_folder, read
 
@@ -37,7 +37,7 @@ _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _GRACE_S = 5.0
 
 
-class Progress(NamedTuple):
+class EvaluationProgress(NamedTuple):
     """Progress of an evaluation."""
 
     scenes_done: int
@@ -54,7 +54,7 @@ def evaluate(
     metrics: Sequence[str] = (),
     protocol: str = "toolkit",
     jobs: int = 1,
-    report: Callable[[Progress], None] = lambda progress: None,
+    report: Callable[[EvaluationProgress], None] = lambda progress: None,
 ) -> Results:
     """Measures methods on data sets.
 
@@ -81,7 +81,7 @@ def evaluate(
     if protocol not in PROTOCOLS:
         raise EvaluationError(f"there is no protocol {protocol!r}; expected {' or '.join(PROTOCOLS)}")
     make_folder(folder)
-    with Store(folder / STORE) as store:
+    with ResultStore(folder / STORE) as store:
         run = _Run(sets, methods, folder, store, metrics, protocol, report)
         try:
             with _processes(jobs) as submit:
@@ -100,10 +100,10 @@ class _Run:
         sets: Sequence[DataSet],
         methods: Sequence[Method],
         folder: Path,
-        store: Store,
+        store: ResultStore,
         metrics: Sequence[str],
         protocol: str,
-        report: Callable[[Progress], None],
+        report: Callable[[EvaluationProgress], None],
     ) -> None:
         self._sets, self._folder, self._store = sets, folder, store
         self._asked, self._protocol, self._report = metrics, protocol, report
@@ -112,14 +112,14 @@ class _Run:
         self._code = code_fingerprint(
             "evaluation/metrics/*.py", "evaluation/files.py", "evaluation/measure.py", "imaging/*.py"
         )
-        self._fingerprints = {each.name: each.fingerprint for each in methods if not isinstance(each, Pictures)}
-        self._given = {each.name: _given(each, sets) for each in methods if isinstance(each, Pictures)}
+        self._fingerprints = {each.name: each.fingerprint for each in methods if not isinstance(each, PictureFolder)}
+        self._given = {each.name: _given(each, sets) for each in methods if isinstance(each, PictureFolder)}
         self._networks: dict[str, Fuse] = {}
-        self._under_way: dict[Future[list[Found]], Work] = {}
-        self._outcomes: dict[tuple[Scene, str], Outcome] = {}
+        self._under_way: dict[Future[list[CellResult]], Work] = {}
+        self._outcomes: dict[tuple[EvaluationScene, str], Outcome] = {}
         self._scenes_done = 0
 
-    def go(self, submit: Callable[[Work], Future[list[Found]]]) -> None:
+    def go(self, submit: Callable[[Work], Future[list[CellResult]]]) -> None:
         """Does all that was not done before."""
         try:
             for scene in self._scenes:
@@ -149,7 +149,7 @@ class _Run:
 
     def _inception(self, outcomes: Sequence[Outcome]) -> dict[str, dict[str, Score]]:
         """Returns the Inception score of each method's pictures of a data set, as the metric `is`."""
-        pictures: dict[tuple[str, str], list[tuple[Scene, Path]]] = {}
+        pictures: dict[tuple[str, str], list[tuple[EvaluationScene, Path]]] = {}
         for each in outcomes:
             if each.picture and "is" in self._metrics(each.scene):
                 pictures.setdefault((each.scene.data_set, each.method), []).append((each.scene, each.picture))
@@ -159,16 +159,16 @@ class _Run:
             found.setdefault(name, {})[method] = set_inception_score(read_one_by_one)
         return found
 
-    def _work(self, scene: Scene) -> Work:
+    def _work(self, scene: EvaluationScene) -> Work:
         """Returns what is left to do for a scene, after the network has made its pictures."""
         cells = [self._cell(scene, method) for method in self._methods.values()]
         return Work(scene, self._grey(scene), tuple(cell for cell in cells if cell))
 
-    def _cell(self, scene: Scene, method: Method) -> Cell | None:
+    def _cell(self, scene: EvaluationScene, method: Method) -> CellWork | None:
         """Returns what is left to do for a method. If nothing is, records its outcome and returns None."""
         metrics = self._metrics(scene)
         try:
-            if isinstance(method, Pictures):
+            if isinstance(method, PictureFolder):
                 picture = self._given[method.name].get(scene)
                 if picture is None:
                     self._note_missing(scene, method)
@@ -179,7 +179,7 @@ class _Run:
                     self._check_place(picture)
                     picture.parent.mkdir(parents=True, exist_ok=True)
                     if not isinstance(method, Network):
-                        return Cell(method.name, picture, method, metrics)
+                        return CellWork(method.name, picture, method, metrics)
                     self._keep_picture(scene, method, timed(self._loaded(method), scene, picture))
             known = self._store.scores(self._score_key(scene, picture))
         except Exception as error:
@@ -188,7 +188,7 @@ class _Run:
         # A metric without a value is tried again, because missing weights may have been added.
         missing = tuple(name for name in metrics if name not in known or known[name].reason is not None)
         if missing:
-            return Cell(method.name, picture, None, missing)
+            return CellWork(method.name, picture, None, missing)
         self._note(scene, method, picture)
         return None
 
@@ -203,23 +203,25 @@ class _Run:
                 if found.failure:
                     self._fail(work.scene, found.method, found.failure)
                     continue
-                if found.seconds is not None and not isinstance(method, Pictures):
+                if found.seconds is not None and not isinstance(method, PictureFolder):
                     self._keep_picture(work.scene, method, found.seconds)
                 self._store.keep_scores(self._score_key(work.scene, picture), found.scores)
                 self._note(work.scene, method, picture)
             self._tell()
 
-    def _note(self, scene: Scene, method: Method, picture: Path) -> None:
+    def _note(self, scene: EvaluationScene, method: Method, picture: Path) -> None:
         known = self._store.scores(self._score_key(scene, picture))
         scores = {name: known[name] for name in self._metrics(scene)}
-        made = None if isinstance(method, Pictures) else self._store.made(picture, self._picture_key(scene, method))
+        made = (
+            None if isinstance(method, PictureFolder) else self._store.made(picture, self._picture_key(scene, method))
+        )
         seconds = made.seconds if made else None
         self._outcomes[scene, method.name] = Outcome(method.name, scene, picture, scores, seconds=seconds)
 
-    def _fail(self, scene: Scene, method: str, why: str) -> None:
+    def _fail(self, scene: EvaluationScene, method: str, why: str) -> None:
         self._outcomes[scene, method] = Outcome(method, scene, None, {}, failure=why)
 
-    def _note_missing(self, scene: Scene, method: Pictures) -> None:
+    def _note_missing(self, scene: EvaluationScene, method: PictureFolder) -> None:
         """Counts a picture as missing, unless there are none for the whole data set."""
         if any(scene.data_set == other.data_set for other in self._given[method.name]):
             data_set = next(each for each in self._sets if scene in each.scenes)
@@ -235,13 +237,13 @@ class _Run:
     def _tell(self) -> None:
         self._scenes_done += 1
         failed = sum(outcome.failure is not None for outcome in self._outcomes.values())
-        self._report(Progress(self._scenes_done, len(self._scenes), failed))
+        self._report(EvaluationProgress(self._scenes_done, len(self._scenes), failed))
 
-    def _metrics(self, scene: Scene) -> tuple[str, ...]:
+    def _metrics(self, scene: EvaluationScene) -> tuple[str, ...]:
         names = PROTOCOLS[self._protocol].metrics_of(scene.kind, self._asked)
         return tuple(name for name in names if scene.truth or METRICS[name].against == "sources")
 
-    def _grey(self, scene: Scene) -> bool:
+    def _grey(self, scene: EvaluationScene) -> bool:
         return scene.kind in PROTOCOLS[self._protocol].grey
 
     def _loaded(self, method: Network) -> Fuse:
@@ -249,7 +251,7 @@ class _Run:
             self._networks[method.name] = method.load()
         return self._networks[method.name]
 
-    def _path(self, scene: Scene, method: Method) -> Path:
+    def _path(self, scene: EvaluationScene, method: Method) -> Path:
         method_name, data_set, name = (file_name(each) for each in (method.name, scene.data_set, scene.name))
         return self._folder / "pictures" / method_name / data_set / f"{name}.png"
 
@@ -267,16 +269,16 @@ class _Run:
         files = [file for scene in self._scenes for file in (*scene.sources, scene.truth)]
         return {_identity(file) for file in files if file is not None and file.exists()}
 
-    def _picture_key(self, scene: Scene, method: Method) -> str:
+    def _picture_key(self, scene: EvaluationScene, method: Method) -> str:
         return key_of(self._fingerprints[method.name], *map(self._store.sha256, scene.sources))
 
-    def _is_made(self, scene: Scene, method: Method) -> bool:
+    def _is_made(self, scene: EvaluationScene, method: Method) -> bool:
         return self._store.made(self._path(scene, method), self._picture_key(scene, method)) is not None
 
-    def _keep_picture(self, scene: Scene, method: Method, seconds: float) -> None:
+    def _keep_picture(self, scene: EvaluationScene, method: Method, seconds: float) -> None:
         self._store.keep_made(self._path(scene, method), self._picture_key(scene, method), seconds)
 
-    def _score_key(self, scene: Scene, picture: Path) -> str:
+    def _score_key(self, scene: EvaluationScene, picture: Path) -> str:
         files = [*scene.sources, picture, *([scene.truth] if scene.truth else [])]
         return key_of(self._code, self._grey(scene), *map(self._store.sha256, files))
 
@@ -286,9 +288,9 @@ def _identity(file: Path) -> tuple[int, int]:
     return facts.st_dev, facts.st_ino
 
 
-def _given(method: Pictures, sets: Sequence[DataSet]) -> dict[Scene, Path]:
+def _given(method: PictureFolder, sets: Sequence[DataSet]) -> dict[EvaluationScene, Path]:
     """Finds the pictures of a folder, by scene."""
-    given: dict[Scene, Path] = {}
+    given: dict[EvaluationScene, Path] = {}
     for data_set in sets:
         found = method.find(data_set)
         given |= {scene: found[scene.name] for scene in data_set.scenes if scene.name in found}
@@ -302,7 +304,7 @@ def _given(method: Pictures, sets: Sequence[DataSet]) -> dict[Scene, Path]:
 
 
 @contextmanager
-def _processes(jobs: int) -> Iterator[Callable[[Work], Future[list[Found]]]]:
+def _processes(jobs: int) -> Iterator[Callable[[Work], Future[list[CellResult]]]]:
     """Yields a function that hands work to processes. With one job, the work is done at once in this process."""
     if jobs == 1:
         yield _at_once
@@ -327,8 +329,8 @@ def _processes(jobs: int) -> Iterator[Callable[[Work], Future[list[Found]]]]:
                 os.environ[name] = value
 
 
-def _at_once(work: Work) -> Future[list[Found]]:
-    future: Future[list[Found]] = Future()
+def _at_once(work: Work) -> Future[list[CellResult]]:
+    future: Future[list[CellResult]] = Future()
     future.set_result(measure(work))
     return future
 
@@ -352,7 +354,7 @@ def _leave(number: int, frame: object) -> None:
     raise SystemExit(128 + number)
 
 
-def _measure_beside(work: Work) -> list[Found]:
+def _measure_beside(work: Work) -> list[CellResult]:
     try:
         return measure(work)
     except SystemExit as told:

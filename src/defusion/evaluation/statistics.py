@@ -40,7 +40,7 @@ LEVEL = 0.05
 
 
 @dataclass(frozen=True, eq=False)
-class Measured:
+class ScoreTable:
     """The scores of one data set, as one array."""
 
     data_set: str
@@ -72,7 +72,7 @@ class Summary:
     """
 
 
-def measured(results: Results, data_set: str) -> Measured:
+def measured(results: Results, data_set: str) -> ScoreTable:
     """Collects the scores of a data set into one array.
 
     Args:
@@ -103,10 +103,10 @@ def measured(results: Results, data_set: str) -> Measured:
             score = outcome.scores.get(name)
             if score is not None and math.isfinite(score.value):
                 values[scenes.index(key[0]), methods.index(key[1]), column] = score.value
-    return Measured(data_set, scenes, methods, metrics, values)
+    return ScoreTable(data_set, scenes, methods, metrics, values)
 
 
-def summarise(block: Measured, better: Sequence[Better], seed: int = 0) -> Summary:
+def summarise(block: ScoreTable, better: Sequence[Better], seed: int = 0) -> Summary:
     """Computes means, intervals, ranks and tests from the scores of a data set.
 
     Args:

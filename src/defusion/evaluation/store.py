@@ -24,7 +24,7 @@ CREATE TABLE IF NOT EXISTS scores (key TEXT, metric TEXT, value REAL, reason TEX
 """
 
 
-class Made(NamedTuple):
+class StoredFile(NamedTuple):
     """A file that an earlier run made: a fused picture, or a file of the report."""
 
     sha256: str
@@ -32,7 +32,7 @@ class Made(NamedTuple):
     """Time for making a picture."""
 
 
-class Store(AbstractContextManager["Store"]):
+class ResultStore(AbstractContextManager["ResultStore"]):
     """A database beside the report. Only one process writes to it.
 
     Args:
@@ -90,18 +90,18 @@ class Store(AbstractContextManager["Store"]):
         file = file.absolute()
         return file.relative_to(self._folder).as_posix() if file.is_relative_to(self._folder) else str(file)
 
-    def made(self, path: Path, key: str) -> Made | None:
+    def made(self, path: Path, key: str) -> StoredFile | None:
         """Returns what is known of a file; None unless it was made under this key and has not changed."""
         row = self._database.execute(
             "SELECT sha256, seconds FROM made WHERE path = ? AND key = ?", (self._path(path), key)
         ).fetchone()
         if row is None or not path.is_file() or self.sha256(path) != row[0]:
             return None
-        return Made(*row)
+        return StoredFile(*row)
 
-    def keep_made(self, path: Path, key: str, seconds: float | None = None) -> Made:
+    def keep_made(self, path: Path, key: str, seconds: float | None = None) -> StoredFile:
         """Records a file that was made."""
-        made = Made(self.sha256(path), seconds)
+        made = StoredFile(self.sha256(path), seconds)
         self._database.execute("INSERT OR REPLACE INTO made VALUES (?, ?, ?, ?)", (self._path(path), key, *made))
         self._database.commit()
         return made

@@ -27,7 +27,7 @@ _CLASSIC_BYTES = 2**32 - 2**26
 _THREADS = min(8, cores())
 
 
-class Layout(NamedTuple):
+class SampleLayout(NamedTuple):
     """What an encoder needs to know before the first row."""
 
     height: int
@@ -45,7 +45,7 @@ class Layout(NamedTuple):
         return self.width * self.channels * self.dtype.itemsize
 
 
-class Encoder(Protocol):
+class PictureEncoder(Protocol):
     """Writes one picture to a file."""
 
     def add(self, samples: NDArray[Any]) -> None:
@@ -58,7 +58,7 @@ class Encoder(Protocol):
 class TiffEncoder:
     """TIFF in strips, with deflate and a predictor; all cores compress."""
 
-    def __init__(self, file: BinaryIO, layout: Layout) -> None:
+    def __init__(self, file: BinaryIO, layout: SampleLayout) -> None:
         self._file = file
         self._big = layout.height * layout.row_bytes > _CLASSIC_BYTES
         self._at = file.write(struct.pack("<4sHHQ", b"II+\0", 8, 0, 0) if self._big else b"II*\0" + bytes(4))
@@ -66,7 +66,7 @@ class TiffEncoder:
         """Where the offset of the next directory is written."""
         self.begin_page(layout)
 
-    def begin_page(self, layout: Layout, description: str = "") -> None:
+    def begin_page(self, layout: SampleLayout, description: str = "") -> None:
         """Starts the first page, or the next one after a finished page.
 
         Args:
@@ -151,7 +151,7 @@ def _deflated(strip: NDArray[Any]) -> bytes:
 class PngEncoder:
     """PNG of 8 or 16 bits."""
 
-    def __init__(self, file: BinaryIO, layout: Layout) -> None:
+    def __init__(self, file: BinaryIO, layout: SampleLayout) -> None:
         self._file, self._layout = file, layout
         # As small as adaptive filters at level 6 for photographs, in a quarter of their time.
         self._deflate = zlib.compressobj(1, zlib.DEFLATED, 15, 9, zlib.Z_RLE)
@@ -195,7 +195,7 @@ class PngEncoder:
 class _WholeEncoder:
     """Collects the picture for libraries that need it as a whole."""
 
-    def __init__(self, file: BinaryIO, layout: Layout) -> None:
+    def __init__(self, file: BinaryIO, layout: SampleLayout) -> None:
         self._file, self._layout = file, layout
         self._samples = np.empty((layout.height, layout.width, layout.channels), layout.dtype)
         self._top = 0
@@ -260,7 +260,7 @@ class ExrEncoder(_WholeEncoder):
         write_exr(Path(self._file.name), self._samples)
 
 
-def _save_by_pillow(file: BinaryIO, name: str, samples: NDArray[Any], layout: Layout, **options: Any) -> None:
+def _save_by_pillow(file: BinaryIO, name: str, samples: NDArray[Any], layout: SampleLayout, **options: Any) -> None:
     from PIL import Image
 
     encoded = io.BytesIO()

@@ -67,7 +67,7 @@ class Used(NamedTuple):
     """Which floats are clipped, if any."""
 
 
-class Chosen(NamedTuple):
+class ChosenLevels(NamedTuple):
     """The decision for the pictures of a scene."""
 
     levels: list[Levels | None]
@@ -133,7 +133,7 @@ def _of_floats(picture: Picture, found: Used, all_of: _Extremes, of_most: float)
     return found._replace(kind="units", levels=Levels(found.low, found.high) if found.high > found.low else None)
 
 
-def choose(names: Sequence[str], pictures: Sequence[Used], alike: Callable[[int], bool]) -> Chosen:
+def choose(names: Sequence[str], pictures: Sequence[Used], alike: Callable[[int], bool]) -> ChosenLevels:
     """Decides which values of the pictures of a scene are black and white.
 
     Args:
@@ -152,14 +152,14 @@ def choose(names: Sequence[str], pictures: Sequence[Used], alike: Callable[[int]
                 f"all sources {what} from {common.low:g} to {common.high:g}: so does the result, and nothing is "
                 "stretched",
             )
-        return Chosen([common] * len(pictures), common, kinds, notes)
+        return ChosenLevels([common] * len(pictures), common, kinds, notes)
     levels = [_own(number, pictures, alike) for number in range(len(pictures))]
     for name, each, own in zip(names, pictures, levels, strict=True):
         if own is not None and each.kind == "light":
             notes += (f"{name}: values up to {own.high:g} taken as light, 1 for white",)
         elif own is not None and each.kind != "range":
             notes += (f"{name}: values from {own.low:g} to {own.high:g} stretched to the whole range",)
-    return Chosen(levels, None, kinds, notes)
+    return ChosenLevels(levels, None, kinds, notes)
 
 
 def _own(number: int, pictures: Sequence[Used], alike: Callable[[int], bool]) -> Levels | None:

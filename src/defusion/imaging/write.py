@@ -18,7 +18,7 @@ from defusion.errors import ImageError
 from defusion.files import beside, kind_of, unfit
 from defusion.imaging import encode, exr
 from defusion.imaging.colour_tags import linear_profile
-from defusion.imaging.encode import Encoder, Layout
+from defusion.imaging.encode import PictureEncoder, SampleLayout
 from defusion.imaging.exif import PREFIX
 from defusion.imaging.picture import DEPTHS, Depth, Picture, bands, converted, quantised
 from defusion.imaging.tone import Levels, is_linear
@@ -26,7 +26,7 @@ from defusion.imaging.tone import Levels, is_linear
 
 class _Format(NamedTuple):
     name: str
-    encoder: Callable[[BinaryIO, Layout], Encoder]
+    encoder: Callable[[BinaryIO, SampleLayout], PictureEncoder]
     depths: tuple[Depth, ...]
     """Sample types that it can hold. A picture of another type gets the last."""
     longest_side: int = 2**31 - 1
@@ -223,7 +223,7 @@ def open_output(
     if xmp and form is _JPEG and len(xmp) > _JPEG_XMP_LIMIT:
         xmp = None
         notes.append(f"{name}: XMP dropped, it is too long for JPEG")
-    layout = Layout(height, width, stored_channels, np.dtype(held), icc, block, xmp, jpeg_quality)
+    layout = SampleLayout(height, width, stored_channels, np.dtype(held), icc, block, xmp, jpeg_quality)
     _check_room(path, form, layout)
     with _written_beside(path) as file:
         with _telling_failure(path):
@@ -242,8 +242,8 @@ class PictureWriter:
     def __init__(
         self,
         path: str | os.PathLike[str],
-        encoder: Encoder,
-        layout: Layout,
+        encoder: PictureEncoder,
+        layout: SampleLayout,
         channels: int,
         notes: tuple[str, ...],
         levels: Levels | None,
@@ -303,7 +303,7 @@ class PictureWriter:
         self.finish()
         height, width, channels = plane.shape
         with _telling_failure(self._path):
-            self._encoder.begin_page(Layout(height, width, channels, plane.dtype, None, None), description)
+            self._encoder.begin_page(SampleLayout(height, width, channels, plane.dtype, None, None), description)
             for rows in bands(height, width):
                 self._encoder.add(plane[rows])
             self._encoder.finish()
@@ -403,7 +403,7 @@ def _append(out: PictureWriter, picture: Picture) -> None:
         out.append(converted(picture.samples[rows, :], out.dtype, picture.levels))
 
 
-def _check_room(path: str | os.PathLike[str], form: _Format, layout: Layout) -> None:
+def _check_room(path: str | os.PathLike[str], form: _Format, layout: SampleLayout) -> None:
     """Checks, before a long work, that there is room for a file that is hardly compressed."""
     needed, free = layout.height * layout.row_bytes, shutil.disk_usage(Path(path).resolve().parent).free
     if form.by_bands and needed > free:

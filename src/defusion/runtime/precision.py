@@ -14,7 +14,7 @@ GOOD_PSNR = 50.0
 CAPABILITIES: dict[Precision, str] = {"float32": "FP32", "bfloat16": "BF16", "float16": "FP16"}
 
 
-class Chosen(NamedTuple):
+class ChosenPrecision(NamedTuple):
     """A precision, and why it was chosen."""
 
     precision: Precision
@@ -28,7 +28,7 @@ def capabilities() -> list[str]:
     return list(Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
 
 
-def chosen_precision(weights: WeightsFile) -> Chosen:
+def chosen_precision(weights: WeightsFile) -> ChosenPrecision:
     """Chooses the fastest precision that the processor has and that was measured to be good enough for the weights.
 
     The measurement is in the weights file as `about["psnr_to_float32"]`: the mean of the worst data set, in dB, by
@@ -40,8 +40,10 @@ def chosen_precision(weights: WeightsFile) -> Chosen:
         if CAPABILITIES[precision] not in capabilities():
             continue
         if known.get(precision, 0) >= GOOD_PSNR:
-            return Chosen(precision, f"the processor has {precision}, at {known[precision]:.1f} dB from float32")
+            return ChosenPrecision(
+                precision, f"the processor has {precision}, at {known[precision]:.1f} dB from float32"
+            )
     figures = ", ".join(f"{name} {value:.1f} dB" for name, value in known.items()) or "nothing measured"
-    return Chosen(
+    return ChosenPrecision(
         "float32", f"no lower precision that this processor has is known to reach {GOOD_PSNR:g} dB (known: {figures})"
     )

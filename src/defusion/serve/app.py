@@ -33,8 +33,8 @@ from defusion.serve.metrics import Metrics
 from defusion.serve.openapi import description
 from defusion.serve.options import MEDIA_TYPES, wanted
 from defusion.serve.problem import Problem, busy, gone
-from defusion.serve.settings import Settings
-from defusion.serve.store import Store, StoredPicture
+from defusion.serve.settings import ServiceSettings
+from defusion.serve.store import PictureStore, StoredPicture
 from defusion.serve.workers import Pool
 
 PAGE = Path(__file__).parent / "page"
@@ -54,7 +54,7 @@ class Service:
         options: How to fuse; a request may override them.
     """
 
-    def __init__(self, settings: Settings, options: Options = DEFAULTS) -> None:
+    def __init__(self, settings: ServiceSettings, options: Options = DEFAULTS) -> None:
         self.settings, self._arguments = settings, options.given()
         self.metrics = Metrics()
         cors = Middleware(
@@ -76,7 +76,7 @@ class Service:
     @asynccontextmanager
     async def _lifespan(self, app: Starlette) -> AsyncIterator[None]:
         settings = self.settings
-        self.store = Store(settings.limits)
+        self.store = PictureStore(settings.limits)
         folder, limits = self.store.folder, settings.limits
         self.fusers = Pool(settings.workers, fuses=True, folder=folder, limits=limits, arguments=self._arguments)
         self.viewers = Pool(1, fuses=False, folder=folder, limits=limits, arguments={})

@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from defusion.serve.metrics import Metrics
 from defusion.serve.problem import Problem
-from defusion.serve.settings import Settings
+from defusion.serve.settings import ServiceSettings
 
 _log = logging.getLogger("defusion.serve")
 
@@ -98,7 +98,7 @@ class Guard:
         metrics: Counts requests.
     """
 
-    def __init__(self, app: ASGIApp, settings: Settings, keys: Keys, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, settings: ServiceSettings, keys: Keys, metrics: Metrics) -> None:
         self._app, self._settings, self._keys, self._metrics = app, settings, keys, metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

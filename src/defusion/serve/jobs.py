@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from defusion.serve.metrics import Metrics
-from defusion.serve.options import Wanted, suffix_like
+from defusion.serve.options import RequestOptions, suffix_like
 from defusion.serve.problem import Problem, bad_request, busy, gone, too_large
-from defusion.serve.store import Store, StoredPicture
+from defusion.serve.store import PictureStore, StoredPicture
 from defusion.serve.workers import Pool
 
 Work = Literal["fuse", "decompose", "align"]
@@ -90,7 +90,7 @@ class Jobs:
         metrics: Counts them.
     """
 
-    def __init__(self, store: Store, pool: Pool, metrics: Metrics) -> None:
+    def __init__(self, store: PictureStore, pool: Pool, metrics: Metrics) -> None:
         self._store, self._pool, self._metrics = store, pool, metrics
         self._jobs: dict[str, Job] = {}
 
@@ -118,7 +118,7 @@ class Jobs:
         if self.waiting >= limits.queue:
             raise busy(f"{self.waiting} jobs wait, and no more are allowed; try again later", retry)
 
-    def begin(self, work: Work, client: str, sources: Sequence[StoredPicture], asked: Wanted) -> Job:
+    def begin(self, work: Work, client: str, sources: Sequence[StoredPicture], asked: RequestOptions) -> Job:
         """Starts a job.
 
         Raises:
@@ -172,7 +172,7 @@ class Jobs:
         for job in list(self._jobs.values()):
             await self.remove(job)
 
-    async def _run(self, job: Job, asked: Wanted) -> None:
+    async def _run(self, job: Job, asked: RequestOptions) -> None:
         def begun() -> None:
             job.state, job.progress, job.begun = "running", 0.0, time.monotonic()
             job.change()
@@ -210,7 +210,7 @@ class Jobs:
             self._metrics.job(job.work, job.state, job.seconds)
             job.change()
 
-    def _outputs(self, job: Job, asked: Wanted) -> dict[str, Path]:
+    def _outputs(self, job: Job, asked: RequestOptions) -> dict[str, Path]:
         if job.work == "align":  # one folder for all frames; which files it will hold is known at the end
             return {"folder": self._store.new_folder() / "aligned"}
         suffix = asked.suffix or suffix_like(job.sources[0].file)
@@ -218,7 +218,7 @@ class Jobs:
         files = {name: self._store.new_folder() / f"{name}{suffix}" for name in names}
         return files | ({"maps": self._store.new_folder() / "maps"} if asked.maps else {})
 
-    def _task(self, job: Job, asked: Wanted, outputs: dict[str, Path]) -> dict[str, Any]:
+    def _task(self, job: Job, asked: RequestOptions, outputs: dict[str, Path]) -> dict[str, Any]:
         task: dict[str, Any] = {
             "work": job.work,
             "sources": [str(source.file) for source in job.sources],

@@ -7,12 +7,12 @@ from typing import Any
 from defusion import __version__
 from defusion.serve.options import DEVICE, SUFFIXES, names, options
 from defusion.serve.problem import MEDIA_TYPE
-from defusion.serve.settings import Settings
+from defusion.serve.settings import ServiceSettings
 
 _ID = r"^[A-Za-z0-9_-]{22}$"
 
 
-def description(settings: Settings) -> dict[str, Any]:
+def description(settings: ServiceSettings) -> dict[str, Any]:
     """Returns the description as data for JSON."""
     document: dict[str, Any] = {
         "openapi": "3.1.0",

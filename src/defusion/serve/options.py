@@ -42,7 +42,7 @@ def options() -> Mapping[str, Option]:
     return {name.replace("_", "-"): Option(name, choices.says(name), values[name]) for name in _OPTIONS}
 
 
-class Wanted(NamedTuple):
+class RequestOptions(NamedTuple):
     """What a request asks for."""
 
     arguments: dict[str, str]
@@ -60,7 +60,7 @@ def names(work: str) -> tuple[str, ...]:
     return ("format", *(("maps",) if work == "fuse" else ()), *options())
 
 
-def wanted(query: Mapping[str, str], work: str) -> Wanted:
+def wanted(query: Mapping[str, str], work: str) -> RequestOptions:
     """Reads the query for a kind of work.
 
     Raises:
@@ -86,7 +86,7 @@ def wanted(query: Mapping[str, str], work: str) -> Wanted:
             expected = _either(option.values) if option.values else "a name such as cpu or cuda:0"
             raise bad_request(f"{name} came as {_shown(value)}; expected {expected}")
         arguments[option.argument] = value
-    return Wanted(arguments, suffix, maps)
+    return RequestOptions(arguments, suffix, maps)
 
 
 def suffix_like(source: Path) -> str:

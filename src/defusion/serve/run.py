@@ -11,13 +11,13 @@ import uvicorn
 from defusion.errors import DefusionError
 from defusion.options import Options
 from defusion.serve.app import Service
-from defusion.serve.settings import Settings
+from defusion.serve.settings import ServiceSettings
 
 #: Seconds that open answers, such as streams of events, get to finish.
 _FAREWELL_SECONDS = 2
 
 
-def serve(settings: Settings, options: Options, say: Callable[[str], None]) -> None:
+def serve(settings: ServiceSettings, options: Options, say: Callable[[str], None]) -> None:
     """Serves until SIGINT or SIGTERM comes.
 
     Args:
@@ -48,7 +48,7 @@ def serve(settings: Settings, options: Options, say: Callable[[str], None]) -> N
         uvicorn.Server(config).run(sockets=[listening])
 
 
-def _listening(settings: Settings) -> socket.socket:
+def _listening(settings: ServiceSettings) -> socket.socket:
     try:
         family, *_, address = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0]
         return socket.create_server(address[:2], family=family, backlog=2048)

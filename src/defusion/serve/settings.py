@@ -43,7 +43,7 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Settings:
+class ServiceSettings:
     """Where a service listens, who may use it, and how many workers it has."""
 
     host: str = "127.0.0.1"

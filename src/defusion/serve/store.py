@@ -58,7 +58,7 @@ class StoredPicture:
         return self.folder / "levels"
 
 
-class Store:
+class PictureStore:
     """Pictures by id. An id is a secret: whoever has it may see the picture.
 
     Args:

@@ -11,7 +11,7 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect, Request
 
 from defusion.serve.problem import Problem, bad_request, too_large
-from defusion.serve.store import Store, StoredPicture, file_name
+from defusion.serve.store import PictureStore, StoredPicture, file_name
 
 FIELD = "sources"
 
@@ -20,7 +20,7 @@ FIELD = "sources"
 _DRAINED_BYTES = 2**26
 
 
-async def receive(request: Request, store: Store) -> list[StoredPicture]:
+async def receive(request: Request, store: PictureStore) -> list[StoredPicture]:
     """Stores the pictures of a multipart body. After an error none of them is kept.
 
     Args:
@@ -74,7 +74,7 @@ async def receive(request: Request, store: Store) -> list[StoredPicture]:
 class _Parts:
     """Callbacks of a multipart parser. They write each part to a file of its own."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: PictureStore) -> None:
         self._store = store
         self._files: list[Path] = []
         self._open: BinaryIO | None = None

@@ -27,7 +27,7 @@ from defusion.serve.store import without_paths
 
 if TYPE_CHECKING:
     from defusion.fuser import Fuser
-    from defusion.tiling import Progress
+    from defusion.tiling import FusingProgress
 
 Tell = Callable[[float], None]
 
@@ -147,10 +147,10 @@ def _warm_up(options: Options) -> None:
     _loaded(options.network()).fuse(noise)
 
 
-def _telling(tell: Tell) -> Callable[[Progress], None]:
+def _telling(tell: Tell) -> Callable[[FusingProgress], None]:
     """Combines the progress of looking at frames and of fusing rows into one fraction."""
 
-    def report(progress: Progress) -> None:
+    def report(progress: FusingProgress) -> None:
         if not progress.of_rows:
             tell(_LOOKING * progress.frame / progress.frames)
         else:

@@ -25,7 +25,7 @@ Pixels = NDArray[np.float32]
 PIPE = "-"
 
 
-class Form(NamedTuple):
+class FrameForm(NamedTuple):
     """Form of the frames."""
 
     height: int
@@ -66,7 +66,7 @@ class Images:
         ImageError: The folder cannot be created or written to.
     """
 
-    def __init__(self, folder: Path, suffix: str, form: Form, done: int) -> None:
+    def __init__(self, folder: Path, suffix: str, form: FrameForm, done: int) -> None:
         make_folder(folder)
         check_output(folder / f"{1:06}{suffix}")
         self._folder, self._suffix, self._depth, self._number = folder, suffix, form.depth, done
@@ -103,7 +103,9 @@ class VideoFile:
         ImageError: The codec does not fit the file, or a side is too short.
     """
 
-    def __init__(self, path: Path, codec: str | None, form: Form, segments: Segments, sound: Film | None) -> None:
+    def __init__(
+        self, path: Path, codec: str | None, form: FrameForm, segments: Segments, sound: Film | None
+    ) -> None:
         film.library()
         self.notes: tuple[str, ...] = ()
         self._path, self._segments, self._sound = path, segments, sound
@@ -147,7 +149,7 @@ class VideoFile:
 class Pipe:
     """Frames as YUV4MPEG2 on a stream, which ffmpeg and most encoders read: 8 bits, constant frame rate."""
 
-    def __init__(self, stream: BinaryIO, form: Form) -> None:
+    def __init__(self, stream: BinaryIO, form: FrameForm) -> None:
         self._stream = stream
         self._step = 1 / form.rate
         self._written = 0
@@ -229,7 +231,7 @@ def check_video_output(output: str, codec: str | None, sources: Sequence[str]) -
 
 
 def opened_output(
-    output: str, codec: str | None, form: Form, segments: Segments | None, done: int, sound: Film | None
+    output: str, codec: str | None, form: FrameForm, segments: Segments | None, done: int, sound: Film | None
 ) -> Output:
     """Opens the output for frames of a form."""
     if output == PIPE or segments is None:

@@ -23,7 +23,7 @@ from defusion.scene import Frame
 from defusion.temperatures import NOT_MEASURED, Isotherm
 from defusion.video.clip import Clip, matched
 from defusion.video.film import Film
-from defusion.video.output import PIPE, Form, Output, check_video_output, opened_output
+from defusion.video.output import PIPE, FrameForm, Output, check_video_output, opened_output
 from defusion.video.pair import Meant, PairFuser, grey_of, meaning_of
 from defusion.video.segments import FRAMES, Record, Segments
 from defusion.video.sequence import Sequence, is_sequence, share_numbers
@@ -266,10 +266,10 @@ def _rig(
     return Rig(hot, seen, resized, "scale", 0.0, 0.0, 0, 0)
 
 
-def _form(visible: Picture, clip: Clip) -> Form:
+def _form(visible: Picture, clip: Clip) -> FrameForm:
     colours = clip.colours if isinstance(clip, Film) else (2, 2)
     depth: Depth = "uint8" if visible.depth == "uint8" else "uint16"
-    return Form(visible.height, visible.width, visible.samples.shape[2], depth, 1 / clip.step, colours)
+    return FrameForm(visible.height, visible.width, visible.samples.shape[2], depth, 1 / clip.step, colours)
 
 
 def _made_of(clips: tuple[Clip, Clip], fuser: Fuser, rig: Rig | None, *others: object) -> dict[str, Any]:

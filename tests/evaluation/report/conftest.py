@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from defusion.evaluation.metrics import Score
-from defusion.evaluation.results import Outcome, Results, Scene
+from defusion.evaluation.results import EvaluationScene, Outcome, Results
 from defusion.imaging import from_array, write
 
 METHODS = ("average", "maximum", "blend <0.7> & 'co' | 100%_$")
@@ -31,7 +31,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
     for data_set, scenes in (("mefb", 9), ("focus", 2)):
         for index in range(scenes):
             truth = files[0] if data_set == "focus" else None
-            scene = Scene(data_set, f"{data_set}-{index}", (files[1], files[2]), truth)
+            scene = EvaluationScene(data_set, f"{data_set}-{index}", (files[1], files[2]), truth)
             for number, method in enumerate(METHODS):
                 if (data_set, index, number) == ("focus", 1, 2):
                     outcomes.append(Outcome(method, scene, None, {}, failure=FAILURE))

@@ -21,7 +21,7 @@ from defusion.evaluation.report.sheets import (
     place_of_most,
 )
 from defusion.evaluation.report.tables import set_tables
-from defusion.evaluation.results import Outcome, Results, Scene
+from defusion.evaluation.results import EvaluationScene, Outcome, Results
 from defusion.imaging import from_array, write
 
 HIGH, WIDE = 300, 420
@@ -50,7 +50,7 @@ def results_of(folder: Path, truth: bool) -> Results:
     }
     outcomes = []
     for index in range(8):
-        scene = Scene("focus", f"s{index}", (spotted, flat), flat if truth else None)
+        scene = EvaluationScene("focus", f"s{index}", (spotted, flat), flat if truth else None)
         behind = 0.01 * index if index % 2 else -0.01
         values = {"ours <b>": 0.8 - behind, "good": 0.8, "bad": 0.3, "worse": 0.1}
         for method, picture in made.items():
@@ -87,7 +87,7 @@ def test_parts_are_cut_where_sources_and_methods_differ(tmp_path):
 def test_sources_of_one_name_are_told_apart_by_their_folders(tmp_path):
     files = [saved(tmp_path / folder / "01.png", place) for folder, place in [("vi", SOURCE_DIFFERS), ("ir", None)]]
     made = saved(tmp_path / "made.png", OURS_DIFFERS)
-    outcome = Outcome("ours", Scene("vifb", "01", (files[0], files[1])), made, {"ssim": Score(0.5)})
+    outcome = Outcome("ours", EvaluationScene("vifb", "01", (files[0], files[1])), made, {"ssim": Score(0.5)})
     results = Results("toolkit", ("ssim",), (outcome,))
     strip = draw_sheets(results, set_tables(results, []))["vifb"].looks[0]
     assert [label for label, _ in strip.parts] == ["vi", "ir", "ours"]
@@ -115,7 +115,7 @@ def test_a_scene_without_pictures_is_passed_over(results):
     assert [strip.scene for strip in sheets["focus"].looks] == ["focus-0", "focus-1"]
     markup = sheets["focus"].html()
     assert "average" in markup and "blend &lt;0.7&gt;" in markup and "<0.7>" not in markup
-    gone = Outcome("x", Scene("gone", "s", (Path("a.png"), Path("b.png"))), None, {}, failure="no")
+    gone = Outcome("x", EvaluationScene("gone", "s", (Path("a.png"), Path("b.png"))), None, {}, failure="no")
     alone = Results("toolkit", ("ssim",), (gone,))
     assert draw_sheets(alone, set_tables(alone, []))["gone"].html() == ""
 

@@ -20,7 +20,7 @@ from PIL import Image
 from defusion.errors import EvaluationError
 from defusion.evaluation.metrics import Score
 from defusion.evaluation.report import write_report
-from defusion.evaluation.results import Outcome, Results, Scene
+from defusion.evaluation.results import EvaluationScene, Outcome, Results
 
 _VOID = {"meta", "link", "br", "input", "img", "path", "circle", "rect"}
 
@@ -178,7 +178,7 @@ def test_a_report_is_written_again_where_anything_it_depends_on_has_changed(tmp_
     files = [tmp_path / f"{name}.png" for name in "abf"]
     for shade, file in enumerate(files):
         Image.new("RGB", (64, 48), (shade, 0, 0)).save(file)
-    scene = Scene("mefb", "one", (files[0], files[1]))
+    scene = EvaluationScene("mefb", "one", (files[0], files[1]))
 
     def one_score(value: float) -> Results:
         return Results("toolkit", ("ce",), (Outcome("average", scene, files[2], {"ce": Score(value)}),))

@@ -17,7 +17,7 @@ from defusion.evaluation.report.pictures import Album
 from defusion.evaluation.report.plots import plots
 from defusion.evaluation.report.sheets import Sheet
 from defusion.evaluation.report.standings import standings_table
-from defusion.evaluation.report.tables import ARROWS, MINUS, Cell, Row, SetTable
+from defusion.evaluation.report.tables import ARROWS, MINUS, Cell, MethodRow, SetTable
 from defusion.evaluation.report.text import signs
 from defusion.evaluation.results import Results
 from defusion.evaluation.statistics import LEVEL, RESAMPLES
@@ -153,7 +153,7 @@ def _header(text: str, about: str, first: str = "ascending", words: bool = False
     return f'<th scope="col"><button type="button" data-first="{first}"{kind}{tip}>{shown}</button></th>'
 
 
-def _row(table: SetTable, row: Row, timed: bool) -> str:
+def _row(table: SetTable, row: MethodRow, timed: bool) -> str:
     cells = [f'<th scope="row" data-v="{escape(row.label)}">{escape(row.label)}</th>']
     scenes = len(table.block.scenes)
     cells += [_cell(cell, _tip(cell, scenes)) for cell in row.figures]

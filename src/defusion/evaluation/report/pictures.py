@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from defusion.errors import ImageError
-from defusion.evaluation.results import Outcome, Results, Scene
+from defusion.evaluation.results import EvaluationScene, Outcome, Results
 from defusion.imaging import read, to_array
 from defusion.machine import cores
 
@@ -202,7 +202,7 @@ def draw_scene(outcomes: list[Outcome], longest_px: int) -> DrawnScene | None:
     return DrawnScene(width, height, size[0], gain, tuple(panels))
 
 
-def _files(scene: Scene, outcomes: list[Outcome]) -> list[tuple[str, str, Path | None]]:
+def _files(scene: EvaluationScene, outcomes: list[Outcome]) -> list[tuple[str, str, Path | None]]:
     """Returns label, kind and file of everything that belongs to a scene."""
     files: list[tuple[str, str, Path | None]] = [
         (label, "source", path) for label, path in zip(scene.labels, scene.sources, strict=True)

@@ -15,7 +15,7 @@ from defusion.evaluation.metrics import METRICS, Metric, Score
 from defusion.evaluation.protocols import PROTOCOLS
 from defusion.evaluation.published import PublishedTable
 from defusion.evaluation.results import Results
-from defusion.evaluation.statistics import LEVEL, Measured, Summary, measured, summarise
+from defusion.evaluation.statistics import LEVEL, ScoreTable, Summary, measured, summarise
 
 MINUS = "\N{MINUS SIGN}"
 DASH = "\N{EN DASH}"
@@ -47,7 +47,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Row:
+class MethodRow:
     """The figures of a method."""
 
     method: str
@@ -74,18 +74,18 @@ class Row:
 class SetTable:
     """All that the report says about a data set as a whole."""
 
-    block: Measured
+    block: ScoreTable
     summary: Summary
     metrics: tuple[Metric, ...]
     decimals: tuple[int, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[MethodRow, ...]
     """Measured methods first, then quoted ones."""
     quoted: tuple[PublishedTable, ...]
     """Published tables about this data set."""
     inception: Mapping[str, Score]
     """Inception score of all pictures of a method as one set, by method."""
 
-    def row(self, method: str) -> Row | None:
+    def row(self, method: str) -> MethodRow | None:
         """Returns the row of a measured method."""
         return next((row for row in self.rows if row.method == method and row.quoted is None), None)
 
@@ -112,7 +112,7 @@ class SetTable:
                     doubts.setdefault(cell.doubt, {})[metric.name] = None
         return (*notes, *(f"? {', '.join(names)}: {doubt}." for doubt, names in doubts.items()))
 
-    def _pairs(self, row: Row) -> Iterable[tuple[Metric, Cell]]:
+    def _pairs(self, row: MethodRow) -> Iterable[tuple[Metric, Cell]]:
         return zip(self.metrics, row.cells, strict=True)
 
 
@@ -160,7 +160,7 @@ def _set_table(results: Results, name: str, quoted: Sequence[PublishedTable]) ->
     kind = next(outcome.scene.kind for outcome in results.outcomes if outcome.scene.data_set == name)
     quoted = [table.beside(kind in PROTOCOLS[results.protocol].grey) for table in quoted]
     rows = [
-        Row(
+        MethodRow(
             method,
             tuple(_cell(summary, index, column, decimals[column]) for column in range(len(metrics))),
             _rank_cell(summary, index),
@@ -207,12 +207,12 @@ def _seconds(results: Results, name: str) -> dict[str, float]:
     return {method: median(found) for method, found in times.items()}
 
 
-def _quoted_rows(table: PublishedTable, metrics: Sequence[Metric], decimals: Sequence[int]) -> list[Row]:
+def _quoted_rows(table: PublishedTable, metrics: Sequence[Metric], decimals: Sequence[int]) -> list[MethodRow]:
     columns = [(table.figures(metric.name), table.doubt(metric.name)) for metric in metrics]
     if not any(figures for figures, _ in columns):
         return []
     return [
-        Row(
+        MethodRow(
             method,
             tuple(
                 Cell(figures[method], shown(figures[method], places), doubt=doubt) if figures else Cell(math.nan, "")

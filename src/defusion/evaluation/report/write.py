@@ -20,7 +20,7 @@ from defusion.evaluation.report.sheets import draw_sheets
 from defusion.evaluation.report.tables import set_tables
 from defusion.evaluation.report.text import latex, markdown
 from defusion.evaluation.results import Results
-from defusion.evaluation.store import STORE, Store, key_of
+from defusion.evaluation.store import STORE, ResultStore, key_of
 from defusion.files import beside
 
 FILES = ("index.html", "results.csv", "results.json", "tables.md", "tables.tex")
@@ -52,7 +52,7 @@ def write_report(results: Results, folder: Path, *, quoted: Sequence[str] = ()) 
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with Store(folder / STORE) as store:
+        with ResultStore(folder / STORE) as store:
             key = _key(results, quoted, store)
             files = [folder / name for name in FILES]
             if not all(store.made(file, key) for file in files):
@@ -80,7 +80,7 @@ def _texts(results: Results, quoted: Sequence[str]) -> list[str]:
     ]
 
 
-def _key(results: Results, quoted: Sequence[str], store: Store) -> str:
+def _key(results: Results, quoted: Sequence[str], store: ResultStore) -> str:
     """Returns a hash of all that a report depends on: results, the pictures that it shows, options, code and
     libraries.
     """
