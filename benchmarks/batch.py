@@ -8,7 +8,7 @@ one after the other, in the same run, on the cores that this process may use:
 - in memory: `Fuser.fuse` of arrays, again and again, which is what batches are to come near;
 - `defusion batch --workers N`: from the first result to the last, and with starting and stopping;
 - shell loops over `--loops` pairs: `defusion fuse`, `enfuse`, and both by GNU parallel, where they are on PATH;
-- stages of a pair on one core: read, fuse, write; what the command itself does a scene, with an idle crew;
+- stages of a pair on one core: read, fuse, write; what the command itself does a scene, with an idle executor;
 - a Dask task that does nothing, on a worker of this machine;
 - `--many` pairs of 256x256: memory of the command and of its processes along the way.
 

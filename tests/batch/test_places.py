@@ -11,7 +11,8 @@ import defusion
 from defusion import BatchError
 from defusion.batch import SceneResult
 from defusion.batch.journal import Journal
-from defusion.batch.places import _remote, listed, local_copies, matching, shelf_of, stamp
+from defusion.batch.places import listed, local_copies, matching, remote, stamp
+from defusion.batch.result_folder import result_folder_of
 from defusion.cache import cache_folder
 
 from .conftest import made_scenes, pictures
@@ -35,10 +36,10 @@ def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         monkeypatch.setenv(name, "any")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     name = f"bucket-{next(NUMBERS)}"
-    _remote("s3://")[0].clear_instance_cache()
-    _remote("s3://")[0].mkdir(name)
+    remote("s3://")[0].clear_instance_cache()
+    remote("s3://")[0].mkdir(name)
     yield f"s3://{name}"
-    _remote("s3://")[0].clear_instance_cache()
+    remote("s3://")[0].clear_instance_cache()
     server.stop()
 
 
@@ -49,7 +50,7 @@ def results(sources: str | Path, output: str, **options: object) -> dict[str, Sc
 def test_sources_and_results_in_a_bucket(store: str, tmp_path: Path) -> None:
     made_scenes(tmp_path / "root", 4)
     results(tmp_path / "root", str(tmp_path / "plain"))
-    system, _ = _remote(store)
+    system, _ = remote(store)
     system.put(f"{tmp_path}/root/", f"{store}/in/", recursive=True)
     (tmp_path / "root" / "scene003" / "over.png").write_bytes(b"no picture")
     system.put_file(str(tmp_path / "root" / "scene003" / "over.png"), f"{store}/in/scene003/over.png")
@@ -77,19 +78,19 @@ def test_a_result_whose_batch_was_killed_is_not_made_again(store: str, tmp_path:
     """Who is killed between a result and the journal leaves a record beside the result."""
     made_scenes(tmp_path / "root", 1)
     results(tmp_path / "root", f"{store}/out", journal=tmp_path / "one.sqlite")
-    system, _ = _remote(store)
+    system, _ = remote(store)
     made = system.cat_file(f"{store}/out/scene000.png")
-    shelf = shelf_of(f"{store}/out")
+    folder = result_folder_of(f"{store}/out")
     with Journal(tmp_path / "one.sqlite") as journal:
         entry = journal.entry("scene000")
     assert entry is not None
     outcome = ["scene000", 12.5, entry.key, entry.sha256, entry.stamp, entry.facts, [], [], None, False, False, None]
-    with shelf.staged("scene000.png") as staged:
+    with folder.staged("scene000.png") as staged:
         staged.write_bytes(made)
-        shelf.publish(staged, "scene000.png", json.dumps(outcome))
+        folder.publish(staged, "scene000.png", json.dumps(outcome))
     again = results(tmp_path / "root", f"{store}/out", journal=tmp_path / "two.sqlite")
     assert (again["scene000"].status, again["scene000"].seconds) == ("done", 12.5)
-    assert shelf.record("scene000.png") is None
+    assert folder.record("scene000.png") is None
 
 
 def test_buckets_that_cannot_be_used(store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,7 +106,7 @@ def test_buckets_that_cannot_be_used(store: str, tmp_path: Path, monkeypatch: py
     def denied(*arguments: object, **options: object) -> None:
         raise PermissionError("Access Denied")
 
-    system, _ = _remote(store)
+    system, _ = remote(store)
     monkeypatch.setattr(system, "ls", denied)
     with pytest.raises(BatchError, match=r"/in: there is no right to it \(Access Denied\)"):
         results(f"{store}/in", str(tmp_path / "out"))

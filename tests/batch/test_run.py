@@ -22,7 +22,7 @@ from defusion import BatchError, Fuser, ImageError, OptionError, WeightsError
 from defusion.batch import SceneResult, local
 from defusion.batch.finding import Sources
 from defusion.batch.journal import Journal
-from defusion.batch.local import LocalCrew
+from defusion.batch.local import LocalExecutor
 from defusion.batch.work import JobOutcome, SceneJob, fuse_scene
 
 from .conftest import made_scenes, pictures
@@ -218,7 +218,7 @@ def test_a_full_disk_ends_the_batch_and_what_is_done_stays(
     begun: list[str] = []
     monkeypatch.setattr("shutil.disk_usage", lambda place: usage.get(begun[-1], full))
 
-    class HereCrew(LocalCrew):
+    class HereExecutor(LocalExecutor):
         """Does all in this process."""
 
         def start(self, job: SceneJob) -> None:
@@ -232,7 +232,7 @@ def test_a_full_disk_ends_the_batch_and_what_is_done_stays(
             outcomes, self.outcomes = self.outcomes, []
             return outcomes
 
-    monkeypatch.setattr("defusion.batch.run.LocalCrew", HereCrew)
+    monkeypatch.setattr("defusion.batch.run.LocalExecutor", HereExecutor)
     batch = defusion.batch(root, tmp_path / "out", workers=1, align="off")
     assert next(batch).status == "done"
     with pytest.raises(

@@ -26,7 +26,7 @@ _CLOSE_S = 2
 _COUNT_S = 2.0
 
 
-class DaskCrew:
+class DaskExecutor:
     """The workers of a Dask cluster, which may come and go.
 
     Every worker has to see the sources and the folder of results under the same paths, and needs the same version of

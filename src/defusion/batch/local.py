@@ -64,7 +64,7 @@ class _Worker:
             self.pipe.send(job)
 
 
-class LocalCrew:
+class LocalExecutor:
     """Processes that fuse scenes.
 
     Args:

@@ -14,9 +14,10 @@ from typing import Any, Literal, NamedTuple, Protocol, Unpack
 
 from defusion.batch.finding import Finder, FoundScenes, Source, Sources
 from defusion.batch.journal import Entry, Journal
-from defusion.batch.local import LocalCrew
-from defusion.batch.places import Shelf, absolute, is_url, shelf_of, stamp
+from defusion.batch.local import LocalExecutor
+from defusion.batch.places import absolute, is_url, stamp
 from defusion.batch.report import page
+from defusion.batch.result_folder import ResultFolder, result_folder_of
 from defusion.batch.scenes import BatchScene
 from defusion.batch.watch import Settling, changes
 from defusion.batch.work import JobOutcome, SceneJob, settings_of
@@ -53,7 +54,7 @@ class SceneResult(NamedTuple):
     """What was changed on the way in, and what the file cannot hold."""
 
 
-class Crew(Protocol):
+class Executor(Protocol):
     """What an executor provides: it runs jobs and returns their outcomes."""
 
     @property
@@ -140,8 +141,8 @@ def batch(
     settings = BatchSettings(os.fspath(output), suffix_of(format), options, reading, retry_failed, kept_in)
     finder = Finder(sources, settings.output, settings.suffix, group=group)
     found = finder.find(may_be_none=watch)
-    crew = crew_of(executor, workers, scheduler, None if watch else len(found.scenes), options.device)
-    return run(finder, found, settings, crew, watch=watch, stop=stop or Event())
+    made = executor_of(executor, workers, scheduler, None if watch else len(found.scenes), options.device)
+    return run(finder, found, settings, made, watch=watch, stop=stop or Event())
 
 
 def anywhere(options: Options) -> Options:
@@ -162,11 +163,11 @@ def suffix_of(format: str) -> str:
     return suffix
 
 
-def crew_of(executor: str, workers: int | None, scheduler: Any, count: int | None, device: str | None) -> Crew:
+def executor_of(name: str, workers: int | None, scheduler: Any, count: int | None, device: str | None) -> Executor:
     """Returns the executor.
 
     Args:
-        executor: As for `batch`; so are the next two.
+        name: The executor for `batch`; the next two are as there, too.
         workers: Number of processes.
         scheduler: For executor dask.
         count: Number of scenes, if known.
@@ -175,24 +176,24 @@ def crew_of(executor: str, workers: int | None, scheduler: Any, count: int | Non
     Raises:
         BatchError: The executor is unknown or not available.
     """
-    if executor == "local":
+    if name == "local":
         if scheduler is not None:
             raise BatchError("a scheduler came with executor local; expected executor dask with it")
-        return LocalCrew(workers or (None if device in (None, "cpu") else 1), count)
-    if executor == "dask":
+        return LocalExecutor(workers or (None if device in (None, "cpu") else 1), count)
+    if name == "dask":
         if workers is not None:
             raise BatchError("a number of workers came with executor dask; its cluster decides that, leave it out")
-        from defusion.batch.cluster import DaskCrew
+        from defusion.batch.cluster import DaskExecutor
 
-        return DaskCrew(scheduler)
-    raise BatchError(f"no executor {executor!r}; expected local or dask")
+        return DaskExecutor(scheduler)
+    raise BatchError(f"no executor {name!r}; expected local or dask")
 
 
 def run(
     finder: Finder,
     found: FoundScenes,
     settings: BatchSettings,
-    crew: Crew,
+    executor: Executor,
     *,
     watch: bool,
     stop: Event,
@@ -204,28 +205,28 @@ def run(
         finder: Finds new scenes, for `watch`.
         found: The scenes that were found first.
         settings: How the batch is done.
-        crew: The executor; it is closed at the end.
+        executor: The executor; it is closed at the end.
         watch: Continue until `stop` is set.
         stop: Ends the batch.
         told: Called with notes that belong to no scene.
     """
-    with closing(crew):
-        shelf = shelf_of(settings.output)
-        shelf.prepare()
+    with closing(executor):
+        results = result_folder_of(settings.output)
+        results.prepare()
         with Journal(_journal_file(settings)) as journal:
-            shelf.sweep()
+            results.sweep()
             if not watch:
                 journal.forget_failed({scene.name for scene in found.scenes})
-            work = _Work(journal, shelf, settings, crew)
+            work = _Work(journal, results, settings, executor)
             try:
                 for ready in _arrivals(finder, stop, told) if watch else [found.scenes]:
                     yield from work.through(ready, stop)
             except BaseException:
                 with suppress(BatchError):  # the disk may be full
-                    shelf.write_page(REPORT, page(journal, THUMBNAILS))
+                    results.write_page(REPORT, page(journal, THUMBNAILS))
                 raise
-            shelf.write_page(REPORT, page(journal, THUMBNAILS))
-            shelf.clear()
+            results.write_page(REPORT, page(journal, THUMBNAILS))
+            results.clear()
 
 
 def _arrivals(finder: Finder, stop: Event, told: Callable[[str], None]) -> Iterator[list[BatchScene]]:
@@ -247,8 +248,8 @@ def _arrivals(finder: Finder, stop: Event, told: Callable[[str], None]) -> Itera
 class _Work:
     """Scenes on their way through the executor."""
 
-    def __init__(self, journal: Journal, shelf: Shelf, settings: BatchSettings, crew: Crew) -> None:
-        self._journal, self._shelf, self._settings, self._crew = journal, shelf, settings, crew
+    def __init__(self, journal: Journal, results: ResultFolder, settings: BatchSettings, executor: Executor) -> None:
+        self._journal, self._folder, self._settings, self._executor = journal, results, settings, executor
         self._thumbnails = journal.count("done")
         self._of_options = {settings.options: settings_of(settings.options, settings.suffix, settings.reading)}
         self._begun: dict[str, tuple[BatchScene, str, str]] = {}
@@ -259,13 +260,13 @@ class _Work:
     def through(self, found: Sequence[BatchScene], stop: Event) -> Iterator[SceneResult]:
         """Fuses those of the scenes that are not done yet."""
         for scene in found:
-            while not (self._crew.has_room or stop.is_set()):
+            while not (self._executor.has_room or stop.is_set()):
                 yield from self._finished()
             if stop.is_set():
                 break
             if result := self._begin(scene):
                 yield result
-        while self._crew.busy:
+        while self._executor.busy:
             yield from self._finished()
 
     def _begin(self, scene: BatchScene) -> SceneResult | None:
@@ -288,14 +289,14 @@ class _Work:
                 self._handled[scene.name] = stamps
                 reason = f"{entry.reason} (in an earlier batch; --retry-failed tries again)"
                 return SceneResult(scene.name, "failed", None, entry.seconds, reason)
-            if entry.status == "done" and entry.stamp == self._shelf.stamp(file):
+            if entry.status == "done" and entry.stamp == self._folder.stamp(file):
                 self._handled[scene.name] = stamps
                 return self._skipped(entry)
         known = (entry.key, entry.sha256) if entry and entry.key and entry.sha256 else None
         self._begun[scene.name] = scene, stamps, settings
         with_thumbnails = self._thumbnails < THUMBNAILS
         self._thumbnails += with_thumbnails
-        self._crew.start(
+        self._executor.start(
             SceneJob(
                 scene=scene.name,
                 sources=tuple(map(absolute, scene.sources)),
@@ -324,7 +325,7 @@ class _Work:
         return self._of_options[options]
 
     def _finished(self) -> Iterator[SceneResult]:
-        for outcome in self._crew.finished():
+        for outcome in self._executor.finished():
             scene, stamps, settings = self._begun.pop(outcome.scene)
             if outcome.ends_batch is not None:
                 raise BatchError(f"{outcome.ends_batch} (scene {scene.name}; finished scenes stay finished)")
@@ -340,12 +341,12 @@ class _Work:
             if outcome.reason is not None:
                 yield SceneResult(scene.name, "failed", None, outcome.seconds, outcome.reason)
                 continue
-            self._shelf.drop_record(file)
-            path, notes = self._shelf.path(file), tuple(outcome.notes)
+            self._folder.drop_record(file)
+            path, notes = self._folder.path(file), tuple(outcome.notes)
             yield SceneResult(scene.name, "done", path, outcome.seconds, None, notes)
 
     def _skipped(self, entry: Entry) -> SceneResult:
-        path = self._shelf.path(entry.output)
+        path = self._folder.path(entry.output)
         return SceneResult(entry.scene, "skipped", path, entry.seconds, None, entry.notes)
 
 

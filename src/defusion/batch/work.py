@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 from PIL import Image
 
 from defusion import __version__
-from defusion.batch.places import Shelf, local_copies, sha256, shelf_of
+from defusion.batch.places import local_copies, sha256
+from defusion.batch.result_folder import ResultFolder, result_folder_of
 from defusion.errors import DefusionError, EngineError, ImageError
 from defusion.files import unfit
 from defusion.fuser import Fuser
@@ -101,7 +102,7 @@ def fuse_scene(job: SceneJob) -> JobOutcome:
     """
     started = time.perf_counter()
     try:
-        return _fuse_scene(job, shelf_of(job.root), started)
+        return _fuse_scene(job, result_folder_of(job.root), started)
     except DefusionError as error:
         failed = JobOutcome(job.scene, _since(started), reason=str(error))
         return failed._replace(memory_short=isinstance(error, EngineError), ends_batch=_ends_batch(error))
@@ -116,37 +117,37 @@ def _since(started: float) -> float:
     return round(time.perf_counter() - started, 3)
 
 
-def _fuse_scene(job: SceneJob, shelf: Shelf, started: float) -> JobOutcome:
+def _fuse_scene(job: SceneJob, results: ResultFolder, started: float) -> JobOutcome:
     with local_copies(job.sources) as files:
         key = hashlib.sha256(" ".join([job.settings, *map(sha256, files)]).encode()).hexdigest()
-        if job.known and job.known == (key, shelf.sha256(job.file)):
-            return JobOutcome(job.scene, _since(started), key, job.known[1], shelf.stamp(job.file), unchanged=True)
-        if done := _recorded(job, shelf, key):
+        if job.known and job.known == (key, results.sha256(job.file)):
+            return JobOutcome(job.scene, _since(started), key, job.known[1], results.stamp(job.file), unchanged=True)
+        if done := _recorded(job, results, key):
             return done
         try:
             fuser = loaded(job.options)
         except DefusionError as error:
             of_all = None if job.own_options else str(error)
             return JobOutcome(job.scene, _since(started), reason=str(error), ends_batch=of_all)
-        if reason := unfit(shelf.path(job.file), files):
-            raise ImageError(f"{shelf.path(job.file)} {reason}.")
-        with shelf.staged(job.file) as staged:
+        if reason := unfit(results.path(job.file), files):
+            raise ImageError(f"{results.path(job.file)} {reason}.")
+        with results.staged(job.file) as staged:
             made = fuser.fuse_files(files, staged, reading=job.reading, **job.options.of_scene())
             facts = {name: fact for name, fact in made.facts.items() if name not in ("output", "notes")}
             thumbnails = [thumbnail(file) for file in (files[0], staged)] if job.with_thumbnails else []
-            digest, stamp = sha256(staged), shelf.stamp_of(staged)
+            digest, stamp = sha256(staged), results.stamp_of(staged)
             outcome = JobOutcome(job.scene, _since(started), key, digest, stamp, facts, made.notes, thumbnails)
-            shelf.publish(staged, job.file, json.dumps(outcome))
+            results.publish(staged, job.file, json.dumps(outcome))
     return outcome
 
 
-def _recorded(job: SceneJob, shelf: Shelf, key: str) -> JobOutcome | None:
+def _recorded(job: SceneJob, results: ResultFolder, key: str) -> JobOutcome | None:
     """Returns the outcome of a scene that was finished but not recorded in the journal."""
-    record = shelf.record(job.file)
+    record = results.record(job.file)
     if record is None:
         return None
     outcome = JobOutcome(*json.loads(record))
-    good = outcome.key == key and outcome.sha256 == shelf.sha256(job.file)
+    good = outcome.key == key and outcome.sha256 == results.sha256(job.file)
     return outcome if good else None
 
 

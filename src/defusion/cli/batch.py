@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from defusion.batch.finding import FoundScenes
 
 
-class Executor(StrEnum):
+class ExecutorName(StrEnum):
     """Values of --executor."""
 
     local = "local"
@@ -60,11 +60,11 @@ def batch(
     ] = False,
     watch: Annotated[bool, typer.Option("--watch", help="Keep fusing new scenes, until SIGTERM or Ctrl-C.")] = False,
     executor: Annotated[
-        Executor,
+        ExecutorName,
         typer.Option(
             "--executor", help="local: processes on this machine; dask: a cluster.", rich_help_panel=WORK_PANEL
         ),
-    ] = Executor.local,
+    ] = ExecutorName.local,
     workers: Annotated[
         int | None,
         typer.Option(
@@ -95,7 +95,7 @@ def batch(
     """Fuse many scenes, each once. An interrupted batch continues where it was."""
     from defusion.batch.finding import Finder
     from defusion.batch.progress import batch_bar
-    from defusion.batch.run import JSON_FIELDS, REPORT, BatchSettings, anywhere, crew_of, run, suffix_of
+    from defusion.batch.run import JSON_FIELDS, REPORT, BatchSettings, anywhere, executor_of, run, suffix_of
 
     settings = BatchSettings(output, suffix_of(format), anywhere(options), reading.of(None), retry_failed, journal)
     finder = Finder(sources, output, settings.suffix, group=group)
@@ -109,8 +109,8 @@ def batch(
     failures: dict[str, str] = {}
     total = None if watch else len(found.scenes)
     with _stopped(watch) as stop, batch_bar(total, wanted=bar_wanted(as_json)) as advance:
-        crew = crew_of(executor, workers, scheduler, total, options.device)
-        for result in run(finder, found, settings, crew, watch=watch, stop=stop, told=say):
+        made = executor_of(executor, workers, scheduler, total, options.device)
+        for result in run(finder, found, settings, made, watch=watch, stop=stop, told=say):
             counts[result.status] += 1
             advance(counts)
             for note in result.notes if result.status == "done" else ():
