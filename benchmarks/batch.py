@@ -139,7 +139,7 @@ def by_shell(root: Path, folder: Path, count: int) -> dict[str, float]:
     return rates
 
 
-class IdleCrew:
+class IdleExecutor:
     """Says at once that all is done."""
 
     def __init__(self) -> None:
@@ -174,7 +174,7 @@ def of_command(root: Path, output: Path) -> float:
     started = time.perf_counter()
     found = finder.find()
     settings = BatchSettings(str(output), ".png", (), False, None)
-    for _ in run(finder, found, settings, IdleCrew(), watch=False, stop=Event()):
+    for _ in run(finder, found, settings, IdleExecutor(), watch=False, stop=Event()):
         pass
     seconds = (time.perf_counter() - started) / len(found.scenes)
     shutil.rmtree(output)

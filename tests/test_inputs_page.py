@@ -110,7 +110,7 @@ def few_bits(folder: Path) -> bool:
 
 def greys(folder: Path) -> bool:
     icc = imagecodecs.cms_profile("gray", whitepoint=(0.3127, 0.329, 1.0), gamma=1.0)
-    return "1.tif: tones brought to sRGB" in notes(from_array(PHOTO), replace(from_array(PHOTO[..., 0]), icc=icc))
+    return "1.tif: tones converted to sRGB" in notes(from_array(PHOTO), replace(from_array(PHOTO[..., 0]), icc=icc))
 
 
 def palettes(folder: Path) -> bool:

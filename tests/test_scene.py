@@ -41,7 +41,7 @@ def test_sources_are_brought_to_the_profile_of_the_first() -> None:
     for first, second in [(plain, other), (other, plain)]:
         seen = scene(first, second)
         assert seen.form.icc == first.icc
-        assert any("1.tif: colours brought to" in note for note in seen.notes)
+        assert any("1.tif: colours converted to" in note for note in seen.notes)
         fused = Fuser(align="off").fuse([first, second])
         assert fused.icc == first.icc
         assert np.abs(fused.pixels - first.pixels).mean() < 0.01
@@ -85,7 +85,7 @@ def test_a_palette_that_is_named_goes_to_the_frame_nearest_to_it() -> None:
 def test_a_palette_that_is_named_leaves_grey_frames_as_they_are() -> None:
     grey = from_array(PHOTO[..., 0])
     seen = scene(grey, grey, palette="iron")
-    assert seen.notes == ("no source has colour, so none was converted back from palette iron",)
+    assert seen.notes == ("no source has colour, so palette iron was not converted back",)
     assert seen.form.channels == 1
 
 
@@ -292,7 +292,7 @@ def test_a_grey_first_source_of_other_tones_is_brought_to_those_of_colours() -> 
     )
     seen = scene(grey, from_array(PHOTO))
     assert seen.form.icc is None
-    assert "0.tif: tones brought to sRGB" in seen.notes
+    assert "0.tif: tones converted to sRGB" in seen.notes
 
 
 def test_colours_that_are_no_temperature_are_left() -> None:

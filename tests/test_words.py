@@ -17,6 +17,15 @@ WORDS = {
     r"\bit is to be noted\b|\bplease note\b|\bobviously\b|\bsimply\b|\bof course\b": "nothing",
     r"\butili[sz]e[sd]?\b": "use",
     r"\bin order to\b": "to",
+    r"\bif need be\b": "if needed",
+    r"\bfor want of\b": "because ... is missing",
+    r"\b(go|goes|went) on (where|with|there|after)\b": "continue",
+    r"\b(is|are) told (how|which|where|of)\b": "called with",
+    r"\bthat of who\b|\bto who\b|\bfor who\b|\bof who\b|\bby who\b": "whoever, or a noun",
+    r"\bbrought to\b": "converted to",
+    r"\b(lies|lie|laid) upon\b": "align with",
+    r"\bleave it away\b|\bleave one of them away\b": "remove",
+    r"\bmake room\b": "free space",
 }
 
 #: Rooms whose words are changed with their code: alignment's are being moved, the network's, too.

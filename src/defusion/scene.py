@@ -349,7 +349,7 @@ class Scene:
             if tones is not None:
                 self.frames[index] = Frame(frame.name, partial(_levelled, self._opened, frame, tones))
                 self.statistics[index] = measure(self.frames[index].open())
-                self.notes += (f"{frame.name}: brightness and colour brought to those of {self.frames[like].name}",)
+                self.notes += (f"{frame.name}: brightness and colour matched to those of {self.frames[like].name}",)
 
     def give_movers_away(self) -> None:
         """Shows each moving thing in a focus stack by one frame alone. A note says so."""

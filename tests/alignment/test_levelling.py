@@ -1,4 +1,4 @@
-"""Frames of a focus stack that are exposed otherwise are brought to the tones of the others."""
+"""Frames of a focus stack with unusual exposure are matched to the tones of the others."""
 
 from __future__ import annotations
 
@@ -52,4 +52,4 @@ def test_a_frame_one_stop_brighter_shows_as_no_band(photo: Pixels) -> None:
     assert np.abs(fused - scene)[20:-20, 90:150].mean() < 0.02
     named = [Frame.of(str(number), from_array(frame)) for number, frame in enumerate(frames)]
     (note,) = [each for each in fuser.fuse_frames(named).notes if "brightness" in each]
-    assert note == "1: brightness and colour brought to those of 2"
+    assert note == "1: brightness and colour matched to those of 2"

@@ -108,8 +108,8 @@ def test_buckets_that_cannot_be_used(store: str, tmp_path: Path, monkeypatch: py
 
     system, _ = remote(store)
     monkeypatch.setattr(system, "ls", denied)
-    with pytest.raises(BatchError, match=r"/in: there is no right to it \(Access Denied\)"):
+    with pytest.raises(BatchError, match=r"/in: access is denied \(Access Denied\)"):
         results(f"{store}/in", str(tmp_path / "out"))
     monkeypatch.setattr(system, "open", denied)
-    with pytest.raises(BatchError, match="/out: there is no right to it"):
+    with pytest.raises(BatchError, match="/out: access is denied"):
         results(tmp_path / "root", f"{store}/out")

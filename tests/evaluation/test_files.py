@@ -58,7 +58,7 @@ def test_deep_pictures_are_brought_to_8_bits_and_it_is_said(files, arrays, tmp_p
     write(deep, Picture.of_pixels(arrays[2].astype(np.float32) / 255, "uint16"))
     found = measure_files(*files[:2], deep, names=["ce"])
     assert found.scores == score(*arrays, names=["ce"])
-    assert "deep.tif: uint16 brought to 8 bits" in found.notes[0]
+    assert "deep.tif: uint16 converted to 8 bits" in found.notes[0]
     assert "deep.tif is uint16, its sources are uint8" in found.notes[1]
 
 

@@ -227,7 +227,7 @@ def test_pictures_of_others_are_measured_where_they_lie(bench: Path, tmp_path: P
     assert outcome(results, "X", "s1").picture == theirs / "exposure" / "s1_X.png"
     assert outcome(results, "X", "s2").failure == "the picture is 64x24, its sources are 64x48"
     assert len(results.outcomes) == 3
-    assert results.notes == ("X has no pictures of night, and is not measured there",)
+    assert results.notes == ("X has no pictures of night, so it is not measured there",)
     (theirs / "exposure" / "s0_X.png").unlink()
     assert "is named after the scene" in (
         outcome(run(bench, tmp_path / "out", f"X={theirs}"), "X", "s0").failure or ""

@@ -210,7 +210,7 @@ def test_jpeg_xl_out(tmp_path, samples):
 
 def test_jpeg_xl_of_other_colours_is_brought_to_srgb(tmp_path):
     p3 = replace(from_array(DEEP), icc=profile_of_cicp(Cicp(12, 13)))
-    assert write(tmp_path / "a.jxl", p3) == ("a.jxl: colours brought to sRGB, no profile is written into JPEG XL",)
+    assert write(tmp_path / "a.jxl", p3) == ("a.jxl: colours converted to sRGB, no profile is written into JPEG XL",)
     expected = in_profile_of(p3, from_array(DEEP))
     np.testing.assert_array_equal(read(tmp_path / "a.jxl").samples, np.asarray(expected.samples))
 

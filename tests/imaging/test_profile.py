@@ -1,4 +1,4 @@
-"""Sources brought to the first one's colour profile: how exactly, by regions, and what is left alone."""
+"""Sources converted to the first one's colour profile: how exactly, by regions, and what is left alone."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_colours_go_where_the_standard_says(samples, step):
     converted = in_profile_of(with_profile(samples, None), with_profile(samples, ADOBE), "b")
     assert converted.icc == ADOBE
     assert converted.samples.dtype == samples.dtype
-    assert converted.notes == ("b: colours brought to the profile of the first source",)
+    assert converted.notes == ("b: colours converted to the profile of the first source",)
     expected = adobe_of_srgb(from_array(samples).pixels)
     assert np.abs(converted.pixels - expected).max() < step
     assert np.abs(expected - from_array(samples).pixels).max() > 0.05, "the test has colours that move"
@@ -101,7 +101,7 @@ def test_a_grey_first_source_says_nothing_of_colour():
     srgb = with_profile(DEEP, None)
     assert in_profile_of(srgb, first) is srgb
     converted = in_profile_of(with_profile(DEEP, ADOBE), first, "b")
-    assert (converted.icc, converted.notes) == (None, ("b: colours brought to sRGB",))
+    assert (converted.icc, converted.notes) == (None, ("b: colours converted to sRGB",))
     assert np.abs(converted.pixels - from_array(DEEP).pixels).max() > 0.01
 
 
@@ -118,7 +118,7 @@ def test_grey_goes_to_the_tones_of_the_first(samples, step, mine, firsts):
         first = with_profile(DEEP[..., :1], grey_profile(2.2))
     grey = with_profile(samples[..., :1], grey_profile(mine))
     converted = in_profile_of(grey, first, "b")
-    assert converted.notes == (f"b: tones brought to {'the profile of the first source' if firsts else 'sRGB'}",)
+    assert converted.notes == (f"b: tones converted to {'the profile of the first source' if firsts else 'sRGB'}",)
     light = np.asarray(samples[..., :1], np.float64) / (1 if samples.dtype.kind == "f" else 65535)
     light = light**mine
     expected = light ** (1 / {None: 1, 2.2: 2.2, "adobe": 563 / 256}[firsts])

@@ -187,9 +187,7 @@ def test_align_gives_links_to_the_frames(client: Client, pair: list[Path]) -> No
     assert [each["file"] for each in told["facts"]["alignment"]["frames"]] == ["dark.tif", "bright.tif"]
     assert told["results"].keys() == {"frame_1", "frame_2"} and "files" not in told["facts"]
     assert client.get(told["results"]["frame_2"]["links"]["file"]).status_code == 200
-    assert "'task' is not known, expected align" in refused(
-        client.post("/v1/align?task=focus", files=parts(pair)), 422
-    )
+    assert "'task' is unknown; expected align" in refused(client.post("/v1/align?task=focus", files=parts(pair)), 422)
 
 
 def test_maps_are_made_on_request(client: Client, pair: list[Path]) -> None:

@@ -18,7 +18,7 @@ from defusion.imaging.tone import ROUNDING, Levels, is_linear
 #: Numbers of bits that cameras write into 16-bit samples.
 _BITS = (8, 10, 12, 14)
 
-#: A colour picture with fewer bits reaches at least this fraction of their range. One that does not may simply be
+#: A colour picture with fewer bits reaches at least this fraction of their range. One that does not may just be
 #: dark.
 _REACHED = 0.9
 

@@ -44,7 +44,7 @@ def in_profile_of(picture: Picture, first: Picture, name: str = "source") -> Pic
     except (RuntimeError, ValueError):  # lcms: not a profile, or not one for such samples
         return _noted(picture, f"{name}: colour profile cannot be used, colours left as they are")
     what = "tones" if picture.grey else "colours"
-    note = f"{name}: {what} brought to {'sRGB' if target is None else 'the profile of the first source'}"
+    note = f"{name}: {what} converted to {'sRGB' if target is None else 'the profile of the first source'}"
     levels = picture.levels
     if levels is not None:  # converted values lie between 0 and 1
         low, high, white = levels

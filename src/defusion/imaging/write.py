@@ -207,7 +207,7 @@ def open_output(
     if form is _EXR and icc == linear_profile():
         icc = None  # an EXR's meaning follows from its format
     if icc and form is _JPEG_XL:
-        notes.append(f"{name}: colours brought to sRGB, no profile is written into JPEG XL")
+        notes.append(f"{name}: colours converted to sRGB, no profile is written into JPEG XL")
     elif icc and not form.profile_and_exif:
         icc = None
         notes.append(f"{name}: ICC profile dropped, {form.name} holds none")
@@ -408,7 +408,7 @@ def _check_room(path: str | os.PathLike[str], form: _Format, layout: SampleLayou
     needed, free = layout.height * layout.row_bytes, shutil.disk_usage(Path(path).resolve().parent).free
     if form.by_bands and needed > free:
         raise ImageError(
-            f"{path} takes up to {needed / 1e6:.0f} MB, its disk has {free / 1e6:.0f} MB free; make room or choose "
+            f"{path} takes up to {needed / 1e6:.0f} MB, its disk has {free / 1e6:.0f} MB free; free space or choose "
             "another output."
         ) from OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -440,4 +440,4 @@ def _telling_failure(path: str | os.PathLike[str]) -> Iterator[None]:
         raise
     except (OSError, ValueError, RuntimeError, struct.error) as error:
         reason = getattr(error, "strerror", None) or error
-        raise ImageError(f"{path} could not be written ({reason}); make room or choose another output.") from error
+        raise ImageError(f"{path} could not be written ({reason}); free space or choose another output.") from error
