@@ -72,10 +72,10 @@ def header_only_png(width: int, height: int) -> bytes:
 @pytest.mark.parametrize(
     ("query", "said"),
     [
-        ("task=sport", "task came as 'sport', expected auto"),
-        ("format=gif", "format came as 'gif', expected png"),
-        ("colour=red", "the parameter 'colour' is not known"),
-        ("weights=/etc/passwd", "weights came as '/etc/passwd', expected"),
+        ("task=sport", "task came as 'sport'; expected auto"),
+        ("format=gif", "format came as 'gif'; expected png"),
+        ("colour=red", "the parameter 'colour' is unknown"),
+        ("weights=/etc/passwd", "weights came as '/etc/passwd'; expected"),
         ("device=cuda:0;", "device came as"),
         ("task=focus&task=focus", "a parameter came twice"),
     ],
@@ -110,7 +110,7 @@ def test_limits_are_told_in_one_sentence(client: Client, png: Callable[..., byte
 def test_bodies_of_another_kind_are_refused(client: Client, png: Callable[..., bytes]) -> None:
     assert "expected a multipart/form-data body" in refused(client.post("/v1/fuse", content=b"hello"), 415)
     other = client.post("/v1/fuse", files=[("pictures", ("a.png", png()))])
-    assert "a part is named 'pictures', expected 'sources'" in refused(other, 422)
+    assert "a part is named 'pictures'; expected 'sources'" in refused(other, 422)
     kind = {"content-type": "multipart/form-data; boundary=x"}
     assert "ends before its last part" in refused(client.post("/v1/fuse", content=b"--x\r\n", headers=kind), 422)
     assert "is damaged" in refused(client.post("/v1/fuse", content=b"hello", headers=kind), 422)

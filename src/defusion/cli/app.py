@@ -11,7 +11,8 @@ from typing import Annotated, Any
 
 import typer
 
-from defusion.cli.output import Talk, fail
+from defusion.cli.config import config_file, defaults_from, taken
+from defusion.cli.output import Talk, fail, tell_config
 from defusion.errors import DefusionError
 
 _QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print results and errors only.")]
@@ -29,8 +30,9 @@ class App(typer.Typer):
 
         def decorated(function: Callable[..., None]) -> Callable[..., None]:
             @wraps(function)
-            def called(*, quiet: bool, debug: bool, **given: Any) -> None:
+            def called(*, context: typer.Context, quiet: bool, debug: bool, **given: Any) -> None:
                 Talk.quiet, Talk.debug = Talk.quiet or quiet, Talk.debug or debug
+                tell_config(taken(context))
                 function(**given)
 
             own = list(signature(function, eval_str=True).parameters.values())
@@ -38,7 +40,8 @@ class App(typer.Typer):
                 Parameter(name, Parameter.KEYWORD_ONLY, default=False, annotation=kind)
                 for name, kind in (("quiet", _QuietOption), ("debug", _DebugOption))
             ]
-            set_signature(called, [*own, *shared])
+            context = Parameter("context", Parameter.KEYWORD_ONLY, annotation=typer.Context)
+            set_signature(called, [*own, context, *shared])
             register(called)
             return function
 
@@ -76,6 +79,7 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_version)
     ] = False,
@@ -83,6 +87,9 @@ def _options(
     debug: _DebugOption = False,
 ) -> None:
     Talk.quiet, Talk.debug = quiet, debug
+    Talk.config = config_file()
+    if Talk.config is not None:
+        context.default_map = defaults_from(Talk.config, context.command)
 
 
 class _Interrupted(BaseException):

@@ -29,7 +29,7 @@ def doctor(options: Options, as_json: JsonOption = False) -> None:
     """Show what this machine has, what would be used to fuse, and why."""
     from defusion.doctor import examine, lines_of
 
-    found = examine(options.weights)
+    found = {**examine(options.weights), "config_file": None if Talk.config is None else str(Talk.config)}
     show_result(found, as_json, *lines_of(found))
 
 

@@ -6,9 +6,10 @@ import json
 import os
 import sys
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar
 
 import typer
 
@@ -25,11 +26,22 @@ class Talk:
     """Print errors and the results that were asked for, nothing else."""
     debug = False
     """Show the traceback of an error."""
+    config: Path | None = None
+    """The file that options are read from."""
+    from_config: ClassVar[Mapping[str, Any]] = {}
+    """The options of the running command that were taken from it."""
 
 
 def bar_wanted(as_json: bool) -> bool:
     """Says whether a progress bar may be shown."""
     return not (as_json or Talk.quiet)
+
+
+def tell_config(options: Mapping[str, Any]) -> None:
+    """Says which options of the running command were taken from the configuration file."""
+    Talk.from_config = options
+    if options:
+        say(f"note: {Talk.config} sets {', '.join(f'--{name} {value}' for name, value in options.items())}")
 
 
 def show_done(facts: dict[str, Any], as_json: bool, line: str) -> None:
@@ -39,6 +51,8 @@ def show_done(facts: dict[str, Any], as_json: bool, line: str) -> None:
 
 def show_result(facts: dict[str, Any], as_json: bool, *lines: str) -> None:
     """Prints the facts as JSON, or else the lines, each of which stays one line."""
+    if Talk.from_config:
+        facts = facts | {"config": {"file": str(Talk.config), "options": dict(Talk.from_config)}}
     for line in [json.dumps(facts, indent=2)] if as_json else map(printable, lines):
         print_line(line)
 
