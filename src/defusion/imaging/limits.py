@@ -37,8 +37,8 @@ COPIES = 3
 #: Most samples for two bytes of a run in a BMP.
 _BMP_RUN = 255
 
-#: Warnings of libjpeg: about an incomplete picture; and about one that may be damaged, although some cameras write such
-#: files. Its other warnings are about nothing visible.
+#: Warnings of libjpeg: about an incomplete picture, and about one that may be damaged, although some cameras write
+#: such files. Its other warnings are about nothing visible.
 _DAMAGED_JPEG = re.compile(r"[Pp]remature end|bad Huffman code|instead of RST")
 _ODD_JPEG = re.compile(r"extraneous bytes before marker")
 
@@ -110,7 +110,6 @@ def check_png(chunks: Chunks) -> None:
 
 def check_jpeg(data: bytes, tables: bytes = b"") -> str | None:
     """Checks that a JPEG is complete. Decoders do not check that, and make missing parts grey.
-
 
     Args:
         data: The JPEG.

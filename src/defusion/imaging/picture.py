@@ -310,8 +310,8 @@ def split_alpha(
         bits: Bits of a sample that are used; None recognises 10, 12 and 14 in 16 by the largest alpha.
 
     Returns:
-        The colours; alpha [H, W, 1] in the full range of its type, None if it is the same everywhere; and a note, unless it
-        is opaque.
+        The colours; alpha [H, W, 1] in the full range of its type, None if it is the same everywhere; and a note,
+        unless it is opaque.
     """
     colour, others = samples[..., :colours], samples[..., colours:]
     if not others.size:
