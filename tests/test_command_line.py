@@ -47,6 +47,8 @@ def options() -> Iterator[tuple[str, str, Any, str]]:
     """Every option: the command, its long name, the type of its values, its help."""
     for name, command in commands():
         for parameter in signature(command).parameters.values():
+            if parameter.annotation is typer.Context:
+                continue
             kind, info = get_args(parameter.annotation)
             if isinstance(info, OptionInfo):
                 (option,) = [each for each in info.param_decls or () if each.startswith("--")] or [info.default]
