@@ -345,3 +345,18 @@ def test_places_that_are_no_part_of_a_picture_do_not_darken_it() -> None:
     assert framed.brightness == pytest.approx(whole.brightness, abs=0.05)
     thermal = edged(np.tile(np.arange(201, dtype=np.uint8), (161, 1)), 0)
     assert not [note for note in scene(thermal, from_array(PHOTO)).notes if "black-hot" in note]
+
+
+def test_pairs_without_colour_to_fuse_are_one_plane() -> None:
+    rng = np.random.default_rng(0)
+    grey, other = (from_array(rng.integers(0, 255, (24, 32), np.uint8)) for _ in range(2))
+    coloured, too = (from_array(rng.integers(0, 255, (24, 32, 3), np.uint8)) for _ in range(2))
+    everything = slice(0, 24), slice(0, 32)
+
+    def planes(*pictures: Picture) -> set[int]:
+        scene = Scene([Frame.of(str(number), each) for number, each in enumerate(pictures)])
+        return {source.pixels(*everything).shape[1] for source in scene.sources()}
+
+    assert planes(grey, other) == {1}
+    assert planes(grey, coloured) == {1}
+    assert planes(coloured, too) == {3}

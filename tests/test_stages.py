@@ -11,6 +11,7 @@ from skimage.filters import gaussian
 
 from defusion import stages
 from defusion.runtime import Engine, Planes, load_engine
+from defusion.runtime import engine as engines
 from defusion.runtime.engine import Decided
 from defusion.stages import Source
 from defusion.tiling import FusingProgress, Size
@@ -68,8 +69,8 @@ def fused(
 def _looks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Has all tiles looked at closely, or none: one large tile is if any place of it is to be."""
     closely = request.param == "closely"
-    monkeypatch.setattr(stages, "MASK_COUNTS", -1 if closely else 2)
-    monkeypatch.setattr(stages, "TRUSTED", 2 if closely else -1)
+    monkeypatch.setattr(engines, "MASK_COUNTS", -1 if closely else 2)
+    monkeypatch.setattr(engines, "TRUSTED", 2 if closely else -1)
 
 
 @pytest.mark.parametrize("parts", [False, True])

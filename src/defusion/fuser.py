@@ -14,10 +14,10 @@ from defusion import stages, tiling
 from defusion.alignment.frames import FUSED_WHOLE_PX, Wanted
 from defusion.alignment.record import Alignment
 from defusion.cache import faults
-from defusion.errors import EngineError, ImageError, OptionError, WeightsError
+from defusion.errors import ImageError, OptionError, WeightsError
 from defusion.imaging import check_folder, check_output, open_output
 from defusion.imaging.picture import quantised
-from defusion.machine import free_bytes, give_memory_back
+from defusion.machine import check_free, give_memory_back
 from defusion.maps import DEPTH, FACTS, MOVED, SOURCE, SOURCE_IN_COLOUR, Maps, Watch
 from defusion.model.config import PyramidConfig, TaskName
 from defusion.options import DEFAULTS, NETWORK, Choices, Options, SceneChoices
@@ -304,12 +304,8 @@ class Fuser:
             needed = stages.needed_bytes(size, count)
         else:
             needed = tiling.needed_bytes(self.weights.config, size)
-        free = free_bytes()
-        if self.engine.device == "cpu" and needed > free:
-            raise EngineError(
-                f"fusing takes about {needed // 10**6} MB of memory at once and {free // 10**6} MB are free; "
-                "close other programs, or use a machine with more"
-            )
+        if self.engine.device == "cpu":
+            check_free(needed)
 
     def _options(self, choices: SceneChoices) -> Options:
         """Returns the options for one call."""

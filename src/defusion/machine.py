@@ -11,6 +11,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
+from defusion.errors import EngineError
+
 Given = TypeVar("Given")
 Made = TypeVar("Made")
 
@@ -38,6 +40,20 @@ def free_bytes() -> int:
     of_kind = dict(line.split() for line in kinds.splitlines())
     # The kernel gives up its cache of files when memory is needed.
     return min(free, int(limit) - int(taken) + int(of_kind.get("inactive_file", 0)))
+
+
+def check_free(needed: int) -> None:
+    """Makes sure that so many bytes of memory are free.
+
+    Raises:
+        EngineError: They are not.
+    """
+    free = free_bytes()
+    if needed > free:
+        raise EngineError(
+            f"fusing takes about {needed // 10**6} MB of memory at once and {free // 10**6} MB are free; "
+            "close other programs, or use a machine with more"
+        )
 
 
 def cores() -> int:

@@ -180,7 +180,7 @@ class Watch:
             rows: Rows of the result.
             columns: Columns of the result.
             weight: Weights of the sources, [S, 1, h, w].
-            picture: The fused pixels, [1, 3, h, w].
+            picture: The fused pixels, [1, C, h, w].
         """
         weight = weight[:, 0]
         best = weight.argmax(0)
@@ -253,10 +253,10 @@ class _Chosen(LazySamples):
 
 
 def _contrast(picture: Plane) -> Plane:
-    """Returns how far local detail of [1, 3, h, w] stands out of noise, [h, w] in [0, 1]."""
+    """Returns how far local detail of [1, C, h, w] stands out of noise, [h, w] in [0, 1]."""
     import cv2
 
-    light = luminance(picture[0].transpose(1, 2, 0))[..., 0]
+    light = picture[0, 0] if picture.shape[1] == 1 else luminance(picture[0].transpose(1, 2, 0))[..., 0]
     detail = light - cv2.GaussianBlur(light, (0, 0), 2.0)
     energy = np.asarray(cv2.GaussianBlur(detail * detail, (0, 0), 2.0), np.float32)
     return np.asarray((energy / (energy + _NOISE**2)) ** 2, np.float32)

@@ -414,13 +414,20 @@ class Scene:
     def views(self) -> Iterator[View]:
         """Opens the frames, one after the other."""
         for frame in self.frames:
-            yield partial(_planes, self._opened(frame), frame is self._visible)
+            yield partial(_planes, self._opened(frame), frame is self._visible, 3)
 
     def sources(self) -> Iterator[Source]:
         """Opens the frames, one after the other, in the form that the pyramid network takes."""
+        count = 1 if self._has_no_colour() else 3
         for frame in self.frames:
             picture = self._opened(frame)
-            yield Source(partial(_planes, picture, frame is self._visible), partial(_confidence, picture))
+            yield Source(partial(_planes, picture, frame is self._visible, count), partial(_confidence, picture))
+
+    def _has_no_colour(self) -> bool:
+        """Returns whether no colours are fused, so that one plane is as good as three."""
+        if self.form.channels == 1:
+            return True
+        return len(self.frames) == 2 and all(each is self._visible or each.open().grey for each in self.frames)
 
     def pair(self) -> tuple[View, View]:
         """Opens two frames, the darker first. The paper's network treats its two inputs differently, so their order
@@ -444,7 +451,7 @@ class Scene:
         pixels: Pixels = np.clip(planes.transpose(1, 2, 0), 0, 1)
         if self._visible is not None and keep_chroma:
             visible = self._visible_picture.region(rows, slice(None))
-            return with_luminance(visible, luminance(pixels))
+            return with_luminance(visible, luminance(pixels) if pixels.shape[2] == 3 else pixels)
         if self._grey:
             pixels = np.repeat(pixels.mean(2, keepdims=True), self.form.channels, axis=2)
         return pixels
@@ -541,12 +548,12 @@ def _levelled(open_frame: Callable[[Frame], Picture], frame: Frame, tones: Tones
     return levelled(open_frame(frame), tones)
 
 
-def _planes(picture: Picture, as_luminance: bool, rows: slice, columns: slice) -> Planes:
-    """Returns part of a picture as network input, [1, 3, h, w]."""
+def _planes(picture: Picture, as_luminance: bool, count: int, rows: slice, columns: slice) -> Planes:
+    """Returns part of a picture as network input, [1, count, h, w]."""
     pixels = picture.region(rows, columns)
     if as_luminance:
         pixels = luminance(pixels)
-    return np.broadcast_to(pixels, (*pixels.shape[:2], 3)).transpose(2, 0, 1)[None]
+    return np.broadcast_to(pixels, (*pixels.shape[:2], count)).transpose(2, 0, 1)[None]
 
 
 def _confidence(picture: Picture, rows: slice, columns: slice) -> Planes:

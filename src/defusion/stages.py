@@ -53,10 +53,6 @@ MOST_SOURCES = 8
 #: A source is left out of a tile if it gives less than this share of the detail everywhere in it. Two always stay.
 LEAST_SHARE = 0.02
 
-#: A close look is skipped where the mask decides less than the first and the decision is surer than the second.
-MASK_COUNTS = 0.05
-TRUSTED = 0.6
-
 #: Bytes of samples that are held at once for the frames of a stack.
 HELD_BYTES = 400_000_000
 
@@ -65,7 +61,7 @@ class Source(NamedTuple):
     """A source, of which parts can be read."""
 
     pixels: View
-    """[1, 3, h, w] in [0, 1]"""
+    """[1, C, h, w] in [0, 1]; C is 3, or 1 where no source has colours."""
     confidence: View
     """[1, 1, h, w] in [0, 1]; or [1, 1, 0, 0] if all of it counts."""
 
@@ -118,7 +114,7 @@ def reduced_size(size: Size, scale: int) -> Size:
 
 
 #: Called with what was decided on a part of a scene: its rows and columns, the share of the detail that each source
-#: gives there, [S, 1, h, w], and the fused picture, [1, 3, h, w].
+#: gives there, [S, 1, h, w], and the fused picture, [1, C, h, w].
 Saw = Callable[[slice, slice, Planes, Planes], None]
 
 
@@ -144,7 +140,7 @@ def fuse(
         saw: Called with what was decided, tile by tile.
 
     Yields:
-        Bands of one plane, [1, 3, h, W]; with `parts` of two, common [1, 3, h, W] and unique [S, 3, h, W].
+        Bands of one plane, [1, C, h, W]; with `parts` of two, common [1, C, h, W] and unique [S, C, h, W].
     """
     scales = scales_of(size, count)
     kept = list(sources()) if count == 2 else None
@@ -209,7 +205,7 @@ def _decide_whole(engine: Engine, pixels: Planes, confidence: Planes | None, par
 
 
 def _known(engine: Engine, pixels: Planes, confidence: Planes | None, parts: bool) -> Known:
-    """Decides on a stage whose sources are in memory, [S, 3, h, w]."""
+    """Decides on a stage whose sources are in memory, [S, C, h, w]."""
     size, count = Size(*pixels.shape[2:]), len(pixels)
     if len(scales_of(size, count)) == 1:
         return _kept(_decide_whole(engine, pixels, confidence, parts), size)
@@ -314,16 +310,12 @@ def _chosen(share: NDArray[np.float16]) -> list[int]:
 def _kept(decided: Decided, size: Size) -> Known:
     """Keeps what the next stage needs of a decision."""
     small = reduced_size(size, STATE_STEP)
-    closely = np.zeros((1, 1, *size), np.bool_)
-    if decided.by_mask is not None and decided.trusted is not None:
-        trusted = decided.trusted.min(0, keepdims=True)
-        closely = (decided.by_mask > MASK_COUNTS) | (trusted < TRUSTED)
     return Known(
         decided.state[..., : small.height, : small.width].astype(np.float16),
         tuple(plane[..., : small.height, : small.width] for plane in decided.before),
         decided.one_light[..., : small.height, : small.width],
         decided.share[..., : size.height, : size.width].astype(np.float16),
-        closely[..., : size.height, : size.width],
+        decided.worth_a_look[..., : size.height, : size.width],
     )
 
 
@@ -398,7 +390,7 @@ def _joined(confidences: Sequence[Planes], size: Size) -> Planes | None:
 
 
 def _views(pixels: Planes, confidence: Planes | None) -> Source:
-    """Makes a source from planes in memory, [3, h, w] and [1, 1, h, w]."""
+    """Makes a source from planes in memory, [C, h, w] and [1, 1, h, w]."""
     none = np.zeros((1, 1, 0, 0), np.float32)
     return Source(
         lambda rows, columns: pixels[None, :, rows, columns],

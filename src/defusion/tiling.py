@@ -42,7 +42,7 @@ SAMPLE_PX = 768
 WINDOW_PX = 64
 
 
-#: Returns a part of a scene, given its rows and columns, as planes [1, 3, h, w].
+#: Returns a part of a scene, given its rows and columns, as planes [1, C, h, w].
 View = Callable[[slice, slice], Planes]
 
 

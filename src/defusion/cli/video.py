@@ -66,7 +66,7 @@ def video(
     ] = None,
     black_hot: Annotated[bool, typer.Option("--black-hot", help="IR shows warm things dark.")] = False,
     quick: Annotated[
-        bool, typer.Option("--quick", help="Decide on each frame at half its size, which takes a third of the time.")
+        bool, typer.Option("--quick", help="Decide on each frame at half its size, which takes half of the time.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:

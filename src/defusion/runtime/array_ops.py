@@ -5,7 +5,7 @@ A batch holds the sources of one scene in order: [S, C, H, W], float32.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import cv2
 import numpy as np
@@ -77,13 +77,17 @@ class ArrayOps:
 
     def fold(self, x: Planes) -> Planes:
         count, channels, height, width = x.shape
-        cells = x.reshape(count, channels, height // 2, 2, width // 2, 2).transpose(0, 1, 3, 5, 2, 4)
-        return np.ascontiguousarray(cells).reshape(count, 4 * channels, height // 2, width // 2)
+        made = np.empty((count, 4 * channels, height // 2, width // 2), np.float32)
+        for pairs, planes in _pairs_of_pixels(x, made):
+            cv2.split(pairs, planes)
+        return made
 
     def unfold(self, x: Planes) -> Planes:
         count, channels, height, width = x.shape
-        cells = x.reshape(count, channels // 4, 2, 2, height, width).transpose(0, 1, 4, 2, 5, 3)
-        return np.ascontiguousarray(cells).reshape(count, channels // 4, 2 * height, 2 * width)
+        made = np.empty((count, channels // 4, 2 * height, 2 * width), np.float32)
+        for pairs, planes in _pairs_of_pixels(made, x):
+            cv2.merge(planes, pairs)
+        return made
 
     def over_sources(self, x: Planes) -> Planes:
         total: Planes = np.add.reduce(x, 0, keepdims=True)
@@ -100,6 +104,37 @@ class ArrayOps:
 
     def each_source(self, x: Planes) -> Planes:
         return x  # it broadcasts
+
+
+class ArrayLayers(ArrayOps):
+    """Operations that layers are made of, of which convolutions are by kernels of one pixel alone.
+
+    Args:
+        tensors: The weights, by their names.
+    """
+
+    def __init__(self, tensors: Mapping[str, Planes]) -> None:
+        self._tensors = tensors
+
+    def conv(self, x: Planes, name: str, *, dilation: int = 1) -> Planes:
+        weight, bias = self._tensors[f"{name}.weight"], self._tensors[f"{name}.bias"]
+        made = x.transpose(0, 2, 3, 1) @ weight[:, :, 0, 0].T
+        made += bias
+        return np.ascontiguousarray(made.transpose(0, 3, 1, 2))
+
+    def numbers(self, name: str) -> Sequence[float]:
+        return [float(number) for number in self._tensors[name]]
+
+
+def _pairs_of_pixels(whole: Planes, folded: Planes) -> Iterator[tuple[Planes, list[Planes]]]:
+    """Of planes, their odd and their even rows as pairs of pixels, [h, w, 2]; and these folded, two planes [h, w]."""
+    count, channels, height, width = whole.shape
+    rows = whole.reshape(count, channels, height // 2, 2, width // 2, 2)
+    for source in range(count):
+        for channel in range(channels):
+            for row in range(2):
+                first = 4 * channel + 2 * row
+                yield rows[source, channel, :, row], [folded[source, first], folded[source, first + 1]]
 
 
 def _each_plane(x: Planes, size: tuple[int, int], work: Callable[[Planes, Planes], object]) -> Planes:

@@ -12,6 +12,11 @@ from defusion.model.config import NetworkConfig, PyramidConfig
 from defusion.model.pyramid import Coarser
 
 Planes = NDArray[np.float32]
+
+#: A close look changes nothing where the mask decides less than the first and trust is above the second.
+MASK_COUNTS = 0.05
+TRUSTED = 0.6
+
 #: Weights of every split attention, by layer. Only the engine that returned them can use them.
 Attention = Mapping[str, NDArray[np.float32]]
 EngineName = Literal["openvino", "torch"]
@@ -43,7 +48,7 @@ class Decided(NamedTuple):
     """The result of the pyramid network for the sources of a scene; all planes are float32."""
 
     made: tuple[Planes, ...]
-    """The fused picture, [1, 3, H, W]; or its common part [1, 3, H, W] and the unique parts [S, 3, H, W]."""
+    """The fused picture, [1, C, H, W]; or its common part [1, C, H, W] and the unique parts [S, C, H, W]."""
     before: tuple[Planes, ...]
     """The same without the fine levels: at a quarter of the size, or at the size of the base if a scene has one
     level.
@@ -69,6 +74,13 @@ class Decided(NamedTuple):
         shares: Planes = self.weight + self.by_mask * (self.mask - self.weight)
         return shares
 
+    @property
+    def worth_a_look(self) -> NDArray[np.bool_]:
+        """Where a close look changes the result, [1, 1, H, W]; nowhere if there was no close look."""
+        if self.by_mask is None or self.trusted is None:
+            return np.zeros((1, 1, *self.weight.shape[2:]), np.bool_)
+        return np.asarray((self.by_mask > MASK_COUNTS) | (self.trusted.min(0, keepdims=True) < TRUSTED))
+
 
 class Engine(Protocol):
     """A network on a device. Several threads may call it at once.
@@ -81,6 +93,13 @@ class Engine(Protocol):
     device: str
     precision: Precision
     config: NetworkConfig | PyramidConfig
+
+    def for_clip(self) -> Engine:
+        """Returns an engine for the frames of one clip, given in order and from one thread at a time.
+
+        It may take longer for the first frame of a size and less time for the others, and reuse what it found in
+        earlier frames. The same frames give the same results.
+        """
 
     def decide(
         self,
@@ -95,7 +114,7 @@ class Engine(Protocol):
         """Runs the pyramid network; see `defusion.model.pyramid.PyramidNet.forward`.
 
         Args:
-            sources: [S, 3, H, W]; H and W are multiples of 2^count.
+            sources: [S, C, H, W]; C is 3, or 1 if no source has colour; H and W are multiples of 2^count.
             confidence: [S, 1, H, W]; None if every place counts fully.
             count: Number of levels of detail.
             coarser: What coarser levels decided, at the size of the base, H/2^count x W/2^count.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from copy import copy
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -17,6 +18,7 @@ from defusion.runtime.precision import CAPABILITIES, capabilities
 from defusion.weights import WeightsFile
 
 if TYPE_CHECKING:
+    from defusion.runtime.clip_net import ClipNet
     from defusion.runtime.graph import Output
     from defusion.runtime.pyramid_graph import Part
 
@@ -28,11 +30,12 @@ class Graph(NamedTuple):
     """Names a graph: the paper's network with some outputs, or a part of the pyramid network."""
 
     part: Part | None = None
-    name: str = ""
     inputs: tuple[str, ...] = ()
     outputs: tuple[Output, ...] = ()
     attention_given: bool = False
     opened_given: bool = False
+    shapes: tuple[tuple[int, ...], ...] | None = None
+    """Of the inputs, where it serves these alone."""
 
 
 class OpenVinoEngine:
@@ -57,15 +60,31 @@ class OpenVinoEngine:
         self._compiled: dict[Graph, Any] = {}
         self._requests = threading.local()
         self._lock = threading.Lock()
+        self._clip: ClipNet | None = None
         if isinstance(self.config, PyramidConfig):
             from defusion.runtime.array_ops import ArrayOps
             from defusion.runtime.pyramid_graph import GraphBlocks
 
             self._pyramid = PyramidNet(ArrayOps(), GraphBlocks(weights.tensors(), self._learned))
 
-    def _learned(self, part: Part, name: str, inputs: Planesets) -> Planesets:
+    def for_clip(self) -> OpenVinoEngine:
+        """Returns an engine that compiles graphs for each size, and looks closely only where needed."""
+        if not isinstance(self.config, PyramidConfig):
+            return self
+        from defusion.runtime.clip_net import ClipNet
+        from defusion.runtime.pyramid_graph import GraphBlocks
+
+        other = copy(self)
+        if self._clip is None:
+            other._compiled, other._requests = {}, threading.local()
+        other._pyramid = other._clip = ClipNet(GraphBlocks(self._weights.tensors(), other._learned))
+        return other
+
+    def _learned(self, part: Part, inputs: Planesets) -> Planes:
         """Runs one of the learned parts of the pyramid network."""
-        return _run(self._request(Graph(part, name, tuple(sorted(inputs)))), inputs)
+        names = tuple(sorted(inputs))
+        shapes = tuple(inputs[each].shape for each in names) if self._clip is not None else None
+        return _run(self._request(Graph(part, names, shapes=shapes)), inputs)["made"]
 
     def decide(
         self,
@@ -80,7 +99,7 @@ class OpenVinoEngine:
         """Runs the pyramid network."""
         made = self._pyramid.forward(sources, confidence, count, coarser=coarser, closely=closely, parts=parts)
         finest = made.votes[0]
-        return Decided(
+        decided = Decided(
             made.made,
             made.coarser.made,
             made.coarser.state,
@@ -90,6 +109,9 @@ class OpenVinoEngine:
             made.closely.confidence if closely else None,
             made.closely.mask if closely else None,
         )
+        if self._clip is not None:
+            self._clip.decided(decided)
+        return decided
 
     def fuse(self, a: Planes, b: Planes, attention: Attention | None = None) -> Planes:
         """Returns the picture of head `paper`."""
@@ -174,10 +196,11 @@ class OpenVinoEngine:
             model = pyramid_graph.build(
                 self._weights.tensors(),
                 graph.part,
-                name=graph.name,
                 with_coarser="coarser" in graph.inputs,
                 with_confidence="confidence" in graph.inputs,
             )
+            if graph.shapes is not None:
+                model.reshape(dict(zip(graph.inputs, graph.shapes, strict=True)))
         # The graph that reads the sources is float32 in any precision.
         low = "opened" not in graph.outputs
         options = {
@@ -188,6 +211,8 @@ class OpenVinoEngine:
             # sizes. Making them anew each time took 0 to 6 % of a picture's time.
             "CPU_RUNTIME_CACHE_CAPACITY": 0,
         }
+        if graph.shapes is not None:  # many, and each is soon made
+            return self._core.compile_model(model, "CPU", options)
         return compiled(self._core, model, options)
 
 

@@ -1,6 +1,7 @@
 """The learned parts of the pyramid network, `defusion.model.blocks`, as OpenVINO graphs.
 
-A graph serves any number of sources of any size: a batch [S, C, H, W] holds the sources of one scene.
+A graph serves any number of sources of any size: a batch [S, C, H, W] holds the sources of one scene. States, which
+only graphs read, have the layout of the kernels: [S, H, W, C].
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from defusion.runtime.graph import named
 from defusion.runtime.vino import Model, Node, PartialShape, op
 
 Tensors = Mapping[str, NDArray[np.float32]]
-Part = Literal["look", "state", "said"]
+Part = Literal["look", "state"]
 
 
 class Plane:
@@ -85,61 +86,59 @@ class VinoOps:
         return x  # it broadcasts
 
 
-def build(
-    tensors: Tensors, part: Part, *, name: str = "", with_coarser: bool = False, with_confidence: bool = False
-) -> Model:
+def build(tensors: Tensors, part: Part, *, with_coarser: bool = False, with_confidence: bool = False) -> Model:
     """Builds a graph of a part of `Blocks`.
 
     Args:
         tensors: The weights.
         part: The method of `Blocks`.
-        name: For `said`: the head that reads the state.
         with_coarser: For `state`: takes the state of the next coarser level.
         with_confidence: For `state`: takes confidence.
 
     Returns:
-        A model whose inputs have the names of the method's arguments. Its outputs are `made`, or `said` and `scene`.
+        A model whose inputs have the names of the method's arguments. Its output is `made`. States are [S, H, W, C].
     """
     blocks: Blocks[Plane] = Blocks(VinoOps(tensors))
-    channels = {"look": {"features": CLOSE_FEATURES}, "said": {"given": WIDTH}}.get(part, {"features": FEATURES})
+    shapes = {"features": [-1, CLOSE_FEATURES if part == "look" else FEATURES, -1, -1]}
     if with_coarser:
-        channels["coarser"] = WIDTH
+        shapes["coarser"] = [-1, -1, -1, WIDTH]
     if with_confidence:
-        channels["confidence"] = 1
-    inputs = {
-        key: op.parameter(PartialShape([-1, count, -1, -1]), np.float32, name=key) for key, count in channels.items()
-    }
+        shapes["confidence"] = [-1, 1, -1, -1]
+    inputs = {key: op.parameter(PartialShape(shape), np.float32, name=key) for key, shape in shapes.items()}
     planes = {key: Plane(node) for key, node in inputs.items()}
     if part == "look":
-        outputs = {"made": blocks.look(planes["features"])}
-    elif part == "state":
-        outputs = {"made": blocks.state(planes["features"], planes.get("coarser"), planes.get("confidence"))}
+        made = blocks.look(planes["features"])
     else:
-        said, scene = blocks.said(name, planes["given"])
-        outputs = {"said": said, "scene": scene}
-    return named("pyramid", inputs, {key: plane.node for key, plane in outputs.items()})
+        coarser = Plane(op.transpose(inputs["coarser"], op.constant([0, 3, 1, 2]))) if with_coarser else None
+        state = blocks.state(planes["features"], coarser, planes.get("confidence"))
+        made = Plane(op.transpose(state.node, op.constant([0, 2, 3, 1])))
+    return named("pyramid", inputs, {"made": made.node})
 
 
-#: Runs the graph of a part on planes. The first two arguments are those of `build`.
-Run = Callable[[Part, str, Mapping[str, Planes]], Mapping[str, Planes]]
+#: Runs the graph of a part on planes, by the names of its inputs.
+Run = Callable[[Part, Mapping[str, Planes]], Planes]
 
 
 class GraphBlocks:
-    """`defusion.model.ops.Learned`, by graphs."""
+    """`defusion.model.ops.Learned`, by graphs. What only reads a state is faster without one."""
 
     def __init__(self, tensors: Tensors, run: Run) -> None:
-        self._numbers, self._run = VinoOps(tensors).numbers, run
+        from defusion.runtime.array_ops import ArrayLayers  # it takes OpenCV
+
+        self._run = run
+        self._blocks = Blocks(ArrayLayers(tensors))
 
     def look(self, features: Planes) -> Planes:
-        return self._run("look", "", {"features": features})["made"]
+        return self._run("look", {"features": features})
 
     def state(self, features: Planes, coarser: Planes | None, confidence: Planes | None) -> Planes:
-        given = {"features": features, "coarser": coarser, "confidence": confidence}
-        return self._run("state", "", {key: planes for key, planes in given.items() if planes is not None})["made"]
+        before = None if coarser is None else np.ascontiguousarray(coarser.transpose(0, 2, 3, 1))
+        given = {"features": features, "coarser": before, "confidence": confidence}
+        made = self._run("state", {key: planes for key, planes in given.items() if planes is not None})
+        return made.transpose(0, 3, 1, 2)
 
     def said(self, name: str, state: Planes) -> tuple[Planes, Planes]:
-        made = self._run("said", name, {"given": state})
-        return made["said"], made["scene"]
+        return self._blocks.said(name, state)
 
     def by_energy(self, name: str) -> Sequence[float]:
-        return self._numbers(f"{name}.energy")
+        return self._blocks.by_energy(name)

@@ -107,6 +107,10 @@ class TorchEngine:
         network = DeFusion.of_tensors(weights.config, weights.tensors()).to(self._device)
         self._network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
+    def for_clip(self) -> TorchEngine:
+        """Returns itself: it has nothing to gain."""
+        return self
+
     @_on_device
     def decide(
         self,

@@ -15,7 +15,7 @@ class Shot(NamedTuple):
     time: Fraction
     """Seconds from the start of the clip."""
     open: Callable[[], Picture]
-    """Returns the picture. Call it before the clip has moved on by two frames."""
+    """Returns the picture; may be called in any thread."""
 
 
 class Clip(Protocol):

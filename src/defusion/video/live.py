@@ -25,7 +25,7 @@ class Live:
         infrared_palette: The false colour of thermal frames; "auto" recognises it, "none" leaves it.
         levels: Black and white level of thermal frames in their own values; None takes those of the first frame.
         black_hot: Thermal frames show warm things dark.
-        quick: Decide at half the size, which takes a third of the time.
+        quick: Decide at half the size, which takes half of the time.
 
     Example:
         >>> live = Live()

@@ -10,14 +10,18 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from defusion import stages, tiling
 from defusion.fuser import Fuser
 from defusion.imaging import PALETTES, Picture, as_temperature, luminance, recognised_palette, with_luminance
 from defusion.imaging.levels import used
 from defusion.imaging.tone import Levels
-from defusion.options import SceneChoices
+from defusion.machine import check_free
+from defusion.model.config import PyramidConfig
 from defusion.rig import Rig
-from defusion.scene import Frame
+from defusion.runtime import Planes
+from defusion.stages import Source
 from defusion.temperatures import Isotherm
+from defusion.tiling import Size
 from defusion.video.quick import Plane, fused_by_half
 from defusion.video.steady import Steady
 
@@ -25,12 +29,6 @@ Pixels = NDArray[np.float32]
 
 #: Black at 0 and white at 1, whatever values a frame happens to use.
 _WHOLE = Levels(0, 1)
-
-#: For planes that are aligned already and whose values are known.
-_ALIGNED: SceneChoices = {
-    **{"task": "infrared", "infrared_palette": "none", "align": "off", "deghost": "off"},
-    **{"rig": None, "plane": None, "isotherm": None},
-}
 
 #: A place of a thermal picture shows the fused picture alone if its confidence is below one over this.
 _INSIDE = 4
@@ -69,8 +67,14 @@ class PairFuser:
         isotherm: Isotherm | None = None,
         quick: bool = False,
     ) -> None:
-        self._fuser, self._rig, self._meant, self._steady = fuser, rig, meant, steady
+        self._engine = fuser.engine.for_clip()
+        self._rig, self._meant, self._steady = rig, meant, steady
         self._plane_m, self._isotherm, self._quick = plane_m, isotherm, quick
+        self._size: Size | None = None
+
+    def begin_anew(self) -> None:
+        """Forgets what the engine found in earlier frames; what is kept against flicker stays."""
+        self._engine = self._engine.for_clip()
 
     def fused(self, thermal: Picture, visible: Picture) -> Pixels:
         """Fuses two pictures.
@@ -94,10 +98,21 @@ class PairFuser:
 
     def _decided(self, trusted: NDArray[np.float32] | None, thermal: Plane, visible: Plane) -> Plane:
         """Fuses two planes by the network; `trusted` says in [0, 1] where the thermal one exists."""
-        alpha = None if trusted is None else _as_large(trusted, thermal)[..., None]
-        hot, seen = (Picture(np.ascontiguousarray(each[..., None]), levels=_WHOLE) for each in (thermal, visible))
-        frames = [Frame.of("thermal", replace(hot, alpha=alpha)), Frame.of("visible", seen)]
-        return np.concatenate(list(self._fuser.fuse_frames(frames, **_ALIGNED).bands))[..., 0]
+        for plane, other in ((thermal, visible), (visible, thermal)):
+            if plane.min() == plane.max():  # it shows nothing
+                return other
+        size, engine = Size(*thermal.shape), self._engine
+        if self._size is None and engine.device == "cpu" and isinstance(engine.config, PyramidConfig):
+            check_free(stages.needed_bytes(size, 2))
+        self._size = size
+        alpha = None if trusted is None else _as_large(trusted, thermal)
+        if isinstance(engine.config, PyramidConfig):
+            sources = [_source(thermal, alpha), _source(visible, None)]
+            bands = stages.fuse(engine, lambda: sources, 2, size)
+        else:
+            darker, brighter = sorted((thermal, visible), key=lambda plane: float(plane.mean()))
+            bands = tiling.paint(engine, partial(_part, darker, 3), partial(_part, brighter, 3), size)
+        return np.asarray(np.clip(np.concatenate([band.planes[0][0, 0] for band in bands]), 0, 1))
 
     def _values(self, thermal: Picture, visible: Picture) -> Pixels:
         """Returns the measured values in the coordinates of the result, NaN where there are none."""
@@ -107,6 +122,20 @@ class PairFuser:
         if trusted is not None:
             values[trusted == 0] = np.nan
         return values
+
+
+def _source(plane: Plane, confidence: Plane | None) -> Source:
+    nowhere = np.zeros((1, 1, 0, 0), np.float32)
+    return Source(
+        partial(_part, plane, 1),
+        lambda rows, columns: nowhere if confidence is None else confidence[None, None, rows, columns],
+    )
+
+
+def _part(plane: Plane, count: int, rows: slice, columns: slice) -> Planes:
+    """A part of a plane as the network takes it, [1, count, h, w]."""
+    part = plane[None, None, rows, columns]
+    return np.broadcast_to(part, (1, count, *part.shape[2:]))
 
 
 def _as_large(trusted: Plane, like: Plane) -> Plane:

@@ -1,4 +1,4 @@
-"""Decides on a frame at half its size, for live cameras: it takes a third of the time.
+"""Decides on a frame at half its size, for live cameras: it takes half of the time.
 
 The network fuses the sources at half size. From its result, the weights of the finest detail are estimated place by
 place. The detail that is lost at half size is weighted in the same way. So every pixel still consists of the sources'

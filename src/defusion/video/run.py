@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,13 +18,14 @@ from defusion.fuser import Fuser
 from defusion.imaging import Picture
 from defusion.imaging.picture import Depth
 from defusion.imaging.tone import Levels
+from defusion.machine import in_order
 from defusion.rig import Rig, calibrated
 from defusion.scene import Frame
 from defusion.temperatures import NOT_MEASURED, Isotherm
-from defusion.video.clip import Clip, matched
+from defusion.video.clip import Clip, Matched, matched
 from defusion.video.film import Film
 from defusion.video.output import PIPE, FrameForm, Output, check_video_output, opened_output
-from defusion.video.pair import Meant, PairFuser, grey_of, meaning_of
+from defusion.video.pair import Meant, PairFuser, Pixels, grey_of, meaning_of
 from defusion.video.segments import FRAMES, Record, Segments
 from defusion.video.sequence import Sequence, is_sequence, share_numbers
 from defusion.video.steady import Steady
@@ -94,7 +95,7 @@ def fuse_video(
         levels: Black and white level of the thermal clip in its own values; None finds them from some frames.
         black_hot: The thermal clip shows warm things dark.
         isotherm: Range of measured values, in degrees or counts, that is painted.
-        quick: Decide on each frame at half its size, which takes a third of the time.
+        quick: Decide on each frame at half its size, which takes half of the time.
         report: Called with the progress of the work.
 
     Raises:
@@ -164,27 +165,42 @@ def _made(
     record: Record | None,
     report: ClipReport | None,
 ) -> tuple[Record, int]:
-    """Fuses all moments after a record; returns how far it came, and the number of frames."""
-    done, frames = record, 0
-    sealed = record
-    for moment in matched(clips[1], clips[0], offset):
-        if record is not None and moment.time <= record.last:
-            continue
-        first = moment.time if done is None else done.first
-        out.add(moment.time - first, pair.fused(moment.other.open(), moment.lead.open()))
-        done = Record((0 if done is None else done.frames) + 1, first, moment.time, {})
-        frames += 1
-        if report is not None:
-            report(done.frames, clips[1].count)
+    """Fuses all moments after a record; returns how far it came, and the number of frames.
+
+    One thread opens frames, one fuses them, one writes them.
+    """
+
+    def opened(moment: Matched) -> tuple[Fraction, Picture, Picture]:
+        return moment.time, moment.other.open(), moment.lead.open()
+
+    def fused() -> Iterator[tuple[Record, Pixels]]:
+        done = record
+        left = (each for each in matched(clips[1], clips[0], offset) if record is None or each.time > record.last)
+        for moment, thermal, visible in in_order(opened, left, 1):
+            frames, first = (0, moment) if done is None else (done.frames, done.first)
+            pixels = pair.fused(thermal, visible)
+            done = Record(frames + 1, first, moment, steady.state())
+            if done.frames % FRAMES == 0:
+                pair.begin_anew()  # as a run that continues from here does
+            yield done, pixels
+
+    def written(made: tuple[Record, Pixels]) -> Record:
+        done, pixels = made
+        out.add(done.last - done.first, pixels)
         if segments is not None and done.frames % FRAMES == 0:
             out.seal()
-            sealed = done
-            segments.keep(done._replace(state=steady.state()))
+            segments.keep(done)
+        return done
+
+    done = record
+    for done in in_order(written, fused(), 1):
+        if report is not None:
+            report(done.frames, clips[1].count)
     assert done is not None
-    if segments is not None and sealed is not done:
+    if segments is not None and done is not record and done.frames % FRAMES:
         out.seal()
-        segments.keep(done._replace(state=steady.state()))
-    return done, frames
+        segments.keep(done)
+    return done, done.frames - (0 if record is None else record.frames)
 
 
 def opened_clips(thermal: str, visible: str, rates: tuple[Fraction, Fraction]) -> tuple[Clip, Clip]:

@@ -79,7 +79,7 @@ class Steady:
         still = stands * alone + (1 - stands) * cv2.erode(alone, np.ones((side, side), np.uint8))
         off = self._held - coarse
         wide = _CARRIED_PART * max(coarse.shape)
-        near, weight = (cv2.GaussianBlur(each, (0, 0), wide) for each in (off * still, still))
+        near, weight = (_spread(each, wide) for each in (off * still, still))
         carried = (near + _LEAST * _FADE * self._correction) / (weight + _LEAST)
         correction = np.clip(still * off + (1 - still) * carried, -_MOST, _MOST)
         self._held, self._correction = coarse + correction, correction
@@ -111,6 +111,16 @@ def _coarse(plane: Plane) -> Plane:
     height, width = plane.shape
     small = (max(1, width // COARSE), max(1, height // COARSE))
     return np.asarray(cv2.resize(plane, small, interpolation=cv2.INTER_AREA))
+
+
+def _spread(plane: Plane, sigma: float) -> Plane:
+    """Blurs so widely that a quarter of the size does."""
+    import cv2
+
+    height, width = plane.shape
+    small = cv2.resize(plane, (-(-width // 4), -(-height // 4)), interpolation=cv2.INTER_AREA)
+    blurred = cv2.GaussianBlur(small, (0, 0), max(sigma / 4, 0.5))
+    return np.asarray(cv2.resize(blurred, (width, height), interpolation=cv2.INTER_LINEAR))
 
 
 def _smooth(plane: Plane) -> Plane:
