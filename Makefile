@@ -29,9 +29,10 @@ SEED ?= 1
 fuzz: .venv/installed
 	DEFUSION_FUZZ=$(N) DEFUSION_FUZZ_SEED=$(SEED) .venv/bin/python -m pytest tests/imaging/test_fuzz.py
 
-# The site of docs/, in build/site. Warnings are errors.
+# The site of docs/, in build/site, and man pages, in build/man. Warnings are errors.
 docs: .venv/installed-docs
 	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --quiet
+	COLUMNS=300 .venv/bin/python docs/_man.py build/man
 
 # Packages in dist/, the same bytes for the same sources; the wheel fuses in an environment that has nothing else.
 dist: .venv/installed-docs

@@ -126,3 +126,11 @@ def test_quiet_fusing_prints_nothing(tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["fuse", *sources, "--align", "off", "-q"])
     assert (done.exit_code, done.output) == (0, "")
     assert "fused into" in CliRunner().invoke(app, ["fuse", *sources, "--align", "off"]).output
+
+
+def test_man_pages_have_every_command_and_option(tmp_path: Path) -> None:
+    script = Path(__file__).parents[1] / "docs" / "_man.py"
+    subprocess.run([sys.executable, script, tmp_path], env={**os.environ, "COLUMNS": "300"}, check=True)
+    for name, option, *_ in options():
+        page = (tmp_path / f"defusion-{name.replace(' ', '-')}.1").read_text(encoding="utf-8")
+        assert option.replace("-", "\\-") in page, (name, option)

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import typer
 from PIL import Image
 from typer.testing import CliRunner, Result
 
 from defusion.cli import app
+from defusion.cli.config import defaults_from
 from defusion.cli.output import Talk
 from defusion.errors import DefusionError
 
@@ -98,3 +100,11 @@ def test_what_no_command_has_is_refused(text: str, said: str) -> None:
 def test_help_works_whatever_the_file_says() -> None:
     Path("defusion.toml").write_text("algn = 1")
     assert ran("--help").exit_code == 0
+
+
+def test_the_example_in_docs_is_right() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "command.md").read_text(encoding="utf-8")
+    Path("defusion.toml").write_text(page.split("```toml\n")[1].split("```")[0])
+    found = defaults_from(Path("defusion.toml"), typer.main.get_command(app))
+    assert found["fuse"] == {"align": "similarity", "precision": "float32"}
+    assert found["batch"]["format"] == "tif" and found["rig"]["calibrate"]["distance"] == 20
