@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import stat
-import sys
 import tempfile
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
+
+import platformdirs
 
 #: Faults of the cache that this process found, each once, in that order.
 _faults: dict[str, None] = {}
@@ -102,11 +103,10 @@ def _folder_of_process(room: str) -> Path:
 def _home_cache() -> Path:
     if moved := os.environ.get("DEFUSION_CACHE"):
         return Path(moved).expanduser()
-    if sys.platform == "win32" and (local := os.environ.get("LOCALAPPDATA")):
-        return Path(local) / "defusion" / "cache"
-    if sys.platform == "darwin":
-        return Path("~/Library/Caches/defusion").expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "defusion"
+    folder = platformdirs.user_cache_path("defusion", appauthor=False)
+    if not folder.is_absolute():
+        raise RuntimeError(f"{folder}: this user has no home")  # platformdirs leaves "~" as it is
+    return folder
 
 
 def _user() -> str:
