@@ -37,13 +37,13 @@ from quality import middle_of, on_masked_sources
 
 from defusion.cache import cache_folder
 from defusion.evaluation.datasets import DataSet, find_sets
-from defusion.evaluation.explain import toy_cases
 from defusion.evaluation.files import eight_bits
 from defusion.evaluation.methods import parse_methods
 from defusion.evaluation.metrics import METRICS as KNOWN
 from defusion.evaluation.report.tables import ARROWS
 from defusion.evaluation.results import Kind, Outcome, Results
 from defusion.evaluation.run import evaluate
+from defusion.evaluation.toy_cases import toy_cases
 from defusion.fuser import Fuser
 from defusion.imaging import Picture, read, write
 from defusion.imaging.picture import converted

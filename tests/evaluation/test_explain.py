@@ -20,9 +20,10 @@ from typer.testing import CliRunner
 from defusion import Fuser, Options
 from defusion.cli import app
 from defusion.errors import DefusionError, EvaluationError, ImageError
-from defusion.evaluation import explain
-from defusion.evaluation.explain import ActivationMaps, Pair, Pixels, Toy
+from defusion.evaluation import explain, toy_cases
+from defusion.evaluation.explain import ActivationMaps, Pair, Toy
 from defusion.evaluation.explain_figures import pair_figure, save, toy_figure
+from defusion.evaluation.toy_cases import Pixels
 from defusion.imaging import Picture
 from defusion.scene import Frame
 
@@ -77,7 +78,7 @@ def pair(paper: Fuser, focus_pair: tuple[NDArray[np.uint8], NDArray[np.uint8]]) 
 
 def test_grid_masks_keep_every_place_and_share_some() -> None:
     for seed in range(5):
-        first, second = explain.grid_masks((300, 400), np.random.default_rng(seed))
+        first, second = toy_cases.grid_masks((300, 400), np.random.default_rng(seed))
         assert (first | second).all()
         for mask in (first, second):
             assert 0.5 < mask.mean() < 0.9
@@ -86,9 +87,9 @@ def test_grid_masks_keep_every_place_and_share_some() -> None:
 
 
 def test_free_forms_keep_their_share_and_leave_places_to_no_one() -> None:
-    first, second = explain.freeform_masks((300, 400), np.random.default_rng(0))
+    first, second = toy_cases.freeform_masks((300, 400), np.random.default_rng(0))
     for mask in (first, second):
-        assert mask.mean() == pytest.approx(explain.KEEP, abs=0.001)
+        assert mask.mean() == pytest.approx(toy_cases.KEEP, abs=0.001)
         # Smooth borders: few pixels have a neighbour on the other side.
         assert (mask[:, 1:] != mask[:, :-1]).mean() < 0.03
     assert (~first & ~second).mean() > 0.02
@@ -99,17 +100,17 @@ def test_masks_have_sizes_and_shares_of_the_pretext_task() -> None:
     from defusion.pretext import masks
 
     for fixed, (least, most) in [
-        (explain.COARSE_PX, masks.COARSE_PX),
-        (explain.FINE_PX, masks.FINE_PX),
-        (explain.FREEFORM_PX, masks.FREEFORM_PX),
-        (explain.KEEP, masks.KEEP),
+        (toy_cases.COARSE_PX, masks.COARSE_PX),
+        (toy_cases.FINE_PX, masks.FINE_PX),
+        (toy_cases.FREEFORM_PX, masks.FREEFORM_PX),
+        (toy_cases.KEEP, masks.KEEP),
     ]:
         assert least <= fixed <= most
 
 
 def test_sources_are_those_of_eq_1() -> None:
     scene = np.random.default_rng(7).random((200, 240, 3), np.float32)
-    cases = {case.name: case for case in explain.toy_cases(scene, seed=0)}
+    cases = {case.name: case for case in toy_cases.toy_cases(scene, seed=0)}
     assert list(cases) == CASES
     for case in cases.values():
         for source, kept in ((case.a, case.kept_a), (case.b, case.kept_b)):
@@ -131,7 +132,7 @@ def test_sources_are_those_of_eq_1() -> None:
 
 def test_noise_has_the_papers_deviation_and_is_drawn_twice_or_once() -> None:
     scene = grey(200, 240)
-    *_, two, one = explain.toy_cases(scene, seed=0)
+    *_, two, one = toy_cases.toy_cases(scene, seed=0)
     for source in (two.a, two.b, one.a):
         assert 255 * (source - scene).std() == pytest.approx(10, rel=0.02)
     assert abs(np.corrcoef((two.a - scene).ravel(), (two.b - scene).ravel())[0, 1]) < 0.02
@@ -140,7 +141,7 @@ def test_noise_has_the_papers_deviation_and_is_drawn_twice_or_once() -> None:
 
 
 def test_a_seed_makes_the_same_cases_again_and_another_does_not() -> None:
-    first, again, other = (explain.toy_cases(grey(64, 64), seed) for seed in (1, 1, 2))
+    first, again, other = (toy_cases.toy_cases(grey(64, 64), seed) for seed in (1, 1, 2))
     for one, same, different in zip(first, again, other, strict=True):
         assert np.array_equal(one.a, same.a)
         assert not np.array_equal(one.a, different.a)

@@ -1,8 +1,7 @@
 """What the networks see, as in section 4.2 of the paper: toy cases (Fig. 7) and embeddings (Fig. 8).
 
 Embeddings are those of the paper's network. Toy cases are decomposed by that network and by the pyramid network. This
-file computes arrays and numbers; `explain_figures.py` draws them. The masks resemble those of
-`defusion.pretext.masks`, but their sizes and shares are fixed, and they need no torch.
+file computes arrays and numbers; `toy_cases.py` makes the cases, and `explain_figures.py` draws the figures.
 """
 
 from __future__ import annotations
@@ -14,33 +13,20 @@ from functools import partial
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from defusion.errors import EvaluationError
 from defusion.evaluation.baselines import DETAIL_FLOOR, detail_energy
+from defusion.evaluation.toy_cases import NOISE, Case, Mask, Pixels, toy_cases
 from defusion.fuser import Fuser
 from defusion.imaging import Picture
 from defusion.model.config import NetworkConfig
 from defusion.runtime import Planes
 from defusion.scene import Frame, Scene
 
-Pixels = NDArray[np.float32]
-Mask = NDArray[np.bool_]
-
 #: Larger pictures are scaled down to this many pixels, since a figure shows no more.
 LARGEST_PX = 10**6
 
-#: Side of the cells of the two grids whose product is a mask, and of the bumps from which free forms are cut.
-COARSE_PX = 28.0
-FINE_PX = 12.0
-FREEFORM_PX = 56.0
-
-#: Share of the scene that a mask keeps.
-KEEP = 0.65
-
-#: Standard deviation of the noise that is added to whole scenes, as in the paper.
-NOISE = 10 / 255
 
 #: Share of a scene's pixels that count as flat: those with least fine detail, among pixels where noise cannot clip.
 FLAT_PART = 0.25
@@ -53,19 +39,6 @@ WHITE_QUANTILE = 0.995
 
 #: PSNR in dB at which two pictures count as equal.
 EQUAL_PSNR = 100.0
-
-
-@dataclass(frozen=True, eq=False)
-class Case:
-    """Two sources made from a scene, and the masks of the places that each keeps."""
-
-    name: str
-    a: Pixels
-    """[H, W, 3] in [0, 1]."""
-    b: Pixels
-    kept_a: Mask
-    """[H, W]."""
-    kept_b: Mask
 
 
 class ToyParts(NamedTuple):
@@ -279,48 +252,6 @@ def pair(paper: Fuser, frames: Sequence[Frame]) -> Pair:
     return Pair(a, b, embeddings, common, unique_a, unique_b, statistics, notes)
 
 
-def toy_cases(scene: Pixels, seed: int) -> tuple[Case, ...]:
-    """Makes the sources of Fig. 7 from a scene [H, W, 3].
-
-    `grid_noise` is eq. 1. `freeform_noise` has masks of arbitrary shape, and both may lack a place. `grid_zeros` has
-    the masks of the first and zeros in place of noise. `two_noises` is the whole scene with Gaussian noise, different
-    for each source; `one_noise` has the same noise in both.
-    """
-    rng = np.random.default_rng(seed)
-    size = scene.shape[:2]
-    grids, forms, whole = grid_masks(size, rng), freeform_masks(size, rng), np.ones(size, np.bool_)
-    black = np.zeros_like(scene)
-    noisy, noisy_too = (
-        np.clip(scene + NOISE * rng.standard_normal(scene.shape, np.float32), 0, 1, dtype=np.float32)
-        for _ in range(2)
-    )
-    return (
-        _masked("grid_noise", scene, grids, _noise(scene, rng), _noise(scene, rng)),
-        _masked("freeform_noise", scene, forms, _noise(scene, rng), _noise(scene, rng)),
-        _masked("grid_zeros", scene, grids, black, black),
-        Case("two_noises", noisy, noisy_too, whole, whole),
-        Case("one_noise", noisy, noisy, whole, whole),
-    )
-
-
-def grid_masks(size: tuple[int, int], rng: np.random.Generator) -> tuple[Mask, Mask]:
-    """Makes two masks, each the product of two random grids. A third grid decides which gets the places that both
-    lack.
-    """
-    first, second = (
-        (_cells(size, COARSE_PX, rng) < math.sqrt(KEEP)) & (_cells(size, FINE_PX, rng) < math.sqrt(KEEP))
-        for _ in range(2)
-    )
-    orphan, to_first = ~(first | second), _cells(size, COARSE_PX, rng) < 0.5
-    return first | (orphan & to_first), second | (orphan & ~to_first)
-
-
-def freeform_masks(size: tuple[int, int], rng: np.random.Generator) -> tuple[Mask, Mask]:
-    """Makes two independent masks of smooth random regions."""
-    first, second = (_bumps(size, rng) for _ in range(2))
-    return first <= np.quantile(first, KEEP), second <= np.quantile(second, KEEP)
-
-
 def flat_pixels(scene: Pixels) -> Mask:
     """Finds pixels where noise can be measured: little detail, and three deviations away from clipping."""
     detail = detail_energy(scene)
@@ -439,36 +370,6 @@ def _scaling(given: Sequence[int], shown: Sequence[int]) -> tuple[str, ...]:
     """Returns a note if a picture was scaled. Sizes are heights and widths."""
     (height, width), (high, wide) = given[:2], shown[:2]
     return () if (height, width) == (high, wide) else (f"scaled down from {width}x{height} to {wide}x{high} pixels",)
-
-
-def _masked(name: str, scene: Pixels, masks: tuple[Mask, Mask], filling_a: Pixels, filling_b: Pixels) -> Case:
-    """Makes a case of eq. 1."""
-    a, b = (
-        np.where(mask[..., None], scene, filling) for mask, filling in zip(masks, (filling_a, filling_b), strict=True)
-    )
-    return Case(name, a, b, *masks)
-
-
-def _noise(scene: Pixels, rng: np.random.Generator) -> Pixels:
-    """Makes Gaussian noise in the range of pixels, half-normal with unit spread, as in
-    `defusion.pretext.distortions`.
-    """
-    noise: Pixels = np.abs(rng.standard_normal(scene.shape, np.float32)).clip(max=1)
-    return noise
-
-
-def _cells(size: tuple[int, int], side_px: float, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Random numbers in [0, 1), constant within square cells: [H, W]."""
-    rows, columns = ((np.arange(length) / side_px + rng.random()).astype(int) for length in size)
-    cells: NDArray[np.float64] = rng.random((rows[-1] + 1, columns[-1] + 1))[rows[:, None], columns]
-    return cells
-
-
-def _bumps(size: tuple[int, int], rng: np.random.Generator) -> Pixels:
-    """Smooth random numbers: [H, W]."""
-    height, width = size
-    grid = rng.standard_normal((int(height / FREEFORM_PX) + 3, int(width / FREEFORM_PX) + 3), np.float32)
-    return np.asarray(Image.fromarray(grid).resize((width, height), Image.Resampling.BICUBIC))
 
 
 def _planes(pixels: Pixels) -> Planes:

@@ -11,7 +11,8 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from defusion.errors import EvaluationError
-from defusion.evaluation.explain import Pair, Pixels, Toy
+from defusion.evaluation.explain import Pair, Toy
+from defusion.evaluation.toy_cases import Pixels
 from defusion.files import beside
 from defusion.imaging import in_folder
 
