@@ -85,8 +85,9 @@ class Options:
         engine: "openvino" or "torch". None chooses openvino on the CPU and torch on other devices.
         device: "cpu", or a torch device such as "cuda"; None for the CPU.
         precision: "float32", "bfloat16" or "float16"; None for the fastest that is accurate enough on this machine.
-        task: What the result calls the scene: "exposure", "focus", "infrared" or "generic"; "auto" recognises it. The
-            picture does not depend on it.
+        task: The kind of scene: "exposure", "focus", "infrared" or "generic"; "auto" recognises it. The network is
+        not
+            told. The kind is reported, and it selects how moving things are found and whether brightness is levelled.
         infrared_palette: The false colour of one source, such as "iron", which is converted back to temperature
             first. "auto" recognises it, "none" takes all colours as they are.
         align: The most general motion by which sources are aligned: "translation", "similarity", "affine" or
@@ -123,7 +124,8 @@ class Options:
         metadata=_help("Precision of the network. Default: the fastest that is accurate enough here.", PRECISIONS),
     )
     task: str = field(
-        default="auto", metadata=_help("What the report calls the scene. The picture stays the same.", TASKS)
+        default="auto",
+        metadata=_help("Kind of scene: how moving things are found. The network is not told.", TASKS),
     )
     infrared_palette: str = field(
         default="auto",

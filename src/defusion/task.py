@@ -1,4 +1,8 @@
-"""Recognises what kind of scene some sources show. The result is reported; the picture does not depend on it."""
+"""Recognises the kind of scene that sources show.
+
+The network is not told. The kind is reported, and it selects how moving things are found before fusing and whether
+the brightness of frames is equalised.
+"""
 
 from __future__ import annotations
 

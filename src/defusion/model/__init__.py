@@ -1,4 +1,12 @@
-"""The network: `config` (no torch), `network` (the paper's data flow)."""
+"""The networks. None of them reads a file.
+
+pyramid.py    the pyramid network, which makes every picture: its algorithm, in one `forward`
+blocks.py     the convolutions that it learns
+ops.py        the operations that it needs from an engine
+torch_ops.py  these in torch; `defusion.runtime` has those for the CPU
+network.py    the paper's network, in torch
+config.py     the shapes of both, without torch
+"""
 
 from __future__ import annotations
 

@@ -14,10 +14,12 @@ from defusion.pretext.distortions import blur
 from defusion.pretext.edges import box, edge_field, edge_masks, field
 from defusion.pretext.views import Views, as_camera, chance, normal, one_of, uniform
 
-#: The target keeps this share of the range of light that is added to the photograph, in stops per stop, and its
-#: darkest places are darker than the photograph's by the second share. A larger first share made pictures look pale.
-KEPT_RANGE = 0.15
-DARKENED = 0.1
+#: The target keeps this share of the range of light that is added to the photograph, in stops per stop. With .15 to
+#: .25 pictures looked pale and flat: light became darker where a scene is bright, and brighter where it is dark.
+KEPT_RANGE = 0.5
+
+#: The target is as bright as its views are on average, or a little brighter: so much.
+METERED = 1.05
 
 #: The brightest view is exposed by so many stops more than the darkest places need, and the darkest view by so many
 #: fewer than the brightest places need. Both vary from scene to scene, by this standard deviation.
@@ -53,13 +55,10 @@ def exposures(photos: Tensor, sources: int, generator: Generator) -> Views:
     span = torch.quantile(added.flatten(1), 0.97, dim=1) - torch.quantile(added.flatten(1), 0.03, dim=1)
     span, low = span.view(n, 1, 1, 1), torch.quantile(added.flatten(1), 0.03, dim=1).view(n, 1, 1, 1)
     added = added - low
-    compressed = 2 ** (KEPT_RANGE * added - DARKENED * span)
-    scene = _compressed((light * compressed) ** (1 / gamma))
     # In some scenes one view alone shows a thing, whole.
     moving = chance(n, MOVING, generator).float()
     thing = blur(edge_masks(photos.roll(1, 0), 4, generator)[0] * moving, torch.full((n,), 0.9), torch.ones(n) > 0)
     with_thing = (1 - thing) * light + thing * photos.roll(1, 0).clamp(min=1e-4) ** gamma
-    otherwise = _compressed((with_thing * compressed) ** (1 / gamma))
     seen_in = torch.randint(sources, (n,), generator=generator, device=photos.device)
     sees = (torch.arange(sources, device=photos.device)[:, None] == seen_in).float().view(sources, n, 1, 1, 1)
     radiance = (sees * with_thing + (1 - sees) * light) * 2**added
@@ -74,6 +73,9 @@ def exposures(photos: Tensor, sources: int, generator: Generator) -> Views:
     crushed = 0.01 * uniform(n, 0, 1, generator) ** 2
     views = ((views - crushed) / (1 - crushed)).clamp(1e-6, 1) ** (1 / gamma)
     views = as_camera(views, 0.002 * uniform(n, 0, 1, generator), generator)
+    scene, otherwise = ((seen * 2 ** (KEPT_RANGE * added)) ** (1 / gamma) for seen in (light, with_thing))
+    gain = METERED * views.mean((0, 2, 3, 4)).view(n, 1, 1, 1) / scene.mean((1, 2, 3), keepdim=True)
+    scene, otherwise = _compressed(gain * scene), _compressed(gain * otherwise)
     well = _well_exposed(views)
     order = torch.rand(sources, n, generator=generator, device=photos.device).argsort(0)
     scenes = torch.arange(n, device=photos.device)

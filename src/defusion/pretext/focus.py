@@ -15,11 +15,11 @@ from defusion.pretext.views import Views, as_camera, at_rest, chance, one_of, un
 RADIUS_PX = (0.7, 5.0)
 
 #: How far views may be out of line, at most: shift in pixels, and breathing of the lens as a share of the size.
-SHIFT_PX = 3.0
-BREATHING = 0.02
+SHIFT_PX = 5.0
+BREATHING = 0.06
 
 #: Share of scenes whose views are out of line.
-OFF = 0.3
+OFF = 0.35
 
 GAMMA = 2.2
 
@@ -106,7 +106,7 @@ def _hardly_lined_up(
     moved = [torch.cat([views[0], scenes[0], masks[0]], 1)]
     for each in zip(views[1:], scenes[1:], masks[1:], strict=True):
         planes = torch.cat(each, 1)
-        off = uniform(n, 0, 1, generator).view(n)  # most are nearly in line
+        off = uniform(n, 0, 1, generator).view(n) ** 2  # most are nearly in line
         scale = 1 + BREATHING * off * uniform(n, -1, 1, generator).view(n)
         shift = SHIFT_PX * torch.stack(
             [off * uniform(n, -1, 1, generator).view(n) * 2 / side for side in (width, height)], 1
