@@ -9,7 +9,7 @@ import pytest
 from skimage import data
 from skimage.filters import gaussian
 
-from defusion import stages
+from defusion import relevance, stages
 from defusion.runtime import Engine, Planes, load_engine
 from defusion.runtime import engine as engines
 from defusion.runtime.engine import Decided
@@ -38,10 +38,10 @@ def noise(count: int, height: int, width: int) -> Planes:
 HEIGHT, WIDTH = 157, 263
 
 
-def photographs(count: int, height: int = HEIGHT, width: int = WIDTH) -> Planes:
+def photographs(count: int, height: int = HEIGHT, width: int = WIDTH, blur: float = 3) -> Planes:
     """One scene, each source sharp in a part of its own."""
     scene = np.tile(data.astronaut(), (2, 2, 1))[:height, 90 : 90 + width].astype(np.float32) / 255
-    soft = gaussian(scene, 3, channel_axis=2).astype(np.float32)
+    soft = gaussian(scene, blur, channel_axis=2).astype(np.float32)
     owner = np.arange(width) * count // width
     return np.stack([np.where((owner == k)[:, None], scene, soft) for k in range(count)]).transpose(0, 3, 1, 2)
 
@@ -132,9 +132,22 @@ def test_a_stack_in_slabs_is_the_stack_in_memory(shipped: Engine, monkeypatch: p
     monkeypatch.setattr(stages, "HELD_BYTES", 1)
     (in_slabs,) = fused(shipped, planes)
     assert np.abs(in_slabs - in_memory).max() < 1e-6
-    monkeypatch.setattr(stages, "LEAST_SHARE", -1.0)
+    monkeypatch.setattr(relevance, "LEAST_SHARE", -1.0)
     (of_all,) = fused(shipped, planes)  # those of no weight were left out of tiles
     assert np.abs(of_all - in_memory).mean() < 0.01
+
+
+def test_a_deep_stack_shows_all_that_is_in_focus(shipped: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Made small, its frames look alike: the coarser stage cannot tell which of them matter."""
+    planes = photographs(24, 300, 520, blur=1)
+    sharp = planes.max(0)
+    for number, plane in enumerate(planes):
+        strip = slice(-(-number * 520 // 24), -(-(number + 1) * 520 // 24))
+        sharp[..., strip] = plane[..., strip]
+    monkeypatch.setattr(stages, "AT_ONCE_PX", 300_000)
+    assert len(stages.scales_of(Size(300, 520), 24)) == 2
+    (picture,) = fused(shipped, planes)
+    assert np.abs(picture[0] - sharp).mean() < 0.25 * np.abs(planes.mean(0) - sharp).mean()
 
 
 @pytest.mark.parametrize("at_once_px", [10**6, 60_000])
@@ -206,5 +219,5 @@ def test_sources_that_a_mask_chooses_are_kept_in_tiles() -> None:
     small, ones = everywhere[..., :2, :2], np.ones_like(by_weight)
     decided = Decided((plane,), (plane,), by_weight, small, by_weight, everywhere, ones, by_mask)
     known = stages._kept(decided, Size(8, 8))
-    assert 2 in stages._chosen(known.share)
+    assert 2 in relevance.relevant(known.share, np.zeros((3, 1, 1), np.float32))
     np.testing.assert_array_equal(known.share, by_mask)

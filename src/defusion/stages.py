@@ -6,7 +6,8 @@ stage is first decided at a quarter of its own size, and so on until a stage fit
 runs in tiles, which start from what the coarser stage decided. A tile has a halo as wide as its levels can see, so
 there are no seams.
 
-In a tile of a stack only few sources matter. Those that gave nothing at the coarser stage are left out.
+In a tile of a stack only few sources matter, and the others are left out (`relevance.py`). Where many matter, tiles
+are smaller.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -21,6 +23,7 @@ from numpy.typing import NDArray
 
 from defusion.machine import cores, in_order
 from defusion.model.pyramid import FINE_LEVELS, Coarser, levels_of
+from defusion.relevance import BLOCK_PX, MOST_SOURCES, Detail, coarser_detail, detail_of, relevant
 from defusion.runtime import Engine, Planes
 from defusion.runtime.engine import Decided
 from defusion.tiling import Band, FusingProgress, Report, Size, View
@@ -47,11 +50,9 @@ PIXEL_BYTES = 300
 #: Most tiles that are computed at the same time, since each needs its own memory.
 TILES_AT_ONCE = 3
 
-#: Most sources that are used in one tile.
-MOST_SOURCES = 8
-
-#: A source is left out of a tile if it gives less than this share of the detail everywhere in it. Two always stay.
-LEAST_SHARE = 0.02
+#: Smallest side of a tile, without its halo. Such a tile may use twice the memory of others, if many sources are
+#: needed to show all that is in focus.
+LEAST_TILE_PX = 64
 
 #: Bytes of samples that are held at once for the frames of a stack.
 HELD_BYTES = 400_000_000
@@ -156,13 +157,13 @@ def fuse(
         yield Band(slice(0, size.height), made)
         tell.rows(size.height)
         return
-    pixels, confidence = _reduced(opened(), size, tell)
-    known = _known(engine, pixels, confidence, parts)
+    pixels, confidence, detail = _reduced(opened(), size, tell)
+    known = _known(engine, pixels, confidence, coarser_detail(detail, STEP), parts)
     del pixels, confidence
     for rows, seen, held in _slabs(opened, count, size, kept, tell):
         cut = list(_tiles(Size(rows.stop, size.width), rows.start, count, Size(size.height, size.width)))
         made = []
-        for tile, decided in _refined(engine, held, cut, size, known, parts, first=seen.start):
+        for tile, decided in _refined(engine, held, cut, size, known, detail, parts, first=seen.start):
             inner = _inner(tile)
             if saw is not None:
                 saw(tile.rows, tile.columns, decided.share[(..., *inner)], decided.made[0][(..., *inner)])
@@ -189,7 +190,8 @@ def needed_bytes(size: Size, count: int) -> int:
     small = reduced_size(size, STEP)
     coarser = count * math.prod(small) * (12 + 12) if len(scales_of(size, count)) > 1 else 0
     held = min(HELD_BYTES, 12 * count * math.prod(size)) if count > 2 else 0
-    tiles = PIXEL_BYTES * min(tiles_at_once() * AT_ONCE_PX, count * math.prod(size))
+    of_tile = AT_ONCE_PX * (2 if count > MOST_SOURCES else 1)
+    tiles = PIXEL_BYTES * min(tiles_at_once() * of_tile, count * math.prod(size))
     return tiles + coarser + held
 
 
@@ -204,15 +206,15 @@ def _decide_whole(engine: Engine, pixels: Planes, confidence: Planes | None, par
     return engine.decide(padded, trusted, count, parts=parts)
 
 
-def _known(engine: Engine, pixels: Planes, confidence: Planes | None, parts: bool) -> Known:
+def _known(engine: Engine, pixels: Planes, confidence: Planes | None, detail: Detail, parts: bool) -> Known:
     """Decides on a stage whose sources are in memory, [S, C, h, w]."""
     size, count = Size(*pixels.shape[2:]), len(pixels)
     if len(scales_of(size, count)) == 1:
         return _kept(_decide_whole(engine, pixels, confidence, parts), size)
-    known = _known(engine, *_smaller(pixels, confidence), parts)
+    known = _known(engine, *_smaller(pixels, confidence), coarser_detail(detail, STEP), parts)
     views = [_views(each, None if confidence is None else confidence[i : i + 1]) for i, each in enumerate(pixels)]
     made: Known | None = None
-    for tile, decided in _refined(engine, views, _tiles(size, 0, count, size), size, known, parts):
+    for tile, decided in _refined(engine, views, _tiles(size, 0, count, size), size, known, detail, parts):
         if made is None:
             small = reduced_size(size, STATE_STEP)
             made = Known(
@@ -241,6 +243,7 @@ def _refined(
     tiles: Iterable[Tile],
     size: Size,
     known: Known,
+    detail: Detail,
     parts: bool,
     *,
     first: int = 0,
@@ -253,14 +256,13 @@ def _refined(
         tiles: Tiles of the stage.
         size: Size of the stage.
         known: What the coarser stage decided.
+        detail: Detail of the sources, [S, h / 16, w / 16].
         parts: As for `fuse`.
         first: The first row that the sources hold.
     """
 
     def looked() -> Iterator[tuple[Tile, list[int], Planes, Planes | None]]:
-        for tile in tiles:
-            rows, columns = _scaled(tile.seen_rows, STEP), _scaled(tile.seen_columns, STEP)
-            chosen = _chosen(known.share[..., rows, columns])
+        for tile, chosen in _with_sources(tiles, size, known.share, detail):
             seen = (slice(tile.seen_rows.start - first, tile.seen_rows.stop - first), tile.seen_columns)
             yield tile, chosen, *_looked([sources[number] for number in chosen], seen)
 
@@ -297,14 +299,37 @@ def _looked(sources: Sequence[Source], seen: tuple[slice, slice]) -> tuple[Plane
     return pixels, _padded(np.concatenate(filled), MULTIPLE)
 
 
-def _chosen(share: NDArray[np.float16]) -> list[int]:
-    """Chooses the sources that matter in a tile, at least two."""
-    most = share.max((1, 2, 3)).astype(np.float32)
-    if len(most) <= 2:
-        return list(range(len(most)))
-    ranked = np.argsort(-most, kind="stable")
-    count = int(np.clip((most >= LEAST_SHARE).sum(), 2, MOST_SOURCES))
-    return sorted(ranked[:count].tolist())
+def _with_sources(
+    tiles: Iterable[Tile], size: Size, share: NDArray[np.float16], detail: Detail
+) -> Iterator[tuple[Tile, list[int]]]:
+    """Chooses the sources of each tile. A tile for which they are too many is cut into halves first."""
+    for tile in tiles:
+        rows, columns = tile.seen_rows, tile.seen_columns
+        chosen = relevant(
+            share[..., _scaled(rows, STEP), _scaled(columns, STEP)],
+            detail[:, _scaled(rows, BLOCK_PX), _scaled(columns, BLOCK_PX)],
+        )
+        seen_px = (rows.stop - rows.start) * (columns.stop - columns.start)
+        too_much = len(chosen) > MOST_SOURCES and len(chosen) * seen_px > AT_ONCE_PX
+        if too_much and (halves := list(_halves(tile, size))):
+            yield from _with_sources(halves, size, share, detail)
+        else:
+            yield tile, sorted(chosen[: max(MOST_SOURCES, 2 * AT_ONCE_PX // seen_px)])
+
+
+def _halves(tile: Tile, size: Size) -> Iterator[Tile]:
+    """Cuts a tile across its longer side; one of the least size is not cut."""
+    rows, columns = tile.rows, tile.columns
+    down, across = rows.stop - rows.start, columns.stop - columns.start
+    if max(down, across) <= LEAST_TILE_PX:
+        return
+    half = max(down, across) // 2 // LEAST_TILE_PX * LEAST_TILE_PX or LEAST_TILE_PX
+    if down >= across:
+        parts = [(slice(*each), columns) for each in pairwise((rows.start, rows.start + half, rows.stop))]
+    else:
+        parts = [(rows, slice(*each)) for each in pairwise((columns.start, columns.start + half, columns.stop))]
+    for part in parts:
+        yield Tile(*part, _seen(part[0], size.height), _seen(part[1], size.width))
 
 
 def _kept(decided: Decided, size: Size) -> Known:
@@ -332,7 +357,7 @@ def _tiles(size: Size, top: int, count: int, scene: Size) -> Iterator[Tile]:
 def tile_px(count: int) -> int:
     """Returns the side of a tile for this many sources, without its halo."""
     seen = math.sqrt(AT_ONCE_PX / min(count, MOST_SOURCES))
-    return max(int(seen - 2 * REACH_PX) // 64, 1) * 64
+    return max(int(seen - 2 * REACH_PX) // LEAST_TILE_PX, 1) * LEAST_TILE_PX
 
 
 def _seen(core: slice, length: int) -> slice:
@@ -398,23 +423,26 @@ def _views(pixels: Planes, confidence: Planes | None) -> Source:
     )
 
 
-def _reduced(sources: Iterable[Source], size: Size, tell: _Told) -> tuple[Planes, Planes | None]:
-    """Makes the sources of the next coarser stage. Each is read once, a few rows at a time."""
+def _reduced(sources: Iterable[Source], size: Size, tell: _Told) -> tuple[Planes, Planes | None, Detail]:
+    """Makes the sources of the next coarser stage, looking at each once, some rows at a time; tells their detail."""
     small = reduced_size(size, STEP)
-    pixels, confidences = [], []
-    step = max(STEP, (AT_ONCE_PX // size.width) // STEP * STEP)
+    pixels, confidences, detail = [], [], []
+    step = max(BLOCK_PX, (AT_ONCE_PX // size.width) // BLOCK_PX * BLOCK_PX)
     for source in sources:
-        parts, trusts = [], []
+        parts, trusts, details = [], [], []
         for top in range(0, size.height, step):
             part = (slice(top, min(top + step, size.height)), slice(0, size.width))
-            each, trust = _smaller(source.pixels(*part), _or_none(source.confidence(*part)))
+            plane, confidence = source.pixels(*part), _or_none(source.confidence(*part))
+            each, trust = _smaller(plane, confidence)
             parts.append(each)
             trusts.append(np.ones((1, 1, *each.shape[2:]), np.float32) if trust is None else trust)
+            details.append(detail_of(plane, confidence))
         pixels.append(np.concatenate(parts, 2))
         whole = np.concatenate(trusts, 2)
         confidences.append(np.zeros((1, 1, 0, 0), np.float32) if (whole == 1).all() else whole)
+        detail.append(np.concatenate(details, 1))
         tell.frame()
-    return np.concatenate(pixels), _joined(confidences, small)
+    return np.concatenate(pixels), _joined(confidences, small), np.concatenate(detail)
 
 
 def _or_none(confidence: Planes) -> Planes | None:
