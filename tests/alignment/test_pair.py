@@ -8,10 +8,12 @@ import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from skimage import data
 
 from defusion.alignment.geometry import Shape, corner_distance, enlarged
 from defusion.alignment.pair import lined_up
 from defusion.alignment.representation import LuminancePyramid
+from defusion.demo import focus_pair
 
 Pixels = NDArray[np.float32]
 Move = Callable[..., Pixels]
@@ -84,6 +86,13 @@ def test_frames_that_line_up_stay_where_they_are(photo: Pixels) -> None:
     assert np.array_equal(found.matrix, np.eye(3))
     assert found.model == "identity"
     assert found.verdict.good
+
+
+def test_a_motion_smaller_than_its_own_error_is_not_followed() -> None:
+    pair = focus_pair(data.chelsea()[:, 40:420].astype(np.float32) / 255)
+    found = lined_up(*(LuminancePyramid(grey(picture.pixels)) for picture in pair))
+    assert found.model == "identity"
+    assert found.verdict.residual_px > 0.3
 
 
 def test_what_cannot_be_lined_up_is_not_trusted(photo: Pixels) -> None:
