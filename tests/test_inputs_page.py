@@ -155,6 +155,7 @@ ELSEWHERE = {
     "ICC profile": "imaging/test_profile.py",
     "EXIF|resolution": "imaging/test_read.py|imaging/test_write.py",
     "PNG's gAMA": "imaging/test_colour_tags.py",
+    "signed or 32-bit": "imaging/test_read.py",
     "captions and marks": "imaging/test_thermal.py",
     "PET, SPECT": "imaging/test_thermal.py",
     "a thermal picture in which": "test_scene.py",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import weakref
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import imagecodecs
 import numpy as np
@@ -14,6 +15,7 @@ from skimage import data
 
 from defusion import Fuser, ImageError
 from defusion.imaging import Picture, from_array
+from defusion.imaging.colour_tags import linear_profile
 from defusion.imaging.levels import used
 from defusion.imaging.tone import Levels, is_linear
 from defusion.scene import Frame, Scene, kept
@@ -206,6 +208,69 @@ def test_a_narrow_range_beside_a_wide_one_is_stretched(kind: str) -> None:
         fused = fuser.fuse(pictures)
         expected = fuser.fuse([from_array(whole), dark] if first else [dark, from_array(whole)])
         np.testing.assert_allclose(fused.pixels, expected.pixels, atol=0.02)
+
+
+def stretched(narrow: NDArray[Any], other: NDArray[Any] | None = None) -> tuple[float, float]:
+    """The range that a source gets beside a photograph, or something else."""
+    return scene(from_array(narrow), from_array(PHOTO // 4 + 40 if other is None else other)).ranges["0.tif"]
+
+
+def test_half_of_the_range_far_from_black_is_narrow() -> None:
+    counts = (40000 + (radiometric().astype(np.int32) - 6840) * 43).astype(np.uint16)
+    assert stretched(counts) == pytest.approx((counts.min(), counts.max()), abs=400)
+
+
+@pytest.mark.parametrize("kind", ["columns", "border", "kelvin"])
+def test_places_of_nothing_do_not_set_the_range(kind: str) -> None:
+    counts = radiometric()
+    if kind == "columns":
+        counts[:, 3::70] = 0
+    else:
+        counts[:, :4] = 0
+    assert stretched(counts * np.float32(0.04) if kind == "kelvin" else counts) == pytest.approx(
+        (274, 292) if kind == "kelvin" else (6840, 7300), rel=0.01
+    )
+
+
+@pytest.mark.parametrize("kind", ["degrees", "counts", "a tenth", "at half"])
+def test_floats_of_a_narrow_range_are_stretched(kind: str) -> None:
+    counts = radiometric().astype(np.float32)
+    share = (counts - counts.min()) / np.ptp(counts)
+    narrow = {
+        "degrees": np.rint(15 + 20 * share),
+        "counts": counts,
+        "a tenth": share / 10,
+        "at half": 0.4 + share / 20,
+    }
+    assert stretched(narrow[kind]) == pytest.approx((narrow[kind].min(), narrow[kind].max()), rel=0.05, abs=0.01)
+
+
+def test_degrees_are_no_light_whatever_the_profile_says() -> None:
+    degrees = radiometric() * np.float32(0.04) - np.float32(258)
+    picture = replace(from_array(degrees), icc=linear_profile(grey=True))
+    seen = scene(picture, from_array(PHOTO))
+    assert seen.ranges["0.tif"] == pytest.approx((degrees.min(), degrees.max()), abs=0.1)
+    expected = scene(from_array(degrees), from_array(PHOTO))
+    np.testing.assert_array_equal(seen.frames[0].open().pixels, expected.frames[0].open().pixels)
+
+
+@pytest.mark.parametrize("heat", [(6800, 7300), (500, 900)])
+def test_heat_beside_few_bits_is_stretched_by_itself(heat: tuple[int, int]) -> None:
+    share = (radiometric().astype(np.float32) - 6840) / 460
+    counts = np.rint(heat[0] + np.clip(share, 0, 1) * (heat[1] - heat[0])).astype(np.uint16)
+    seen = scene(from_array((PHOTO // 2).astype(np.uint16) * 16), from_array(counts))
+    assert seen.form.levels is None
+    assert seen.ranges["0.tif"] == (0, 4095)
+    assert seen.ranges["1.tif"] == pytest.approx(heat, rel=0.1)
+
+
+@pytest.mark.parametrize("white", [4095, 65535])
+def test_exposures_of_little_contrast_keep_their_steps(white: int) -> None:
+    grey = 0.3 + PHOTO[..., 1] / 255 * 0.2
+    bracket = [np.rint(np.clip(grey * gain, 0, 1) * white).astype(np.uint16) for gain in (0.3, 1, 1.9)]
+    seen = scene(*map(from_array, bracket))
+    assert len(set(seen.ranges.values())) == 1
+    assert seen.form.levels is not None
 
 
 @pytest.mark.parametrize("offset", [0, 20])

@@ -51,6 +51,7 @@ _TURNED = (
 
 #: Unit of grey samples, by the kind of levels, if the file does not name one.
 _UNITS = {"bits": "counts", "counts": "counts", "units": "as stored"}
+_NO_LIGHT = Measured("as stored")
 
 #: Two sources show one kind of light if the rank correlation of their tones is above this.
 _ALIKE = 0.8
@@ -130,7 +131,9 @@ class Meaning(NamedTuple):
 
     def of(self, picture: Picture) -> Picture:
         """Returns the picture with this meaning."""
-        icc = linear_profile() if self.is_light and picture.icc is None else picture.icc
+        icc = linear_profile(grey=picture.grey) if self.is_light and picture.icc is None else picture.icc
+        if self.measured == _NO_LIGHT:
+            icc = None  # a profile says nothing about degrees
         return replace(picture, levels=self.levels, icc=icc, measured=picture.measured or self.measured)
 
 

@@ -39,6 +39,9 @@ def test_colour_and_grey_are_read(tmp_path, dtype):
     picture = read(tmp_path / "a.exr")
     assert (picture.depth, picture.grey) == ("float32", True)
     np.testing.assert_array_equal(picture.samples[..., 0], samples[..., 1].astype(np.float32))
+    assert write(tmp_path / "b.tif", picture) == ()
+    assert is_linear(read(tmp_path / "b.tif").icc)
+    assert write(tmp_path / "b.exr", picture) == ()
 
 
 def test_other_channels_are_left_out_with_a_note(tmp_path):

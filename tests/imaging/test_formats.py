@@ -17,6 +17,7 @@ from skimage import data
 from defusion.errors import ImageError
 from defusion.imaging import from_array, in_profile_of, read, write
 from defusion.imaging.colour_tags import Cicp, linear_profile, profile_of_cicp
+from defusion.imaging.levels import used
 from defusion.imaging.tone import Levels
 
 COLOUR = np.ascontiguousarray(data.astronaut()[40:140, 100:250])
@@ -180,6 +181,12 @@ def test_ppm_and_pgm(tmp_path, magic, most):
     (tmp_path / "a.ppm").write_bytes(header + body[: len(body) // 2])
     with pytest.raises(ImageError, match=r"a\.ppm is truncated or damaged"):
         read(tmp_path / "a.ppm")
+
+
+def test_a_pgm_of_counts_has_the_range_of_them(tmp_path):
+    counts = DEEP[..., 1] // 128 + np.uint16(7800)
+    (tmp_path / "a.pgm").write_bytes(b"P5\n150 100\n%d\n" % counts.max() + counts.astype(">u2").tobytes())
+    assert used(read(tmp_path / "a.pgm")).levels[:2] == pytest.approx((counts.min(), counts.max()), abs=9)
 
 
 def test_gif(tmp_path):

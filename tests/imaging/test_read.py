@@ -489,8 +489,7 @@ def test_an_unreadable_file_is_named(tmp_path):
 @pytest.mark.parametrize(
     ("samples", "options", "words"),
     [
-        (COLOUR.astype(np.uint32), {"photometric": "rgb"}, "uint32"),
-        (GREY.astype(np.int16), {}, "int16"),
+        (COLOUR.astype(np.uint32) << 24, {"photometric": "rgb"}, "uint32"),
         (GREY.astype(np.complex64), {}, "complex64"),
         (np.dstack([DEEP, DEEP[..., 0]]), {"photometric": "separated"}, "uint16 samples of kind SEPARATED"),
         (COLOUR, {"photometric": "cielab"}, "CIELAB"),
@@ -503,6 +502,15 @@ def test_samples_that_cannot_be_fused_are_refused(tmp_path, samples, options, wo
     tifffile.imwrite(tmp_path / "a.tif", samples, **{"photometric": "minisblack", **options})
     with pytest.raises(ImageError, match=f"a.tif .*{words}"):
         read(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("kind", ["int8", "int16", "int32", "uint32"])
+def test_whole_numbers_with_a_sign_are_read_as_floats(tmp_path, kind):
+    samples = (GREY // 2).astype(kind) - np.asarray(20).astype(kind) * (kind != "uint32")
+    tifffile.imwrite(tmp_path / "a.tif", samples)
+    picture = read(tmp_path / "a.tif")
+    assert picture.notes == (f"a.tif: {kind} samples read as floats",)
+    np.testing.assert_array_equal(picture.samples[..., 0], samples.astype(np.float32))
 
 
 def test_raw_ycbcr_in_tiff_is_refused(tmp_path):

@@ -131,8 +131,12 @@ def profile_of_tiff(
     return _profile(colours, curve)
 
 
-def linear_profile(primaries: Chromaticities = _SRGB) -> bytes:
+def linear_profile(primaries: Chromaticities = _SRGB, *, grey: bool = False) -> bytes:
     """Makes a linear profile with the given primaries; by default those of sRGB."""
+    if grey:
+        import imagecodecs
+
+        return _undated(imagecodecs.cms_profile("gray", whitepoint=(*primaries[6:], 1.0), gamma=1.0))
     return _profile(tuple(primaries), 1.0)
 
 

@@ -59,7 +59,8 @@ def read_exr(file: BinaryIO, name: str) -> Picture:
     if parts > 1:
         notes.append(f"{name}: first of {parts} parts used")
     told_of = [float(each) for each in np.ravel(header.get("chromaticities", ()))]
-    icc = linear_profile(tuple(told_of)) if len(told_of) == 8 else linear_profile()
+    grey = samples.shape[2] == 1
+    icc = linear_profile(tuple(told_of), grey=grey) if len(told_of) == 8 else linear_profile(grey=grey)
     return Picture(from_array(samples, name).samples, icc, notes=tuple(notes), alpha=alpha)
 
 

@@ -8,9 +8,10 @@ of that kind. A picture that uses a narrow range, beside one that does not, is s
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from defusion.imaging.picture import Picture, bands, full_scale
 from defusion.imaging.tone import ROUNDING, Levels, is_linear
@@ -18,12 +19,16 @@ from defusion.imaging.tone import ROUNDING, Levels, is_linear
 #: Numbers of bits that cameras write into 16-bit samples.
 _BITS = (8, 10, 12, 14)
 
-#: A colour picture with fewer bits reaches at least this fraction of their range. One that does not may just be
-#: dark.
-_REACHED = 0.9
+#: A colour picture with fewer bits reaches at least the first fraction of their range, or stays below the second
+#: fraction of the full range. One that does not may just be dark.
+_REACHED, _TOO_DARK = 0.9, 1 / 8
 
-#: Ranges below this fraction of the full range are narrow.
-_NARROW = 0.25
+#: Ranges below the first fraction of the full range are narrow. Far from 0, so are those below the second, in
+#: pictures unlike the others.
+_NARROW, _HALF = 0.25, 0.5
+
+#: Largest fraction of a picture that is 0 because nothing is there: dead pixels, and borders after warping.
+_NOTHING = 0.1
 
 #: Percentage of values at either end that may be specks.
 _SPECKS = 0.1
@@ -95,8 +100,12 @@ def used(picture: Picture) -> Used:
     sample = picture.counted(slice(None, None, step), slice(None, None, step))
     if not sample.size:
         return whole_range
-    low, high = (float(each) for each in np.percentile(sample, [_SPECKS, 100 - _SPECKS]))
-    narrow = grey and 0 < high - low < min(low, _NARROW * full)
+    low, high = _inside(sample)
+    there = sample[sample > 0]
+    if grey and 0 < sample.size - there.size <= _NOTHING * sample.size:
+        of_there = _inside(there)
+        low, high = of_there if _far(*of_there, _NARROW * max(full, of_there[1])) else (low, high)
+    narrow = grey and _far(low, high, _HALF * full)
     if dtype == np.uint16 and high > _NARROW * full and not narrow:
         return whole_range
     all_of = _Extremes.of(picture)
@@ -116,18 +125,34 @@ def used(picture: Picture) -> Used:
     return _of_floats(picture, found, all_of, of_most=high)
 
 
+def _inside(sample: NDArray[Any]) -> tuple[float, float]:
+    """Returns the range of samples, without specks."""
+    low, high = np.percentile(sample, [_SPECKS, 100 - _SPECKS])
+    return float(low), float(high)
+
+
+def _far(low: float, high: float, most: float) -> bool:
+    """Says whether values lie closer together than to 0, and than a part of the range."""
+    return 0 < high - low < min(low, most)
+
+
 def _of_floats(picture: Picture, found: Used, all_of: _Extremes, of_most: float) -> Used:
     linear = is_linear(picture.icc)
     least, most, outside, whole = all_of
     few = most <= 1 + _OVERSHOOT and least >= -_OVERSHOOT and of_most <= 1 + ROUNDING and not linear
     if few or (least >= -ROUNDING and most <= 1 + ROUNDING):
         clipped = f"{outside} values outside [0, 1] clipped, from {least:g} to {most:g}" if outside else None
-        in_range = found._replace(low=0, high=1, clipped=clipped)
+        in_range = found._replace(low=max(found.low, 0), high=min(found.high, 1), clipped=clipped)
+        if found.grey and not linear and _far(found.low, found.high, _NARROW):
+            return in_range._replace(kind="counts", levels=Levels(in_range.low, in_range.high))
         return in_range._replace(kind="bits", levels=Levels(0, most)) if 0 < most < _NARROW else in_range
     if whole and least >= 0 and most > 2:
         scale = next((each for each in _WHOLE_NUMBERS if most <= each), most)
-        return found._replace(kind="numbers", levels=Levels(0, scale))
-    if linear or not (found.grey or picture.icc):
+        if found.grey and _far(found.low, found.high, _HALF * scale):
+            return found._replace(kind="counts", levels=Levels(found.low, found.high), scale=scale)
+        return found._replace(kind="numbers", levels=Levels(0, scale), scale=scale)
+    of_light = linear and not (found.grey and found.low > 1)  # else all of it is brighter than white
+    if of_light or not (found.grey or picture.icc):
         clipped = f"values below 0, down to {least:g}, taken as black" if least < -ROUNDING else None
         return found._replace(kind="light", levels=Levels(0, max(most, 1), 1.0), high=most, clipped=clipped)
     return found._replace(kind="units", levels=Levels(found.low, found.high) if found.high > found.low else None)
@@ -144,7 +169,7 @@ def choose(names: Sequence[str], pictures: Sequence[Used], alike: Callable[[int]
     told = zip(names, pictures, strict=True)
     notes = tuple(f"{name}: {each.clipped}" for name, each in told if each.clipped)
     kinds: list[Kind] = [each.kind for each in pictures]
-    common = _common(pictures)
+    common = _common(pictures, alike)
     if common is not None:
         if set(kinds) != {"range"}:
             what = {"light": "are light", "numbers": "are whole numbers"}.get(kinds[0], "use values")
@@ -165,17 +190,24 @@ def choose(names: Sequence[str], pictures: Sequence[Used], alike: Callable[[int]
 def _own(number: int, pictures: Sequence[Used], alike: Callable[[int], bool]) -> Levels | None:
     """Returns the levels of one picture among pictures of other kinds."""
     of = pictures[number]
+    wide = of.high - of.low >= _NARROW * of.scale
+    if of.kind == "counts" and alike(number):
+        exposed = any(other.grey and other.scale == of.scale for other in pictures if other is not of)
+        return None if exposed or wide else of.levels
+    if of.kind == "numbers" and of.grey and not wide and not alike(number):
+        return Levels(of.low, of.high)
     if of.kind != "bits":
         return of.levels
     if of.grey and not alike(number):
         return Levels(of.low, of.high)
     # Beside a picture that uses more of the same sample type, it is the darker frame of a bracket.
-    darker = any(other.scale == of.scale for other in pictures if other is not of)
-    reached = of.levels is not None and (of.grey or of.high >= _REACHED * of.levels.high)
+    darker = any(other.scale == of.scale and other.grey == of.grey for other in pictures if other is not of)
+    white = of.levels.high if of.levels is not None else of.scale
+    reached = of.grey or of.high >= _REACHED * white or white < _TOO_DARK * of.scale
     return None if darker or not reached else of.levels
 
 
-def _common(pictures: Sequence[Used]) -> Levels | None:
+def _common(pictures: Sequence[Used], alike: Callable[[int], bool]) -> Levels | None:
     """Returns the levels that all pictures share; None if they are of several kinds, or use their full range."""
     kinds, scales = {each.kind for each in pictures}, {each.scale for each in pictures}
     levels = [each.levels for each in pictures if each.levels is not None]
@@ -191,7 +223,15 @@ def _common(pictures: Sequence[Used]) -> Levels | None:
         return None
     low, high = min(each.low for each in levels), max(each.high for each in levels)
     widest = max(each.high - each.low for each in levels)
-    return Levels(low, high) if high - low <= _APART * widest else None
+    exposed = all(each.grey and alike(number) for number, each in enumerate(pictures))
+    if high - low > _APART * widest and not exposed:
+        return None
+    narrow = [
+        number
+        for number, each in enumerate(pictures)
+        if each.grey and _far(each.low, each.high, _NARROW * (high - low))
+    ]
+    return None if any(not alike(number) for number in narrow) else Levels(low, high)
 
 
 class _Extremes(NamedTuple):

@@ -41,7 +41,10 @@ def read_netpbm(file: BinaryIO, name: str) -> Picture:
     dtype = np.uint8 if most < 256 else np.uint16
     samples = samples.reshape(height, width, channels).astype(dtype)
     full = most == np.iinfo(dtype).max
-    return upright(name, samples, None, {}, levels=None if full else Levels(0, most))
+    low, high = np.percentile(samples, [1, 99])
+    # Thermal cameras name the largest of their counts, which is white no more than the least is black.
+    counts = dtype == np.uint16 and channels == 1 and high - low < min(low, most / 2)
+    return upright(name, samples, None, {}, levels=None if full or counts else Levels(0, most))
 
 
 def _number(file: BinaryIO) -> int:

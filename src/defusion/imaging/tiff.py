@@ -494,6 +494,9 @@ def _decoded(page: Any, name: str) -> tuple[NDArray[Any], NDArray[Any] | None, l
         samples = _unmultiplied(samples, alpha)
     if photometric == PHOTOMETRIC.MINISWHITE:
         samples = 1 - samples if samples.dtype.kind == "f" else ~samples
+    if samples.dtype.kind in "iu" and samples.dtype not in DEPTHS and np.abs(samples, dtype=np.float64).max() < 2**24:
+        extra = [*extra, f"{name}: {samples.dtype} samples read as floats"]
+        samples = samples.astype(np.float32)
     one_bit = [f"{name}: 1-bit picture read as 8-bit grey"] if samples.dtype == np.bool_ else []
     return samples, alpha, [*told, *extra, *one_bit, *odd[:1]]
 

@@ -204,7 +204,7 @@ def open_output(
     if icc and icc[16:20] != (b"GRAY" if stored_channels == 1 else b"RGB "):
         icc = None
         notes.append(f"{name}: ICC profile dropped, it is not for {'grey' if stored_channels == 1 else 'RGB'}")
-    if form is _EXR and icc == linear_profile():
+    if form is _EXR and icc in (linear_profile(), linear_profile(grey=True)):
         icc = None  # an EXR's meaning follows from its format
     if icc and form is _JPEG_XL:
         notes.append(f"{name}: colours converted to sRGB, no profile is written into JPEG XL")
