@@ -67,3 +67,22 @@ def test_whoever_goes_on_from_a_state_makes_the_same(scene: tuple[Plane, Plane])
     second.go_on(first.state())
     hot = entered(thermal)
     assert np.array_equal(first.held(hot, hot, visible), second.held(hot, hot, visible))
+
+
+def test_what_something_has_hidden_looks_as_before(scene: tuple[Plane, Plane]) -> None:
+    thermal, visible = scene
+    steady = Steady()
+    before = steady.held((thermal + visible) / 2, thermal, visible)
+    hot = entered(thermal)
+    for drift in (0.02, 0.04):
+        steady.held((hot + visible) / 2 - np.float32(drift), hot, visible)
+    after = steady.held((thermal + visible) / 2 - np.float32(0.06), thermal, visible)
+    assert np.abs(after - before).max() < 0.5 / 255
+
+
+def test_still_parts_do_not_move_however_far_the_network_does(scene: tuple[Plane, Plane]) -> None:
+    thermal, visible = scene
+    steady = Steady()
+    before = steady.held((thermal + visible) / 2, thermal, visible)
+    after = steady.held((thermal + visible) / 2 + np.float32(0.15), thermal, visible)
+    assert np.abs(after - before).max() < 0.5 / 255

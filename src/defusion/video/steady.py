@@ -3,12 +3,14 @@
 The network decides anew on every frame. A hot thing that enters at one side changes its decision everywhere. So the
 coarse levels of the result are kept where neither source has changed. Where a source has changed, the network's
 drift, measured in the surroundings, is subtracted, too. If nothing stands still, as in a pan, this fades out. Fine
-levels come from the frame itself. After a cut nothing is kept.
+levels come from the frame itself. What something hides for a while is remembered, and shown as before when that has
+passed. After a cut nothing is kept.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +24,10 @@ COARSE = 4
 _NOISE, _MOVED = 1.5 / 255, 5 / 255
 
 #: Size of the area, in coarse pixels, over which changes are averaged to suppress noise.
-_AROUND = 5
+_AROUND = 3
+
+#: Frames after which a place that has not changed is remembered when something hides it.
+_SETTLED = 5
 
 #: How far the network's drift is carried from still places to changed ones, as a fraction of the longer side.
 _CARRIED_PART = 0.15
@@ -37,21 +42,37 @@ _PANS, _STANDS = 0.5, 0.8
 #: weight relative to a still place.
 _FADE, _LEAST = 0.9, 0.05
 
-#: Largest correction of a place. The network's drift is smaller; a larger difference is a slow real change.
+#: Largest correction of a place that is not still: more than this is hardly drift of the network.
 _MOST = 16 / 255
 
 #: If both sources change at once by more than this fraction of their contrast, on average, there is a cut.
 _CUT = 0.5
 
 
+class _Kept(NamedTuple):
+    """What is kept from frame to frame. All planes are coarse, [h, w]; sources are [2, h, w]."""
+
+    held: Plane
+    """The result."""
+    sources: Plane
+    """The sources when that was first kept."""
+    hidden: Plane
+    """The result behind what has come."""
+    hidden_sources: Plane
+    """The sources then."""
+    age: Plane
+    """Frames since a place changed."""
+    last: Plane
+    """The sources of the frame before."""
+    correction: Plane
+    """What was added to the frame before."""
+
+
 class Steady:
     """Keeps the coarse levels of results from frame to frame."""
 
     def __init__(self) -> None:
-        self._held: Plane | None = None
-        self._sources: Plane | None = None
-        self._last: Plane | None = None
-        self._correction: Plane | None = None
+        self._kept: _Kept | None = None
 
     def held(self, fused: Plane, thermal: Plane, visible: Plane) -> Plane:
         """Steadies the next frame.
@@ -65,44 +86,57 @@ class Steady:
 
         coarse = _coarse(fused)
         seen = np.stack([_smooth(_coarse(each)) for each in (thermal, visible)])
-        if self._held is None or self._held.shape != coarse.shape or self._is_cut(seen):
-            self._held, self._sources, self._last, self._correction = coarse, seen, seen, np.zeros_like(coarse)
+        kept = self._kept
+        if kept is None or kept.held.shape != coarse.shape or _is_cut(kept.last, seen):
+            none = np.zeros_like(coarse)
+            self._kept = _Kept(coarse, seen, coarse, seen, none + _SETTLED, seen, none)
             return fused
-        assert self._sources is not None
-        assert self._correction is not None
-        self._last = seen
-        change = np.abs(seen - self._sources).max(0)
-        moved = np.clip((change - _NOISE) / (_MOVED - _NOISE), 0, 1)
+        alike = _likeness(seen, kept.sources)
+        stands = np.clip((float(alike.mean()) - _PANS) / (_STANDS - _PANS), 0, 1)
+        as_before = stands * _likeness(seen, kept.hidden_sources)
+        passed = as_before > alike
+        hides = (alike < 0.5) & (kept.age >= _SETTLED)
+        held, sources = np.where(passed, kept.hidden, kept.held), np.where(passed, kept.hidden_sources, kept.sources)
+        alike = np.maximum(alike, as_before)
         side = max(3, round(_STILL_PART * max(coarse.shape)) | 1)
-        alone = 1 - moved * moved * (3 - 2 * moved)
-        stands = np.clip((float(alone.mean()) - _PANS) / (_STANDS - _PANS), 0, 1)
-        still = stands * alone + (1 - stands) * cv2.erode(alone, np.ones((side, side), np.uint8))
-        off = self._held - coarse
+        still = stands * alike + (1 - stands) * cv2.erode(alike, np.ones((side, side), np.uint8))
+        off = held - coarse
         wide = _CARRIED_PART * max(coarse.shape)
         near, weight = (_spread(each, wide) for each in (off * still, still))
-        carried = (near + _LEAST * _FADE * self._correction) / (weight + _LEAST)
-        correction = np.clip(still * off + (1 - still) * carried, -_MOST, _MOST)
-        self._held, self._correction = coarse + correction, correction
-        self._sources = self._sources + (1 - still) * (seen - self._sources)
+        carried = (near + _LEAST * _FADE * kept.correction) / (weight + _LEAST)
+        correction = still * off + (1 - still) * np.clip(carried, -_MOST, _MOST)
+        self._kept = _Kept(
+            coarse + correction,
+            sources + (1 - still) * (seen - sources),
+            np.where(hides, kept.held, kept.hidden),
+            np.where(hides, kept.sources, kept.hidden_sources),
+            np.where(passed, _SETTLED, np.where(alike < 0.5, 0, kept.age + 1)).astype(np.float32),
+            seen,
+            correction,
+        )
         height, width = fused.shape
         return np.asarray(fused + cv2.resize(correction, (width, height), interpolation=cv2.INTER_LINEAR))
 
     def state(self) -> dict[str, Plane]:
         """Returns the kept state, to continue from there."""
-        held = {"held": self._held, "sources": self._sources, "last": self._last, "correction": self._correction}
-        return {name: plane for name, plane in held.items() if plane is not None}
+        return {} if self._kept is None else self._kept._asdict()
 
     def go_on(self, state: Mapping[str, Plane]) -> None:
         """Restores what `state` returned."""
-        self._held, self._sources, self._last, self._correction = (
-            state.get(name) for name in ("held", "sources", "last", "correction")
-        )
+        self._kept = _Kept(**state) if state else None
 
-    def _is_cut(self, seen: Plane) -> bool:
-        assert self._last is not None
-        change = np.abs(seen - self._last).mean((1, 2))
-        contrast = np.maximum(self._last.std((1, 2)), seen.std((1, 2)))
-        return bool((change > np.maximum(_CUT * contrast, _MOVED)).all())
+
+def _likeness(seen: Plane, sources: Plane) -> Plane:
+    """Returns how far places look as they did, [h, w]: 1 if they differ by noise, 0 if by motion."""
+    change = np.abs(seen - sources).max(0)
+    moved = np.clip((change - _NOISE) / (_MOVED - _NOISE), 0, 1)
+    return np.asarray(1 - moved * moved * (3 - 2 * moved))
+
+
+def _is_cut(last: Plane, seen: Plane) -> bool:
+    change = np.abs(seen - last).mean((1, 2))
+    contrast = np.maximum(last.std((1, 2)), seen.std((1, 2)))
+    return bool((change > np.maximum(_CUT * contrast, _MOVED)).all())
 
 
 def _coarse(plane: Plane) -> Plane:
