@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,9 @@ from numpy.typing import NDArray
 from skimage import data
 
 from defusion import Fuser, ImageError
-from defusion.imaging import from_array, read, write
+from defusion.imaging import Picture, from_array, read, write
 from defusion.rig import Rig
-from defusion.video import fuse_video, run
+from defusion.video import fuse_video, output, run
 
 FRAMES = 7
 
@@ -56,18 +57,24 @@ def test_what_stands_still_does_not_flicker(fuser: Fuser, clips: tuple[Path, Pat
     assert not (tmp_path / "out.parts").exists()
 
 
+def stopping_at(last: int) -> Callable[[Path, Picture], list[str]]:
+    def stop(path: Path, picture: Picture) -> list[str]:
+        if int(path.stem) == last:
+            raise KeyboardInterrupt
+        return list(write(path, picture))
+
+    return stop
+
+
 def test_a_run_that_was_stopped_goes_on_to_the_same_frames(
     fuser: Fuser, clips: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(run, "FRAMES", 3)
     fuse_video(*clips, tmp_path / "whole", fuser=fuser, align="off")
-
-    def stop(done: int, of: int | None) -> None:
-        if done == 5:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        fuse_video(*clips, tmp_path / "halted", fuser=fuser, align="off", report=stop)
+    with monkeypatch.context() as patched:
+        patched.setattr(output, "write", stopping_at(5))
+        with pytest.raises(KeyboardInterrupt):
+            fuse_video(*clips, tmp_path / "halted", fuser=fuser, align="off")
     seen: list[int] = []
     made = fuse_video(
         *clips, tmp_path / "halted", fuser=fuser, align="off", report=lambda done, of: seen.append(done)
