@@ -18,6 +18,7 @@ from defusion import Fuser, ImageError
 from defusion.imaging import Picture, from_array, read, write
 from defusion.rig import Rig
 from defusion.video import fuse_video, output, run
+from defusion.video.segments import Segments
 
 FRAMES = 7
 
@@ -82,6 +83,26 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_frames(
     assert seen == [4, 5, 6, 7]
     assert any("continued after the 3 frames" in note for note in made.notes)
     assert np.array_equal(frames_in(tmp_path / "whole"), frames_in(tmp_path / "halted"))
+
+
+def test_two_runs_do_not_write_one_output(fuser: Fuser, clips: tuple[Path, Path], tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    with Segments(output, {"other": "run"}, None):
+        (tmp_path / "out.parts" / "00000.npz").write_bytes(b"done")
+        with pytest.raises(ImageError, match=r"out is in use by another run; wait for it"):
+            fuse_video(*clips, output, fuser=fuser, align="off")
+        assert (tmp_path / "out.parts" / "00000.npz").read_bytes() == b"done"
+    assert fuse_video(*clips, output, fuser=fuser, align="off").facts["frames"] == FRAMES
+    assert not (tmp_path / "out.parts").exists()
+
+
+def test_a_folder_of_somebody_else_is_left_alone(fuser: Fuser, clips: tuple[Path, Path], tmp_path: Path) -> None:
+    folder = tmp_path / "out.parts"
+    folder.mkdir()
+    (folder / "diary.txt").write_text("mine")
+    with pytest.raises(ImageError, match=r"out\.parts is in the way"):
+        fuse_video(*clips, tmp_path / "out", fuser=fuser, align="off")
+    assert [path.name for path in folder.iterdir()] == ["diary.txt"]
 
 
 def test_segments_of_other_choices_are_not_gone_on_with(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -123,20 +124,20 @@ def fuse_video(
         form = form._replace(channels=3)
     made_of = _made_of(clips, fuser, rig, plane_m, offset, codec, meant, form, isotherm, quick)
     suffix = ".nut" if Path(output).suffix and not Path(output).is_dir() else None
-    segments = None if output == PIPE else Segments(Path(output), made_of, suffix)
-    sound = next((each for each in reversed(clips) if isinstance(each, Film) and each.sound), None)
-    record = None if segments is None else segments.last
-    out = opened_output(output, codec, form, segments, record.frames if record else 0, sound)
-    steady = Steady()
-    if record is not None:
-        steady.go_on(record.state)
-        notes.append(f"{output}: continued after the {record.frames} frames of an earlier run")
-    del looks
-    pair = PairFuser(fuser, rig, meant, steady, plane_m, isotherm, quick)
-    done, frames = _made(clips, offset, pair, out, segments, steady, record, report)
-    out.finish(done.first, done.last + clips[1].step)
-    if segments is not None:
-        segments.drop()
+    with nullcontext() if output == PIPE else Segments(Path(output), made_of, suffix) as segments:
+        sound = next((each for each in reversed(clips) if isinstance(each, Film) and each.sound), None)
+        record = None if segments is None else segments.last
+        out = opened_output(output, codec, form, segments, record.frames if record else 0, sound)
+        steady = Steady()
+        if record is not None:
+            steady.go_on(record.state)
+            notes.append(f"{output}: continued after the {record.frames} frames of an earlier run")
+        del looks
+        pair = PairFuser(fuser, rig, meant, steady, plane_m, isotherm, quick)
+        done, frames = _made(clips, offset, pair, out, segments, steady, record, report)
+        out.finish(done.first, done.last + clips[1].step)
+        if segments is not None:
+            segments.drop()
     took = time.monotonic() - began
     told = (*notes, *clips[0].notes, *clips[1].notes, *out.notes)
     facts = {

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import sqlite3
 from collections.abc import Mapping
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,6 +26,7 @@ from defusion.video.steady import Plane
 FRAMES = 250
 
 _TOLD = "made-of.json"
+_LOCK = "lock"
 
 
 def parts_of(output: Path) -> Path:
@@ -54,7 +57,7 @@ class Segments:
         suffix: Suffix of the encoded frames; None if they go elsewhere.
 
     Raises:
-        ImageError: The folder cannot be created.
+        ImageError: The folder cannot be created, or another run uses it.
     """
 
     def __init__(self, output: Path, made_of: Mapping[str, Any], suffix: str | None) -> None:
@@ -62,13 +65,15 @@ class Segments:
         self._suffix = suffix
         told = json.dumps(dict(made_of), sort_keys=True)
         try:
-            if self._folder.is_dir() and (before := self._told()) != told:
-                if before is None and any(self._folder.iterdir()):
-                    raise ImageError(f"{self._folder} is in the way of the folder for finished parts; move it away.")
-                shutil.rmtree(self._folder)
-            self._folder.mkdir(exist_ok=True)
-            with beside(self._folder / _TOLD) as part:
-                part.write_text(told, encoding="utf-8")
+            if self._folder.is_dir() and self._told() is None and any(each.name != _LOCK for each in self._inside()):
+                raise ImageError(f"{self._folder} is in the way of the folder for finished parts; move it away.")
+            self._lock = self._locked(output)
+            if self._told() != told:
+                for path in self._inside():
+                    if path.name != _LOCK:
+                        path.unlink()
+                with beside(self._folder / _TOLD) as part:
+                    part.write_text(told, encoding="utf-8")
         except OSError as error:
             raise ImageError(
                 f"{self._folder}, for finished parts, cannot be created ({error.strerror}); choose another place."
@@ -76,6 +81,35 @@ class Segments:
         self._count = 0
         while (self._folder / f"{self._count:05}.npz").exists():
             self._count += 1
+
+    def __enter__(self) -> Segments:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._lock.close()
+
+    def _locked(self, output: Path) -> sqlite3.Connection:
+        """Makes the folder and locks it for this process, however that ends.
+
+        Raises:
+            ImageError: Another run holds it.
+        """
+        while True:
+            self._folder.mkdir(exist_ok=True)
+            lock = sqlite3.connect(self._folder / _LOCK, timeout=0, isolation_level=None, check_same_thread=False)
+            try:
+                lock.execute("BEGIN EXCLUSIVE")
+            except sqlite3.Error as error:
+                lock.close()
+                raise ImageError(
+                    f"{output} is in use by another run; wait for it, or choose another output."
+                ) from error
+            if (self._folder / _LOCK).exists():
+                return lock
+            lock.close()  # the other run has just ended, and removed the folder
+
+    def _inside(self) -> list[Path]:
+        return list(self._folder.iterdir())
 
     @property
     def last(self) -> Record | None:
@@ -109,6 +143,12 @@ class Segments:
     def drop(self) -> None:
         """Deletes the folder, once the result is complete."""
         shutil.rmtree(self._folder, ignore_errors=True)
+        left = self._folder.exists()  # on Windows open files stay
+        self._lock.close()
+        if left:
+            with suppress(OSError):
+                (self._folder / _LOCK).unlink()
+                self._folder.rmdir()
 
     def _told(self) -> str | None:
         try:
