@@ -1,10 +1,10 @@
-"""What each part of recipe `authors` brings: a short run of it, and others with one part each as in recipe `paper`.
+"""Measures what each part of recipe `authors` contributes, by short runs that each take one part from recipe `paper`.
 
     python benchmarks/ablate.py PHOTOS... -o RUNS --crops 16000 --seeds 0,1,2
 
-writes a run for each part and seed, and prints the held-back errors, all measured on the paper's own pretext;
-`python benchmarks/loop.py BENCH RUNS/*.safetensors` then scores the networks on real pairs. Seeds of the unchanged
-recipe say what of a difference is noise. A run that is there already is not made again.
+trains a network for each part and seed, and prints the held-back errors, all measured on the paper's own pretext;
+`python benchmarks/loop.py BENCH RUNS/*.safetensors` then scores the networks on real pairs. Several seeds of the
+unchanged recipe show how large differences by chance are. Runs that exist already are not repeated.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from defusion.training.photos import Photos, find_photos, split
 
 
 def parts() -> dict[str, Recipe]:
-    """The recipe, and what it is without each of its parts."""
+    """Returns the recipe, and variants of it that each lack one part."""
     ours, paper = RECIPES["authors"], RECIPES["paper"]
     return {
         "authors": ours,
@@ -35,10 +35,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("photos", nargs="+", type=Path)
     parser.add_argument("-o", "--output", required=True, type=Path)
-    parser.add_argument("--crops", type=int, default=16000, help="how many each run sees")
+    parser.add_argument("--crops", type=int, default=16000, help="number of crops that each run trains on")
     parser.add_argument("--network", default="small")
     parser.add_argument("--crop-px", type=int, default=128)
-    parser.add_argument("--seeds", default="0", help="of the unchanged recipe; its parts take the first")
+    parser.add_argument("--seeds", default="0", help="seeds for the unchanged recipe; the variants use the first")
     given = parser.parse_args()
     given.output.mkdir(parents=True, exist_ok=True)
     seeds = [int(seed) for seed in given.seeds.split(",")]

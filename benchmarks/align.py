@@ -1,4 +1,4 @@
-"""Alignment against warps that are known, on the bench's scenes: `python benchmarks/align.py BENCH -o rows.jsonl`.
+"""Measures alignment on scenes that are warped by known matrices: `python benchmarks/align.py BENCH -o rows.jsonl`.
 
 Every second scene by name steers what is tuned (--half steer), the others are reported (--half report). The sets
 themselves are not exact; so beside the error against the known warp, which takes them as exact, stands *agreement*: a
@@ -49,7 +49,7 @@ class Pair(NamedTuple):
 
 
 def pairs(bench: Path) -> Iterator[Pair]:
-    """All pairs of the bench; of an exposure stack neighbours."""
+    """Returns all pairs of the bench. From an exposure stack, these are the pairs of neighbouring frames."""
     folders = {
         "exposure": ("mefb", "exposure_stacks_kedema", "exposure_stacks_ipol"),
         "focus": ("mfifb",),
@@ -77,7 +77,7 @@ def loaded(path: Path, shape: Shape | None = None) -> NDArray[np.float32]:
 
 
 def warp_of(kind: str, window: Shape, rng: np.random.Generator) -> tuple[Matrix, Shape]:
-    """A random matrix from pixels of the warped frame to those of the window, and the frame's shape."""
+    """Returns a random matrix that maps pixels of the warped frame to pixels of the window, and the frame's shape."""
     height, width = window
     corners, middle = window.corners, np.array([(width - 1) / 2, (height - 1) / 2])
     if kind == "none":
@@ -107,7 +107,7 @@ def perspective(source: NDArray[np.float64], target: NDArray[np.float64]) -> Mat
 def warped(
     picture: NDArray[np.float32], matrix: Matrix, shape: Shape, rng: np.random.Generator
 ) -> NDArray[np.float32]:
-    """Lanczos at places that are not rounded, with noise of one step of 8 bits."""
+    """Warps by Lanczos interpolation at exact positions, and adds noise of one 8-bit level."""
     factor = np.sqrt(abs(np.linalg.det(matrix[:2, :2])))
     if factor > 1.2:
         picture = cv2.GaussianBlur(picture, (0, 0), 0.45 * factor)
@@ -134,7 +134,7 @@ def warped(
 
 
 def error(found: Matrix, true: Matrix, moving: Shape) -> float:
-    """How far the corners of the warped frame are from where they should be, on average, in pixels of the reference.
+    """Returns the mean distance of the warped frame's corners from their true positions, in pixels of the reference.
 
     Args:
         found: Maps the reference to the warped frame.
@@ -161,7 +161,7 @@ def row_of(pair: Pair, warp: str) -> dict[str, Any]:
     start = time.process_time()
     found = lined_up(reference, moving, sensors=sensors)
     seconds = time.process_time() - start
-    of_own = np.linalg.inv(np.linalg.inv(true) @ own.matrix)  # where the truth is, by the own alignment
+    of_own = np.linalg.inv(np.linalg.inv(true) @ own.matrix)  # the truth as the set's own alignment has it
     return {
         "kind": pair.kind,
         "name": pair.name,
@@ -183,7 +183,7 @@ def row_of(pair: Pair, warp: str) -> dict[str, Any]:
 
 
 def area_under_curve(right: NDArray[np.bool_], confidence: NDArray[np.float64]) -> float:
-    """How often a right one has more confidence than a wrong one."""
+    """Returns how often a right alignment has more confidence than a wrong one."""
     if right.all() or not right.any():
         return float("nan")
     more = confidence[right][:, None] - confidence[~right][None]
@@ -191,7 +191,7 @@ def area_under_curve(right: NDArray[np.bool_], confidence: NDArray[np.float64]) 
 
 
 def is_right(row: dict[str, Any]) -> bool:
-    """Neither against the set's truth nor against its own alignment is it off by more than WRONG_PX."""
+    """Returns whether the alignment is within WRONG_PX both of the set's truth and of the set's own alignment."""
     return bool(min(row["error"], row["agreement"]) <= WRONG_PX)
 
 
@@ -224,7 +224,9 @@ def show(rows: list[dict[str, Any]]) -> None:
 
 
 def calibrate(rows: list[dict[str, Any]]) -> None:
-    """Logistic regression, a little ridge, features standardised: prints what `verdict.py` has as data."""
+    """Fits the confidence by logistic regression on standardised features, with a little ridge, and prints the
+    numbers that `verdict.py` holds.
+    """
     names = sorted(rows[0]["features"])
     table = np.array([[each["features"][name] for name in names] for each in rows])
     right = np.array([is_right(each) for each in rows], float)

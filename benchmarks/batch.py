@@ -1,4 +1,4 @@
-"""Many pairs: pairs a second by `defusion batch`, by shell loops, by a Dask task; memory; a model of more workers.
+"""Fuses many pairs by `defusion batch`, by shell loops and by Dask tasks, and measures pairs per second and memory.
 
     python benchmarks/batch.py [--pairs 64] [--loops 8] [--many 10000] [--folder DIR] [-o BATCH.md]
 
@@ -50,23 +50,23 @@ DASK_TASKS = 500
 
 
 class Rate(NamedTuple):
-    """Pairs a second of a batch."""
+    """Speed of a batch, in pairs per second."""
 
     steady: float
-    """From the first result on."""
+    """Measured from the first result on."""
     whole: float
-    """With starting and stopping."""
+    """Includes the start and the end."""
 
 
 class Memory(NamedTuple):
-    """Megabytes of the command and of its processes together."""
+    """Memory of the command and its processes together, in MB."""
 
     command: float
     processes: float
 
 
 def make(root: Path, count: int, side: int) -> Path:
-    """Makes so many pairs of exposures, each another part of a photograph."""
+    """Writes `count` pairs of exposures. Each shows another part of a photograph."""
     rng = np.random.default_rng(0)
     photograph = np.tile(np.concatenate([astronaut(), astronaut()[:, ::-1]], 1), (3, 2, 1)) / 255
     for number in range(count):
@@ -81,7 +81,7 @@ def make(root: Path, count: int, side: int) -> Path:
 
 
 def in_memory(root: Path, repeats: int = 9) -> float:
-    """Seconds a pair, on all cores, as arrays."""
+    """Returns the seconds that a pair takes as arrays, on all cores."""
     arrays = [np.asarray(read(file).samples) for file in sorted((root / "000000").iterdir())]
     fuser = Fuser()
     fuser.fuse(arrays)
@@ -89,7 +89,7 @@ def in_memory(root: Path, repeats: int = 9) -> float:
 
 
 def stages(root: Path, folder: Path, repeats: int = 9) -> dict[str, float]:
-    """Seconds of each stage of a pair, on one core."""
+    """Returns the seconds of each stage of a pair, on one core."""
     process = psutil.Process()
     own = process.cpu_affinity()
     process.cpu_affinity(own[:1])
@@ -108,7 +108,7 @@ def stages(root: Path, folder: Path, repeats: int = 9) -> dict[str, float]:
 
 
 def by_batch(root: Path, output: Path, workers: int, look: Callable[[int], None] = lambda done: None) -> Rate:
-    """Runs a batch; `look` is told each time that something is done."""
+    """Runs a batch and calls `look` whenever a scene is done."""
     started, times = time.perf_counter(), []
     for result in defusion.batch(root, output, workers=workers):
         assert result.status == "done", result
@@ -120,7 +120,7 @@ def by_batch(root: Path, output: Path, workers: int, look: Callable[[int], None]
 
 
 def by_shell(root: Path, folder: Path, count: int) -> dict[str, float]:
-    """Pairs a second of loops of the shell, of those tools that are on PATH."""
+    """Returns the pairs per second of shell loops, for those tools that are on PATH."""
     tools = {"defusion fuse": f"{sys.executable} -m defusion fuse {{}}/over.png {{}}/under.png -o {folder}/loop.png"}
     if shutil.which("enfuse"):
         tools["enfuse"] = f"enfuse -o {folder}/loop.tif {{}}/over.png {{}}/under.png"
@@ -140,19 +140,19 @@ def by_shell(root: Path, folder: Path, count: int) -> dict[str, float]:
 
 
 class IdleExecutor:
-    """Says at once that all is done."""
+    """A transport for which all work is done at once."""
 
     def __init__(self) -> None:
         self.outcomes: list[JobOutcome] = []
 
     @property
     def has_room(self) -> bool:
-        """After each scene it is heard."""
+        """Returns True, so that the batch reads an answer after each scene."""
         return not self.outcomes
 
     @property
     def busy(self) -> bool:
-        """Whether it has something to say."""
+        """Returns whether an answer is waiting."""
         return bool(self.outcomes)
 
     def start(self, job: SceneJob) -> None:
@@ -160,16 +160,16 @@ class IdleExecutor:
         self.outcomes.append(JobOutcome(job.scene, 0.0, "key", "sha256", "stamp"))
 
     def finished(self) -> list[JobOutcome]:
-        """Says so."""
+        """Returns an answer that says the scene is done."""
         outcomes, self.outcomes = self.outcomes, []
         return outcomes
 
     def close(self) -> None:
-        """Has nothing to end."""
+        """Does nothing: there is no process to end."""
 
 
 def of_command(root: Path, output: Path) -> float:
-    """Seconds that the command itself takes a scene."""
+    """Returns the seconds per scene that the command itself takes."""
     finder = Finder(root, str(output), ".png")
     started = time.perf_counter()
     found = finder.find()
@@ -182,7 +182,7 @@ def of_command(root: Path, output: Path) -> float:
 
 
 def of_dask_task() -> float | None:
-    """Seconds that a Dask task takes beside its work; None where Dask is not installed."""
+    """Returns the seconds that a Dask task adds to its work, or None if Dask is not installed."""
     try:
         from distributed import Client, LocalCluster, as_completed
     except ImportError:
@@ -200,7 +200,7 @@ def of_dask_task() -> float | None:
 
 
 def memory_now() -> Memory:
-    """What this process, which is the command here, and its children take."""
+    """Returns the memory of this process, which stands for the command, and its children."""
     own = psutil.Process()
     children = [each for each in own.children(recursive=True) if each.is_running()]
     return Memory(own.memory_info().rss / 1e6, sum(each.memory_info().rss for each in children) / 1e6)
@@ -216,7 +216,7 @@ def median_seconds(do: Callable[[], object], repeats: int) -> float:
 
 
 def lines(arguments: argparse.Namespace, folder: Path) -> Iterator[str]:
-    """Measures, and gives the table line by line."""
+    """Measures, and yields the table line by line."""
     root = make(folder / "pairs", arguments.pairs, 1024)
     many = make(folder / "many", arguments.many, 256)
     yield f"{processor()}, {cores()} cores; {arguments.pairs} pairs of 1024x1024, {arguments.loops} in loops.\n"

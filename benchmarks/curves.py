@@ -24,7 +24,7 @@ LABELS = {
     "unique_b": "unique b",
 }
 
-#: What loop.csv has beside scores.
+#: Columns of loop.csv that are not scores.
 FACTS = ("step", "name", "weights")
 
 Rows = dict[int, dict[str, str]]
@@ -44,7 +44,7 @@ def draw_errors(rows: Rows, output: Path) -> None:
 
 
 def draw_scores(rows: Rows, output: Path) -> None:
-    """A panel for each measure, with a curve for each way to fuse that has it."""
+    """Draws a panel for each measure, with a curve for each way of fusing that has it."""
     steps = sorted(rows)
     panels: dict[str, list[tuple[str, str]]] = {}
     for column in rows[steps[0]]:

@@ -1,4 +1,4 @@
-"""Faults that one sees and the metrics of the field hardly do: tones that swap places, and warm things that vanish.
+"""Measures two faults that people see at once and common metrics hardly show: swapped tones and lost warm things.
 
 Of grey pictures [H, W] with levels from 0 to 255. No paper has these; they are for comparing weights and settings.
 """
@@ -10,17 +10,17 @@ from collections.abc import Iterator
 import cv2
 import numpy as np
 
-#: Tones are compared between means over squares of so many pixels, so many squares apart.
+#: Tones are means over squares of this side, in pixels; squares at this distance, in squares, are compared.
 SQUARE_PX = 8
 APART = (2, 4, 8)
 
-#: Sources tell two squares apart from this difference on, a picture swaps them from that on, in levels.
+#: Least difference of two squares in the sources, and least opposite difference in the picture, in levels.
 TOLD = 8.0
 SWAPPED = 4.0
 
-#: A warm thing is brighter than the median of its thermal picture by so many robust deviations and so many levels,
-#: has so many pixels, is higher than wide by this factor, and stands out of its surroundings by so many levels. It is
-#: lost where it stands out of the fused picture by less than `LOST`, either way.
+#: What counts as a warm thing: least difference from the median of its thermal picture, in robust deviations and in
+#: levels; least number of pixels; least height over width; and least contrast to its surroundings, in levels. It is
+#: lost if its contrast in the fused picture is below `LOST`, brighter or darker.
 WARM_DEVIATIONS = 3.0
 WARM = 40.0
 WARM_AREA_PX = (30, 4000)
@@ -30,7 +30,8 @@ LOST = 15.0
 
 
 def swapped_tones(a: np.ndarray, b: np.ndarray, fused: np.ndarray) -> float:
-    """Share, of 1, of pairs of places that a picture has the other way round than both sources: halos, pale skies.
+    """Returns the share of pairs of places whose order of brightness is opposite to that in both sources, in [0, 1].
+    Halos and pale skies are such faults.
 
     Counted are pairs that one source tells apart and the other does not contradict.
     """
@@ -46,7 +47,7 @@ def swapped_tones(a: np.ndarray, b: np.ndarray, fused: np.ndarray) -> float:
 
 
 def warm_contrasts(thermal: np.ndarray, fused: np.ndarray) -> Iterator[tuple[float, float]]:
-    """Gives by how much each warm thing, such as a person, stands out: (of the thermal picture, of the fused one)."""
+    """Yields the contrast of each warm thing, such as a person, in the thermal picture and in the fused one."""
     median = np.median(thermal)
     deviation = 1.48 * np.median(np.abs(thermal - median))
     warm = (thermal > median + max(WARM_DEVIATIONS * deviation, WARM)).astype(np.uint8)

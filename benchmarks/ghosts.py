@@ -1,8 +1,8 @@
-"""Movers of known truth in brackets that hold still: `python benchmarks/ghosts.py BENCH`.
+"""Measures deghosting with moving things that are pasted into still brackets: `python benchmarks/ghosts.py BENCH`.
 
-Disks of a tenth of the width, from elsewhere in the frame, are pasted into every frame but the reference; then the
-bracket is fused as exposures, as it is and deghosted. Printed is the mean difference from the bracket without movers,
-in levels of 255: where movers are, outside of that, and of the still bracket when it is deghosted.
+Disks of a tenth of the width, cut from elsewhere in the frame, are pasted into every frame but the reference. The
+bracket is then fused as exposures, with and without deghosting. The script prints the mean difference from the fused
+still bracket, in 8-bit levels: where things move, elsewhere, and for the still bracket with deghosting.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def loaded(path: Path) -> Pixels:
 
 
 def with_movers(frames: Sequence[Pixels], reference: int) -> tuple[list[Pixels], NDArray[np.bool_]]:
-    """The frames with three disks each, and where these are."""
+    """Returns the frames with three disks each, and a mask of the disks."""
     rng = np.random.default_rng(5)
     height, width = frames[0].shape[:2]
     side = int(0.11 * width)

@@ -1,14 +1,14 @@
-"""Files of up to a gigapixel, fused by the command: seconds and peak memory.
+"""Fuses files of up to a gigapixel by the command, and measures seconds and peak memory.
 
     python benchmarks/large.py [--megapixels 100 250 1000] [--tasks exposure focus infrared] [--bits 8] [--folder DIR]
                                [-o TABLE.md]
 
-Each pair is made by rule of free photographs, strip by strip: one file of tiles, one of strips, both with deflate. It
-lies in DIR with the result (a gigapixel of 8 bits takes about 6 GB there), and goes when it is measured. `--bits 16`
-makes the result of a gigapixel a BigTIFF.
+Each pair is made from free photographs, strip by strip: one file has tiles, the other strips, both with deflate. DIR
+holds the pair and the result until they are measured; a gigapixel of 8 bits takes about 6 GB there. With `--bits 16`
+the result of a gigapixel is a BigTIFF.
 
-Peak memory is that of the process. The last columns say that the result is one: its middle and its last corner are
-read back by region, and compared with the sources there.
+Peak memory is measured for the process. The last columns check the result: its middle and its last corner are read
+back by region and compared with the sources.
 """
 
 from __future__ import annotations
@@ -42,16 +42,16 @@ Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 
 
 class Source(NamedTuple):
-    """What a source is like at any place: a texture, again and again, and how far it counts."""
+    """The content of a source: a texture that repeats, and a factor for its brightness."""
 
     near: Texture
     far: Texture
-    """In the places that the other source shows best."""
+    """The texture at the places that the other source shows best."""
     gain: float
 
 
 def textures() -> tuple[Texture, Texture]:
-    """Two free photographs, mirrored so that they go on without an edge, and the same out of focus."""
+    """Returns two free photographs, mirrored so that they repeat without an edge, sharp and out of focus."""
     photographs = [each[:400, :512] for each in (astronaut(), coffee())]
     row = np.concatenate(photographs, 1).astype(np.float32) / 255
     row = np.concatenate([row, row[:, ::-1]], 1)
@@ -70,7 +70,7 @@ def sources(task: str) -> tuple[Source, Source]:
 
 
 def strips(source: Source, width: int, height: int, bits: int) -> Iterator[Pixels]:
-    """The rows of a source, `SEGMENT_PX` at a time."""
+    """Yields the rows of a source, `SEGMENT_PX` at a time."""
     full = 2**bits - 1
     columns = np.arange(width)
     across = columns % source.near.shape[1]
@@ -84,7 +84,7 @@ def strips(source: Source, width: int, height: int, bits: int) -> Iterator[Pixel
 
 
 def make(path: Path, source: Source, width: int, height: int, bits: int, *, tiled: bool) -> None:
-    """Writes a source as a TIFF of tiles or of strips."""
+    """Writes a source as a tiled TIFF or as a TIFF of strips."""
     channels = source.near.shape[2]
     if not tiled:
         form = {"height": height, "width": width, "channels": channels}
@@ -131,9 +131,9 @@ def fused_rows(files: list[Path], output: Path) -> tuple[float, float, str]:
 
 
 def distance(files: list[Path], output: Path) -> float:
-    """The largest part of the pixels, of places all over the picture, that no source could have led to.
+    """Returns the largest share of pixels, over places all over the picture, that lie beyond both sources.
 
-    A fused pixel lies between those of the sources around it, give or take what one octave adds: within a twentieth.
+    A fused pixel should lie between the source pixels around it. A twentieth is allowed beyond that.
     """
     pictures = [read(each) for each in (*files, output)]
     height, width = pictures[0].height, pictures[0].width

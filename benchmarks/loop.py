@@ -1,22 +1,25 @@
-"""A fast look at some weights, to steer training by: 40 scenes and a few scores, 70 s of one core's time a file.
+"""Measures weights fast enough to steer training: 40 scenes and a few scores, 70 s of one core per file.
 
     python benchmarks/loop.py BENCH [WEIGHTS ...] [-o LOOP.md] [--csv LOOP.csv] [--work DIR]
 
-Each of WEIGHTS is a shipped name, a weights file, or the folder of a training run, whose checkpoints are then
-measured; without any, the default weights are. Beside the scores of fused pictures stands what the paper's pretext
-measures: sources that CUD masked (`quality.py` has the same of other scenes), and what is left of two noises of 10
-of 255 levels, as in `defusion explain toy`; both on the middles of every other scene. And what one sees and metrics
-hardly do, see `faults.py`: tones swapped in exposures, warm things lost.
+Each of WEIGHTS is a shipped name, a weights file, or the folder of a training run. Of a run, all checkpoints are
+measured. Without WEIGHTS, the default weights are measured. Beside the scores of fused pictures, the table has
 
-Weights whose recipes differ in nothing but the seed also get a column of their mean and standard deviation:
-differences below that are noise.
+- the measures of the paper's pretext: PSNR and errors on sources that CUD masked (`quality.py` measures the same on
+  other scenes), and what is left of two noises of 10 8-bit levels, as in `defusion explain toy`, both on the middle
+  of every other scene;
+- the faults of `faults.py`, which people see and metrics hardly show: tones swapped in exposures, warm things lost.
 
-Scenes are those of `SCENES`, so many of each set, spread evenly by name, drawn down to `LARGEST_PX` pixels. Metrics
-are those of `defusion evaluate --protocol paper`. Pictures and scores are kept in DIR, or in the cache folder: a
-picture that was measured is not measured again.
+If the recipes of some weights differ only in the seed, a further column has their mean and standard deviation.
+Smaller differences between weights are noise.
 
-A run's lines go to RUN/loop.csv, those of files to `--csv`; checkpoints that stand there are passed over. A run
-keeps its last two checkpoints, so this measures all that come, and `curves.py RUN/loop.csv` draws them:
+`SCENES` tells how many scenes of each set are used. They are spread evenly by name and scaled down to `LARGEST_PX`
+pixels. Metrics are those of `defusion evaluate --protocol paper`. Pictures and scores are kept in DIR, or in the
+cache folder, so that no picture is measured twice.
+
+Lines for a run are added to RUN/loop.csv, lines for files to `--csv`. Checkpoints that have a line already are passed
+over. A run keeps only its last two checkpoints, so this measures them while it trains, and `curves.py RUN/loop.csv`
+draws the curves:
 
     while sleep 300; do python benchmarks/loop.py BENCH RUN; done
 """
@@ -56,7 +59,7 @@ from defusion.weights.file import SUFFIX
 SCENES = {"mefb": 9, "mfifb": 7, "nyud_synth_gt": 6, "roadscene": 4, "tno": 3, "vifb": 11}
 LARGEST_PX = 150_000
 
-#: What matters of each kind of scene.
+#: The metrics that matter for each kind of scene.
 METRICS: dict[Kind, tuple[str, ...]] = {
     "exposure": ("mef_ssim", "qcv", "qabf", "ssim"),
     "focus": ("psnr_truth", "qcv", "qabf", "ssim"),
@@ -64,29 +67,29 @@ METRICS: dict[Kind, tuple[str, ...]] = {
 }
 
 Scores = dict[str, float]
-"""By `SET METRIC`, or by what the pretext measures."""
+"""Scores by `SET METRIC`, or by the name of a measure of the pretext."""
 
 
 class Weights(NamedTuple):
-    """Weights to measure."""
+    """Weights to measure, and their label in tables."""
 
     file: WeightsFile
     label: str
 
     @property
     def step(self) -> int | None:
-        """How long they were trained."""
+        """Number of steps that they were trained for."""
         return self.file.about.get("steps")
 
     @property
     def family(self) -> str:
-        """Equal for weights that were trained alike but for the seed."""
+        """A text that is equal for weights whose training differs only in the seed."""
         recipe = self.file.about.get("recipe") or {}
         return repr((sorted((key, value) for key, value in recipe.items() if key != "seed"), self.step))
 
 
 def found_weights(given: Sequence[str], known: Path | None) -> list[Weights]:
-    """Opens what was given; of a run's checkpoints those that have no line yet."""
+    """Opens the given weights. Of a run, only checkpoints without a line yet are opened."""
     paths: list[Path] = []
     for each in given or [None]:
         if each is not None and Path(each).is_dir():
@@ -99,7 +102,7 @@ def found_weights(given: Sequence[str], known: Path | None) -> list[Weights]:
 
 
 def labelled(files: Sequence[WeightsFile]) -> list[Weights]:
-    """Calls weights by their recipes, with seed, steps and path as far as it takes to tell them apart."""
+    """Labels weights by their recipes, and by seed, steps and path as far as labels would be equal otherwise."""
     facts = []
     for file in files:
         recipe = file.about.get("recipe") or {}
@@ -113,7 +116,7 @@ def labelled(files: Sequence[WeightsFile]) -> list[Weights]:
 
 
 def small_sets(bench: Path, work: Path) -> list[DataSet]:
-    """Finds the scenes, drawn down into the work folder."""
+    """Finds the scenes and scales them down into the work folder."""
     sets = []
     for name, most in SCENES.items():
         found = find_sets([str(bench / name)])[0].spread(most)
@@ -154,7 +157,7 @@ def measured(weights: Weights, sets: Sequence[DataSet], work: Path) -> Scores:
 
 
 def means(results: Results) -> Scores:
-    """Means over the scenes of a set, by `SET MEASURE`."""
+    """Returns the means over the scenes of each set, by `SET MEASURE`."""
     found: dict[str, list[float]] = {}
     for outcome in results.outcomes:
         scene = outcome.scene
@@ -170,7 +173,7 @@ def means(results: Results) -> Scores:
 
 
 def faults(outcome: Outcome) -> dict[str, list[float]]:
-    """Faults of a picture that one sees, of 100."""
+    """Measures the visible faults of a picture, in per cent."""
     files = (*outcome.scene.sources, outcome.picture)
     a, b, fused = (eight_bits(read(file), as_grey=True).astype(np.float32) for file in files if file)
     if outcome.scene.kind == "exposure":
@@ -181,7 +184,7 @@ def faults(outcome: Outcome) -> dict[str, list[float]]:
 
 
 def noise_left(fuser: Fuser, crops: Sequence[Planes]) -> float:
-    """Deviation, of 255, of fused noisy sources from what is made of the scene given twice; mean over scenes."""
+    """Returns the mean deviation of fused noisy sources from the fused clean scene, in 8-bit levels."""
     left = []
     for number, crop in enumerate(crops):
         scene = np.ascontiguousarray(crop[0].transpose(1, 2, 0))
@@ -194,7 +197,9 @@ def noise_left(fuser: Fuser, crops: Sequence[Planes]) -> float:
 
 
 def table(weights: Sequence[Weights], scores: Sequence[Scores]) -> str:
-    """A row a measure, a column for each weights file, and one for the spread of those of one recipe."""
+    """Makes a table with a row for each measure and a column for each weights file. A further column has the spread
+    of weights of one recipe.
+    """
     columns = [(each.label, [number]) for number, each in enumerate(weights)]
     families: dict[str, list[int]] = {}
     for number, each in enumerate(weights):
@@ -218,7 +223,7 @@ def cell(values: Sequence[float]) -> str:
 
 
 def lines_of(file: Path | None) -> set[str]:
-    """SHA-256 of the weights that have a line."""
+    """Returns the SHA-256 of all weights that have a line."""
     if file is None or not file.exists():
         return set()
     with file.open(newline="") as lines:

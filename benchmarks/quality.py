@@ -1,4 +1,4 @@
-"""Picture quality of some weights on a folder of scenes, in one run.
+"""Measures the picture quality of weights on a folder of scenes.
 
     python benchmarks/quality.py BENCH [--weights FILE] [--sheets DIR] [-o TABLE.md]
 
@@ -48,7 +48,7 @@ def against_truth(fuser: Fuser, bench: Path) -> list[tuple[str, int, float, floa
 
 
 def on_single_pictures(fuser: Fuser, bench: Path) -> list[tuple[str, str]]:
-    """Measures what takes one picture; (what is measured, value)."""
+    """Measures what needs only single pictures. Returns pairs of a description and a value."""
     scenes = sorted(scene for scene in bench.glob("*/*") if scene.is_dir())
     chosen = [scenes[i] for i in np.linspace(0, len(scenes) - 1, PICTURES).astype(int)]
     pictures = [read(pair_of(scene)[0]) for scene in chosen]
@@ -62,7 +62,7 @@ def on_single_pictures(fuser: Fuser, bench: Path) -> list[tuple[str, str]]:
 
 
 def middle_of(picture: Picture) -> Planes:
-    """Returns the middle of a picture, up to `CROP_PX` wide and high, sides being multiples of eight."""
+    """Returns the middle of a picture, up to `CROP_PX` wide and high. Its sides are multiples of eight."""
     high, wide = (min(side, CROP_PX) // 8 * 8 for side in picture.pixels.shape[:2])
     top, left = ((side - size) // 2 for side, size in zip(picture.pixels.shape, (high, wide), strict=False))
     crop = picture.pixels[top : top + high, left : left + wide]
@@ -70,10 +70,10 @@ def middle_of(picture: Picture) -> Planes:
 
 
 def on_masked_sources(fuser: Fuser, scenes: Sequence[Planes]) -> tuple[float, dict[str, float]]:
-    """Masks scenes by the paper's pretext, and measures what is made of the sources, means over scenes.
+    """Masks scenes by the paper's pretext, fuses them and measures the results, as means over scenes.
 
     Returns:
-        PSNR of the fused picture; mean absolute error of parts and fused picture by name.
+        PSNR of the fused picture, and the mean absolute errors of the parts and the fused picture by name.
     """
     generator = torch.Generator().manual_seed(0)
     pretext = Pretext()
@@ -90,7 +90,7 @@ def on_masked_sources(fuser: Fuser, scenes: Sequence[Planes]) -> tuple[float, di
 
 
 def pictured(planes: torch.Tensor) -> Picture:
-    """Makes a picture of planes [1, 3, H, W]."""
+    """Turns planes [1, 3, H, W] into a picture."""
     return Picture(planes[0].permute(1, 2, 0).numpy())
 
 

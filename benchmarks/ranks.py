@@ -1,12 +1,12 @@
-"""Where measured methods stand among published ones over the same scenes.
+"""Ranks measured methods among published ones over the same scenes.
 
     defusion evaluate BENCH/vifb --methods defusion,average -o REPORT --metrics VIFB.Cross_entropy,VIFB.Entropy,...
     python benchmarks/ranks.py REPORT/results.json TABLE.csv
 
-`--published` of the report ranks beside printed means, which are over all scenes of a benchmark. TABLE.csv has the
-same columns, but means over those scenes alone that were measured: of the figures by scene that a benchmark's authors
-give away. Prints the mean rank and the place of each measured method, alone beside the published ones, and of the
-best published ones among themselves.
+`--published` of the report ranks by printed means, which are over all scenes of a benchmark. TABLE.csv has the same
+columns, but means over only the scenes that were measured. They come from the figures for each scene that the authors
+of a benchmark publish. The script prints the mean rank and the place of each measured method, alone among the
+published ones, and of the best published ones among themselves.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ import numpy as np
 
 from defusion.evaluation.published import PublishedTable, published, standing
 
-#: So many of the published methods are listed.
+#: Number of published methods that are listed.
 LISTED = 3
 
 
 def table_of(path: Path) -> PublishedTable:
-    """The published table that has the columns of a file, with the figures of the file.
+    """Returns the published table that has the columns of a file, filled with the figures of the file.
 
     Raises:
         SystemExit: No published table has those columns.
@@ -40,7 +40,7 @@ def table_of(path: Path) -> PublishedTable:
 
 
 def rows_of(table: PublishedTable, results: Path) -> Iterator[tuple[str, float, str]]:
-    """Gives the name, the mean rank and the place of each method: measured ones, then the best published ones."""
+    """Yields name, mean rank and place of each method: measured ones first, then the best published ones."""
     of_published = table.ranks().mean(1)
     facts = json.loads(results.read_text(encoding="utf-8"))
     for each in facts["sets"]:

@@ -1,8 +1,9 @@
-"""Time from the start of `defusion serve` to its first answer, and what HTTP adds to a pair of a megapixel.
+"""Measures how long `defusion serve` takes to its first answer, and what HTTP adds to a pair of a megapixel.
 
     python benchmarks/serve.py
 
-In memory is `fuse_files` of two PNGs into a PNG, the same files as over HTTP: reading and writing are in both.
+"In memory" means `fuse_files` with the same files as over HTTP, two PNGs in and one out. So both read and
+write files.
 """
 
 from __future__ import annotations

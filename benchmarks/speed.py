@@ -1,14 +1,15 @@
-"""Speed and memory of one fusion: what users run today beside ours, in one run.
+"""Compares the speed and memory of one fusion by defusion and by other tools, in one run.
 
     python benchmarks/speed.py [--sizes 0.25 1 12 24 100] [--ways ...] [--rounds 7] [-o TABLE.md] [--plot PLOT.png]
 
-Whole processes read and write files; all other ways take arrays and give an array, uint16 HxWx3, in a process that
-has the network loaded. Only the ways of the paper's network do equal work; the table says what each computes.
+Ways that are whole processes read and write files. All other ways take and return arrays, uint16 HxWx3, in a process
+that has loaded the network already. Only the ways that run the paper's network do equal work. The table says what
+each way computes.
 
-Each way has a process of its own, which is where its peak memory is read. After a warm-up all take turns, so that a
-machine that slows down slows all of them. A way has `--rounds` turns, fewer above 4 megapixels, and no further one
-that would bring it over `TURNS_S`: all sizes are meant to take twenty minutes on two cores. A way that runs the whole
-plane at once is left out where memory would not hold it, by what it took at the size before.
+Each way has a process of its own, so that its peak memory can be read. After a warm-up the ways take turns, so that a
+machine that slows down slows all of them. A way has `--rounds` turns, fewer above 4 megapixels, and none that would
+bring its total above `TURNS_S`: all sizes should take twenty minutes on two cores. A way that runs the whole plane at
+once is left out if memory would not suffice, judged by what it took at the size before.
 """
 
 from __future__ import annotations
@@ -55,9 +56,9 @@ OURS = ("paper-float32", "paper-bfloat16", "paper-float16", "default")
 LARGE_ROUNDS = 3
 #: A way gets no further turn at a size that would bring the seconds of all its turns over this.
 TURNS_S = 60
-#: The part of the free memory that ways may take, one beside the other.
+#: The part of the free memory that all ways together may take.
 MEMORY_PART = 0.7
-#: One a way in the plot.
+#: Markers in the plot, one for each way.
 MARKERS = "osD^v<>PXh"
 #: Between turns, so that no pool of threads still spins when the next way is timed.
 PAUSE_S = 0.3
@@ -65,7 +66,7 @@ SPAWN = multiprocessing.get_context("spawn")
 
 
 class Worker:
-    """A way, warm, in a process of its own; `problem` says why it is not."""
+    """A warmed-up way in a process of its own. `problem` says why it failed, if it did."""
 
     def __init__(self, job: Job) -> None:
         say(f"{job.size} MP, {job.way}: warming up")
@@ -78,14 +79,14 @@ class Worker:
         self._answer()
 
     def fuse(self) -> float:
-        """Fuses once more and gives the seconds."""
+        """Fuses once more and returns the seconds."""
         time.sleep(PAUSE_S)
         seconds = self._answer(request=True)
         say(f"{self.job.size} MP, {self.job.way}: {seconds:.3f} s")
         return seconds
 
     def end(self) -> float:
-        """Ends the process and gives its peak memory in MB."""
+        """Ends the process and returns its peak memory in MB."""
         peak_mb = self._answer(request=False)
         self._process.join()
         return peak_mb
@@ -106,7 +107,7 @@ class Worker:
 
 @dataclass
 class Measured:
-    """What one way took at one size."""
+    """The seconds and memory of one way at one size."""
 
     way: str
     seconds: list[float] = field(default_factory=list)
@@ -120,13 +121,13 @@ class Table:
 
     size: str
     plan: str
-    """What `defusion` makes of the pair."""
+    """The task that `defusion` chooses for the pair, and why."""
     rows: list[Measured]
     left_out: dict[str, str]
 
     @property
     def megapixels(self) -> float:
-        """Of the pictures as they are."""
+        """Exact megapixels of the pictures."""
         return math.prod(SIZES[self.size]) / 1e6
 
 
@@ -146,7 +147,7 @@ def measure(jobs: Mapping[str, Job], rounds: int, before: Sequence[Table]) -> Ta
 
 
 def prepare(jobs: Mapping[str, Job], before: Sequence[Table]) -> dict[str, str]:
-    """Makes the files that the ways need; returns the ways that cannot run, and why."""
+    """Writes the files that the ways need. Returns the ways that cannot run, and why."""
     job = next(iter(jobs.values()))
     if not all(source.exists() for source in job.sources):
         apart(make_pair, job)
@@ -160,7 +161,7 @@ def prepare(jobs: Mapping[str, Job], before: Sequence[Table]) -> dict[str, str]:
 
 
 def too_large(ways: Iterable[str], megapixels: float, before: Sequence[Table]) -> dict[str, str]:
-    """Returns the ways that memory would not hold, by what they took at the largest size before."""
+    """Returns the ways that would need too much memory, judged by the largest size before."""
     free_gb = MEMORY_PART * free_bytes() / 1e9
     left_out = {}
     for way in (each for each in ways if each in WHOLE_PLANE):
@@ -195,7 +196,7 @@ def take_turns(workers: Sequence[Worker], rounds: int) -> list[Measured]:
 
 
 def compare(jobs: Mapping[str, Job], rows: Sequence[Measured]) -> None:
-    """Compares the pictures of ways of equal work with those of our float32."""
+    """Compares the pictures of ways that do equal work with those of our float32."""
     if REFERENCE not in [row.way for row in rows]:
         return
     for row in rows:
@@ -214,7 +215,7 @@ def say(line: str) -> None:
 
 
 def machine() -> str:
-    """Says what the figures were taken on and with."""
+    """Describes the machine and the versions of software behind the figures."""
     packages = ("defusion", "torch", "openvino", "onnxruntime", "opencv-python-headless", "numpy")
     versions = [f"Python {platform.python_version()}"]
     for package in packages:
@@ -230,7 +231,7 @@ def machine() -> str:
 
 
 def legend() -> str:
-    """Says what each way computes."""
+    """Describes what each way computes."""
     lines = [f"- {label}: {computes}." for label, computes in WAYS.values()]
     equal = ", ".join(WAYS[way].label.strip("*") for way in EQUAL_WORK)
     return "\n".join(
@@ -279,7 +280,7 @@ def row_of(row: Measured, table: Table) -> str:
 
 
 def draw(tables: Sequence[Table], output: Path) -> None:
-    """Draws seconds and memory over the size, a line a way."""
+    """Draws seconds and memory over the size, with one line for each way."""
     import matplotlib
 
     matplotlib.use("Agg")

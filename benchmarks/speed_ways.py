@@ -1,6 +1,6 @@
-"""The ways that `speed.py` compares, and what runs in the process of each.
+"""The ways that `speed.py` compares, and the code that runs in the process of each.
 
-Nothing heavy is imported at the top: all import this file, and a process's peak memory counts from its parent's.
+Nothing heavy is imported at the top, since all processes import this file and peak memory starts from the parent's.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 #: Width and height, by megapixels.
 SIZES = {"0.25": (512, 512), "1": (1024, 1024), "12": (4000, 3000), "24": (6000, 4000), "100": (11648, 8736)}
 WHOLE_PROCESS = ("process", "enfuse")
-#: Run the whole network at full size and paint the picture by its P_r: what they make can be compared.
+#: These run the whole network at full size and reconstruct the picture by its P_r, so their results can be compared.
 EQUAL_WORK = ("eager", "onnxruntime", "paper-float32", "paper-bfloat16", "paper-float16")
-#: Run the whole plane at once, so that their memory grows with it.
+#: These run the whole plane at once, so their memory grows with it.
 WHOLE_PLANE = ("eager", "onnxruntime", "opencv")
 #: Pictures larger than this are warmed up on a corner of about half of it, which is cut into tiles as they are.
 WARM_MP = 4
@@ -40,7 +40,7 @@ EXPOSURES_EV = (-1.5, 1.5)
 
 
 class Way(NamedTuple):
-    """How a way is called in tables, and what it does."""
+    """The name of a way in tables, and what it computes."""
 
     label: str
     computes: str
@@ -93,12 +93,14 @@ class Job(NamedTuple):
 
     @property
     def fused(self) -> Path:
-        """What the way makes of the pair."""
+        """The fused picture of the way."""
         return self.scratch / f"{self.size}_{self.way}{'.tif' if self.way in WHOLE_PROCESS else '.npy'}"
 
 
 def work(job: Job, driver: Connection) -> None:
-    """Warms a way up, fuses once each time the driver asks, and says the seconds; at the end, the peak memory."""
+    """Warms a way up. Fuses once for each request of the driver and answers with the seconds; at the end it sends the
+    peak memory.
+    """
     try:
         turn = process_turn(job) if job.way in WHOLE_PROCESS else array_turn(job)
     except Exception as error:
@@ -126,7 +128,7 @@ def process_turn(job: Job) -> Callable[[], float]:
 
 
 def array_turn(job: Job) -> Callable[[], float]:
-    """Loads and warms up a way, which keeps its picture."""
+    """Loads and warms up a way. Its picture is kept for the comparison."""
     import numpy as np
     from tifffile import imread
 
@@ -190,7 +192,7 @@ def ours(weights: str | None = None, precision: str | None = None) -> Fuse:
 
 
 def planned(job: Job) -> str:
-    """Says what `defusion` makes of the pair, where users leave all to it."""
+    """Describes which task `defusion` chooses for the pair by default."""
     from defusion import Fuser
     from defusion.imaging import read
 
@@ -222,7 +224,7 @@ def command(job: Job) -> list[str]:
 
 
 def planes_of(pixels: Pixels) -> Planes:
-    """Makes uint16 HxWx3 the network's input, float32 [1, 3, H, W]."""
+    """Turns uint16 HxWx3 into the network's input, float32 [1, 3, H, W]."""
     import numpy as np
 
     return np.ascontiguousarray(pixels.transpose(2, 0, 1)[None], np.float32) / np.float32(65535)
@@ -236,7 +238,7 @@ def pixels_of(planes: Planes) -> Pixels:
 
 
 def make_pair(job: Job) -> None:
-    """Writes two exposures of a free photograph, enlarged, with the noise of a camera; strip by strip."""
+    """Writes two exposures of an enlarged free photograph, with the noise of a camera, strip by strip."""
     import numpy as np
     from skimage.data import coffee
     from tifffile import imwrite
@@ -274,7 +276,7 @@ def between(pixels: Planes, places: NDArray[np.float64], axis: int) -> Planes:
 
 
 def export(job: Job) -> None:
-    """Writes the network for one size, as torch's own exporter makes it."""
+    """Exports the network for one size by torch's own exporter."""
     import torch
 
     class Fused(torch.nn.Module):

@@ -1,4 +1,4 @@
-"""A node for ComfyUI: a batch of images of one scene in, one image out."""
+"""A node for ComfyUI. It fuses a batch of images of one scene into one image."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 
 class Defusion:
-    """Fuses the images of a batch: exposures, a focus stack, infrared and visible."""
+    """Fuses the images of a batch: exposures, a focus stack, or infrared with visible light."""
 
     CATEGORY = "image/defusion"
     FUNCTION = "fuse"
@@ -16,13 +16,13 @@ class Defusion:
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:  # noqa: N802  (ComfyUI's name)
-        """Names the inputs, as ComfyUI asks for them."""
+        """Returns the names and types of the inputs, in ComfyUI's form."""
         from defusion.options import ALIGNS, DEGHOSTS
 
         return {"required": {"images": ("IMAGE",), "align": (list(ALIGNS),), "deghost": (list(DEGHOSTS),)}}
 
     def fuse(self, images: Any, align: str, deghost: str) -> tuple[Any]:
-        """Fuses a tensor [N, H, W, 3] in [0, 1] to one [1, H, W, 3]."""
+        """Fuses a tensor [N, H, W, 3] in [0, 1] and returns one [1, H, W, 3]."""
         from defusion import Fuser
 
         if Defusion._loaded is None:

@@ -43,7 +43,7 @@ def free_bytes() -> int:
 
 
 def check_free(needed: int) -> None:
-    """Makes sure that so many bytes of memory are free.
+    """Checks that `needed` bytes of memory are free.
 
     Raises:
         EngineError: They are not.

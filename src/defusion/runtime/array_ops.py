@@ -107,7 +107,7 @@ class ArrayOps:
 
 
 class ArrayLayers(ArrayOps):
-    """Operations that layers are made of, of which convolutions are by kernels of one pixel alone.
+    """The operations that layers consist of. Convolutions work for kernels of one pixel only.
 
     Args:
         tensors: The weights, by their names.
@@ -127,7 +127,9 @@ class ArrayLayers(ArrayOps):
 
 
 def _pairs_of_pixels(whole: Planes, folded: Planes) -> Iterator[tuple[Planes, list[Planes]]]:
-    """Of planes, their odd and their even rows as pairs of pixels, [h, w, 2]; and these folded, two planes [h, w]."""
+    """Yields the even and the odd rows of each plane as pairs of pixels, [h, w, 2], each with the two planes [h, w]
+    that hold these pixels in the folded array.
+    """
     count, channels, height, width = whole.shape
     rows = whole.reshape(count, channels, height // 2, 2, width // 2, 2)
     for source in range(count):
@@ -138,7 +140,7 @@ def _pairs_of_pixels(whole: Planes, folded: Planes) -> Iterator[tuple[Planes, li
 
 
 def _each_plane(x: Planes, size: tuple[int, int], work: Callable[[Planes, Planes], object]) -> Planes:
-    """Applies work to each plane of x; the results have the given size, (width, height)."""
+    """Applies `work` to each plane of x. The results have the given size, (width, height)."""
     made = np.empty((*x.shape[:2], size[1], size[0]), np.float32)
     for planes, places in zip(x, made, strict=True):
         for plane, place in zip(planes, places, strict=True):

@@ -1,7 +1,8 @@
-"""The network for the frames of one clip. A close look takes half of a frame's time: it is taken only if needed.
+"""The network for the frames of one clip. A close look takes half of a frame's time, so most frames reuse an earlier
+look.
 
-What a close look found is used for later frames until a place where it matters changes. New noise and new broken
-pixels are found by the next look, which comes after a few frames.
+A look serves until the frame changes at a place where the look matters, and for at most `EVERY` frames, so that new
+noise and new broken pixels are found soon.
 """
 
 from __future__ import annotations
@@ -15,16 +16,17 @@ from defusion.model.pyramid import Closely, PyramidNet
 from defusion.runtime.array_ops import ArrayOps
 from defusion.runtime.engine import MASK_COUNTS, Decided, Planes
 
-#: A look is taken at least every so many frames.
+#: A look serves for at most this many frames.
 EVERY = 8
 
-#: Size of the places that are compared, in pixels.
+#: Frames are compared place by place. A place is a square of this many pixels a side.
 _PLACE_PX = 16
 
-#: A place has changed if its mean light, or the standard deviation of its light, differs by more than this.
+#: A place has changed if its mean luminance differs by more than the first, or its standard deviation by more than
+#: the second.
 _LIGHT, _SPREAD = 4 / 255, 2 / 255
 
-#: There is a cut if more than the first part of all places differ in light by more than the second.
+#: The clip has been cut if, at more than the first part of all places, luminance differs by more than the second.
 _CUT_PART, _CUT_LIGHT = 0.5, 20 / 255
 
 
@@ -41,7 +43,7 @@ class ClipNet(PyramidNet[Planes]):
         self._age = 0
 
     def look_closely(self, sources: Planes, confidence: Planes | None) -> Closely:
-        """Looks closely, or returns what was found last."""
+        """Looks closely, or returns the last look if that still serves."""
         places = _places(sources)
         self._age += 1
         if self._found is None or self._is_due(places, confidence):
@@ -51,7 +53,7 @@ class ClipNet(PyramidNet[Planes]):
         return self._found
 
     def decided(self, decided: Decided) -> None:
-        """Takes the decision on a frame, which says whether the mask counts and where a look matters."""
+        """Learns from the decision on a frame whether the mask counts and where a close look matters."""
         if self._matter is None and self._places is not None and decided.by_mask is not None:
             self._mask_counts = bool((decided.by_mask > MASK_COUNTS).any())
             matter = _reduced(decided.worth_a_look[0, 0].astype(np.float32))
@@ -70,7 +72,7 @@ class ClipNet(PyramidNet[Planes]):
 
 
 def _places(sources: Planes) -> Planes:
-    """Returns mean and standard deviation of the light of the places of each source, [2, S, h, w]."""
+    """Returns the mean and the standard deviation of luminance at each place of each source, [2, S, h, w]."""
     lights = ArrayOps().mean(sources)[:, 0]
     means = [_reduced(light) for light in lights]
     squares = [_reduced(light * light) for light in lights]

@@ -35,7 +35,7 @@ class Graph(NamedTuple):
     attention_given: bool = False
     opened_given: bool = False
     shapes: tuple[tuple[int, ...], ...] | None = None
-    """Of the inputs, where it serves these alone."""
+    """Shapes of the inputs. With None the graph takes inputs of any shape."""
 
 
 class OpenVinoEngine:
@@ -211,7 +211,7 @@ class OpenVinoEngine:
             # sizes. Making them anew each time took 0 to 6 % of a picture's time.
             "CPU_RUNTIME_CACHE_CAPACITY": 0,
         }
-        if graph.shapes is not None:  # many, and each is soon made
+        if graph.shapes is not None:  # not cached: there are many such graphs, and each compiles fast
             return self._core.compile_model(model, "CPU", options)
         return compiled(self._core, model, options)
 

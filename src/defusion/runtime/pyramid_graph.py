@@ -120,10 +120,10 @@ Run = Callable[[Part, Mapping[str, Planes]], Planes]
 
 
 class GraphBlocks:
-    """`defusion.model.ops.Learned`, by graphs. What only reads a state is faster without one."""
+    """`defusion.model.ops.Learned` by graphs. Layers that only read a state run by numpy, which is faster."""
 
     def __init__(self, tensors: Tensors, run: Run) -> None:
-        from defusion.runtime.array_ops import ArrayLayers  # it takes OpenCV
+        from defusion.runtime.array_ops import ArrayLayers  # this imports OpenCV
 
         self._run = run
         self._blocks = Blocks(ArrayLayers(tensors))

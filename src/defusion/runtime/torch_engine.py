@@ -108,7 +108,7 @@ class TorchEngine:
         self._network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def for_clip(self) -> TorchEngine:
-        """Returns itself: it has nothing to gain."""
+        """Returns this engine itself: PyTorch compiles nothing for a size, so a clip needs no other engine."""
         return self
 
     @_on_device

@@ -1,4 +1,6 @@
-"""A widget for napari: a stack layer in, its fused picture and, of a focus stack, its depth out."""
+"""A widget for napari. It fuses a stack layer and adds the fused picture, and a depth map if the stack is a focus
+stack.
+"""
 
 from __future__ import annotations
 
@@ -17,17 +19,17 @@ def fuse_stack(
     stack: napari.layers.Image,
     align: Literal["auto", "off", "translation", "similarity", "affine", "homography"] = "auto",
 ) -> list[napari.types.LayerDataTuple]:
-    """Fuses the frames of a layer [Z, H, W] or [Z, H, W, 3]."""
+    """Fuses the frames of a layer of shape [Z, H, W] or [Z, H, W, 3]."""
     return layers_of(np.asarray(stack.data), stack.name, align)
 
 
 def layers_of(frames: Any, name: str, align: str = "auto") -> list[Layer]:
-    """Returns layers as napari takes them: data, settings, kind.
+    """Returns the fused picture, and the depth map if there is one, as tuples for napari: data, settings, kind.
 
     Args:
         frames: [Z, H, W] or [Z, H, W, 3], two frames or more.
-        name: Of the stack.
-        align: As `defusion.fuse` takes it.
+        name: Name of the stack, from which the new layers get theirs.
+        align: See `defusion.fuse`.
     """
     import defusion
 

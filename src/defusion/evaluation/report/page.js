@@ -7,7 +7,7 @@ const make = (tag, facts = {}, ...inside) => {
 };
 const shown = (value, decimals) => value === null ? "–" : value.toFixed(decimals).replace("-", "−");
 
-// Tables: a header's button sorts, best first; what has no value stays at the end.
+// Tables: the button in a header sorts, best first. Rows without a value stay at the end.
 function sortBy(button) {
   const header = button.closest("th");
   const rows = header.closest("table").tBodies[0];
@@ -41,7 +41,7 @@ for (const [id, name, when] of [["show-intervals", "with-intervals", true], ["sh
   set();
 }
 
-// One tooltip for everything that has data-tip, by pointer and by focus.
+// One tooltip for all elements with data-tip. Pointer and focus open it.
 const tip = document.getElementById("tip");
 function showTip(event) {
   const about = event.target.closest("[data-tip]");
@@ -58,7 +58,7 @@ for (const kind of ["mouseover", "focusin"]) document.addEventListener(kind, sho
 document.addEventListener("keydown", (event) => { if (event.key === "Escape") tip.hidden = true; });
 document.addEventListener("scroll", () => { tip.hidden = true; }, true);
 
-// Places of values, as in the tables: 1, 2, 3; those that share one are all at the better one.
+// Returns the place of each value, as in the tables: 1, 2, 3, or 0 for the rest. Equal values share the better place.
 function places(values, better) {
   const found = values.filter((value) => value !== null);
   if (better === "neither") return values.map(() => 0);
@@ -90,7 +90,7 @@ function figureCell(value, decimals, place, reason) {
 const directionOf = (metric) => metric.better === "lower" ? "ascending" : "descending";
 const aboutMetric = (metric) => ({ text: metric.label, about: metric.about, first: directionOf(metric) });
 
-// The scenes of a data set: pictures side by side, a zoom box on all of them, scores.
+// The scenes of a data set: their pictures side by side, one zoom box for all of them, and their scores.
 class Browser {
   constructor(root) {
     this.root = root;
@@ -141,11 +141,11 @@ class Browser {
 
   noteText(errors) {
     const found = this.pictures;
-    if (!found) return "The pictures of this scene are not in the page, see the last part.";
+    if (!found) return "This page has no pictures of this scene; its last section says why.";
     const size = `${found.width} × ${found.height} pixels`;
-    const drawn = found.drawn_width === found.width ? "" : `, drawn down to ${found.drawn_width} wide`;
+    const drawn = found.drawn_width === found.width ? "" : `, shown ${found.drawn_width} pixels wide`;
     const gain = errors ? ` Errors are the mean of |picture − truth| over R, G and B, times ${found.gain}.` : "";
-    return `${size}${drawn}. Drag on a picture, or focus one and use the arrow keys (with Shift: farther; + and − zoom).${gain}`;
+    return `${size}${drawn}. Drag on a picture, or focus one and use the arrow keys (Shift moves farther, + and − zoom).${gain}`;
   }
 
   card(panel, errors) {
@@ -163,7 +163,7 @@ class Browser {
     view.image.addEventListener("load", () => this.drawBoxes(view));
     view.image.src = `data:image/webp;base64,${data}`;
     view.box = make("i");
-    view.canvas = make("canvas", { role: "img", ariaLabel: `${panel.label}: what is in the box` });
+    view.canvas = make("canvas", { role: "img", ariaLabel: `${panel.label}: the part in the zoom box` });
     view.stage = make("div", { className: "stage", tabIndex: 0, role: "group" }, view.image, view.box);
     view.stage.setAttribute("aria-label", `${panel.label}: arrow keys move the zoom box`);
     this.listen(view.stage);
@@ -200,7 +200,7 @@ class Browser {
     this.drawBoxes();
   }
 
-  // The part of the scene that a canvas shows, in the scene's pixels; it stays inside the picture.
+  // Returns the part of the scene that a canvas shows, in pixels of the scene. It stays inside the picture.
   region(wide, high) {
     const { width, height } = this.pictures;
     const zoom = Number(this.zoom.value);
@@ -240,7 +240,7 @@ class Browser {
     for (const { panel, score } of this.views) {
       const row = this.set.methods.indexOf(panel.label);
       const measured = panel.kind === "method" && row >= 0 && metric;
-      // The metric's name stands in the list above; beside a figure it would take a second line, and pictures would part.
+      // Only the figure: the list above names the metric, and a name here would take a second line and move pictures.
       score.textContent = measured ? shown(this.scene.values[row][column], metric.decimals) : panel.kind;
     }
   }

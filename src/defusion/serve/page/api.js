@@ -1,9 +1,9 @@
-// What the page asks the service for. Every failure is a Refusal: one sentence for people.
+// Requests to the service. Every failure becomes a Refusal, which holds one sentence to show.
 
 export class Refusal extends Error {
   constructor(sentence, status = 0) {
     super(sentence);
-    this.status = status; // 0 where the service cannot be reached
+    this.status = status; // 0: the service cannot be reached
   }
 }
 
@@ -25,14 +25,14 @@ function refusal(status, text) {
   try {
     detail = JSON.parse(text).detail;
   } catch {
-    // no problem document, as from a proxy
+    // the answer is no problem document; a proxy may have sent it
   }
   const sentence = detail || `The service answered ${status}.`;
-  const named = /^\S*\.\w/.test(sentence); // it begins with the name of a file
+  const named = /^\S*\.\w/.test(sentence); // the sentence begins with the name of a file
   return new Refusal(named ? sentence : sentence[0].toUpperCase() + sentence.slice(1), status);
 }
 
-// Sends one picture; `told` hears the part that is sent. Fetch cannot tell that, so this is an XMLHttpRequest.
+// Sends one picture. `told` is called with the part that is sent so far, which fetch() cannot report.
 export function send(file, told, signal) {
   return new Promise((resolve, reject) => {
     const request = new XMLHttpRequest();
@@ -44,7 +44,7 @@ export function send(file, told, signal) {
       else reject(refusal(request.status, request.responseText));
     };
     request.onerror = () => reject(new Refusal(UNREACHABLE));
-    request.onabort = () => reject(new Refusal("The upload was ended."));
+    request.onabort = () => reject(new Refusal("The upload was cancelled."));
     signal.addEventListener("abort", () => request.abort());
     request.open("POST", "v1/pictures");
     request.send(body);
@@ -60,7 +60,8 @@ export function begin(work, ids, options) {
   });
 }
 
-// Follows a job to its end, through lost connections; `told` hears each news, or null while the connection is lost.
+// Follows a job to its end and survives lost connections. `told` is called with the job's state whenever that
+// changes, and with null when the connection is lost.
 export function follow(job, told, signal) {
   return new Promise((resolve, reject) => {
     const events = new EventSource(job.links.events);
@@ -76,7 +77,7 @@ export function follow(job, told, signal) {
     });
     events.addEventListener("error", () => {
       told(null);
-      // The browser tries again by itself, unless the service says that there is no such job.
+      // The browser reconnects by itself, unless the service answers that it has no such job.
       if (events.readyState === EventSource.CLOSED) {
         ask(job.links.self).then(
           () => end(reject, new Refusal(UNREACHABLE)),
@@ -84,10 +85,10 @@ export function follow(job, told, signal) {
         );
       }
     });
-    signal.addEventListener("abort", () => end(reject, new Refusal("The work was ended.")));
+    signal.addEventListener("abort", () => end(reject, new Refusal("The work was cancelled.")));
   });
 }
 
 export function forget(link) {
-  ask(link, { method: "DELETE" }).catch(() => {}); // it is deleted in time anyway
+  ask(link, { method: "DELETE" }).catch(() => {}); // a failure is harmless: the service deletes it later anyway
 }

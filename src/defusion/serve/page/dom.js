@@ -1,4 +1,4 @@
-// Small helpers to make elements.
+// Small helpers that make elements.
 
 export const $ = (id) => document.getElementById(id);
 
@@ -13,7 +13,7 @@ export function make(tag, attributes = {}, ...children) {
   return element;
 }
 
-// Says something to who listens to the page.
+// Tells screen readers a sentence.
 export function announce(sentence) {
   $("live").textContent = sentence;
 }

@@ -1,4 +1,4 @@
-// The page: files in, one button, the result.
+// The page: it takes files, has one button, and shows the result.
 
 import { Refusal, ask, begin, follow, forget } from "./api.js";
 import { $, announce, make, time } from "./dom.js";
@@ -37,7 +37,8 @@ async function start() {
   takeDrops();
 }
 
-// A link that the service prints ends in #token=...; it is exchanged for a cookie, and taken out of the address.
+// The link that the service prints ends in #token=... The page exchanges the token for a cookie and removes it from
+// the address.
 async function openWithToken() {
   const token = new URLSearchParams(location.hash.slice(1)).get("token");
   if (!token) return;
@@ -93,7 +94,7 @@ function drawOptions(options, formats) {
     );
   const shown = options.filter(({ name, values }) => name in LABELS && values.length > 1);
   const fields = shown.map(({ name, says, values }) => field(name, LABELS[name], says, values.filter((each) => each !== "auto")));
-  fields.push(field("format", "File format", "That of the first picture, unless chosen.", formats));
+  fields.push(field("format", "File format", "Automatic: the format of the first picture.", formats));
   $("options").replaceChildren(...fields);
 }
 
@@ -145,7 +146,7 @@ async function fuse() {
   }
 }
 
-// Shows news of a job; null says that the connection is lost.
+// Shows the state of a job. null says that the connection is lost.
 function tell(news) {
   const bar = $("progress");
   if (!news) {

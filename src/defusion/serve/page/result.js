@@ -1,4 +1,4 @@
-// What came of a job: the sentence, the views, the download.
+// The result of a job: a sentence, views of it, and the download.
 
 import { begin, follow } from "./api.js";
 import { $, announce, make } from "./dom.js";
@@ -10,11 +10,11 @@ const PART_NAMES = { common: "Common to both", unique_a: "Only in the first", un
 const MAP_NAMES = { source_map: "Source map", depth_map: "Depth map", ghost_mask: "Movement" };
 
 export class Result {
-  // `failed` is called with errors.
+  // `failed` is called with each error.
   constructor(job, sources, options, failed) {
     this.job = job;
     this.sources = sources;
-    this.ids = sources.ids; // those that were fused, whatever is added later
+    this.ids = sources.ids; // the fused ones; pictures may be added later
     this.options = options;
     this.failed = failed;
     this.against = sources.ready[0];
@@ -54,7 +54,7 @@ export class Result {
     this.sources.mark(null);
   }
 
-  // Each view by its name, with what draws it.
+  // The name of each view and the function that draws it.
   #views() {
     const views = [["Result", () => this.#compared()]];
     if (this.job.facts.sources === 2) views.push(["Parts", () => this.#parts()]);
@@ -99,7 +99,7 @@ export class Result {
   }
 
   async #parts() {
-    const waiting = make("p", { class: "waiting" }, "Taking the pictures apart…");
+    const waiting = make("p", { class: "waiting" }, "Computing the parts…");
     $("panel").replaceChildren(waiting);
     try {
       this.partsJob ??= await this.#done("decompose", this.options);
@@ -126,7 +126,7 @@ export class Result {
     const frames = this.job.facts.alignment.frames.map((frame) =>
       row("td", [
         frame.file,
-        frame.aligned ? "aligned" : "left as it was",
+        frame.aligned ? "aligned" : "not moved",
         frame.model ?? "",
         frame.residual_px == null ? "" : frame.residual_px.toFixed(2),
         frame.confidence == null ? "" : frame.confidence.toFixed(2),
@@ -152,7 +152,8 @@ export class Result {
     $("download").onclick = () => this.#download($("format").value);
   }
 
-  // Downloads what the command would write: for another format it is fused again, from the same sources.
+  // Downloads the file that the command would write. Another format is fused again from the same sources, so that
+  // it keeps the full depth.
   async #download(format) {
     const button = $("download");
     button.disabled = true;

@@ -1,4 +1,4 @@
-// The sources of a scene: sent as soon as they are dropped, shown in order of what they are.
+// The sources of a scene. They are sent as soon as they are dropped, and sorted by kind and brightness.
 
 import { Refusal, forget, send } from "./api.js";
 import { $, make } from "./dom.js";
@@ -7,7 +7,7 @@ const AT_ONCE = 2;
 const DEPTHS = { uint8: "8 bits", uint16: "16 bits", float32: "float" };
 
 export class Sources {
-  // `changed` is called after each change, `picked` with the source that was clicked.
+  // `changed` is called after each change; `picked` is called with a source that the user clicks.
   constructor(changed, picked) {
     this.list = [];
     this.limits = null;
@@ -28,7 +28,7 @@ export class Sources {
     return this.ready.map((source) => source.facts.id);
   }
 
-  // Takes files that the user has; each is sent when its turn comes.
+  // Takes files of the user and sends each when its turn comes.
   take(files) {
     for (const file of files) {
       const source = this.#added(file.name, file);
@@ -40,13 +40,13 @@ export class Sources {
     this.changed();
   }
 
-  // Takes pictures that the service has already.
+  // Takes pictures that the service already has.
   have(pictures) {
     for (const facts of pictures) this.#arrived(this.#added(facts.name, null), facts);
     this.changed();
   }
 
-  // Sends all anew, as after the service has deleted them.
+  // Sends all files again, after the service has deleted them.
   again() {
     for (const source of this.list) {
       source.facts = source.problem = null;
@@ -112,7 +112,7 @@ export class Sources {
     const bar = source.item.querySelector("progress");
     if (!bar) return;
     if (part < 1) bar.value = part;
-    else bar.removeAttribute("value"); // the service looks at it
+    else bar.removeAttribute("value"); // all is sent; the service is reading it
   }
 
   #arrived(source, facts) {
@@ -139,7 +139,7 @@ export class Sources {
     source.item.classList.toggle("bad", Boolean(problem));
     const frame = make("span", { class: "frame" });
     if (facts) frame.append(make("img", { src: facts.links.thumbnail, alt: "" }));
-    else if (problem) frame.append("Not taken");
+    else if (problem) frame.append("Refused");
     else frame.append(make("progress", { "aria-label": `Sending ${name}`, value: 0 }));
     const told = facts ? factsLine(facts) : problem ? problem.message : "Sending";
     const again = problem && problem.status === 0 && source.file;
@@ -163,7 +163,7 @@ export class Sources {
     this.changed();
   }
 
-  // Infrared first, then from dark to bright; pictures of one brightness by name.
+  // Sorts infrared pictures first, then from dark to bright. Pictures of equal brightness are sorted by name.
   #sort() {
     const facts = this.ready.map((source) => source.facts);
     const lights = facts.map((each) => each.light);

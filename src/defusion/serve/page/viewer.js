@@ -1,4 +1,5 @@
-// Two pictures under one divider. Small copies are shown first; OpenSeadragon and tiles come with the first zoom.
+// Shows two pictures with a divider between them. Small copies come first; the first zoom loads OpenSeadragon and
+// its tiles.
 
 import { ask } from "./api.js";
 import { make } from "./dom.js";
@@ -8,7 +9,7 @@ const STEP = 1.6;
 
 let library = null;
 
-// OpenSeadragon is a script of the old kind: it is loaded by an element, once.
+// OpenSeadragon is no ES module, so a script element loads it, once.
 function openSeadragon() {
   library ??= new Promise((resolve, reject) => {
     const script = make("script", { src: "page/vendor/openseadragon/openseadragon.min.js" });
@@ -23,11 +24,11 @@ function openSeadragon() {
 }
 
 export class Viewer {
-  // Shows `right` beside `left`, each `{ links, name }`; `failed` is called if tiles cannot be had.
+  // Shows `left` and `right`, each `{ links, name }`, or `right` alone. `failed` is called when tiles cannot be loaded.
   constructor(left, right, failed) {
     this.failed = failed;
     this.panes = [left, right].filter(Boolean).map((picture) => this.#pane(picture));
-    this.percent = make("output", { "aria-label": "Size" });
+    this.percent = make("output", { "aria-label": "Zoom level" });
     this.element = make("div", { class: "stage" }, left ? this.#slider() : this.panes[0].element, this.#zoomBar());
     if (left) {
       this.element.append(
@@ -84,15 +85,15 @@ export class Viewer {
     return make(
       "div",
       { class: "zoom", role: "group", "aria-label": "Zoom" },
-      button("out", "Smaller", "−", "step"),
+      button("out", "Zoom out", "−", "step"),
       this.percent,
-      button("in", "Larger", "+", "step"),
-      button("full", "One pixel of the picture on one of the screen", "100 %"),
+      button("in", "Zoom in", "+", "step"),
+      button("full", "One pixel of the picture per pixel of the screen", "100 %"),
       button("fit", "Whole picture", "Fit"),
     );
   }
 
-  // Zooms "in", "out", to "full" size, or to "fit"; about a point of the stage, or its middle.
+  // Zooms "in" or "out", to "full" size or to "fit". The given point of the stage stays in place, or its middle.
   async zoom(what, at = null) {
     if (what === "fit" && !this.panes[0].deep) return;
     try {
@@ -110,7 +111,7 @@ export class Viewer {
     viewport.applyConstraints();
   }
 
-  // Puts a viewer of tiles in the place of each small copy.
+  // Replaces each small copy by a viewer of tiles.
   #deepen() {
     this.deepened ??= this.#loadedDeep().catch((error) => {
       this.deepened = null;
@@ -126,7 +127,7 @@ export class Viewer {
       ...this.panes.map((pane) => ask(pane.picture.links.tiles)),
     ]);
     await Promise.all(this.panes.map((pane, number) => this.#tiled(library, pane, cuts[number])));
-    if (this.slider) this.slider.handle = true; // beside the knob a drag moves the picture now
+    if (this.slider) this.slider.handle = true; // from now on only the knob moves the divider; a drag elsewhere moves the picture
   }
 
   #tiled(library, pane, cut) {
@@ -134,7 +135,7 @@ export class Viewer {
     pane.element.append(place);
     const deep = library({
       element: place,
-      tabIndex: -1, // keys belong to the divider and the stage
+      tabIndex: -1, // keys control the divider and the stage
       showNavigationControl: false,
       animationTime: 0.25,
       maxZoomPixelRatio: 8,
@@ -172,7 +173,7 @@ export class Viewer {
     });
   }
 
-  // The viewer that the user moves leads the other, frame by frame.
+  // Gives the other viewer the position of the one that the user moves.
   #followed(deep) {
     if (this.leader !== deep) return;
     const { viewport } = deep;
@@ -192,7 +193,7 @@ export class Viewer {
   }
 
   #wheel(event) {
-    if (this.panes[0].deep) return; // OpenSeadragon listens
+    if (this.panes[0].deep) return; // OpenSeadragon handles the wheel
     if (!event.ctrlKey && document.activeElement !== this.slider) return; // the page scrolls
     event.preventDefault();
     if (event.deltaY < 0) this.zoom("in", this.#point(event));
@@ -208,7 +209,7 @@ export class Viewer {
     return [event.clientX - box.left, event.clientY - box.top];
   }
 
-  // As high as the picture is at the width that there is, within the window.
+  // Makes the stage as high as the picture needs at the available width, within the window's height.
   #fit() {
     const [width, height] = this.size;
     const most = Math.max(240, window.innerHeight * 0.72);
@@ -217,7 +218,7 @@ export class Viewer {
     if (!this.panes[0].deep) this.#showSize(high / height);
   }
 
-  // Tells how many pixels of the screen show one of the picture.
+  // Shows how many pixels of the screen one pixel of the picture takes, in per cent.
   #showSize(scale) {
     const ratio = scale * devicePixelRatio;
     this.percent.value = `${(100 * ratio).toFixed(ratio < 0.1 ? 1 : 0)} %`;
