@@ -263,7 +263,7 @@ def test_a_disk_that_fills_while_a_tiled_picture_is_written(tmp_path: Path) -> N
     )
     line = [sys.executable, "-c", limited, "fuse", "a.tif", "b.tif", "-o", "out.tif"]
     done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert "out.tif could not be written (File too large); free space" in refused(done)
+    assert "out.tif could not be written (File too large); free some space" in refused(done)
     assert sorted(os.listdir(tmp_path)) == ["a.tif", "b.tif"]
 
 
@@ -466,7 +466,7 @@ def test_a_full_disk_at_stdout_is_told_and_the_picture_is_there(pair: tuple[Path
             done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
         assert done.returncode == 2, done.stderr
         (line,) = done.stderr.splitlines()
-        assert line.startswith("defusion: ") and "(No space left on device); free space" in line
+        assert line.startswith("defusion: ") and "(No space left on device); free some space" in line
     assert read(tmp_path / "out.png").pixels.shape == (124, 160, 3)
     with Path("/dev/full").open("w") as full:
         command = [sys.executable, "-m", "defusion", "fuse", *map(str, pair), "-o", str(tmp_path / "two.png")]

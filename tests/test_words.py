@@ -25,7 +25,7 @@ WORDS = {
     r"\bbrought to\b": "converted to",
     r"\b(lies|lie|laid) upon\b": "align with",
     r"\bleave it away\b|\bleave one of them away\b": "remove",
-    r"\bmake room\b": "free space",
+    r"\bmake room\b": "free some space",
 }
 
 #: Rooms whose words are changed with their code: alignment's are being moved, the network's, too.

@@ -236,7 +236,7 @@ def test_a_full_disk_ends_the_batch_and_what_is_done_stays(
     batch = defusion.batch(root, tmp_path / "out", workers=1, align="off")
     assert next(batch).status == "done"
     with pytest.raises(
-        BatchError, match=r"out/scene001\.png takes up to .* free space .*finished scenes stay finished"
+        BatchError, match=r"out/scene001\.png takes up to .* free some space .*finished scenes stay finished"
     ):
         next(batch)
     assert sorted(pictures(tmp_path / "out")) == ["scene000.png"]

@@ -132,7 +132,8 @@ def main() -> None:
         if isinstance(error, OSError) and not none_left:
             where = f"{error.filename}: " if error.filename else ""
             fail(
-                f"{where}the system refuses this ({error.strerror or error}); free space, or choose another place",
+                f"{where}the system refuses this ({error.strerror or error}); free some space, or choose "
+                "another place",
                 2,
             )
         if isinstance(error, MemoryError) or none_left:

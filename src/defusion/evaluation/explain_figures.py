@@ -95,8 +95,8 @@ def save(figure: Figure, folder: Path, name: str) -> dict[str, Path]:
                 figure.savefig(place, format=suffix, dpi=_DPI, metadata=metadata)
     except OSError as error:
         raise EvaluationError(
-            f"{files['pdf'].with_suffix('')} cannot be written ({error.strerror or error}); free space or choose "
-            "another folder"
+            f"{files['pdf'].with_suffix('')} cannot be written ({error.strerror or error}); free some space or "
+            "choose another folder"
         ) from error
     return files
 

@@ -408,8 +408,8 @@ def _check_room(path: str | os.PathLike[str], form: _Format, layout: SampleLayou
     needed, free = layout.height * layout.row_bytes, shutil.disk_usage(Path(path).resolve().parent).free
     if form.by_bands and needed > free:
         raise ImageError(
-            f"{path} takes up to {needed / 1e6:.0f} MB, its disk has {free / 1e6:.0f} MB free; free space or choose "
-            "another output."
+            f"{path} takes up to {needed / 1e6:.0f} MB, its disk has {free / 1e6:.0f} MB free; free some space or "
+            "choose another output."
         ) from OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
@@ -440,4 +440,6 @@ def _telling_failure(path: str | os.PathLike[str]) -> Iterator[None]:
         raise
     except (OSError, ValueError, RuntimeError, struct.error) as error:
         reason = getattr(error, "strerror", None) or error
-        raise ImageError(f"{path} could not be written ({reason}); free space or choose another output.") from error
+        raise ImageError(
+            f"{path} could not be written ({reason}); free some space or choose another output."
+        ) from error
