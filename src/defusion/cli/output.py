@@ -77,7 +77,7 @@ def leaving_quietly() -> Iterator[None]:
         _let_stdout_go()
         if not isinstance(error, BrokenPipeError):
             reason = error.strerror or error
-            raise DefusionError(f"the output could not be printed ({reason}); free space") from error
+            raise DefusionError(f"the output could not be printed ({reason}); free some space") from error
 
 
 def told(notes: Iterable[str]) -> list[str]:
