@@ -15,9 +15,10 @@ from PIL import Image
 from skimage import data
 
 from defusion import ImageError, Reading
+from defusion.frame import Frame
 from defusion.imaging import PALETTES, Picture, from_array, read, stack_in
 from defusion.imaging.colour_tags import linear_profile
-from defusion.scene import Frame, Scene
+from defusion.scene import Scene
 from defusion.sources import frames_of
 
 PAGE = Path(__file__).parents[1] / "docs" / "inputs.md"

@@ -14,9 +14,9 @@ import pytest
 from skimage import data
 
 from defusion import Fuser, stages, tiling
+from defusion.frame import Frame
 from defusion.imaging import Picture, from_array, write
 from defusion.progress import fusing_bar
-from defusion.scene import Frame
 from defusion.tiling import FusingProgress
 
 SCENE = np.ascontiguousarray(data.astronaut()[:200, 120:320])

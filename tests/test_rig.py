@@ -16,9 +16,9 @@ from defusion import ImageError, OptionError, Options
 from defusion.alignment.geometry import Shape, mapped
 from defusion.batch.run import anywhere
 from defusion.batch.work import settings_of
+from defusion.frame import Frame
 from defusion.imaging import from_array, write
 from defusion.rig import Rig, calibrated
-from defusion.scene import Frame
 
 SIZE = Shape(240, 320)
 SMALL = Shape(96, 120)

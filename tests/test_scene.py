@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 from skimage import data
 
 from defusion import Fuser, ImageError
+from defusion.frame import Frame, kept
 from defusion.imaging import Picture, from_array
 from defusion.imaging.colour_tags import linear_profile
 from defusion.imaging.levels import used
 from defusion.imaging.tone import Levels, is_linear
-from defusion.scene import Frame, Scene, kept
+from defusion.scene import Scene
 from defusion.task import measure
 
 PHOTO = np.ascontiguousarray(data.astronaut()[40:201, 100:301])
@@ -121,7 +122,7 @@ def test_frames_of_a_small_stack_are_read_once_and_those_of_a_large_one_each_tim
     for frame in 2 * kept(frames):
         assert frame.open().samples is PHOTO
     assert reads == [0, 1, 2]
-    monkeypatch.setattr("defusion.scene._KEPT_BYTES", 3 * PHOTO.nbytes - 1)
+    monkeypatch.setattr("defusion.frame._KEPT_BYTES", 3 * PHOTO.nbytes - 1)
     for frame in 2 * kept(frames):
         frame.open()
     assert reads[3:] == [0, 1, 2, 0, 1, 2]

@@ -17,11 +17,11 @@ from defusion.alignment.record import Alignment
 from defusion.alignment.warp import warped_picture
 from defusion.errors import ImageError, OptionError
 from defusion.files import unfit
+from defusion.frame import Frame, meaning
 from defusion.imaging import Picture, check_folder, in_folder, open_output, to_array
 from defusion.imaging.levels import used
 from defusion.imaging.picture import bands
 from defusion.options import ALIGNS
-from defusion.scene import Frame, meaning
 from defusion.sources import AS_USUAL, Reading, Source, frames_of
 
 Array = NDArray[Any]

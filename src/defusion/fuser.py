@@ -15,6 +15,8 @@ from defusion.alignment.frames import FUSED_WHOLE_PX, Wanted
 from defusion.alignment.record import Alignment
 from defusion.cache import faults
 from defusion.errors import ImageError, OptionError, WeightsError
+from defusion.form import Pixels
+from defusion.frame import Frame, kept
 from defusion.imaging import check_folder, check_output, open_output
 from defusion.imaging.picture import quantised
 from defusion.machine import check_free, give_memory_back
@@ -24,7 +26,7 @@ from defusion.options import DEFAULTS, NETWORK, Choices, Options, SceneChoices
 from defusion.results import Decomposed, Fused, FusedFile, PartPictures, Parts, Plan
 from defusion.rig import Rig
 from defusion.runtime import Engine, load_engine
-from defusion.scene import Frame, Pixels, Scene, kept
+from defusion.scene import Scene
 from defusion.sources import AS_USUAL, FusedArray, Reading, Source, frames_of, given_back, listed, warn
 from defusion.task import Kind, SourceStatistics, recognise
 from defusion.temperatures import NOT_MEASURED, Heat, Isotherm, check_sidecar, has_pages, write_sidecar

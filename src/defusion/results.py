@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from defusion.alignment.record import Alignment
+from defusion.form import Form, Pixels
 from defusion.imaging import Picture
 from defusion.maps import Maps, Watch
 from defusion.model.config import HeadName, TaskName
-from defusion.scene import Form, Pixels
 from defusion.temperatures import Heat
 
 

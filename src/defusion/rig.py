@@ -21,8 +21,8 @@ from defusion.alignment.together import lined_up_together
 from defusion.alignment.warp import covered, warped_picture
 from defusion.errors import ImageError
 from defusion.files import write_json
+from defusion.frame import Frame
 from defusion.imaging import Picture
-from defusion.scene import Frame
 
 #: A thermal picture that covers only part of the visible one fades out over this fraction of its shorter side.
 _BORDER_PART = 0.08

@@ -1,9 +1,9 @@
-"""The frames of one scene, opened when they are needed, and the form of the picture they fuse to."""
+"""The frames of one scene. Makes them ready for the network, and makes the network's result ready for a file."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
 from typing import NamedTuple
@@ -20,26 +20,23 @@ from defusion.alignment.owners import FEWEST_FRAMES, owned, without
 from defusion.alignment.record import Alignment
 from defusion.alignment.warp import warped_picture
 from defusion.errors import ImageError
+from defusion.form import Form, Pixels
+from defusion.frame import Frame, Meaning, meaning
 from defusion.imaging import (
     Picture,
-    as_temperature,
     distance_from_palette,
     in_profile_of,
     luminance,
     recognised_palette,
     with_luminance,
 )
-from defusion.imaging.colour_tags import linear_profile
 from defusion.imaging.levels import ChosenLevels, Used, choose, used
-from defusion.imaging.picture import DEPTHS, Depth, Measured, bands, full_scale, quantised
-from defusion.imaging.tone import Levels, Tone, is_linear
+from defusion.imaging.picture import DEPTHS, Depth, bands
 from defusion.maps import Maps
 from defusion.runtime import Planes
 from defusion.stages import Source
-from defusion.task import SourceStatistics, measure
+from defusion.task import SourceStatistics, measure, same_light_as_another
 from defusion.tiling import Band, FusingProgress, Report, Size, View
-
-Pixels = NDArray[np.float32]
 
 #: Skewness of a thermal picture's tones. Below it, few places are much darker than the rest, so warm things may be
 #: shown dark. Of 21 scenes with warm things bright, none was below -1.2.
@@ -49,119 +46,14 @@ _TURNED = (
     "EXIF turns the sources in different ways, which was done; --orientation ignore takes them as they are stored"
 )
 
-#: Unit of grey samples, by the kind of levels, if the file does not name one.
-_UNITS = {"bits": "counts", "counts": "counts", "units": "as stored"}
-_NO_LIGHT = Measured("as stored")
-
-#: Two sources show one kind of light if the rank correlation of their tones is above this.
-_ALIKE = 0.8
-
-
 #: Size, in pixels, at which exposures are searched for motion.
 _MOVERS_PX = 1e6
 
 #: Size, in pixels, at which focus stacks are searched for motion.
 _THINGS_PX = 2.5e5
 
-#: Bytes up to which the frames of a stack are kept in memory. Each is needed six times; frames of larger stacks are
-#: read each time. Twelve frames of 3.8 megapixels took 26.5 s of one core when read each time, and 20.1 s when kept.
-_KEPT_BYTES = 2**29
-
 #: Size, in pixels, at which tones are compared: small enough that focus hardly matters.
 _TONES_PX = 4e4
-
-
-class Frame(NamedTuple):
-    """A source by name; it is opened when it is needed."""
-
-    name: str
-    open: Callable[[], Picture]
-    black_hot: bool = False
-    """It shows warm things dark."""
-    true_colours: bool = False
-    """Its colours do not stand for temperature, even if they look like it. This holds for PET and SPECT."""
-
-    def kept(self) -> Frame:
-        """Opens the frame now and keeps its picture in memory."""
-        picture = self.open()
-        return self._replace(open=lambda: picture)
-
-    def as_temperature(self, palette: str) -> Frame:
-        """Returns the frame with false colour converted back to temperature."""
-        return self._replace(open=lambda: as_temperature(self.open(), palette, self.name))
-
-    def meant(self, meaning: Meaning) -> Frame:
-        """Returns the frame with the given meaning of its samples."""
-        return self._replace(open=lambda: meaning.of(self.open()))
-
-    @classmethod
-    def of(cls, name: str, picture: Picture) -> Frame:
-        """Makes a frame from a picture in memory."""
-        return cls(name, lambda: picture)
-
-
-def kept(frames: Sequence[Frame]) -> list[Frame]:
-    """Returns frames that stay in memory once they were opened, if a stack of such frames takes little of it."""
-
-    def once(frame: Frame) -> Callable[[], Picture]:
-        held: list[Picture] = []
-
-        def opened() -> Picture:
-            if held:
-                return held[0]
-            picture = frame.open()
-            samples = picture.samples
-            if isinstance(samples, np.ndarray) and len(frames) * samples.nbytes <= _KEPT_BYTES:
-                held.append(picture)
-            return picture
-
-        return opened
-
-    return [frame._replace(open=once(frame)) for frame in frames]
-
-
-class Meaning(NamedTuple):
-    """What the samples of a frame stand for."""
-
-    levels: Levels | None
-    is_light: bool
-    """Samples are proportional to light, even if no profile says so."""
-    measured: Measured | None = None
-    """Samples are measurements, even if the file does not say so."""
-
-    def of(self, picture: Picture) -> Picture:
-        """Returns the picture with this meaning."""
-        icc = linear_profile(grey=picture.grey) if self.is_light and picture.icc is None else picture.icc
-        if self.measured == _NO_LIGHT:
-            icc = None  # a profile says nothing about degrees
-        return replace(picture, levels=self.levels, icc=icc, measured=picture.measured or self.measured)
-
-
-class Form(NamedTuple):
-    """The form of a result: everything but its pixels."""
-
-    size: Size
-    channels: int
-    depth: Depth
-    icc: bytes | None
-    exif: bytes | None
-    xmp: bytes | None = None
-    levels: Levels | None = None
-    """Black and white level; None for the full range of its depth."""
-
-    @property
-    def tone(self) -> Tone:
-        """How samples become pixels."""
-        return Tone(self.levels or Levels(0, full_scale(np.dtype(self.depth))), is_linear(self.icc))
-
-    def picture(self, bands: Iterable[Pixels]) -> Picture:
-        """Makes a picture from bands [h, W, C] in [0, 1] that cover all rows."""
-        samples = np.empty((*self.size, self.channels), self.depth)
-        top = 0
-        for band in bands:
-            samples[top : top + len(band)] = quantised(band, self.depth, self.levels)
-            top += len(band)
-        return Picture(samples, self.icc, self.exif, levels=self.levels, xmp=self.xmp)
 
 
 class _Seen(NamedTuple):
@@ -222,7 +114,9 @@ class Scene:
                 looks.append(Look.of(picture, len(frames)))
             seen.append(self._see(frame, picture, palette))
             del picture  # before the next is opened
-        chosen = choose([each.name for each in frames], uses, partial(_alike, [each.statistics for each in seen]))
+        chosen = choose(
+            [each.name for each in frames], uses, partial(same_light_as_another, [each.statistics for each in seen])
+        )
         self._look_again(seen, uses, meanings, chosen, palette)
         frames = list(self.frames)
         painted = [index for index, each in enumerate(seen) if each.palette is not None]
@@ -563,35 +457,6 @@ def _confidence(picture: Picture, rows: slice, columns: slice) -> Planes:
     """Returns the confidence of part of a picture, [1, 1, h, w]; [1, 1, 0, 0] if all of the picture counts."""
     confidence = picture.confidence(rows, columns)
     return np.zeros((1, 1, 0, 0), np.float32) if confidence is None else confidence[None, None]
-
-
-def meaning(frame: Frame, levels: Levels | None, of: Used, *, is_light: bool) -> Meaning:
-    """Says what a frame's samples stand for. They are inverted if warm things are dark."""
-    unit = _UNITS.get(of.kind) if of.grey else None
-    measured = None if unit is None else Measured(unit)
-    if not frame.black_hot:
-        return Meaning(levels, is_light, measured)
-    low, high, white = levels or Levels(0, of.scale)
-    return Meaning(Levels(high, low, white), is_light, measured)
-
-
-def _alike(statistics: Sequence[SourceStatistics], number: int) -> bool:
-    """Says whether a frame's tones rise and fall with those of any other frame."""
-    return any(
-        _rank_correlation(statistics[number].tones, other.tones) > _ALIKE
-        for index, other in enumerate(statistics)
-        if index != number and other.tones.shape == statistics[number].tones.shape
-    )
-
-
-def _rank_correlation(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
-    """Returns the rank correlation of places that neither source clips; 1 if there are hardly any."""
-    inside = (np.minimum(a, b) > 0) & (np.maximum(a, b) < 0.98)
-    if inside.sum() < 16:
-        return 1.0
-    ranks = np.stack([np.argsort(np.argsort(each[inside])) for each in (a, b)])
-    matrix: NDArray[np.float64] = np.atleast_2d(np.corrcoef(ranks))
-    return float(matrix[0, 1])
 
 
 def _black_hot(frames: Sequence[Frame], statistics: Sequence[SourceStatistics]) -> tuple[str, ...]:

@@ -17,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from defusion.errors import FusionWarning, ImageError, SourceTypeError
+from defusion.frame import Frame
 from defusion.imaging import Picture, from_array, from_pillow, read, stack_in, to_array
 from defusion.imaging.tone import Levels
 from defusion.maps import Maps
-from defusion.scene import Frame
 
 Array: TypeAlias = NDArray[Any]
 

@@ -55,6 +55,9 @@ COLOURED_SENSORS_CORRELATION = 0.4
 GRAIN = 0.04
 UNLIKE_NEIGHBOURS = 0.8
 
+#: Two sources show one kind of light if the rank correlation of their tones is above this.
+SAME_LIGHT_CORRELATION = 0.8
+
 #: A picture has no colour if red, green and blue differ by more than the first at no more than this fraction of all
 #: pixels. Such differences come from rounding in a change of profile, or from a mark or two.
 COLOURLESS = 1.5 / 255
@@ -200,3 +203,22 @@ def _is_colourless(picture: Picture) -> bool:
         if coloured > most:
             return False
     return True
+
+
+def same_light_as_another(statistics: Sequence[SourceStatistics], number: int) -> bool:
+    """Returns whether a frame shows the same kind of light as another one: their tones rise and fall together."""
+    return any(
+        _rank_correlation(statistics[number].tones, other.tones) > SAME_LIGHT_CORRELATION
+        for index, other in enumerate(statistics)
+        if index != number and other.tones.shape == statistics[number].tones.shape
+    )
+
+
+def _rank_correlation(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
+    """Returns the rank correlation of places that neither source clips; 1 if there are hardly any."""
+    inside = (np.minimum(a, b) > 0) & (np.maximum(a, b) < 0.98)
+    if inside.sum() < 16:
+        return 1.0
+    ranks = np.stack([np.argsort(np.argsort(each[inside])) for each in (a, b)])
+    matrix: NDArray[np.float64] = np.atleast_2d(np.corrcoef(ranks))
+    return float(matrix[0, 1])

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from defusion.errors import ImageError
 from defusion.files import unfit, write_json
+from defusion.frame import Frame
 from defusion.imaging import PALETTES, Picture, PictureWriter, in_palette, luminance
-from defusion.scene import Frame
 
 Pixels = NDArray[np.float32]
 

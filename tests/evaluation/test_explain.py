@@ -24,8 +24,8 @@ from defusion.evaluation import explain, toy_cases
 from defusion.evaluation.explain import ActivationMaps, Pair, Toy
 from defusion.evaluation.explain_figures import pair_figure, save, toy_figure
 from defusion.evaluation.toy_cases import Pixels
+from defusion.frame import Frame
 from defusion.imaging import Picture
-from defusion.scene import Frame
 
 CASES = ["grid_noise", "freeform_noise", "grid_zeros", "two_noises", "one_noise"]
 

@@ -18,11 +18,12 @@ from PIL import Image
 from defusion.errors import EvaluationError
 from defusion.evaluation.baselines import DETAIL_FLOOR, detail_energy
 from defusion.evaluation.toy_cases import NOISE, Case, Mask, Pixels, toy_cases
+from defusion.frame import Frame
 from defusion.fuser import Fuser
 from defusion.imaging import Picture
 from defusion.model.config import NetworkConfig
 from defusion.runtime import Planes
-from defusion.scene import Frame, Scene
+from defusion.scene import Scene
 
 #: Larger pictures are scaled down to this many pixels, since a figure shows no more.
 LARGEST_PX = 10**6
