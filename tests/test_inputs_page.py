@@ -165,7 +165,7 @@ ELSEWHERE = {
     "XMP": "imaging/test_formats.py",
     "EXIF that turns": "test_sources.py",
     "a range, or heat": "test_sources.py",
-    "profiles in JPEG XL": "imaging/test_formats.py",
+    "colours of JPEG XL": "imaging/test_formats.py",
     "a pipe or device": "test_sources.py",
     "radiometric JPEG": "imaging/test_flir.py",
     "16-bit result": "imaging/test_write.py",

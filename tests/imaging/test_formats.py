@@ -15,10 +15,11 @@ from PIL import Image, ImageCms
 from skimage import data
 
 from defusion.errors import ImageError
-from defusion.imaging import from_array, in_profile_of, read, write
-from defusion.imaging.colour_tags import Cicp, linear_profile, profile_of_cicp
+from defusion.imaging import from_array, in_profile_of, read, stack_in, write
+from defusion.imaging.colour_tags import Cicp, adobe_rgb, linear_profile, profile_of_cicp
+from defusion.imaging.exif import Field, upright_block
 from defusion.imaging.levels import used
-from defusion.imaging.tone import Levels
+from defusion.imaging.tone import Levels, is_linear
 
 COLOUR = np.ascontiguousarray(data.astronaut()[40:140, 100:250])
 DEEP = COLOUR.astype(np.uint16) * 257
@@ -125,7 +126,8 @@ def test_jpeg_xl(tmp_path, samples):
     picture = read(tmp_path / "a.jxl")
     assert picture.depth == samples.dtype.name
     np.testing.assert_array_equal(picture.samples, samples.reshape(100, 150, -1))
-    assert picture.notes == ("a.jxl: a profile in it is not read, its colours count as sRGB",)
+    assert picture.notes == ()
+    assert is_linear(picture.icc) == (samples.dtype != np.uint8)  # as imagecodecs says of deep samples
 
 
 def test_the_exif_of_a_jpeg_xl(tmp_path):
@@ -211,21 +213,60 @@ def test_avif_out(tmp_path, samples):
 def test_jpeg_xl_out(tmp_path, samples):
     assert write(tmp_path / "a.jxl", from_array(samples)) == ()
     again = read(tmp_path / "a.jxl")
-    assert again.depth == samples.dtype.name
+    assert (again.depth, again.icc, again.notes) == (samples.dtype.name, None, ())
     np.testing.assert_array_equal(again.samples, samples.reshape(100, 150, -1))
 
 
-def test_jpeg_xl_of_other_colours_is_brought_to_srgb(tmp_path):
-    p3 = replace(from_array(DEEP), icc=profile_of_cicp(Cicp(12, 13)))
-    assert write(tmp_path / "a.jxl", p3) == ("a.jxl: colours converted to sRGB, no profile is written into JPEG XL",)
-    expected = in_profile_of(p3, from_array(DEEP))
+@pytest.mark.parametrize("name", ["p3", "pq", "linear", "adobe", "grey", "gamma"])
+def test_the_colours_of_a_jpeg_xl_are_kept(tmp_path, name):
+    grey = name in ("grey", "gamma")
+    icc = {
+        "p3": profile_of_cicp(Cicp(12, 13)),
+        "pq": profile_of_cicp(Cicp(9, 16)),
+        "linear": linear_profile(),
+        "adobe": adobe_rgb(),
+        "grey": linear_profile(grey=True),
+        "gamma": imagecodecs.cms_profile("gray", whitepoint=(0.3127, 0.329, 1), gamma=1.8),
+    }[name]
+    picture = replace(from_array(DEEP[..., 1] if grey else DEEP), icc=icc)
+    assert write(tmp_path / "a.jxl", picture) == ()
+    again = read(tmp_path / "a.jxl")
+    np.testing.assert_array_equal(again.samples, picture.samples)
+    assert in_profile_of(again, picture) is again
+    assert again.icc == icc or name not in ("p3", "pq")
+
+
+def test_a_profile_that_a_jpeg_xl_cannot_name_is_converted_to_srgb(tmp_path):
+    odd = imagecodecs.cms_profile(
+        "rgb",
+        whitepoint=(0.3127, 0.329, 1),
+        primaries=(0.64, 0.33, 1, 0.3, 0.6, 1, 0.15, 0.06, 1),
+        transferfunction=np.repeat(np.clip(np.linspace(-0.2, 1, 99, dtype=np.float32)[None], 0, 1), 3, 0),
+    )
+    picture = replace(from_array(DEEP), icc=odd)
+    assert "converted to sRGB" in write(tmp_path / "a.jxl", picture)[0]
+    expected = in_profile_of(picture, from_array(DEEP))
     np.testing.assert_array_equal(read(tmp_path / "a.jxl").samples, np.asarray(expected.samples))
+
+
+def test_the_exif_and_xmp_of_a_jpeg_xl_are_kept(tmp_path):
+    picture = replace(from_array(COLOUR), exif=upright_block({0x0110: Field(2, 8, b"Model 7\0")}), xmp=XMP)
+    assert write(tmp_path / "a.jxl", picture) == ()
+    again = read(tmp_path / "a.jxl")
+    assert b"Model 7" in again.exif and b"A title" in again.xmp
+
+
+def test_the_frames_of_a_jpeg_xl_are_pages(tmp_path):
+    (tmp_path / "a.jxl").write_bytes(imagecodecs.jpegxl_encode(np.stack([COLOUR, COLOUR[::-1]]), lossless=True))
+    assert stack_in(tmp_path / "a.jxl").pages == 2
+    np.testing.assert_array_equal(read(tmp_path / "a.jxl", 1).samples, COLOUR[::-1])
+    assert read(tmp_path / "a.jxl").notes == ("a.jxl: first frame of an animation used",)
 
 
 # ---------------------------------------------------------------------- XMP and IPTC
 
 
-@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tif", ".avif"])
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tif", ".avif", ".jxl"])
 def test_xmp_is_kept_and_upright(tmp_path, suffix):
     write(tmp_path / f"a{suffix}", replace(from_array(COLOUR), xmp=XMP.replace(b'"6"', b'"1"')))
     again = read(tmp_path / f"a{suffix}")
@@ -238,12 +279,10 @@ def test_xmp_of_a_turned_picture_says_upright(tmp_path):
     assert b'tiff:Orientation="1" dc:title="A title"' in read(tmp_path / "a.jpg").xmp
 
 
-@pytest.mark.parametrize("suffix", [".exr", ".jxl"])
-def test_xmp_that_cannot_be_kept_is_told(tmp_path, suffix):
-    if suffix == ".exr":
-        pytest.importorskip("OpenEXR")
-    notes = write(tmp_path / f"a{suffix}", replace(from_array(DEEP), xmp=XMP))
-    assert any(note.startswith(f"a{suffix}: XMP dropped") for note in notes)
+def test_xmp_that_cannot_be_kept_is_told(tmp_path):
+    pytest.importorskip("OpenEXR")
+    notes = write(tmp_path / "a.exr", replace(from_array(DEEP), xmp=XMP))
+    assert any(note.startswith("a.exr: XMP dropped") for note in notes)
 
 
 def test_iptc_is_told(tmp_path):

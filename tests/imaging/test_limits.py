@@ -185,8 +185,17 @@ def claims() -> dict[str, bytes]:
     jp2 = bytearray(imagecodecs.jpeg2k_encode(np.zeros((64, 64, 3), np.uint8), level=0, codecformat="j2k"))
     for at in (8, 24):  # of the picture, and of its one tile
         struct.pack_into(">II", jp2, at, 30000, 30000)
+    # Their decoder takes five times the samples.
+    flat = jp2.replace(struct.pack(">II", 30000, 30000), struct.pack(">II", 12000, 12000))
     jxl = b"\xff\x0a" + (2 << 1 | 29999 << 3 | 1 << 21).to_bytes(6, "little") + bytes(40)  # a square
-    return {"a.gif": bytes(gif), "a.bmp": bytes(bmp), "a.tif": bytes(pages), "a.j2k": bytes(jp2), "a.jxl": jxl}
+    return {
+        "a.gif": bytes(gif),
+        "a.bmp": bytes(bmp),
+        "a.tif": bytes(pages),
+        "a.j2k": bytes(jp2),
+        "b.j2k": bytes(flat),
+        "a.jxl": jxl,
+    }
 
 
 @pytest.mark.parametrize("name", claims())

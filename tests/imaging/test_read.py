@@ -273,6 +273,15 @@ def test_colours_multiplied_by_alpha_are_divided_by_it(tmp_path):
     assert not samples[:5].any()
 
 
+def test_a_thumbnail_that_does_not_say_so_is_passed_over(tmp_path):
+    with tifffile.TiffWriter(tmp_path / "a.tif") as tif:
+        for page in (COLOUR[::8, ::8], COLOUR):
+            tif.write(page, photometric="rgb", metadata=None)
+    picture = read(tmp_path / "a.tif")
+    np.testing.assert_array_equal(picture.samples, COLOUR)
+    assert picture.notes == ("a.tif: page 2 of 2, of which the first is a thumbnail, used",)
+
+
 @pytest.mark.parametrize("suffix", [".png", ".webp", ".tif"])
 def test_the_first_of_many_is_used(tmp_path, suffix):
     Image.fromarray(COLOUR).save(

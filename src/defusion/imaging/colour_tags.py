@@ -133,11 +133,19 @@ def profile_of_tiff(
 
 def linear_profile(primaries: Chromaticities = _SRGB, *, grey: bool = False) -> bytes:
     """Makes a linear profile with the given primaries; by default those of sRGB."""
-    if grey:
-        import imagecodecs
+    return profile_of_curve(primaries, 1.0, grey=grey)
 
-        return _undated(imagecodecs.cms_profile("gray", whitepoint=(*primaries[6:], 1.0), gamma=1.0))
-    return _profile(tuple(primaries), 1.0)
+
+def profile_of_curve(primaries: Chromaticities, curve: float | str, *, grey: bool = False) -> bytes:
+    """Makes a profile whose light is a power of the samples, or follows a curve: bt709, srgb, pq or hlg."""
+    if not grey:
+        return _profile(tuple(primaries), curve)
+    import imagecodecs
+
+    made: dict[str, Any] = {"gamma": curve}
+    if isinstance(curve, str):
+        made = {"transferfunction": _curve(curve, _STEPS)}
+    return _undated(imagecodecs.cms_profile("gray", whitepoint=(*primaries[6:], 1.0), **made))
 
 
 def adobe_rgb() -> bytes:

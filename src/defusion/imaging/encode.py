@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from defusion.imaging import exif
+from defusion.imaging import exif, jpeg_xl
 from defusion.imaging.colour_tags import cicp_of_profile
 from defusion.imaging.exr import write_exr
 from defusion.imaging.profile import to_srgb
@@ -241,15 +241,23 @@ class AvifEncoder(_WholeEncoder):
 
 
 class JpegXlEncoder(_WholeEncoder):
-    """Lossless JPEG XL, with sRGB colours."""
+    """Lossless JPEG XL. Colours that it cannot name are converted to sRGB."""
 
     def finish(self) -> None:
         """Encodes the picture."""
         import imagecodecs
 
-        grey = self._layout.channels == 1
-        samples = to_srgb(self._samples, self._layout.icc)
-        self._file.write(imagecodecs.jpegxl_encode(samples[..., 0] if grey else samples, lossless=True))
+        layout, samples, icc = self._layout, self._samples, self._layout.icc
+        if not jpeg_xl.named(icc):
+            samples, icc = to_srgb(samples, icc), None
+        made = imagecodecs.jpegxl_encode(
+            samples[..., 0] if layout.channels == 1 else samples, lossless=True, usecontainer=True
+        )
+        # imagecodecs says of deep samples that they are light.
+        self._file.write(jpeg_xl.with_colours(made, icc, grey=layout.channels == 1))
+        for kind, content in ((b"Exif", layout.exif and bytes(4) + layout.exif), (b"xml ", layout.xmp)):
+            if content:
+                self._file.write(struct.pack(">I4s", 8 + len(content), kind) + content)
 
 
 class ExrEncoder(_WholeEncoder):

@@ -31,6 +31,9 @@ _MOST_SCANS = 100
 #: In other formats a picture of one colour takes almost nothing, so only claims of more than these bytes are checked.
 _FLAT_BYTES, _FLAT_RATIO = 2**29, 2**20
 
+#: The same for JPEG 2000, whose decoder needs five times the samples: 192 MB of one colour were seen in 858 bytes.
+_WAVELET_BYTES, _WAVELET_RATIO = 2**28, 2**18
+
 #: Number of copies of the samples in memory while a whole picture is decoded.
 COPIES = 3
 
@@ -201,6 +204,15 @@ def check_flat(name: str, width: int, height: int, pixel_bytes: int, stored: int
         ImageError: It would need more than half a gigabyte, but its file has almost nothing.
     """
     _check(name, width, height, width * height * pixel_bytes, max(stored * _FLAT_RATIO, _FLAT_BYTES))
+
+
+def check_jpeg_2000(name: str, width: int, height: int, pixel_bytes: int, stored: int) -> None:
+    """Checks that a JPEG 2000 is not just a header.
+
+    Raises:
+        ImageError: It would need more than a quarter of a gigabyte, but its file has almost nothing.
+    """
+    _check(name, width, height, width * height * pixel_bytes, max(stored * _WAVELET_RATIO, _WAVELET_BYTES))
 
 
 def check_page(name: str, width: int, height: int, claimed: int, stored: int, compression: int) -> None:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from defusion.errors import ImageError
-from defusion.imaging import codecs, exif, exr, flir, heif, netpbm, raw
+from defusion.imaging import codecs, exif, exr, flir, heif, jpeg_xl, netpbm, raw
 from defusion.imaging.colour_tags import profile_of_png
 from defusion.imaging.decoded import check_bytes, telling_damage, upright
 from defusion.imaging.limits import COPIES, check_claims, check_flat, check_jpeg, check_png, zeros_at_end
@@ -245,7 +245,12 @@ _FORMATS = [
     _by_pillow("GIF", _gif, b"GIF8"),
     _by_pillow("AVIF", _avif, begins=lambda _, start: heif.is_avif(start), read=_read_avif),
     _single("PPM", netpbm.read_netpbm, lambda _, start: netpbm.is_netpbm(start)),
-    _single("JPEG XL", codecs.read_jpeg_xl, _starts(*codecs.JPEG_XL_STARTS)),
+    _Format(
+        "JPEG XL",
+        _starts(*jpeg_xl.STARTS),
+        codecs.read_jpeg_xl,
+        lambda file: Stack(codecs.frames_in_jpeg_xl(file), animated=True),
+    ),
     _single("JPEG 2000", codecs.read_jpeg_2000, _starts(*codecs.JPEG_2000_STARTS)),
     _single("EXR", exr.read_exr, _starts(exr.START)),
     _single("RAW", raw.read_raw, raw.is_raw),

@@ -63,6 +63,10 @@ _INCH_UM = 25400.0
 _SILENCE = logging.NullHandler()
 
 
+#: A page is a thumbnail of a later one of the same form that has this many times its area.
+_THUMBNAIL_RATIO = 4
+
+
 class Stack(NamedTuple):
     """The pages that a file holds."""
 
@@ -252,6 +256,10 @@ def _whole_page(pages: Sequence[Any]) -> tuple[Any, str]:
     if larger:
         page = max(larger, key=_area)
         return page, f"the picture of {page.imagewidth}x{page.imagelength} inside its thumbnail"
+    enlarged = [each for each in whole if _area(each) >= _THUMBNAIL_RATIO * _area(first) and _same_form(each, first)]
+    if first is pages[0] and enlarged:
+        page = max(enlarged, key=_area)
+        return page, f"page {pages.index(page) + 1} of {len(pages)}, of which the first is a thumbnail,"
     if first is not pages[0]:
         return first, f"page {pages.index(first) + 1} of {len(pages)}, the first that is not reduced,"
     return first, f"first of {len(whole)} pages" if len(whole) > 1 else ""
@@ -267,6 +275,12 @@ def _holes(page: Any, name: str) -> list[str]:
     if any(empty):
         raise ValueError(f"{len(empty)} of its strips or tiles have no bytes")
     return [f"{name}: {len(empty)} of {len(page.dataoffsets)} strips or tiles are left out in it"] if empty else []
+
+
+def _same_form(page: Any, other: Any) -> bool:
+    """Says whether two pages have the same aspect ratio, except for rounding."""
+    wide, other_wide = page.imagewidth * other.imagelength, page.imagelength * other.imagewidth
+    return bool(abs(wide - other_wide) <= page.imagewidth + page.imagelength)
 
 
 def _area(page: Any) -> int:

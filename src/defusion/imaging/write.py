@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from defusion.errors import ImageError
 from defusion.files import beside, kind_of, unfit
-from defusion.imaging import encode, exr
+from defusion.imaging import encode, exr, jpeg_xl
 from defusion.imaging.colour_tags import linear_profile
 from defusion.imaging.encode import PictureEncoder, SampleLayout
 from defusion.imaging.exif import PREFIX
@@ -43,7 +43,7 @@ _JPEG = _Format("JPEG", encode.JpegEncoder, ("uint8",), 65_500)
 _WEBP = _Format("WebP", encode.WebpEncoder, ("uint8",), 16_383, grey=False)
 _TIFF = _Format("TIFF", encode.TiffEncoder, DEPTHS, by_bands=True)
 _AVIF = _Format("AVIF", encode.AvifEncoder, ("uint8",), 65_536, grey=False)
-_JPEG_XL = _Format("JPEG XL", encode.JpegXlEncoder, DEPTHS, profile_and_exif=False)
+_JPEG_XL = _Format("JPEG XL", encode.JpegXlEncoder, DEPTHS)
 _EXR = _Format("EXR", encode.ExrEncoder, ("float32",), profile_and_exif=False)
 _FORMATS = {
     **{".png": _PNG, ".jpg": _JPEG, ".jpeg": _JPEG, ".webp": _WEBP},
@@ -206,8 +206,8 @@ def open_output(
         notes.append(f"{name}: ICC profile dropped, it is not for {'grey' if stored_channels == 1 else 'RGB'}")
     if form is _EXR and icc in (linear_profile(), linear_profile(grey=True)):
         icc = None  # an EXR's meaning follows from its format
-    if icc and form is _JPEG_XL:
-        notes.append(f"{name}: colours converted to sRGB, no profile is written into JPEG XL")
+    if form is _JPEG_XL and not jpeg_xl.named(icc):
+        notes.append(f"{name}: colours converted to sRGB, JPEG XL has no name for the profile")
     elif icc and not form.profile_and_exif:
         icc = None
         notes.append(f"{name}: ICC profile dropped, {form.name} holds none")
