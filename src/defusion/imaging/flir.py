@@ -25,7 +25,7 @@ from defusion.imaging.decoded import check_bytes
 from defusion.imaging.picture import Measured
 
 #: Start of the APP1 segments that hold the container. The numbers of the segment and of the last segment follow.
-_SEGMENT = b"FLIR\0"
+_APP1, _SEGMENT = 0xE1, b"FLIR\0"
 
 _RAW_DATA, _CAMERA = 1, 0x20
 _ENTRY_BYTES, _PLANE_AT = 0x20, 0x20
@@ -58,7 +58,8 @@ def radiometric(jpeg: bytes, name: str) -> Radiometric | None:
         ValueError: The container is damaged, or holds something unknown.
         ImageError: Its thermal plane is larger than can be read.
     """
-    container = b"".join(_segments(jpeg))
+    found = segments(jpeg)
+    container = b"".join(part[8:] for marker, part in found if marker == _APP1 and part.startswith(_SEGMENT))
     if not container:
         return None
     try:
@@ -80,16 +81,14 @@ def radiometric(jpeg: bytes, name: str) -> Radiometric | None:
     return Radiometric(celsius, Measured("celsius", facts))
 
 
-def _segments(jpeg: bytes) -> Iterator[bytes]:
-    """Yields the parts of the container, up to the start of the picture."""
+def segments(jpeg: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yields the markers and contents of the segments of a JPEG, up to the start of the picture."""
     at = 2
     while jpeg[at : at + 1] == b"\xff" and at + 4 <= len(jpeg):
         kind, length = jpeg[at + 1], int.from_bytes(jpeg[at + 2 : at + 4], "big")
         if kind == 0xDA or length < 2:
             return
-        part = jpeg[at + 4 : at + 2 + length]
-        if kind == 0xE1 and part.startswith(_SEGMENT):
-            yield part[8:]
+        yield kind, jpeg[at + 4 : at + 2 + length]
         at += 2 + length
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from defusion.errors import ImageError
-from defusion.imaging import codecs, exif, exr, flir, heif, jpeg_xl, netpbm, raw
+from defusion.imaging import codecs, dji, exif, exr, flir, heif, jpeg_xl, netpbm, raw
 from defusion.imaging.colour_tags import profile_of_png
 from defusion.imaging.decoded import check_bytes, telling_damage, upright
 from defusion.imaging.limits import COPIES, check_claims, check_flat, check_jpeg, check_png, zeros_at_end
@@ -174,7 +174,7 @@ def _read_jpeg(file: BinaryIO, name: str, page: int | None) -> Picture:
     image = _jpeg(file)
     told = (f"{name}: may be damaged, {odd}",) if odd else ()
     try:
-        found = flir.radiometric(data, name)
+        found = flir.radiometric(data, name) or dji.radiometric(data, *image.size)
     except ValueError as error:
         found, told = None, (*told, f"{name}: its temperatures cannot be read, {error}: the painted picture is used")
     if found is None:
