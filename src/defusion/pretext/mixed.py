@@ -34,6 +34,10 @@ SHARES = {"focus": 3.0, "exposures": 3.0, "sensors": 2.0, "absent": 1.0, "grainy
 ROUGH = 0.3
 ROUGHNESS = (0.03, 0.3)
 
+#: Share of photographs without colour. Else the network takes all grey sources for those of two sensors: a grey focus
+#: pair was not known to have the same light in both.
+GREY = 0.25
+
 #: Chance of each number of sources.
 SOURCES = {2: 0.8, 3: 0.13, 4: 0.07}
 
@@ -49,7 +53,8 @@ def mixed(photos: Tensor, generator: Generator) -> tuple[Views, list[str]]:
     sources = list(SOURCES)[int(drawn)]
     chances = torch.tensor([SHARES[name] for name in KINDS], device=device)
     kinds = torch.multinomial(chances, len(photos), replacement=True, generator=generator)
-    photos = rough(photos, generator)
+    grey = chance(len(photos), GREY, generator)
+    photos = rough(torch.where(grey, photos.mean(1, keepdim=True), photos), generator)
     views, names = [], []
     for number, (name, make) in enumerate(KINDS.items()):
         chosen = photos[kinds == number]
