@@ -108,11 +108,11 @@ def test_some_photographs_have_a_rough_part(photos: Tensor) -> None:
 
 def test_some_scenes_of_all_kinds_have_no_colour(photos: Tensor) -> None:
     grey: dict[str, list[bool]] = {name: [] for name in KINDS}
-    for seed in range(20):
+    for seed in range(40):
         views, names = mixed(photos, drawn(seed))
         colour = (views.target.amax(1) - views.target.amin(1)).mean((1, 2))
         for name, spread in zip(names, colour.tolist(), strict=True):
-            grey[name].append(spread < 0.01)
+            grey[name].append(spread < 0.03)  # coloured grain of rough parts is left
     assert all(grey["sensors"])
     assert all(0 < sum(each) < len(each) for name, each in grey.items() if name != "sensors")
 
