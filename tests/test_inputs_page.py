@@ -169,6 +169,7 @@ ELSEWHERE = {
     "a pipe or device": "test_sources.py",
     "radiometric JPEG": "imaging/test_flir.py",
     "16-bit result": "imaging/test_write.py",
+    "16-bit or float result": "imaging/test_formats.py",
     "float result": "imaging/test_write.py",
 }
 

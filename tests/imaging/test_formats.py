@@ -203,10 +203,31 @@ def test_gif(tmp_path):
 @pytest.mark.parametrize("samples", [COLOUR, COLOUR[..., 1], DEEP])
 def test_avif_out(tmp_path, samples):
     notes = write(tmp_path / "a.avif", replace(from_array(samples), icc=SRGB if samples.ndim == 3 else None, xmp=XMP))
-    assert notes == (() if samples.dtype == np.uint8 else ("a.avif: AVIF holds 8 bits, 16-bit result rounded to 8",))
+    deep = samples.dtype == np.uint16
+    assert notes == (("a.avif: AVIF holds 12 bits, 16-bit result rounded to 12",) if deep else ())
     again = read(tmp_path / "a.avif")
-    assert near(again.samples, (samples if samples.dtype == np.uint8 else COLOUR).reshape(100, 150, -1), 3)
+    assert (again.depth, again.levels) == (samples.dtype.name, Levels(0, 4095) if deep else None)
+    assert near(again.pixels * 255, COLOUR if samples.ndim == 3 else COLOUR[..., 1:2], 3)
     assert again.icc == (SRGB if samples.ndim == 3 else None) and b"A title" in again.xmp
+
+
+@pytest.mark.parametrize("icc", [None, SRGB, profile_of_cicp(Cicp(9, 16))], ids=["none", "sRGB", "PQ"])
+def test_avif_of_twelve_bits_has_all_that_travels(tmp_path, icc):
+    smooth = np.stack(np.broadcast_arrays(*np.ogrid[:100, :150], 40), 2).astype(np.uint16) * 400
+    picture = replace(from_array(smooth), icc=icc, exif=upright_block({0x0110: Field(2, 8, b"Model 7\0")}), xmp=XMP)
+    write(tmp_path / "a.avif", picture)
+    again = read(tmp_path / "a.avif")
+    assert again.icc == icc and b"Model 7" in again.exif and b"A title" in again.xmp
+    assert np.abs(again.pixels - picture.pixels).mean() < 1 / 2000
+    with Image.open(tmp_path / "a.avif") as of_pillow:
+        assert near(np.asarray(of_pillow), smooth / 257, 1)
+        assert of_pillow.info.get("icc_profile") == icc and b"Model 7" in of_pillow.info["exif"]
+
+
+def test_ten_bits_fill_the_range_of_an_avif(tmp_path):
+    picture = replace(from_array(TEN), levels=Levels(0, 1023))
+    write(tmp_path / "a.avif", picture)
+    assert near(read(tmp_path / "a.avif").pixels * 255, picture.pixels * 255, 3)
 
 
 @pytest.mark.parametrize("samples", [COLOUR, COLOUR[..., 1], DEEP, (DEEP / 65535).astype(np.float32)])

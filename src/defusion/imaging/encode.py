@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from defusion.imaging import exif, jpeg_xl
+from defusion.imaging import avif, exif, jpeg_xl
 from defusion.imaging.colour_tags import cicp_of_profile
 from defusion.imaging.exr import write_exr
 from defusion.imaging.profile import to_srgb
@@ -233,10 +233,14 @@ class WebpEncoder(_WholeEncoder):
 
 
 class AvifEncoder(_WholeEncoder):
-    """AVIF at quality 95 without chroma subsampling."""
+    """AVIF at quality 95 without chroma subsampling, with 8 or 12 bits."""
 
     def finish(self) -> None:
         """Encodes the picture."""
+        layout = self._layout
+        if layout.dtype == np.uint16:
+            self._file.write(avif.encoded(self._samples, layout.icc, layout.exif, layout.xmp))
+            return
         _save_by_pillow(self._file, "AVIF", self._samples, self._layout, quality=95, subsampling="4:4:4")
 
 

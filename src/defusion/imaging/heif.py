@@ -100,6 +100,7 @@ def _with_colours(picture: Picture, data: bytes) -> Picture:
 
 
 def _bits(data: bytes) -> int:
-    """Returns the number of bits of a sample."""
-    at = data.find(b"pixi", 0, _HEAD)
-    return data[at + 9] if 0 <= at < len(data) - 9 and data[at + 9] in (10, 12) else 8
+    """Returns the number of bits of a sample, by the configuration of the decoder."""
+    at = data.find(b"av1C", 0, _HEAD)
+    flags = data[at + 6] if 0 <= at < len(data) - 6 else 0
+    return 8 if not flags & 0x40 else 12 if flags & 0x20 else 10

@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 
 from defusion.errors import ImageError
 from defusion.files import beside, kind_of, unfit
-from defusion.imaging import encode, exr, jpeg_xl
+from defusion.imaging import avif, encode, exr, jpeg_xl
 from defusion.imaging.colour_tags import linear_profile
 from defusion.imaging.encode import PictureEncoder, SampleLayout
 from defusion.imaging.exif import PREFIX
-from defusion.imaging.picture import DEPTHS, Depth, Picture, bands, converted, quantised
+from defusion.imaging.picture import DEPTHS, Depth, Picture, bands, converted, quantised, shares
 from defusion.imaging.tone import Levels, is_linear
 
 
@@ -34,6 +34,8 @@ class _Format(NamedTuple):
     """It can hold pictures with one channel."""
     profile_and_exif: bool = True
     """It can hold profile and EXIF."""
+    bits: int = 16
+    """Number of bits of its 16-bit samples."""
     by_bands: bool = False
     """It is written band by band, and is hardly smaller than its samples."""
 
@@ -42,7 +44,7 @@ _PNG = _Format("PNG", encode.PngEncoder, ("uint8", "uint16"), by_bands=True)
 _JPEG = _Format("JPEG", encode.JpegEncoder, ("uint8",), 65_500)
 _WEBP = _Format("WebP", encode.WebpEncoder, ("uint8",), 16_383, grey=False)
 _TIFF = _Format("TIFF", encode.TiffEncoder, DEPTHS, by_bands=True)
-_AVIF = _Format("AVIF", encode.AvifEncoder, ("uint8",), 65_536, grey=False)
+_AVIF = _Format("AVIF", encode.AvifEncoder, ("uint8", "uint16"), 65_536, grey=False, bits=avif.BITS)
 _JPEG_XL = _Format("JPEG XL", encode.JpegXlEncoder, DEPTHS)
 _EXR = _Format("EXR", encode.ExrEncoder, ("float32",), profile_and_exif=False)
 _FORMATS = {
@@ -188,16 +190,17 @@ def open_output(
         )
     notes = []
     held = depth if depth in form.depths else form.depths[-1]
-    if DEPTHS.index(held) < DEPTHS.index(depth):
-        bits = _BITS[held].removesuffix("-bit")
+    exact = held == depth and (held != "uint16" or form.bits == 16)
+    if DEPTHS.index(held) <= DEPTHS.index(depth) and not exact:
+        bits = form.bits if held == "uint16" else _BITS[held].removesuffix("-bit")
         notes.append(f"{name}: {form.name} holds {bits} bits, {_BITS[depth]} result rounded to {bits}")
     elif held != depth and not is_linear(icc):
         notes.append(f"{name}: values written as they are, where {form.name} has linear light")
-    held_levels, brightest = (levels, 1.0) if held == depth else (None, 1.0)
-    if levels is not None and held != depth and levels.white is not None:
+    held_levels, brightest = (levels, 1.0) if exact else (None, 1.0)
+    if levels is not None and not exact and levels.white is not None:
         brightest = (levels.high - levels.low) / (levels.white - levels.low)
         notes.append(f"{name}: what is brighter than white is clipped, {form.name} does not hold it")
-    elif levels is not None and held != depth:
+    elif levels is not None and not exact:
         notes.append(f"{name}: values from {levels.low:g} to {levels.high:g} laid over the range of {form.name}")
     stored_channels = channels if form.grey else 3
     block = exif and exif.removeprefix(PREFIX)
@@ -229,6 +232,7 @@ def open_output(
         with _telling_failure(path):
             encoder = form.encoder(file, layout)
         writer = PictureWriter(path, encoder, layout, channels, tuple(notes), held_levels, brightest, file)
+        writer.keeps_values = exact
         yield writer
         writer.finish()
 
@@ -238,6 +242,8 @@ class PictureWriter:
 
     notes: tuple[str, ...]
     """What the format cannot hold, one short sentence each."""
+    keeps_values = True
+    """Samples of the picture's depth are written as they are."""
 
     def __init__(
         self,
@@ -400,7 +406,9 @@ def _open_for(path: str | os.PathLike[str], picture: Picture) -> AbstractContext
 
 def _append(out: PictureWriter, picture: Picture) -> None:
     for rows in bands(picture.height, picture.width):
-        out.append(converted(picture.samples[rows, :], out.dtype, picture.levels))
+        samples = picture.samples[rows, :]
+        spread = picture.levels is not None and not out.keeps_values
+        out.append(shares(samples, picture.levels) if spread else converted(samples, out.dtype, picture.levels))
 
 
 def _check_room(path: str | os.PathLike[str], form: _Format, layout: SampleLayout) -> None:
