@@ -226,6 +226,7 @@ def test_an_example_in_the_dark_and_on_a_phone(
         page.wait_for_selector("#outcome:not([hidden])", timeout=60_000)
         shown(page)
         screenshot(page, name)
+        assert page.evaluate("document.querySelector('.zoom').getBoundingClientRect().bottom <= innerHeight")
         assert barriers(page) == []
         assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
         for name_of_map in ("Source map", "Depth map"):

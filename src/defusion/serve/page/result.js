@@ -89,13 +89,17 @@ export class Result {
 
   #compared() {
     this.sources.mark(this.against);
-    this.viewer = new Viewer({ ...this.against.facts, alt: `Source ${this.against.name}` }, this.fused, this.failed);
-    $("panel").replaceChildren(this.viewer.element);
+    this.#look(new Viewer({ ...this.against.facts, alt: `Source ${this.against.name}` }, this.fused, this.failed));
   }
 
   #alone(picture) {
-    this.viewer = new Viewer(null, picture, this.failed);
-    $("panel").replaceChildren(this.viewer.element);
+    this.#look(new Viewer(null, picture, this.failed));
+  }
+
+  #look(viewer) {
+    this.viewer = viewer;
+    $("panel").replaceChildren(viewer.element);
+    viewer.fit(); // the page is scrolled next, so the height has to be known
   }
 
   async #parts() {

@@ -39,7 +39,7 @@ export class Viewer {
     this.element.addEventListener("keydown", (event) => this.#key(event));
     this.element.addEventListener("wheel", (event) => this.#wheel(event), { passive: false });
     this.element.addEventListener("dblclick", (event) => this.#double(event));
-    this.fitting = new ResizeObserver(() => this.#fit());
+    this.fitting = new ResizeObserver(() => this.fit());
     this.fitting.observe(this.element);
     this.size = [right.width || 3, right.height || 2];
   }
@@ -210,7 +210,7 @@ export class Viewer {
   }
 
   // Makes the stage as high as the picture needs at the available width, within the window's height.
-  #fit() {
+  fit() {
     const [width, height] = this.size;
     const most = Math.max(240, window.innerHeight * 0.72);
     const high = Math.round(Math.min(most, (this.element.clientWidth * height) / width));
