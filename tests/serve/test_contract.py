@@ -26,6 +26,7 @@ def test_made_up_requests_meet_what_is_described() -> None:
     with served("--max-client-jobs", "100") as address:
         command = [sys.executable, "-m", "schemathesis.cli", "run", f"{address}/openapi.json"]
         options = ["--phases", "coverage,fuzzing", "--max-examples", str(EXAMPLES), "--seed", "1"]
+        options += ["--request-timeout", "60"]  # the first picture by another engine waits until that is loaded
         options += ["--exclude-path", "/readyz"]  # says 503 while a worker is replaced
         options += ["--exclude-checks", "positive_data_acceptance"]  # bytes that are no picture fit the description
         run = subprocess.run([*command, *options, "--no-color"], capture_output=True, text=True)

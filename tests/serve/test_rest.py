@@ -177,7 +177,7 @@ def test_decompose_gives_links_to_the_parts(client: Client, pair: list[Path]) ->
     assert results.keys() == {"common", "unique_a", "unique_b", "fused"}
     assert client.get(results["common"]["links"]["file"]).content.startswith(b"\x89PNG")
     three = client.post("/v1/decompose", files=parts([*pair, pair[0]]))
-    assert "3 pictures came; decomposing needs exactly two" in refused(three, 422)
+    assert "decomposing needs exactly two pictures; 3 came" in refused(three, 422)
 
 
 def test_align_gives_links_to_the_frames(client: Client, pair: list[Path]) -> None:

@@ -128,7 +128,7 @@ class Jobs:
         if len(sources) > self._store.limits.frames:
             raise too_large(f"{len(sources)} pictures came; expected {self._store.limits.frames} at most; send fewer")
         if work == "decompose" and len(sources) != 2:
-            raise bad_request(f"{len(sources)} pictures came; decomposing needs exactly two")
+            raise bad_request(f"decomposing needs exactly two pictures; {len(sources)} came")
         job = Job(work, client, list(sources))
         self._jobs[job.id] = job
         for source in sources:
