@@ -49,5 +49,11 @@ def test_frames_of_a_clip_of_variable_rate_are_matched_by_their_own_times() -> N
     assert found == [Fraction(each, 10) for each in (0, 0, 0, 2, 2, 4)]
 
 
+def test_no_frame_is_left_out_inside_a_clip_whose_rate_is_told_wrongly() -> None:
+    thermal = Made([Fraction(number, 9) for number in range(9)], Fraction(1, 100))
+    found = list(matched(Made([Fraction(number, 30) for number in range(30)], Fraction(1, 100)), thermal))
+    assert len(found) == 30
+
+
 def test_nothing_is_matched_with_a_clip_without_frames() -> None:
     assert list(matched(steady(10, 3), steady(10, 0))) == []

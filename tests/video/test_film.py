@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from defusion import ImageError
+from defusion.video import fuse_video
 from defusion.video.film import CODECS, Film, Segment, joined
 
 av: Any = pytest.importorskip("av", reason="needs the extra video")
@@ -67,6 +68,14 @@ def test_a_clip_that_was_cut_off_gives_what_was_whole_and_says_so(tmp_path: Path
     shots = [shot.open() for shot in clip.shots()]
     assert 15 < len(shots) < 35
     assert "as if it was cut off" in clip.notes[0]
+
+
+def test_a_clip_without_a_whole_frame_is_refused(tmp_path: Path) -> None:
+    film(tmp_path / "a.mkv")
+    whole = (tmp_path / "a.mkv").read_bytes()
+    (tmp_path / "b.mkv").write_bytes(whole[: whole.index(b"\x1f\x43\xb6\x75") + 8])  # up to the first cluster
+    with pytest.raises(ImageError, match=r"b\.mkv holds no complete frame; give a whole file"):
+        fuse_video(tmp_path / "a.mkv", tmp_path / "b.mkv", tmp_path / "out.mp4", align="off")
 
 
 def test_a_turned_clip_comes_upright(tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ class Matched(NamedTuple):
 def matched(lead: Clip, other: Clip, offset: Fraction = Fraction(0)) -> Iterator[Matched]:
     """Yields for each frame of one clip the frame of the other that is nearest in time.
 
-    A frame that is outside the other clip, by more than the time between two frames, is left out.
+    A frame that is earlier or later than all of the other clip, by more than the time between two frames, is left out.
 
     Args:
         lead: The clip whose times the result has.
@@ -58,18 +58,19 @@ def matched(lead: Clip, other: Clip, offset: Fraction = Fraction(0)) -> Iterator
         offset: How many seconds later the other clip starts.
     """
     others = other.shots()
-    before = after = next(others, None)
+    first = before = after = next(others, None)
     slack = max(lead.step, other.step)
     for shot in lead.shots():
-        if before is None:
+        if first is None or before is None:
             return
         time = shot.time - offset
         while after is not None and after.time <= time:
+            slack = max(lead.step, other.step, after.time - before.time)  # the rate may vary, or be told wrongly
             before, after = after, next(others, None)
         nearest = before
         if after is not None and abs(after.time - time) < abs(before.time - time):
             nearest = after
-        if nearest.time - time > slack:
+        if first.time - time > slack:
             continue
         if time - nearest.time > slack and after is None:
             return

@@ -113,6 +113,9 @@ def fuse_video(
     notes: list[str] = []
     looks = looked(clips, offset)
     if not looks:
+        for clip in clips:
+            if next(clip.shots(), None) is None:
+                raise ImageError(f"{clip.name} holds no complete frame; give a whole file.")
         raise ImageError(f"{names[0]} and {names[1]} have no moment in common; give the offset between them.")
     asked = None if levels is None else Levels(*levels)
     meant = meaning_of([hot for hot, _ in looks], infrared_palette, asked, black_hot=black_hot)
