@@ -50,7 +50,7 @@ class Matched(NamedTuple):
 def matched(lead: Clip, other: Clip, offset: Fraction = Fraction(0)) -> Iterator[Matched]:
     """Yields for each frame of one clip the frame of the other that is nearest in time.
 
-    A frame that is earlier or later than all of the other clip, by more than the time between two frames, is left out.
+    A frame earlier or later than all of the other clip, by more than the time between two frames, is left out.
 
     Args:
         lead: The clip whose times the result has.
