@@ -1,7 +1,7 @@
 """Chooses the sources that matter in a part of a scene, so that no memory is spent on the others.
 
-Two things tell which ones do: the share of the detail that each source gave at the coarser stage, and the fine detail
-that each source shows. A deep focus stack needs the second: its frames look alike at a quarter of their size.
+Two measures decide: the share of the detail that each source gave at the coarser stage, and the fine detail that each
+source shows. A deep focus stack needs the second: its frames look alike at a quarter of their size.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ Detail = NDArray[np.float32]
 BLOCK_PX = 16
 _SHARE_STEP = 4
 
-#: Detail is what a Gaussian of this many pixels takes away. Below this mean square, of pixels in [0, 1], it may be
-#: noise.
+#: Detail is what a Gaussian of this many pixels removes. It may be noise if its mean square is below the second, for
+#: pixels in [0, 1].
 _FINE_PX = 1.0
 _NOISE = (1.5 / 255) ** 2
 
@@ -28,8 +28,8 @@ LEAST_SHARE = 0.02
 #: Most sources that are chosen by their shares.
 MOST_SOURCES = 8
 
-#: A source is chosen by its detail, beyond that number too, if it raises by this much, on average over the squares,
-#: the part that the chosen sources show of the best detail.
+#: Further sources are chosen by their detail. The chosen sources together show some part of the best detail, on
+#: average over the squares. A source is added if it raises that part by this much.
 LEAST_GAIN = 0.005
 
 
@@ -56,7 +56,7 @@ def detail_of(pixels: Planes, confidence: Planes | None) -> Detail:
 
 
 def coarser_detail(detail: Detail, step: int) -> Detail:
-    """Returns the detail for a stage that is smaller by a factor: of each group of squares the largest value."""
+    """Returns the detail for a stage that is smaller by a factor: the largest value of each group of squares."""
     return _most(detail, step)
 
 

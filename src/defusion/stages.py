@@ -318,7 +318,7 @@ def _with_sources(
 
 
 def _halves(tile: Tile, size: Size) -> Iterator[Tile]:
-    """Cuts a tile across its longer side; one of the least size is not cut."""
+    """Cuts a tile in two across its longer side. A tile of the least size is not cut."""
     rows, columns = tile.rows, tile.columns
     down, across = rows.stop - rows.start, columns.stop - columns.start
     if max(down, across) <= LEAST_TILE_PX:
@@ -424,7 +424,9 @@ def _views(pixels: Planes, confidence: Planes | None) -> Source:
 
 
 def _reduced(sources: Iterable[Source], size: Size, tell: _Told) -> tuple[Planes, Planes | None, Detail]:
-    """Makes the sources of the next coarser stage, looking at each once, some rows at a time; tells their detail."""
+    """Makes the sources of the next coarser stage and measures their detail. Reads each source once, a few rows at a
+    time.
+    """
     small = reduced_size(size, STEP)
     pixels, confidences, detail = [], [], []
     step = max(BLOCK_PX, (AT_ONCE_PX // size.width) // BLOCK_PX * BLOCK_PX)

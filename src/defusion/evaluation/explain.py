@@ -93,7 +93,7 @@ class CaseStatistics:
     activation_unique_a: float
     activation_unique_b: float
     networks: dict[str, PartStatistics]
-    """By network: `paper` and `pyramid`."""
+    """Figures by network, `paper` and `pyramid`."""
 
     def line(self) -> str:
         """Returns the main figures in a line."""
@@ -172,9 +172,9 @@ class PairStatistics:
     """The figures for both kinds of maps."""
 
     embeddings: MapStatistics
-    """Of the mean absolute value over the channels."""
+    """Figures for the mean absolute value over the channels."""
     pictures: MapStatistics
-    """Of the mean over the colours, in units of 255."""
+    """Figures for the mean over the colours, in 8-bit levels."""
 
     def lines(self) -> list[str]:
         """Returns the main figures, one line for each source."""
@@ -188,7 +188,7 @@ class Pair(NamedTuple):
     """Fig. 8 for one pair of sources."""
 
     a: Pixels
-    """As the network sees it: [H, W, 3] in [0, 1], scaled down if it was large."""
+    """The first source as the network sees it: [H, W, 3] in [0, 1], scaled down if it was large."""
     b: Pixels
     activation: ActivationMaps
     """Mean absolute value of the embeddings over their channels."""

@@ -36,7 +36,7 @@ class Layout(NamedTuple):
     """
 
     data_set: str
-    """As in `NAME:FOLDER`; `plain` for folders that belong to no published data set."""
+    """Name of the data set, as in `NAME:FOLDER`; `plain` for folders that belong to no published data set."""
     kind: Kind
     sources: tuple[str, ...]
     """Patterns of the two sources, or one pattern that matches all frames of a scene."""

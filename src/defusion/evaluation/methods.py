@@ -112,7 +112,7 @@ class Command:
 
     name: str
     line: str
-    """With {a} and {b} for the sources, and {out} for the picture, a PNG."""
+    """The command. {a} and {b} stand for the sources, {out} for the picture, a PNG."""
 
     @property
     def fingerprint(self) -> str:

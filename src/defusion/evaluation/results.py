@@ -46,7 +46,7 @@ class Outcome:
     picture: Path | None
     """The fused picture; None if the method failed."""
     scores: dict[str, Score]
-    """By metric; empty if the method failed. It lacks metrics that are not used for its data set."""
+    """Scores by metric; empty if the method failed. Metrics that are not used for its data set are missing."""
     failure: str | None = None
     """Why the method has no picture, one sentence."""
     seconds: float | None = None

@@ -1,4 +1,4 @@
-"""AVIF of 12 bits out: what imagecodecs encodes, in boxes that hold a profile, EXIF and XMP as well."""
+"""Writes 12-bit AVIF: imagecodecs encodes the picture, and the boxes around it also hold profile, EXIF and XMP."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from defusion.imaging.colour_tags import cicp_of_profile
 
-#: Bits of a sample, and the code point of YCbCr from them.
+#: Number of bits of a sample.
 BITS = 12
 _BT601, _FULL_RANGE = 6, 0x80
 
@@ -50,7 +50,7 @@ def encoded(samples: NDArray[np.uint16], icc: bytes | None, exif: bytes | None, 
 
 
 def _meta(items: list[tuple[bytes, bytes]], properties: list[bytes], at: int) -> bytes:
-    """Returns the box that describes items, whose contents follow each other from `at` on."""
+    """Returns the box that describes items. Their contents follow each other from position `at` on."""
     entries, places, references = [], [], []
     for number, (kind, content) in enumerate(items, 1):
         of_kind = b"application/rdf+xml\0" if kind == b"mime" else b""
@@ -59,7 +59,7 @@ def _meta(items: list[tuple[bytes, bytes]], properties: list[bytes], at: int) ->
         at += len(content)
         if number > 1:
             references.append(_box(b"cdsc", _numbers(">HHH", number, 1, 1)))
-    # The decoder has to know the third property.
+    # The third property is marked as essential, since no decoder can do without it.
     essential = bytes(number | (0x80 if number == 3 else 0) for number in range(1, len(properties) + 1))
     return _box(
         b"meta",

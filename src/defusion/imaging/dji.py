@@ -1,7 +1,7 @@
-"""Radiometric JPEGs of DJI cameras: their temperatures, by DJI's own tool.
+"""Reads the temperatures in radiometric JPEGs of DJI cameras, by DJI's own tool.
 
-How the raw plane in the APP3 segments of these files becomes temperatures is not published. The tool `dji_irp` of
-DJI's Thermal SDK converts it, with the settings in the file.
+These files hold a raw plane in their APP3 segments. The formula that turns it into temperatures is not published, so
+the tool `dji_irp` of DJI's Thermal SDK converts it, with the settings in the file.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ _PATIENCE = 60
 
 
 def radiometric(jpeg: bytes, width: int, height: int) -> Radiometric | None:
-    """Reads the temperatures of a radiometric JPEG; None if it has none.
+    """Reads the temperatures of a radiometric JPEG. Returns None if it has none.
 
     Args:
         jpeg: The file.
-        width: Width of the picture that the camera painted: the plane has its shape.
+        width: Width of the picture that the camera painted. The plane has the same shape.
         height: Its height.
 
     Raises:

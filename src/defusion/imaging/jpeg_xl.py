@@ -1,4 +1,4 @@
-"""The header of a JPEG XL: its size, and the colours that it names by numbers (ISO 18181-1)."""
+"""Reads and changes the header of a JPEG XL: its size, and the colours that it names by numbers (ISO 18181-1)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _PRIMARIES = {
     11: (0.680, 0.320, 0.265, 0.690, 0.150, 0.060),
 }
 
-#: How wide a number is, by two bits before it, and what is added to it.
+#: The width of a number, in bits, for each value of the two bits before it, and an offset that is added to it.
 _ENUM = ((0, 0), (0, 1), (4, 2), (6, 18))
 _SIDE = ((9, 1), (13, 1), (18, 1), (30, 1))
 _INTEGER_BITS = ((0, 8), (0, 10), (0, 12), (6, 1))
@@ -52,19 +52,19 @@ _STEPS, _SAME = 65, 2e-3
 
 @dataclass(frozen=True)
 class Header:
-    """What a JPEG XL says of itself."""
+    """The size and colours that a JPEG XL states."""
 
     width: int
     height: int
     animated: bool
     known: bool
-    """Its colours are named here, not in a profile that only a decoder can unpack."""
+    """The header names the colours. Otherwise they are in a profile that only a decoder can unpack."""
     icc: bytes | None
-    """A profile of these colours; None for sRGB, or if they are not known."""
+    """A profile of these colours; None if they are sRGB or not known."""
 
 
 class _Bits:
-    """Numbers of a few bits, the lowest first."""
+    """Reads numbers of a few bits, the lowest bit first."""
 
     def __init__(self, data: bytes) -> None:
         self.data = data
@@ -116,7 +116,7 @@ def header(data: bytes) -> Header:
 
 
 def with_colours(data: bytes | bytearray, icc: bytes | None, *, grey: bool) -> bytes:
-    """Makes a JPEG XL that imagecodecs has written without loss name other colours; the samples stay as they are.
+    """Changes the colours that a lossless JPEG XL by imagecodecs names. The samples stay as they are.
 
     Args:
         data: The file.
@@ -151,7 +151,7 @@ def with_colours(data: bytes | bytearray, icc: bytes | None, *, grey: bool) -> b
 
 
 def box(data: bytes, kind: bytes) -> bytes | None:
-    """Returns what stands in a box of a kind, before or behind the code."""
+    """Returns the content of a box of a kind, before or after the code."""
     at = len(STARTS[1])
     while data.startswith(STARTS[1]) and at + 16 <= len(data):
         size, found = struct.unpack_from(">I4s", data, at)
@@ -164,12 +164,12 @@ def box(data: bytes, kind: bytes) -> bytes | None:
 
 
 def named(icc: bytes | None) -> bool:
-    """Says whether a JPEG XL can name the colours of a profile."""
+    """Returns whether a JPEG XL can name the colours of a profile."""
     return icc is None or _names(icc) is not None
 
 
 def _start_of_code(data: bytes) -> int:
-    """Where the code starts, which may stand in a box."""
+    """Returns the position at which the code starts. It may be inside a box."""
     at = 0
     while data.startswith(STARTS[1]):
         if at + 8 > len(data):
@@ -196,7 +196,7 @@ def _size(bits: _Bits) -> tuple[int, int]:
 
 
 def _channels(bits: _Bits) -> bool:
-    """Passes over what is said of samples; False if there are channels of unknown kinds."""
+    """Skips the description of the samples. Returns False if there are channels of unknown kinds."""
     _depth(bits)
     bits.number(1)
     if not all(_extra_channel(bits) for _ in range(bits.chosen(_EXTRA_CHANNELS))):
@@ -214,7 +214,7 @@ def _depth(bits: _Bits) -> None:
 
 
 def _extra_channel(bits: _Bits) -> bool:
-    """Passes over an extra channel; False if it is of a kind that has more to say."""
+    """Skips the description of an extra channel. Returns False if its kind has further fields."""
     if bits.number(1):  # alpha of 8 bits
         return True
     kind = bits.chosen(_ENUM)
@@ -227,7 +227,7 @@ def _extra_channel(bits: _Bits) -> bool:
 
 
 def _colours(bits: _Bits) -> tuple[bool, bytes | None]:
-    """Whether the colours are named, and a profile of them."""
+    """Returns whether the colours are named, and a profile of them."""
     if bits.number(1):
         return True, None
     packed, space = bits.number(1), bits.chosen(_ENUM)
@@ -252,7 +252,7 @@ def _colours(bits: _Bits) -> tuple[bool, bytes | None]:
 
 
 class _Written:
-    """Numbers of a few bits on their way out."""
+    """Writes numbers of a few bits, the lowest bit first."""
 
     def __init__(self) -> None:
         self.all, self.at = 0, 0
@@ -281,16 +281,16 @@ class _Named(NamedTuple):
 
     white: tuple[float, ...]
     primaries: tuple[float, ...]
-    """x and y of each; none for grey."""
+    """x and y of each primary; empty for grey."""
     transfer: int
-    """By its number in ITU-T H.273; 0 for an exponent."""
+    """Number of the curve in ITU-T H.273; 0 for an exponent."""
     exponent: float = 0.0
     number: int = 0
-    """Of the primaries, whose white is D65, where they have one."""
+    """Number of the primaries, if they have one; their white is then D65."""
 
 
 def _written(icc: bytes | None, grey: bool) -> _Written:
-    """Returns the colours of a profile as a header has them."""
+    """Encodes the colours of a profile for a header."""
     made = _Written()
     found = _Named((), (), 13, number=_SRGB) if icc is None else _names(icc)
     assert found is not None
@@ -314,7 +314,7 @@ def _written(icc: bytes | None, grey: bool) -> _Written:
 
 @lru_cache(maxsize=16)
 def _names(icc: bytes) -> _Named | None:
-    """How a JPEG XL names the colours of a profile; None if it cannot."""
+    """Returns the names of a profile's colours in a JPEG XL, or None if it cannot name them."""
     import imagecodecs
 
     grey = icc[16:20] == b"GRAY"

@@ -23,8 +23,8 @@ _BITS = (8, 10, 12, 14)
 #: fraction of the full range. One that does not may just be dark.
 _REACHED, _TOO_DARK = 0.9, 1 / 8
 
-#: Ranges below the first fraction of the full range are narrow. Far from 0, so are those below the second, in
-#: pictures unlike the others.
+#: A range below the first fraction of the full range is narrow. In pictures unlike the others, a range far from 0 is
+#: narrow below the second fraction already.
 _NARROW, _HALF = 0.25, 0.5
 
 #: Largest fraction of a picture that is 0 because nothing is there: dead pixels, and borders after warping.

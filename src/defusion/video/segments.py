@@ -53,7 +53,7 @@ class Segments:
 
     Args:
         output: The result.
-        made_of: All that the result depends on. Segments of anything else are deleted.
+        made_of: All inputs and options that the result depends on. Segments of another result are deleted.
         suffix: Suffix of the encoded frames; None if they go elsewhere.
 
     Raises:
@@ -89,7 +89,7 @@ class Segments:
         self._lock.close()
 
     def _locked(self, output: Path) -> sqlite3.Connection:
-        """Makes the folder and locks it for this process, however that ends.
+        """Makes the folder and locks it until this process ends, even if it is killed.
 
         Raises:
             ImageError: Another run holds it.

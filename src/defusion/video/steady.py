@@ -1,10 +1,11 @@
 """Prevents flicker: what stands still in both sources stands still in the result.
 
-The network decides anew on every frame. A hot thing that enters at one side changes its decision everywhere. So the
-coarse levels of the result are kept where neither source has changed. Where a source has changed, the network's
-drift, measured in the surroundings, is subtracted, too. If nothing stands still, as in a pan, this fades out. Fine
-levels come from the frame itself. What something hides for a while is remembered, and shown as before when that has
-passed. After a cut nothing is kept.
+The network decides on every frame from scratch. A hot thing that enters at one side changes its decision everywhere.
+So the coarse levels of the result are kept where neither source has changed. Where a source has changed, the
+network's drift, measured in the surroundings, is subtracted, too. If nothing stands still, as in a pan, this fades
+out. Fine
+levels come from the frame itself. If something hides a place for a while, the place is remembered and shown as before
+once that has passed. After a cut nothing is kept.
 """
 
 from __future__ import annotations
@@ -55,17 +56,17 @@ class _Kept(NamedTuple):
     held: Plane
     """The result."""
     sources: Plane
-    """The sources when that was first kept."""
+    """The sources at the time from which the result is kept."""
     hidden: Plane
-    """The result behind what has come."""
+    """The result at places that something hides now."""
     hidden_sources: Plane
-    """The sources then."""
+    """The sources at the time of that result."""
     age: Plane
     """Frames since a place changed."""
     last: Plane
     """The sources of the frame before."""
     correction: Plane
-    """What was added to the frame before."""
+    """The correction that was added to the last frame."""
 
 
 class Steady:
@@ -127,7 +128,7 @@ class Steady:
 
 
 def _likeness(seen: Plane, sources: Plane) -> Plane:
-    """Returns how far places look as they did, [h, w]: 1 if they differ by noise, 0 if by motion."""
+    """Returns how much places look like before, [h, w]: 1 if they differ only by noise, 0 if by motion."""
     change = np.abs(seen - sources).max(0)
     moved = np.clip((change - _NOISE) / (_MOVED - _NOISE), 0, 1)
     return np.asarray(1 - moved * moved * (3 - 2 * moved))
@@ -148,7 +149,7 @@ def _coarse(plane: Plane) -> Plane:
 
 
 def _spread(plane: Plane, sigma: float) -> Plane:
-    """Blurs so widely that a quarter of the size does."""
+    """Blurs a plane at a quarter of its size, which is enough for a wide blur."""
     import cv2
 
     height, width = plane.shape
