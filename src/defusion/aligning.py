@@ -193,4 +193,4 @@ def _shown(frame: Frame) -> Picture:
 def _pictures(frames: Sequence[Frame], alignment: Alignment) -> Iterator[tuple[Frame, Picture]]:
     for frame, found in zip(frames, alignment.frames, strict=True):
         if not found.left_out:
-            yield frame, warped_picture(frame.open(), found.matrix, alignment.shape)
+            yield frame, warped_picture(frame.open(), found.matrix, alignment.shape, found.local)

@@ -14,7 +14,7 @@ from defusion.errors import OptionError, OptionTypeError
 ENGINES = ("openvino", "torch")
 PRECISIONS = ("float32", "bfloat16", "float16")
 TASKS = ("auto", "exposure", "focus", "infrared", "generic")
-ALIGNS = ("auto", "off", "translation", "similarity", "affine", "homography")
+ALIGNS = ("auto", "off", "translation", "similarity", "affine", "homography", "local")
 DEGHOSTS = ("auto", "off", "low", "high")
 
 #: Options that decide which network is loaded and where it runs.
@@ -91,7 +91,8 @@ class Options:
         infrared_palette: The false colour of one source, such as "iron", which is converted back to temperature
             first. "auto" recognises it, "none" takes all colours as they are.
         align: The most general motion by which sources are aligned: "translation", "similarity", "affine" or
-            "homography". "auto" finds out what is needed, "off" does not align.
+            "homography". "auto" finds out what is needed, "off" does not align. "local" also bends frames, for scenes
+            with near and far things.
         crop: If sources had to be aligned, keep only the area that all of them cover. Otherwise the result covers all
             of the reference, the source that the others are aligned to.
         deghost: Show each moving thing as one frame shows it. For exposures that is the best exposed frame: "low"

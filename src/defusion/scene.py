@@ -12,12 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from defusion.alignment.frames import Look, Wanted, aligned, places_shown, shrink_to, shrunk
-from defusion.alignment.geometry import Matrix
 from defusion.alignment.hot_pixels import Spots, hot_pixels, without_hot_pixels
 from defusion.alignment.levelling import Tones, levelled, odd_ones, tones_between
 from defusion.alignment.motion import Strength, repaired, repairs
 from defusion.alignment.owners import FEWEST_FRAMES, owned, without
-from defusion.alignment.record import Alignment
+from defusion.alignment.record import Alignment, FrameAlignment
 from defusion.alignment.warp import warped_picture
 from defusion.errors import ImageError
 from defusion.form import Form, Pixels
@@ -398,13 +397,13 @@ class Scene:
     def _warped(self, alignment: Alignment) -> list[Frame]:
         """Returns the frames warped into the result. Frames in memory are warped once and kept."""
 
-        def warped(frame: Frame, matrix: Matrix) -> Picture:
-            return warped_picture(frame.open(), matrix, alignment.shape)
+        def warped(frame: Frame, found: FrameAlignment) -> Picture:
+            return warped_picture(frame.open(), found.matrix, alignment.shape, found.local)
 
         frames = []
         for frame, found in zip(self.frames, alignment.frames, strict=True):
             if not found.left_out:
-                made = Frame(frame.name, partial(warped, frame, found.matrix))
+                made = Frame(frame.name, partial(warped, frame, found))
                 frames.append(made.kept() if len(self.frames) == 2 else made)
         return frames
 

@@ -24,6 +24,7 @@ from defusion.alignment.geometry import (
     shifted,
 )
 from defusion.alignment.hot_pixels import FEWEST_FRAMES, Spots, spots_in
+from defusion.alignment.local import LocalWarp, Placed, local_warp
 from defusion.alignment.pair import PairAlignment, lined_up
 from defusion.alignment.record import Alignment, FrameAlignment
 from defusion.alignment.representation import LuminancePyramid
@@ -225,7 +226,8 @@ def aligned(
         index: _snapped(each, base.shape, wanted.whole_px)
         for index, each in _at_full_size(looks, places, reference, open_frame, freest).items()
     }
-    return _settled(names, looks, places, found, reference, wanted)
+    local = _bent(levels, looks, places, reference, _order(looks, showing)) if wanted.align == "local" else {}
+    return _settled(names, looks, places, found, reference, wanted, local)
 
 
 def resized_like(names: Sequence[str], shapes: Sequence[Shape], reference: int) -> Alignment:
@@ -309,6 +311,30 @@ def _at_full_size(
     }
 
 
+def _bent(
+    levels: Callable[[int], LuminancePyramid],
+    looks: Sequence[Look],
+    places: dict[int, PairAlignment],
+    reference: int,
+    order: Sequence[int],
+) -> dict[int, tuple[LocalWarp, float]]:
+    """Finds local warps, from the reference outward, and by how many pixels blocks are off with them."""
+    shape, middle = levels(reference).shape, order.index(reference) if reference in order else 0
+    bent: dict[int, tuple[LocalWarp, float]] = {}
+    for outward in (order[middle + 1 :], order[:middle][::-1]):
+        near, placed = reference, Placed(np.eye(3), None)
+        for index in outward:
+            if index not in places:
+                continue
+            place = places[index]
+            small = np.linalg.inv(looks[index].to_frame()) @ place.matrix @ looks[reference].to_frame()
+            warp, residual_px = local_warp(levels(near), levels(index), placed, small, place.kind, shape)
+            near, placed = index, Placed(small, warp)
+            if warp is not None:
+                bent[index] = warp.enlarged(looks[reference].shrink), residual_px
+    return bent
+
+
 def _settled(
     names: Sequence[str],
     looks: Sequence[Look],
@@ -316,6 +342,7 @@ def _settled(
     found: dict[int, PairAlignment],
     reference: int,
     wanted: Wanted,
+    local: dict[int, tuple[LocalWarp, float]],
 ) -> Alignment:
     """Decides what happens to each frame, and where the result ends."""
     base = looks[reference].shape
@@ -335,18 +362,22 @@ def _settled(
             frames.append(FrameAlignment(name, True, "identity", np.eye(3), look.shape, 0.0, 1.0, 1.0))
         elif index in places:
             place = places[index]
-            residual = verdict.residual_px * looks[reference].shrink
+            warp, residual_px = local.get(index, (None, verdict.residual_px))
+            residual = residual_px * looks[reference].shrink
+            model = place.model if warp is None else "local"
             frames.append(
-                FrameAlignment(name, True, place.model, place.matrix, look.shape, residual, verdict.confidence, 1.0)
+                FrameAlignment(
+                    name, True, model, place.matrix, look.shape, residual, verdict.confidence, 1.0, local=warp
+                )
             )
-            if place.model != "identity":
+            if model != "identity":
+                how = {"local": "a local warp", "affine": "an affine"}.get(model, f"a {model}")
                 notes.append(
-                    f"{name}: lined up with {names[reference]} by "
-                    f"{'an' if place.model[0] == 'a' else 'a'} {place.model}, {residual:.1f} px off, "
+                    f"{name}: lined up with {names[reference]} by {how}, {residual:.1f} px off, "
                     f"confidence {verdict.confidence:.2f}"
                 )
         else:
-            residual_px = verdict.residual_px * looks[reference].shrink if np.isfinite(verdict.residual_px) else None
+            of_base = verdict.residual_px * looks[reference].shrink
             why = f"could not be lined up with {names[reference]} (confidence {verdict.confidence:.2f})"
             if index not in found:
                 why = f"has too little texture to be lined up with {names[reference]}"
@@ -366,7 +397,7 @@ def _settled(
                     "identity" if look.shape == base else "resized",
                     resized,
                     look.shape,
-                    residual_px,
+                    of_base if np.isfinite(of_base) else None,
                     verdict.confidence,
                     1.0,
                     left_out,
@@ -380,7 +411,9 @@ def _cropped(alignment: Alignment, crop: bool) -> Alignment:
     used = [each for each in alignment.frames if not each.left_out]
     base, notes = alignment.shape, alignment.notes
     shape, start = base, np.eye(3)
-    area = common_area([each.matrix for each in used], [each.shape for each in used], base)
+    area = common_area(
+        [each.matrix for each in used], [each.shape for each in used], base, [each.local for each in used]
+    )
     rows, columns = area or (slice(0, 0), slice(0, 0))
     common = Shape(rows.stop - rows.start, columns.stop - columns.start)
     if common.height * common.width < _LEAST_PART * base.height * base.width:
@@ -399,6 +432,7 @@ def _cropped(alignment: Alignment, crop: bool) -> Alignment:
     for each in alignment.frames:
         matrix = each.matrix @ start
         matrix = matrix / matrix[2, 2]
-        coverage = float(covered(matrix, shape, each.shape, grid).mean())
-        frames.append(replace(each, matrix=matrix, coverage=coverage))
+        local = None if each.local is None else each.local.of_part(start[0, 2], start[1, 2])
+        coverage = float(covered(matrix, shape, each.shape, grid, local).mean())
+        frames.append(replace(each, matrix=matrix, coverage=coverage, local=local))
     return replace(alignment, shape=shape, frames=tuple(frames), notes=notes)

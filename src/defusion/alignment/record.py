@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from defusion.alignment.geometry import Matrix, Shape
+from defusion.alignment.local import LocalWarp
 from defusion.errors import ImageError
 from defusion.files import write_json
 
@@ -42,6 +43,8 @@ class FrameAlignment:
     """Fraction of the result that the frame covers, in [0, 1]."""
     left_out: bool = False
     """It is not part of the result."""
+    local: LocalWarp | None = None
+    """Moves places of the result before the matrix does; None if the matrix tells all."""
 
     def facts(self) -> dict[str, Any]:
         """Returns what `--json` says about the frame."""
@@ -54,6 +57,7 @@ class FrameAlignment:
             "confidence": round(self.confidence, 4),
             "coverage": round(self.coverage, 4),
             "left_out": self.left_out,
+            **({} if self.local is None else {"local": self.local.facts()}),
             "width": self.shape.width,
             "height": self.shape.height,
         }
@@ -76,7 +80,10 @@ class Alignment:
     def moves(self) -> bool:
         """Whether any frame is moved, resized, cropped or left out."""
         return any(
-            each.left_out or each.shape != self.shape or not np.array_equal(each.matrix, np.eye(3))
+            each.left_out
+            or each.local is not None
+            or each.shape != self.shape
+            or not np.array_equal(each.matrix, np.eye(3))
             for each in self.frames
         )
 
@@ -132,6 +139,7 @@ class Alignment:
                 float(each["confidence"]),
                 float(each["coverage"]),
                 bool(each["left_out"]),
+                LocalWarp.of_facts(each["local"]) if "local" in each else None,
             )
             for each in facts["frames"]
         )

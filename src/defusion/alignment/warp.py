@@ -5,6 +5,7 @@ Samples are interpolated once, by Lanczos, in the depth and encoding of the file
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from defusion.alignment.geometry import Matrix, Shape, scale_of
+from defusion.alignment.local import LocalWarp
 from defusion.imaging.picture import LazySamples, Picture, Samples, converted
 
 #: Largest block that is warped at a time: its pixels, and its longest side.
@@ -31,30 +33,36 @@ _STEPS = 1024
 _COARSER_FROM = 1.5
 
 
-def warped_picture(picture: Picture, matrix: Matrix, shape: Shape) -> Picture:
+def warped_picture(picture: Picture, matrix: Matrix, shape: Shape, local: LocalWarp | None = None) -> Picture:
     """Returns a picture in the coordinates of a result.
 
     Args:
         picture: A frame.
         matrix: Maps pixels of the result to those of the frame.
         shape: Size of the result.
+        local: Moves places of the result before the matrix does.
 
     Returns:
         The picture itself if nothing moves. Places that the frame does not cover show its nearest edge.
     """
-    if np.array_equal(matrix, np.eye(3)) and shape == (picture.height, picture.width):
+    if local is None and np.array_equal(matrix, np.eye(3)) and shape == (picture.height, picture.width):
         return picture
-    samples: Samples = Warped(picture.samples, matrix, shape)
+    samples: Samples = Warped(picture.samples, matrix, shape, local)
     # this takes as much memory as the frame did, and it is warped only once
     if isinstance(picture.samples, np.ndarray):
         samples = np.asarray(samples)
     frame = Shape(picture.height, picture.width)
-    whole = picture.alpha is None and covered(matrix, shape, frame, shape.corners).all()
-    return replace(picture, samples=samples, alpha=None if whole else _Alpha(picture.alpha, frame, matrix, shape))
+    whole = picture.alpha is None and local is None and covered(matrix, shape, frame, shape.corners).all()
+    return replace(
+        picture, samples=samples, alpha=None if whole else _Alpha(picture.alpha, frame, matrix, shape, local)
+    )
 
 
-def covered(matrix: Matrix, of_result: Shape, of_frame: Shape, at: NDArray[np.float64]) -> NDArray[np.bool_]:
+def covered(
+    matrix: Matrix, of_result: Shape, of_frame: Shape, at: NDArray[np.float64], local: LocalWarp | None = None
+) -> NDArray[np.bool_]:
     """Says which places [N, 2] of a result a frame covers."""
+    at = at if local is None else local.of(at)
     moved = at @ matrix[:, :2].T + matrix[:, 2]
     with np.errstate(all="ignore"):
         x, y = (moved[:, :2] / moved[:, 2:]).T
@@ -69,12 +77,14 @@ class Warped(LazySamples):
         samples: Samples of a frame, [H, W, C].
         matrix: Maps pixels of the result to those of the frame.
         shape: Size of the result.
+        local: Moves places of the result before the matrix does.
     """
 
-    def __init__(self, samples: Samples, matrix: Matrix, shape: Shape) -> None:
+    def __init__(self, samples: Samples, matrix: Matrix, shape: Shape, local: LocalWarp | None = None) -> None:
         self.shape, self.dtype = (shape.height, shape.width, samples.shape[2]), np.dtype(samples.dtype)
         self._samples = samples
         self._matrix = matrix
+        self._local = local
         self._coarser = 1
         scale = scale_of(matrix, shape)
         if scale >= _COARSER_FROM:
@@ -94,12 +104,10 @@ class Warped(LazySamples):
     def _block(self, rows: range, columns: range) -> NDArray[Any]:
         import cv2
 
-        moves_by = self._matrix[:2, 2]
         height, width = self._samples.shape[:2]
-        if np.array_equal(
-            self._matrix - np.eye(3), np.outer([1, 1, 0], [0, 0, 1]) * self._matrix[:, 2:]
-        ) and np.array_equal(moves_by, np.rint(moves_by)):  # it is a crop
-            right, down = (int(each) for each in moves_by)
+        whole = None if self._local is not None else _whole_pixels(self._matrix)
+        if whole is not None:  # it is a crop
+            right, down = whole
             if (
                 rows[0] + down >= 0
                 and columns[0] + right >= 0
@@ -113,6 +121,9 @@ class Warped(LazySamples):
                     ]
                 )
         x, y = np.meshgrid(np.asarray(columns, float), np.asarray(rows, float))
+        if self._local is not None:
+            across, down_by = self._local.at(np.asarray(columns, float), np.asarray(rows, float))
+            x, y = x + across, y + down_by
         near = self._matrix[2, 0] * x + self._matrix[2, 1] * y + self._matrix[2, 2]
         near = np.where(near > 1e-6, near, 1e-6)  # behind the camera: any place outside will do
         at_x = (self._matrix[0, 0] * x + self._matrix[0, 1] * y + self._matrix[0, 2]) / near
@@ -146,10 +157,12 @@ class Warped(LazySamples):
 class _Alpha(LazySamples):
     """How much of a frame there is at each place of a result, [H, W, 1]."""
 
-    def __init__(self, alpha: Samples | None, frame: Shape, matrix: Matrix, shape: Shape) -> None:
+    def __init__(
+        self, alpha: Samples | None, frame: Shape, matrix: Matrix, shape: Shape, local: LocalWarp | None
+    ) -> None:
         self.shape, self.dtype = (shape.height, shape.width, 1), np.dtype(np.uint8)
-        self._frame, self._matrix, self._result = frame, matrix, shape
-        self._alpha = None if alpha is None else Warped(alpha, matrix, shape)
+        self._frame, self._matrix, self._result, self._local = frame, matrix, shape, local
+        self._alpha = None if alpha is None else Warped(alpha, matrix, shape, local)
 
     def made(self, rows: range, columns: range) -> NDArray[Any]:
         """Computes alpha at some rows and columns."""
@@ -157,10 +170,18 @@ class _Alpha(LazySamples):
         x = np.asarray(columns, float)
         for number, row in enumerate(rows):
             at = np.stack([x, np.full_like(x, row)], 1)
-            alpha[number, :, 0] = 255 * covered(self._matrix, self._result, self._frame, at)
+            alpha[number, :, 0] = 255 * covered(self._matrix, self._result, self._frame, at, self._local)
         if self._alpha is not None:
             alpha = np.minimum(alpha, converted(self._alpha.made(rows, columns), np.uint8))
         return alpha
+
+
+def _whole_pixels(matrix: Matrix) -> tuple[int, int] | None:
+    """Returns by how many whole pixels a matrix shifts to the right and down; None if it does anything else."""
+    shift = np.outer([1, 1, 0], [0, 0, 1]) * matrix[:, 2:]
+    if np.array_equal(matrix - np.eye(3), shift) and np.array_equal(shift, np.rint(shift)):
+        return int(matrix[0, 2]), int(matrix[1, 2])
+    return None
 
 
 def _range(at: NDArray[np.float64], margin: int, step: int, length: int) -> tuple[int, int]:
@@ -169,7 +190,12 @@ def _range(at: NDArray[np.float64], margin: int, step: int, length: int) -> tupl
     return first, min(length, int(np.ceil(at.max())) + margin + 1)
 
 
-def common_area(matrices: list[Matrix], shapes: list[Shape], reference: Shape) -> tuple[slice, slice] | None:
+def common_area(
+    matrices: Sequence[Matrix],
+    shapes: Sequence[Shape],
+    reference: Shape,
+    local: Sequence[LocalWarp | None] | None = None,
+) -> tuple[slice, slice] | None:
     """Returns the rows and columns of a rectangle of the reference that all frames cover; None if there is none.
 
     The side on which frames lack the largest fraction of places is cut, repeatedly.
@@ -178,14 +204,15 @@ def common_area(matrices: list[Matrix], shapes: list[Shape], reference: Shape) -
         matrices: Map the reference to the frames.
         shapes: Sizes of the frames.
         reference: Size of the reference.
+        local: Local warps of the frames.
     """
     step = max(1.0, max(reference) / 512)
     xs = np.unique(np.append(np.arange(0, reference.width - 1, step), reference.width - 1.0))
     ys = np.unique(np.append(np.arange(0, reference.height - 1, step), reference.height - 1.0))
     grid = np.stack(np.meshgrid(xs, ys), -1).reshape(-1, 2)
     valid = np.ones(len(grid), bool)
-    for matrix, shape in zip(matrices, shapes, strict=True):
-        valid &= covered(matrix, reference, shape, grid)
+    for matrix, shape, warp in zip(matrices, shapes, local or [None] * len(shapes), strict=True):
+        valid &= covered(matrix, reference, shape, grid, warp)
     lacks = ~valid.reshape(len(ys), len(xs))
     top, bottom, left, right = 0, len(ys), 0, len(xs)
     while lacks[top:bottom, left:right].any():

@@ -17,7 +17,7 @@ Layer = tuple[Any, dict[str, Any], str]
 
 def fuse_stack(
     stack: napari.layers.Image,
-    align: Literal["auto", "off", "translation", "similarity", "affine", "homography"] = "auto",
+    align: Literal["auto", "off", "translation", "similarity", "affine", "homography", "local"] = "auto",
 ) -> list[napari.types.LayerDataTuple]:
     """Fuses the frames of a layer of shape [Z, H, W] or [Z, H, W, 3]."""
     return layers_of(np.asarray(stack.data), stack.name, align)
