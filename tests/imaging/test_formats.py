@@ -151,6 +151,20 @@ def test_jpeg_2000(tmp_path, bits):
     assert near(picture.pixels * 255, COLOUR, 1)
 
 
+def test_the_exif_and_xmp_of_a_jpeg_2000_are_kept(tmp_path):
+    def box(name, content):
+        return struct.pack(">I4s", 24 + len(content), b"uuid") + name + content
+
+    made = imagecodecs.jpeg2k_encode(COLOUR, level=0, codecformat="jp2")
+    boxes = box(bytes.fromhex("be7acfcb97a942e89c71999491e3afac"), XMP)
+    boxes += box(b"JpgTiffExif->JP2", turned_exif().tobytes().removeprefix(b"Exif\0\0"))
+    at = made.index(b"jp2c") - 4
+    (tmp_path / "a.jp2").write_bytes(made[:at] + boxes + made[at:])
+    picture = read(tmp_path / "a.jp2")
+    assert b"Model 7" in picture.exif and b"A title" in picture.xmp
+    np.testing.assert_array_equal(picture.samples, np.rot90(COLOUR, -1))
+
+
 def test_the_profile_of_a_jpeg_2000_is_kept(tmp_path):
     content = imagecodecs.jpeg2k_encode(COLOUR, level=0, codecformat="jp2")
     assert content[36:40] == b"jp2h" and content[66:70] == b"colr"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from typing import BinaryIO
 
 import numpy as np
@@ -12,6 +13,10 @@ from defusion.imaging.decoded import check_bytes, upright
 from defusion.imaging.limits import check_jpeg_2000
 from defusion.imaging.picture import Picture, split_alpha
 from defusion.imaging.tone import Levels
+
+#: What names the boxes of XMP and EXIF.
+_XMP_UUID = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")
+_EXIF_UUID = b"JpgTiffExif->JP2"
 
 JPEG_2000_STARTS = (b"\0\0\0\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51")
 
@@ -79,7 +84,23 @@ def read_jpeg_2000(file: BinaryIO, name: str) -> Picture:
     samples, alpha, told = split_alpha(samples, 1 if samples.shape[2] < 3 else 3, name, bits)
     levels = None if bits in (8, 16) else Levels(0, 2**bits - 1)
     notes = told if known else (f"{name}: its colours are not told by a profile and count as sRGB", *told)
-    return upright(name, samples, icc, {}, notes, alpha, levels)
+    boxes = dict(_uuid_boxes(data))
+    block = boxes.get(_EXIF_UUID, b"").removeprefix(exif.PREFIX)
+    # EXIF of JPEG 2000 says how the pixels are turned, as that of TIFF does.
+    fields = exif.parse(block) if block[:4] in (b"II*\0", b"MM\0*") else {}
+    return upright(name, samples, icc, fields, notes, alpha, levels, boxes.get(_XMP_UUID))
+
+
+def _uuid_boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Yields name and content of the boxes of a JPEG 2000 that programs define by themselves."""
+    at = 0
+    while data.startswith(JPEG_2000_STARTS[0]) and at + 24 <= len(data):
+        size, kind = struct.unpack_from(">I4s", data, at)
+        if kind == b"uuid" and size > 24:
+            yield data[at + 8 : at + 24], data[at + 24 : at + size]
+        if size < 8:  # it extends to the end, or has a longer size: the picture
+            return
+        at += size
 
 
 def _colours_of_jpeg_2000(head: bytes) -> tuple[bytes | None, bool]:
