@@ -19,9 +19,8 @@ from hypothesis import strategies as st
 from skimage import data
 
 from defusion.errors import ImageError
-from defusion.imaging import from_array, read, to_array, write
-from defusion.imaging import tiff as tiff_module
-from defusion.imaging.tiff import TiffSamples
+from defusion.imaging import from_array, read, tiff_segments, to_array, write
+from defusion.imaging.tiff_segments import TiffSamples
 
 COLOUR = data.astronaut()[40:140, 100:250]  # 100x150
 DEEP = COLOUR.astype(np.uint16) * 257 + np.arange(150, dtype=np.uint16)[:, np.newaxis] % 200
@@ -46,7 +45,7 @@ SLICES = st.builds(slice, st.none() | st.integers(-9, 160), st.none() | st.integ
 def _small_files_too() -> Iterator[None]:
     """Hypothesis runs many examples in one test, so this is one patch for all of them."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tiff_module, "_AT_ONCE_BYTES", 0)
+        patch.setattr(tiff_segments, "_AT_ONCE_BYTES", 0)
         yield
 
 
@@ -169,7 +168,7 @@ def test_steps_pass_over_segments(tmp_path, monkeypatch):
 
 
 def test_what_is_kept_is_bounded(tmp_path, monkeypatch):
-    monkeypatch.setattr(tiff_module, "_KEPT_ROWS", 20)
+    monkeypatch.setattr(tiff_segments, "_KEPT_ROWS", 20)
     samples = read(saved(tmp_path / "a.tif", DEEP, rowsperstrip=5, compression="lzw")).samples
     decoded = counted(samples, monkeypatch)
     for _ in range(2):
@@ -180,7 +179,7 @@ def test_what_is_kept_is_bounded(tmp_path, monkeypatch):
 
 
 def test_many_threads_read_one_picture(tmp_path, monkeypatch):
-    monkeypatch.setattr(tiff_module, "_KEPT_ROWS", 20)
+    monkeypatch.setattr(tiff_segments, "_KEPT_ROWS", 20)
     samples = read(saved(tmp_path / "a.tif", DEEP, tile=(16, 16), compression="adobe_deflate")).samples
     start = threading.Barrier(8)
 
@@ -198,7 +197,7 @@ def test_many_threads_read_one_picture(tmp_path, monkeypatch):
     "options", [{"rowsperstrip": 8, "compression": "zlib"}, {"tile": (64, 64), "compression": "zlib"}, {}]
 )
 def test_large_pictures_pass_in_little_memory(tmp_path, monkeypatch, options):
-    monkeypatch.setattr(tiff_module, "_KEPT_ROWS", 128)
+    monkeypatch.setattr(tiff_segments, "_KEPT_ROWS", 128)
     height, width = 6000, 1000
     whole = np.broadcast_to(np.arange(height, dtype=np.uint16)[:, np.newaxis, np.newaxis], (height, width, 3))
     path = saved(tmp_path / "a.tif", np.ascontiguousarray(whole), **options)
@@ -235,7 +234,7 @@ def test_other_layouts_are_decoded_at_once(tmp_path, samples, options):
 
 
 def test_small_pictures_are_decoded_at_once(tmp_path, monkeypatch):
-    monkeypatch.setattr(tiff_module, "_AT_ONCE_BYTES", DEEP.nbytes)
+    monkeypatch.setattr(tiff_segments, "_AT_ONCE_BYTES", DEEP.nbytes)
     assert isinstance(read(saved(tmp_path / "a.tif", DEEP, rowsperstrip=5)).samples, np.ndarray)
 
 
