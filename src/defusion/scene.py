@@ -177,6 +177,8 @@ class Scene:
 
     def leave_out_copies(self) -> None:
         """Leaves out frames that are equal to an earlier one, so that each counts once. A note says so."""
+        if self.one_left:
+            return
         kept: list[int] = []
         for index, frame in enumerate(self.frames):
             tones = self.statistics[index].tones
