@@ -13,6 +13,8 @@ from skimage import data
 
 import defusion
 from defusion import Fuser, ImageError, Maps, WeightsError
+from defusion.alignment.geometry import Shape
+from defusion.alignment.record import Alignment, FrameAlignment
 from defusion.imaging import from_array, read, write
 from defusion.maps import smoothed
 
@@ -100,11 +102,29 @@ def test_the_command_writes_maps_with_the_alignment(tmp_path: Path) -> None:
         write(tmp_path / f"{name}.png", from_array(frame))
     sources = [tmp_path / "a.png", tmp_path / "b.png"]
     made = defusion.fuse_files(sources, tmp_path / "fused.png", maps=tmp_path / "maps")
-    assert sorted(made.facts["maps"]) == ["facts", "source", "source_in_colour"]
+    assert sorted(made.facts["maps"]) == ["facts", "residual", "source", "source_in_colour"]
     again = defusion.fuse_files(sources, tmp_path / "again.png", by_map=Maps.load(tmp_path / "maps"))
     assert again.alignment is not None
     assert again.alignment.shape == made.alignment.shape  # type: ignore[union-attr]
     assert read(tmp_path / "again.png").samples.shape == read(tmp_path / "fused.png").samples.shape
+
+
+def test_the_residual_is_that_of_the_frame_that_gave_a_place_its_detail(tmp_path: Path) -> None:
+    shape = Shape(4, 6)
+    frames = tuple(
+        FrameAlignment(name, off is not None, "identity", np.eye(3), shape, off, 1.0, 1.0)
+        for name, off in (("a", 0.0), ("b", 0.5), ("c", None))
+    )
+    source = np.ones(shape, np.uint8)
+    source[1], source[2] = 2, 3
+    maps = Maps(("a", "b", "c"), source, None, {}, Alignment("a", shape, frames))
+    assert maps.residual is not None
+    assert maps.residual[:, 0].tolist() == [0, 0.5, np.inf, 0]
+    files = maps.save(tmp_path / "maps")
+    shown = np.asarray(read(Path(files["residual"])).samples)[:, 0, 0]
+    scale = json.loads(Path(files["facts"]).read_text())["residual"]["at_65535"]
+    np.testing.assert_allclose(shown * (scale / 65535), [0, 0.5, 2, 0], atol=1e-4)
+    assert Maps(("a", "b", "c"), source, None, {}, None).residual is None
 
 
 def test_what_cannot_be_told_follows_what_is_around() -> None:

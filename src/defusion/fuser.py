@@ -20,7 +20,7 @@ from defusion.frame import Frame, kept
 from defusion.imaging import check_folder, check_output, open_output
 from defusion.imaging.picture import quantised
 from defusion.machine import check_free, give_memory_back
-from defusion.maps import DEPTH, FACTS, MOVED, SOURCE, SOURCE_IN_COLOUR, Maps, Watch
+from defusion.maps import DEPTH, FACTS, MOVED, RESIDUAL, SOURCE, SOURCE_IN_COLOUR, Maps, Watch
 from defusion.model.config import PyramidConfig, TaskName
 from defusion.options import DEFAULTS, NETWORK, Choices, Options, SceneChoices
 from defusion.results import Decomposed, Fused, FusedFile, PartPictures, Parts, Plan
@@ -118,7 +118,7 @@ class Fuser:
         """Fuses files into a file; see the function `fuse_files`. Choices override the options of this object."""
         check_output(output, [*sources, self.weights.path])
         if maps is not None:
-            check_folder(maps, [FACTS, SOURCE, SOURCE_IN_COLOUR, DEPTH, MOVED], [*sources, output])
+            check_folder(maps, [FACTS, SOURCE, SOURCE_IN_COLOUR, DEPTH, MOVED, RESIDUAL], [*sources, output])
         frames = frames_of(sources, reading)
         fused = self.fuse_frames(frames, report, alignment, maps=maps is not None, by_map=by_map, **choices)
         form, heat = fused.form, fused.heat

@@ -27,6 +27,7 @@ Plane = NDArray[np.float32]
 
 #: Files in a folder of maps.
 FACTS, SOURCE, SOURCE_IN_COLOUR, DEPTH, MOVED = "maps.json", "source.tif", "source.png", "depth.png", "moved.png"
+RESIDUAL = "residual.png"
 
 #: Contrast of the result below which weights say nothing about depth, because noise has as much.
 _NOISE = 3 / 255
@@ -38,6 +39,9 @@ _TRUST = 0.02
 _STEPS = 256
 
 _MOST_FRAMES = 255
+
+#: Alignment residual that is white, in pixels.
+_WHITE_PX = 2.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +60,17 @@ class Maps:
     """Where something moved: a small mask [h, w], 255 there, by the name of the frame."""
     alignment: Alignment | None
     """How the frames lie in the result."""
+
+    @property
+    def residual(self) -> Plane | None:
+        """By how many pixels the frame that gave a place its detail is off there, [H, W].
+
+        It is infinite where the frame could not be aligned, and None if no frame was.
+        """
+        if self.alignment is None or all(each.residual_px is None for each in self.alignment.frames):
+            return None
+        of_frame = [np.inf if each.residual_px is None else each.residual_px for each in self.alignment.frames]
+        return np.array([0, *of_frame], np.float32)[self.source]
 
     @property
     def mask_files(self) -> dict[str, str]:
@@ -89,6 +104,9 @@ class Maps:
         if self.depth is not None:
             part = (self.depth - 1) / max(len(self.names) - 1, 1)
             pictures[DEPTH] = Picture(np.rint(part * 65535).clip(0, 65535).astype(np.uint16)[..., None])
+        if self.residual is not None:
+            part = np.minimum(self.residual / _WHITE_PX, 1)
+            pictures[RESIDUAL] = Picture(np.rint(part * 65535).astype(np.uint16)[..., None])
         if self.ghosts:
             pictures[MOVED] = Picture(np.maximum.reduce(list(self.ghosts.values()))[..., None])
         masks = self.mask_files
@@ -97,7 +115,13 @@ class Maps:
         with in_folder(folder), beside(Path(folder) / FACTS) as facts_file:
             facts_file.write_text(json.dumps(self._facts(masks, step_um), indent=2) + "\n", encoding="utf-8")
             write_together(folder, pictures)
-        named = {"source": SOURCE, "source_in_colour": SOURCE_IN_COLOUR, "depth": DEPTH, "moved": MOVED}
+        named = {
+            "source": SOURCE,
+            "source_in_colour": SOURCE_IN_COLOUR,
+            "depth": DEPTH,
+            "moved": MOVED,
+            "residual": RESIDUAL,
+        }
         files = {what: str(Path(folder) / file) for what, file in named.items() if file in pictures}
         return files | {"facts": str(Path(folder) / FACTS)}
 
@@ -111,6 +135,8 @@ class Maps:
             "ghosts": dict(masks),
             "alignment": None if self.alignment is None else self.alignment.facts(),
         }
+        if self.residual is not None:
+            facts["residual"] = {"file": RESIDUAL, "unit": "pixels", "at_0": 0.0, "at_65535": _WHITE_PX}
         if self.depth is not None:
             unit = 1.0 if step_um is None else step_um
             first = 1.0 if step_um is None else 0.0

@@ -26,7 +26,7 @@ PARTS = ("common", "unique_a", "unique_b", "fused")
 _OF_FUSE = {"output": "fused", "maps": "maps"}
 
 #: Maps that a client can get, with the names that `Maps.save` gives them.
-MAPS = {"source_map": "source_in_colour", "depth_map": "depth", "ghost_mask": "moved"}
+MAPS = {"source_map": "source_in_colour", "depth_map": "depth", "ghost_mask": "moved", "residual_map": "residual"}
 
 #: Fraction of the work from which on the time left can be estimated.
 _TELLING_PART = 0.08

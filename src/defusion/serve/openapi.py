@@ -192,7 +192,7 @@ def _parameters() -> dict[str, Any]:
         "maps": {
             "name": "maps",
             "in": "query",
-            "description": "Also make source_map; depth_map for a focus stack; ghost_mask where something moved.",
+            "description": "Also make source_map, and depth_map, ghost_mask and residual_map where they apply.",
             "schema": {"type": "boolean"},
         },
         "prefer": {

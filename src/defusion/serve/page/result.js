@@ -7,7 +7,12 @@ import { Viewer } from "./viewer.js";
 const FORMATS = { png: "PNG", tiff: "TIFF", jpeg: "JPEG" };
 const SUFFIX_FORMATS = { png: "png", tif: "tiff", jpg: "jpeg" };
 const PART_NAMES = { common: "Common to both", unique_a: "Only in the first", unique_b: "Only in the second" };
-const MAP_NAMES = { source_map: "Source map", depth_map: "Depth map", ghost_mask: "Movement" };
+const MAP_NAMES = {
+  source_map: "Source map",
+  depth_map: "Depth map",
+  ghost_mask: "Movement",
+  residual_map: "Alignment residual",
+};
 
 export class Result {
   // `failed` is called with each error.
