@@ -337,7 +337,7 @@ def test_a_pipe_is_refused(tmp_path):
     if not hasattr(os, "mkfifo"):
         pytest.skip("this system has no named pipes")
     os.mkfifo(tmp_path / "a.png")
-    with pytest.raises(ImageError, match=r"a\.png is a pipe or device, expected a file"):
+    with pytest.raises(ImageError, match=r"^\S*a\.png is a pipe or device, expected a file"):
         read(tmp_path / "a.png")
 
 

@@ -88,6 +88,13 @@ def test_sources_that_fit_nothing_but_lack_no_place_are_blended_by_focus() -> No
     assert "neither lacks places" in found.why
 
 
+def test_somebody_who_walks_through_a_grey_bracket_leaves_it_one() -> None:
+    bracket = [exposed(GREY, stops) for stops in (-3, -1.5, 0)]
+    for number, frame in enumerate(bracket):
+        frame[60:120, 40 + 60 * number : 70 + 60 * number] //= 16
+    assert kind(bracket).task == "exposure"
+
+
 def test_a_dark_room_in_infrared_is_no_bracket() -> None:
     night, warm = GREY // 8, 255 - GREY // 2
     assert kind([night, warm]).task == "infrared"

@@ -22,9 +22,9 @@ from defusion.tiling import Size, sample
 PLACE_PX = 8
 
 #: Sources were exposed differently if their luminance differs by more than this factor at half of all places, and if
-#: the brighter one is brighter at the given fraction of all places: for sources with colour, in which something may
-#: have moved, and for grey ones. Brackets were seen at 1.6 to 24, pairs of different sensors at up to .97 of all
-#: places.
+#: the brighter one is brighter at the given fraction of all places: for sources of one sensor, in which something may
+#: have moved, and for grey ones that may be of two. Brackets were seen at 1.6 to 24, pairs of different sensors at up
+#: to .97 of all places.
 SAME_EXPOSURE_RATIO = 1.4
 BRIGHTER_PART = 0.9
 GREY_BRIGHTER_PART = 0.98
@@ -138,7 +138,7 @@ def recognise(sources: Sequence[SourceStatistics]) -> Kind:
     # The median ignores lamps and clipped places.
     ratio = float(np.median(np.maximum(brightest, 1 / 255) / np.maximum(darkest, 1 / 255)))
     brighter = float((brightest > darkest - 0.02).mean())
-    least_brighter = BRIGHTER_PART if colourless == 0 else GREY_BRIGHTER_PART
+    least_brighter = GREY_BRIGHTER_PART if colourless and alike < SAME_SENSOR_CORRELATION else BRIGHTER_PART
     one_sensor = colourless < len(sources) or alike > BRACKET_CORRELATION
     if ratio > SAME_EXPOSURE_RATIO and brighter > least_brighter and one_sensor:
         return Kind("exposure", f"the brightest source is {ratio:.1f} times as bright as the darkest, all over")

@@ -101,6 +101,8 @@ def _opened(path: Path) -> BinaryIO:
         file = path.open("rb")
     except FileNotFoundError:
         raise ImageError(f"{path} was not found, expected a picture; check the spelling and the folder.") from None
+    except ImageError:
+        raise
     except (OSError, ValueError) as error:  # ValueError for impossible names
         reason = getattr(error, "strerror", None) or error
         raise ImageError(f"{path!s:.200} cannot be opened ({reason}); make it readable first.") from error
