@@ -98,6 +98,16 @@ def test_what_cannot_be_fused_is_refused_in_one_sentence(
     assert "a.png is truncated or damaged" in refused(post(("a.png", cut), ("b.png", png())), 422)
 
 
+def test_a_device_that_is_not_there_is_no_matter_of_size(client: Client, pair: list[Path]) -> None:
+    torch = pytest.importorskip("torch", reason="the device is one of torch's")
+    if torch.backends.mps.is_available():
+        pytest.skip("this machine has the device")
+    answer = client.post("/v1/fuse", params={"engine": "torch", "device": "mps"}, files=parts(pair))
+    said = refused(answer, 422)
+    assert "has no device 'mps' here" in said
+    assert len(said) < 200
+
+
 def test_limits_are_told_in_one_sentence(client: Client, png: Callable[..., bytes]) -> None:
     many = [("sources", ("a.png", png())) for _ in range(5)]
     assert "more than 4 pictures came" in refused(client.post("/v1/fuse", files=many), 413)

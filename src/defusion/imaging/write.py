@@ -15,11 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from defusion.errors import ImageError
-from defusion.files import beside, kind_of, unfit
+from defusion.files import beside, unfit
 from defusion.imaging import avif, encode, exr, jpeg_xl
 from defusion.imaging.colour_tags import linear_profile
 from defusion.imaging.encode import PictureEncoder, SampleLayout
 from defusion.imaging.exif import PREFIX
+from defusion.imaging.folders import check_writable, in_folder
 from defusion.imaging.picture import DEPTHS, Depth, Picture, bands, converted, quantised, shares
 from defusion.imaging.tone import Levels, is_linear
 
@@ -79,56 +80,7 @@ def check_output(path: str | os.PathLike[str], sources: Iterable[str | os.PathLi
         raise ImageError(f"{path} has {suffix}; expected one of {', '.join(_FORMATS)}: rename the output.")
     if _FORMATS[path.suffix.lower()] is _EXR:
         exr.library(path.name)
-    _check_folder(path, path.resolve().parent)
-
-
-def _check_folder(path: Path, folder: Path) -> None:
-    if not folder.is_dir():
-        raise ImageError(f"{path} cannot be written, there is no folder {folder}; create it first.")
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise ImageError(f"{path} cannot be written, the folder {folder} is write-protected; choose another.")
-
-
-def check_folder(
-    path: str | os.PathLike[str], names: Iterable[str], sources: Iterable[str | os.PathLike[str]] = ()
-) -> None:
-    """Checks, before any work, that files can be written to a folder, which `in_folder` creates if needed.
-
-    Args:
-        path: The folder; its parent has to exist.
-        names: Names that files may get in it.
-        sources: As for `check_output`.
-
-    Raises:
-        ImageError: A file has the folder's name, there is no parent, it cannot be written to, or a source, folder,
-            named pipe or device has one of the names.
-    """
-    path = Path(path)
-    try:
-        there = kind_of(path)
-    except OSError as error:
-        raise ImageError(
-            f"the folder {path!s:.200} cannot be made ({error.strerror}); choose another name."
-        ) from error
-    if there is None and path.exists():
-        raise ImageError(f"{path} is a file, expected a folder; choose another name.")
-    _check_folder(path, path.resolve() if there else path.resolve().parent)
-    for name in names:
-        if reason := unfit(path / name, sources):
-            raise ImageError(f"{path / name} {reason}.")
-
-
-def make_folder(path: str | os.PathLike[str]) -> None:
-    """Creates a folder for pictures unless it exists; its parent has to exist.
-
-    Raises:
-        ImageError: A file has that name, there is no parent, or the folder cannot be written to.
-    """
-    check_folder(path, ())
-    try:
-        Path(path).mkdir(exist_ok=True)
-    except OSError as error:
-        raise ImageError(f"the folder {path} cannot be made ({error.strerror}); choose another name.") from error
+    check_writable(path, path.resolve().parent)
 
 
 @contextmanager
@@ -371,24 +323,6 @@ def write_together(folder: str | os.PathLike[str], pictures: Mapping[str, Pictur
             _append(outs[-1], picture)
             outs[-1].finish()
     return tuple(note for out in outs for note in out.notes)
-
-
-@contextmanager
-def in_folder(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Creates a folder as `make_folder` does, and removes it if it is new and stays empty.
-
-    Raises:
-        ImageError: As for `make_folder`.
-    """
-    new = not Path(path).exists()
-    make_folder(path)
-    try:
-        yield
-    except BaseException:
-        if new:
-            with suppress(OSError):  # the folder may not be empty
-                Path(path).rmdir()
-        raise
 
 
 def _open_for(path: str | os.PathLike[str], picture: Picture) -> AbstractContextManager[PictureWriter]:

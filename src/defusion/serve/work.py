@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import sys
 import threading
@@ -175,7 +176,7 @@ def _failed(kind: str, detail: str) -> dict[str, Any]:
 
 def _lacks_memory(error: BaseException | None) -> bool:
     while error is not None:
-        if isinstance(error, MemoryError) or "memory" in str(error):
+        if isinstance(error, MemoryError) or re.search(r"\bmemory\b", str(error)):
             return True
         error = error.__cause__
     return False
