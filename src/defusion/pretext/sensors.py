@@ -62,7 +62,7 @@ def sensors(photos: Tensor, sources: int, generator: Generator) -> Views:
     visible, lost = _lost_places(seen, photos, generator)
     # Light follows the sensor that receives more: a dark place is often one that a sensor misses.
     of_visible, of_thermal = (guided(each, each, 8, 1e-2) for each in (visible, thermal))
-    brighter = (BRIGHTER * (of_thermal - of_visible)).sigmoid().maximum(lost)
+    brighter = (BRIGHTER * (of_thermal - of_visible)).sigmoid()
     # Detail of the thermal view where the visible one is flat.
     flat = ((visible - box(visible, 6)).abs() < 0.02).float()
     warm_detail = _soft(thermal, 0.6) - box(_soft(thermal, 0.6), 6)
