@@ -17,7 +17,7 @@ from tifffile import imwrite
 
 import defusion
 from defusion import EngineError, Fuser, ImageError, OptionError, WeightsError
-from defusion.imaging import Picture, from_array, luminance, tiff, write
+from defusion.imaging import Picture, from_array, luminance, tiff_segments, write
 from defusion.sources import frames_of
 from defusion.weights import bundled
 
@@ -281,7 +281,7 @@ def test_nan_is_refused_with_its_count(fuser: Fuser, scene: NDArray[np.uint8]) -
 def test_too_little_memory_is_told_before_any_work(
     fuser: Fuser, scene: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch, needed: int, work: Callable[..., object]
 ) -> None:
-    monkeypatch.setattr("defusion.fuser.free_bytes", lambda: 10_000_000)
+    monkeypatch.setattr("defusion.machine.free_bytes", lambda: 10_000_000)
     with pytest.raises(
         EngineError, match=rf"takes about {needed} MB of memory at once and 10 MB are free; close other"
     ):
@@ -327,15 +327,15 @@ def test_a_large_file_is_never_decoded_whole_and_each_piece_a_few_times(
     tmp_path: Path, grey: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A sixteenth of a large picture: tiles, halos and what is kept are in proportion."""
-    monkeypatch.setattr(tiff, "_KEPT_ROWS", 384)
-    monkeypatch.setattr(tiff, "_AT_ONCE_BYTES", 2**20)
+    monkeypatch.setattr(tiff_segments, "_KEPT_ROWS", 384)
+    monkeypatch.setattr(tiff_segments, "_AT_ONCE_BYTES", 2**20)
     scene = np.tile(data.astronaut(), (5, 2, 1))[:, :1000]
     sources = [scene[..., 0] if grey else scene // 2, 255 - scene if grey else scene]
     paths = [tmp_path / "a.tif", tmp_path / "b.tif"]
     for path, source in zip(paths, sources, strict=True):
         imwrite(path, source, tile=(128, 128), compression="zlib")
     decoded: Counter[tuple[int, int]] = Counter()
-    layout = tiff._layout
+    layout = tiff_segments._layout
 
     def counting(page: object) -> tuple[object, ...]:
         high, wide, places, decode = layout(page)
@@ -346,7 +346,7 @@ def test_a_large_file_is_never_decoded_whole_and_each_piece_a_few_times(
 
         return high, wide, places, count
 
-    monkeypatch.setattr(tiff, "_layout", counting)
+    monkeypatch.setattr(tiff_segments, "_layout", counting)
     fused = Fuser(align="off").fuse_frames(frames_of(paths))
     assert fused.plan.task == ("infrared" if grey else "exposure")
     rows = [len(band) for band in fused.bands]
