@@ -33,14 +33,21 @@ def camera() -> NDArray[np.float64]:
     return matrix
 
 
-def pair(number: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """A thermal and a visible picture: what is bright in one is dark in the other."""
-    scene = (data.chelsea, data.astronaut, data.coffee)[number]()
-    visible = np.ascontiguousarray(cv2.resize(scene, SIZE[::-1], interpolation=cv2.INTER_AREA))
-    heat = (255 - visible[..., 1]).astype(np.float32) ** 1.3 / 255**0.3
+def seen_by(matrix: NDArray[np.float64], number: int) -> NDArray[np.uint8]:
+    """A thermal picture: what is bright in the visible one is dark here."""
+    heat = (255 - visible(number)[..., 1]).astype(np.float32) ** 1.3 / 255**0.3
     rng = np.random.default_rng(number)
-    seen = cv2.warpPerspective(cv2.GaussianBlur(heat, (0, 0), 1), camera(), SMALL[::-1], flags=cv2.INTER_CUBIC)
-    return np.clip(seen + rng.normal(0, 2, seen.shape), 0, 255).astype(np.uint8), visible
+    seen = cv2.warpPerspective(cv2.GaussianBlur(heat, (0, 0), 1), matrix, SMALL[::-1], flags=cv2.INTER_CUBIC)
+    return np.clip(seen + rng.normal(0, 2, seen.shape), 0, 255).astype(np.uint8)
+
+
+def visible(number: int) -> NDArray[np.uint8]:
+    scene = (data.chelsea, data.astronaut, data.coffee)[number]()
+    return np.ascontiguousarray(cv2.resize(scene, SIZE[::-1], interpolation=cv2.INTER_AREA))
+
+
+def pair(number: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    return seen_by(camera(), number), visible(number)
 
 
 def frames(number: int) -> tuple[Frame, Frame]:
@@ -57,6 +64,14 @@ def test_pairs_say_together_how_the_cameras_stand(rig: Rig) -> None:
     back, true = (mapped(np.linalg.inv(each), SMALL.corners) for each in (rig.matrix, camera()))
     assert np.hypot(*(back - true).T).mean() < 1
     assert rig.confidence > 0.95 and rig.residual_px < 1 and rig.pairs == 3
+
+
+def test_a_tilted_camera_is_found() -> None:
+    tilted = camera()
+    tilted[2, :2] = 1.2e-4, -0.8e-4
+    pairs = [(Frame.of("thermal", from_array(seen_by(tilted, number))), frames(number)[1]) for number in range(3)]
+    back, true = (mapped(np.linalg.inv(each), SMALL.corners) for each in (calibrated(pairs).matrix, tilted))
+    assert np.hypot(*(back - true).T).mean() < 1.5
 
 
 def test_pictures_that_have_nothing_in_common_are_told(rig: Rig) -> None:

@@ -7,9 +7,10 @@ aligned on their own and propose their matrix. The proposal that suits all pairs
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from defusion.alignment.geometry import MODELS, Matrix, Model, is_plausible
 from defusion.alignment.pair import STAYS, PairAlignment, lined_up
@@ -20,6 +21,9 @@ from defusion.alignment.voting import BlockVotes, Fit, agreed, votes
 #: Most pairs that are aligned on their own, and matrices that are proposed to all pairs.
 _PROPOSING = 6
 _PROPOSALS = 3
+
+#: The most general model of a single pair: a freer one follows what is off in that pair.
+_PROPOSED: Model = "similarity"
 
 #: If one pair is this sure of its matrix, it is accepted at once unless the others object.
 _SURE = 0.99
@@ -57,25 +61,26 @@ def lined_up_together(
     """
     proposed: list[PairAlignment] = []
     order = _spread(len(pairs))[:_PROPOSING]
+    stiff = min(_PROPOSED, freest, key=MODELS.index)
     for number, index in enumerate(order, 1):
-        proposed.append(lined_up(*pairs[index], sensors="several", freest=freest))
+        proposed.append(lined_up(*pairs[index], sensors="several", freest=stiff))
         if done is not None:
             done(number)
         if proposed[-1].verdict.confidence >= _SURE and number >= min(2, len(order)):
             break
     proposed.sort(key=lambda found: -found.verdict.confidence)
-    said = [_votes(pairs, found.matrix, _NEAR) for found in proposed[:_PROPOSALS]]
+    said = [_pooled(_votes(pairs, found.matrix, _NEAR)) for found in proposed[:_PROPOSALS]]
     best = max(range(len(said)), key=lambda index: said[index].score)
     matrix, model = _fitted(pairs, proposed[best].matrix, proposed[best].model, freest)
-    each = [votes(*pair, matrix, "edges", _NEAR) for pair in pairs]
+    each = _votes(pairs, matrix, _NEAR)
     reference, moving = pairs[0]
     if reference.shape == moving.shape:
-        still = [votes(*pair, np.eye(3), "edges", _NEAR) for pair in pairs]
+        still = _votes(pairs, np.eye(3), _NEAR)
         if _pooled(still).score >= STAYS * _pooled(each).score:
             matrix, model, each = np.eye(3), "identity", still
     pooled = _pooled(each)
     judge = min(_freer(model, "similarity"), freest, key=MODELS.index)
-    fit = agreed(pooled, judge, stiffest=judge)
+    fit = agreed(_halves(each), judge, stiffest=judge)
     agreeing = sum(len(found.at) >= 6 and found.agreement > 0.5 for found in each)
     return Together(matrix, model, _verdict(pooled, fit, len(pairs)), agreeing)
 
@@ -86,14 +91,14 @@ def _fitted(
     """Fits a matrix to the votes of all pairs, as long as they rate it better."""
     found = _votes(pairs, matrix, _NEAR)
     for number in range(_ROUNDS):
-        fit = agreed(_votes(pairs, matrix, _WIDE) if number == 0 else found, freest)
+        fit = _agreed(_votes(pairs, matrix, _WIDE) if number == 0 else found, freest)
         if fit is None or fit.model == "identity":
             break
         moved = matrix @ fit.motion
         if not is_plausible(moved, pairs[0][0].shape):
             break
         again = _votes(pairs, moved / moved[2, 2], _NEAR)
-        if again.score <= found.score:
+        if _pooled(again).score <= _pooled(found).score:
             break
         matrix, model, found = moved / moved[2, 2], _freer(model, fit.model), again
     return matrix, model
@@ -105,12 +110,43 @@ def _verdict(pooled: BlockVotes, fit: Fit | None, pairs: int) -> Verdict:
     """
     count = max(1, len(pooled.at) // pairs)
     few = np.linspace(0, max(len(pooled.at) - 1, 0), min(len(pooled.at), 2 * count)).astype(int)
-    part = pooled._replace(at=pooled.at[few], moved=pooled.moved[few], peak=pooled.peak[few], held=pooled.held[few])
-    return judged(part, fit)._replace(residual_px=pooled.residual, score=pooled.score)
+    return judged(_some(pooled, few), fit)._replace(residual_px=pooled.residual, score=pooled.score)
 
 
-def _votes(pairs: Sequence[tuple[LuminancePyramid, LuminancePyramid]], matrix: Matrix, reach: int) -> BlockVotes:
-    return _pooled([votes(*pair, matrix, "edges", reach) for pair in pairs])
+def _votes(
+    pairs: Sequence[tuple[LuminancePyramid, LuminancePyramid]], matrix: Matrix, reach: int
+) -> list[BlockVotes]:
+    return [votes(*pair, matrix, "edges", reach) for pair in pairs]
+
+
+def _agreed(found: Sequence[BlockVotes], freest: Model) -> Fit | None:
+    """Fits a motion to the votes of all pairs, by the model that serves other pairs best."""
+    chosen = agreed(_halves(found), freest)
+    return None if chosen is None else agreed(_pooled(found), chosen.model, stiffest=chosen.model)
+
+
+def _halves(found: Sequence[BlockVotes]) -> BlockVotes:
+    """Joins one half of the blocks of one half of the pairs, and the other half of the others.
+
+    So what is off in all of a pair, such as by parallax, neither decides for a freer model nor makes the result look
+    sure; nor does what is off at one place in all pairs, which may show one scene.
+    """
+    if len(found) == 1:
+        return found[0]
+    most = np.argsort([len(each.at) for each in found], kind="stable")[::-1]
+    kept = []
+    for rank, index in enumerate(most):
+        each = found[index]
+        half = each.held == bool(rank % 2)
+        kept.append(_some(each, half))
+    return _pooled(kept)
+
+
+def _some(found: BlockVotes, which: NDArray[Any]) -> BlockVotes:
+    """Takes some of the votes, by their indices or by a mask."""
+    return found._replace(
+        at=found.at[which], moved=found.moved[which], peak=found.peak[which], held=found.held[which]
+    )
 
 
 def _pooled(found: Sequence[BlockVotes]) -> BlockVotes:
