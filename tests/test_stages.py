@@ -13,7 +13,7 @@ from defusion import relevance, stages
 from defusion.runtime import Engine, Planes, load_engine
 from defusion.runtime import engine as engines
 from defusion.runtime.engine import Decided
-from defusion.stages import Source
+from defusion.stages import SourceViews
 from defusion.tiling import FusingProgress, Size
 from defusion.weights import WeightsFile, resolve
 
@@ -52,10 +52,10 @@ def fused(
     """All of what the bands of a scene are parts of."""
     nothing = np.zeros((1, 1, 0, 0), np.float32)
 
-    def opened() -> Iterator[Source]:
+    def opened() -> Iterator[SourceViews]:
         for number, plane in enumerate(planes):
             trust = None if confidence is None else confidence[number]
-            yield Source(
+            yield SourceViews(
                 lambda rows, columns, plane=plane: plane[None, :, rows, columns],
                 lambda rows, columns, trust=trust: nothing if trust is None else trust[None, :, rows, columns],
             )
@@ -188,7 +188,7 @@ def test_how_far_the_work_has_come_is_told(shipped: Engine, count: int, monkeypa
     told: list[FusingProgress] = []
     planes = photographs(count)
     sources = [
-        Source(
+        SourceViews(
             lambda rows, columns, plane=plane: plane[None, :, rows, columns],
             lambda rows, columns: np.zeros((1, 1, 0, 0), np.float32),
         )

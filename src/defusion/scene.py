@@ -33,7 +33,7 @@ from defusion.imaging.levels import ChosenLevels, Used, choose, used
 from defusion.imaging.picture import DEPTHS, Depth, bands
 from defusion.maps import Maps
 from defusion.runtime import Planes
-from defusion.stages import Source
+from defusion.stages import SourceViews
 from defusion.task import SourceStatistics, measure, same_light_as_another
 from defusion.tiling import Band, FusingProgress, Report, Size, View
 
@@ -314,12 +314,12 @@ class Scene:
         for frame in self.frames:
             yield partial(_planes, self._opened(frame), frame is self._visible, 3)
 
-    def sources(self) -> Iterator[Source]:
+    def sources(self) -> Iterator[SourceViews]:
         """Opens the frames, one after the other, in the form that the pyramid network takes."""
         count = 1 if self._has_no_colour() else 3
         for frame in self.frames:
             picture = self._opened(frame)
-            yield Source(partial(_planes, picture, frame is self._visible, count), partial(_confidence, picture))
+            yield SourceViews(partial(_planes, picture, frame is self._visible, count), partial(_confidence, picture))
 
     def _has_no_colour(self) -> bool:
         """Returns whether no colours are fused, so that one plane is as good as three."""

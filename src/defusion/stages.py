@@ -58,7 +58,7 @@ LEAST_TILE_PX = 64
 HELD_BYTES = 400_000_000
 
 
-class Source(NamedTuple):
+class SourceViews(NamedTuple):
     """A source, of which parts can be read."""
 
     pixels: View
@@ -68,7 +68,7 @@ class Source(NamedTuple):
 
 
 #: Opens the sources, one after the other.
-Sources = Callable[[], Iterable[Source]]
+Sources = Callable[[], Iterable[SourceViews]]
 
 
 @dataclass
@@ -177,7 +177,7 @@ def fuse(
         yield Band(rows, made)
 
 
-def alone(source: Source, size: Size) -> Iterator[Band]:
+def alone(source: SourceViews, size: Size) -> Iterator[Band]:
     """Yields the bands of a source that is alone: it stays as it is."""
     step = max(1, AT_ONCE_PX // size.width)
     for top in range(0, size.height, step):
@@ -239,7 +239,7 @@ def _known(engine: Engine, pixels: Planes, confidence: Planes | None, detail: De
 
 def _refined(
     engine: Engine,
-    sources: Sequence[Source],
+    sources: Sequence[SourceViews],
     tiles: Iterable[Tile],
     size: Size,
     known: Known,
@@ -288,7 +288,7 @@ def _refined(
     return in_order(decide, looked(), tiles_at_once())
 
 
-def _looked(sources: Sequence[Source], seen: tuple[slice, slice]) -> tuple[Planes, Planes | None]:
+def _looked(sources: Sequence[SourceViews], seen: tuple[slice, slice]) -> tuple[Planes, Planes | None]:
     """Reads a part of the sources and pads it to a size that the network takes."""
     pixels = _padded(np.concatenate([each.pixels(*seen) for each in sources]), MULTIPLE)
     confidences = [each.confidence(*seen) for each in sources]
@@ -397,7 +397,7 @@ def _fitted(planes: Planes, sides: Sequence[int]) -> Planes:
     return np.ascontiguousarray(planes)
 
 
-def _whole(sources: Iterable[Source], size: Size) -> tuple[Planes, Planes | None]:
+def _whole(sources: Iterable[SourceViews], size: Size) -> tuple[Planes, Planes | None]:
     everything = (slice(0, size.height), slice(0, size.width))
     pixels, confidences = [], []
     for source in sources:
@@ -414,16 +414,16 @@ def _joined(confidences: Sequence[Planes], size: Size) -> Planes | None:
     return np.concatenate([each if each.size else ones for each in confidences])
 
 
-def _views(pixels: Planes, confidence: Planes | None) -> Source:
+def _views(pixels: Planes, confidence: Planes | None) -> SourceViews:
     """Makes a source from planes in memory, [C, h, w] and [1, 1, h, w]."""
     none = np.zeros((1, 1, 0, 0), np.float32)
-    return Source(
+    return SourceViews(
         lambda rows, columns: pixels[None, :, rows, columns],
         lambda rows, columns: none if confidence is None else confidence[:, :, rows, columns],
     )
 
 
-def _reduced(sources: Iterable[Source], size: Size, tell: _Told) -> tuple[Planes, Planes | None, Detail]:
+def _reduced(sources: Iterable[SourceViews], size: Size, tell: _Told) -> tuple[Planes, Planes | None, Detail]:
     """Makes the sources of the next coarser stage and measures their detail. Reads each source once, a few rows at a
     time.
     """
@@ -469,8 +469,8 @@ def _means(planes: Planes) -> Planes:
 
 
 def _slabs(
-    opened: Sources, count: int, size: Size, kept: Sequence[Source] | None, tell: _Told
-) -> Iterator[tuple[slice, slice, Sequence[Source]]]:
+    opened: Sources, count: int, size: Size, kept: Sequence[SourceViews] | None, tell: _Told
+) -> Iterator[tuple[slice, slice, Sequence[SourceViews]]]:
     """Yields rows of tiles, the rows that they read, and sources that hold those. Of a stack, one slab of frames is
     held at a time.
     """

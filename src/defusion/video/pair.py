@@ -19,7 +19,7 @@ from defusion.machine import check_free
 from defusion.model.config import PyramidConfig
 from defusion.rig import Rig
 from defusion.runtime import Planes
-from defusion.stages import Source
+from defusion.stages import SourceViews
 from defusion.temperatures import Isotherm
 from defusion.tiling import Size
 from defusion.video.quick import Plane, fused_by_half
@@ -124,9 +124,9 @@ class PairFuser:
         return values
 
 
-def _source(plane: Plane, confidence: Plane | None) -> Source:
+def _source(plane: Plane, confidence: Plane | None) -> SourceViews:
     nowhere = np.zeros((1, 1, 0, 0), np.float32)
-    return Source(
+    return SourceViews(
         partial(_part, plane, 1),
         lambda rows, columns: nowhere if confidence is None else confidence[None, None, rows, columns],
     )
