@@ -59,7 +59,7 @@ HELD_BYTES = 400_000_000
 
 
 class SourceViews(NamedTuple):
-    """A source, of which parts can be read."""
+    """Pixels and confidence of a source. Both can be read in parts."""
 
     pixels: View
     """[1, C, h, w] in [0, 1]; C is 3, or 1 where no source has colours."""
