@@ -237,6 +237,12 @@ def test_folders_that_share_names_are_sources_and_that_is_said(tmp_path: Path) -
     assert [scene.sources[1].name for scene in scenes.scenes] == ["2.png", "2.png"]
 
 
+def test_two_scenes_whose_frames_are_numbered_are_not_paired(tmp_path: Path) -> None:
+    frames = [f"s-{scene}/frame_{frame}.png" for scene in (1, 2) for frame in (1, 2, 3)]
+    (found,) = find_sets([str(laid_out(tmp_path / "x", *frames))])
+    assert [{source.parent.name for source in scene.sources} for scene in found.scenes] == [{"s-1"}, {"s-2"}]
+
+
 def test_three_folders_that_share_names_are_not_guessed_at(tmp_path: Path) -> None:
     files = [f"{folder}/{number}.png" for folder in ("a", "b", "masks") for number in range(4)]
     with pytest.raises(EvaluationError, match=r"folders a, b, masks have .* --roles a=a,b=b"):

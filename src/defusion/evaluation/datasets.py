@@ -205,6 +205,8 @@ def _sharing_names(folder: Path, of_folder: Mapping[str, list[str]]) -> list[str
     roles = sorted(set().union(*alike), key=_natural)
     if not roles or (len(names) > 2 and len(set.intersection(*(names[each] for each in roles))) <= len(names)):
         return []
+    if len(roles) == 2 and len({re.sub(r"\d+", "", each) for each in roles}) == 1:
+        return []  # names that differ in their numbers only are those of scenes
     if len(roles) > 2:
         raise EvaluationError(
             f"{folder}: folders {', '.join(roles[:4])}{', ...' if len(roles) > 4 else ''} have files with equal "
