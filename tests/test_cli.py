@@ -242,7 +242,13 @@ def test_an_interrupted_run_leaves_nothing(tmp_path: Path, name: str) -> None:
         write(tmp_path / file, from_array(noise))
     command = [sys.executable, "-m", "defusion", "fuse", "a.tif", "b.tif", "-o", "out.tif"]
     with subprocess.Popen(
-        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command,
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # The tests may run where signals are ignored, as under nohup, and processes inherit that.
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),
     ) as process:
         while not has_begun(process, tmp_path) and process.poll() is None:
             time.sleep(0.01)

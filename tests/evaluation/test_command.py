@@ -82,7 +82,13 @@ def test_an_interrupted_run_keeps_what_is_done_and_nothing_half_done(bench: Path
     )
     out = tmp_path / "out"
     arguments = [bench, "--methods", f"slow={sys.executable} {tool} {{a}} {{out}}", "-o", out]
-    process = subprocess.Popen([*COMMAND, *map(str, arguments), "--workers", "2"], stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [*COMMAND, *map(str, arguments), "--workers", "2"],
+        stderr=subprocess.PIPE,
+        text=True,
+        # The tests may run where signals are ignored, as under nohup, and processes inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     deadline = time.monotonic() + 300
     while len(list(tmp_path.glob("pid-*"))) < 2:
         assert time.monotonic() < deadline and process.poll() is None

@@ -155,7 +155,7 @@ def test_a_full_store_is_told() -> None:
 def test_folders_of_services_that_crashed_are_deleted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     store = PictureStore(Limits())
-    code = "from defusion.serve.store import *; print(Store(Limits()).folder); import os; os._exit(9)"
+    code = "from defusion.serve.store import *; print(PictureStore(Limits()).folder); import os; os._exit(9)"
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
     crashed = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
     left = Path(crashed.stdout.strip())

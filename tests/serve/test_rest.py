@@ -202,7 +202,7 @@ def test_align_gives_links_to_the_frames(client: Client, pair: list[Path]) -> No
 
 def test_maps_are_made_on_request(client: Client, pair: list[Path]) -> None:
     job = client.post("/v1/fuse?maps=true", files=parts(pair), headers={"Accept": "application/json"}).json()
-    assert sorted(job["results"]) == ["fused", "source_map"]
+    assert sorted(job["results"]) == ["fused", "residual_map", "source_map"]
     assert "maps" not in job["facts"]
     file = client.get(job["results"]["source_map"]["links"]["file"])
     assert file.headers["content-type"] == "image/png"
