@@ -172,6 +172,26 @@ def test_a_changed_photograph_is_decoded_anew(photographs: Path, tmp_path: Path)
     assert not np.array_equal(Photos([path, photographs / "b.png"], 32)[0], before)
 
 
+@pytest.mark.parametrize("name", ["index.json", "pixels.u8"])
+@pytest.mark.parametrize("damage", ["cut", "empty", "gone", "zeros", "other"])
+def test_a_damaged_cache_is_decoded_anew(
+    photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, damage: str
+) -> None:
+    monkeypatch.setenv("DEFUSION_CACHE", str(tmp_path))
+    files = find_photos([photographs])
+    whole = Photos(files, 32)
+    first = np.array(whole[0])
+    (file,) = cache_folder("photos").rglob(name)
+    content = file.read_bytes()
+    file.unlink()
+    damaged = {"cut": content[: len(content) // 2], "empty": b"", "zeros": bytes(len(content)), "other": b"[1]"}
+    if damage in damaged:
+        file.write_bytes(damaged[damage])
+    again = Photos(files, 32)
+    assert again.index == whole.index
+    np.testing.assert_array_equal(again[0], first)
+
+
 def test_a_stopped_decoding_is_no_cache(photographs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def stopped(crop_px: int, file: Path) -> str:
         raise KeyboardInterrupt
@@ -204,7 +224,9 @@ def test_photographs_that_find_no_room_are_told(photographs: Path, monkeypatch: 
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("defusion.training.photos.json.dumps", full)
-    with pytest.raises(TrainingError, match=r"cannot be kept in .*photos \(No space left on device\); make room"):
+    with pytest.raises(
+        TrainingError, match=r"cannot be kept in .*photos \(No space left on device\); free some space"
+    ):
         Photos(find_photos([photographs]), 58)
     assert not list(cache_folder("photos").glob("*partial*"))
 

@@ -46,7 +46,9 @@ class PhotoIndex:
     skipped: dict[str, int]
     """Count of files left out, by reason."""
     digest: str
-    """Of the decoded photographs' names and sizes: tells whether two runs saw the same data."""
+    """SHA-256 of the decoded photographs' names and sizes: tells whether two runs saw the same data."""
+    pixels: str
+    """SHA-256 of the cache file."""
 
 
 def find_photos(places: Iterable[str | Path]) -> list[Path]:
@@ -100,10 +102,16 @@ class Photos:
         for file in files:
             key.update(os.fsencode(f"{file.absolute()} {_state_of(file)}\n"))
         folder = cache_folder("photos") / key.hexdigest()[:20]
-        if not (folder / "index.json").exists():
+        found = _sound_index(folder)
+        if found is None:
+            shutil.rmtree(folder, ignore_errors=True)
             _decode_all(files, crop_px, folder)
-        index = json.loads((folder / "index.json").read_text())
-        self.index = PhotoIndex(**{**index, "shapes": [tuple(shape) for shape in index["shapes"]]})
+            found = _sound_index(folder)
+        if found is None:
+            raise TrainingError(
+                f"decoded photographs in {folder} are damaged at once; move the cache by DEFUSION_CACHE"
+            )
+        self.index = found
         if len(self.index.shapes) < 2:
             raise TrainingError(
                 f"{len(self.index.shapes)} of {len(files)} photographs can be used (left out: {self.index.skipped}); "
@@ -214,6 +222,17 @@ def _decode(crop_px: int, file: Path) -> NDArray[np.uint8] | str:
     return pixels
 
 
+def _sound_index(folder: Path) -> PhotoIndex | None:
+    """Reads the index of a cache folder; None if there is none, or if it or the pixels are damaged."""
+    try:
+        index = json.loads((folder / "index.json").read_text())
+        found = PhotoIndex(**{**index, "shapes": [(int(high), int(wide)) for high, wide in index["shapes"]]})
+        with (folder / "pixels.u8").open("rb") as file:
+            return found if hashlib.file_digest(file, "sha256").hexdigest() == found.pixels else None
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
 def _decode_all(files: Sequence[Path], crop_px: int, folder: Path) -> None:
     """Fills a cache folder; it appears whole or not at all."""
     partial_folder = folder.with_name(f"{folder.name}.partial-{os.getpid()}")
@@ -225,8 +244,8 @@ def _decode_all(files: Sequence[Path], crop_px: int, folder: Path) -> None:
             return
         reason = error.strerror or error
         raise TrainingError(
-            f"decoded photographs cannot be kept in {folder.parent} ({reason}); make room, or move the cache by "
-            "DEFUSION_CACHE"
+            f"decoded photographs cannot be kept in {folder.parent} ({reason}); free some space, or move the "
+            "cache by DEFUSION_CACHE"
         ) from error
     finally:
         shutil.rmtree(partial_folder, ignore_errors=True)
@@ -236,7 +255,7 @@ def _decode_into(folder: Path, files: Sequence[Path], crop_px: int) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     shapes: list[tuple[int, int]] = []
     skipped: Counter[str] = Counter()
-    digest = hashlib.sha256()
+    digest, of_pixels = hashlib.sha256(), hashlib.sha256()
     with ThreadPoolExecutor() as pool, (folder / "pixels.u8").open("wb") as sink:
         for start in range(0, len(files), DECODED_AT_ONCE):
             part = files[start : start + DECODED_AT_ONCE]
@@ -245,9 +264,10 @@ def _decode_into(folder: Path, files: Sequence[Path], crop_px: int) -> None:
                     skipped[decoded] += 1
                     continue
                 sink.write(decoded.tobytes())
+                of_pixels.update(decoded.tobytes())
                 shapes.append((decoded.shape[0], decoded.shape[1]))
                 digest.update(os.fsencode(f"{file.name} {decoded.shape}\n"))
-    index = PhotoIndex(shapes, dict(skipped), digest.hexdigest())
+    index = PhotoIndex(shapes, dict(skipped), digest.hexdigest(), of_pixels.hexdigest())
     (folder / "index.json").write_text(json.dumps(asdict(index)))
 
 
