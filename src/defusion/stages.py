@@ -190,8 +190,7 @@ def needed_bytes(size: Size, count: int) -> int:
     small = reduced_size(size, STEP)
     coarser = count * math.prod(small) * (12 + 12) if len(scales_of(size, count)) > 1 else 0
     held = min(HELD_BYTES, 12 * count * math.prod(size)) if count > 2 else 0
-    of_tile = AT_ONCE_PX * (2 if count > MOST_SOURCES else 1)
-    tiles = PIXEL_BYTES * min(tiles_at_once() * of_tile, count * math.prod(size))
+    tiles = PIXEL_BYTES * min(tiles_at_once() * AT_ONCE_PX, count * math.prod(size))
     return tiles + coarser + held
 
 
@@ -314,7 +313,7 @@ def _with_sources(
         if too_much and (halves := list(_halves(tile, size))):
             yield from _with_sources(halves, size, share, detail)
         else:
-            yield tile, sorted(chosen[: max(MOST_SOURCES, 2 * AT_ONCE_PX // seen_px)])
+            yield tile, sorted(chosen[: max(MOST_SOURCES, AT_ONCE_PX // seen_px)])
 
 
 def _halves(tile: Tile, size: Size) -> Iterator[Tile]:

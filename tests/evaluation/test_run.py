@@ -120,7 +120,7 @@ def test_a_truth_of_another_size_costs_only_what_is_measured_by_it(bench: Path, 
     results = evaluate(sets, parse_methods(["average"]), tmp_path / "out", metrics=["level", "off"], jobs=1)
     scores = next(each for each in results.outcomes if each.scene.name == "n0").scores
     assert np.isfinite(scores["level"].value)
-    assert scores["off"].reason == "the truth is 64x40, its sources are 64x48"
+    assert scores["off"].reason == "the truth is 64x40, but its sources are 64x48"
     assert not results.failures
 
 
@@ -180,7 +180,7 @@ def test_metrics_of_trained_networks_wait_for_their_weights(
     assert "lpips" not in run(bench, tmp_path / "out", "average", metrics=(), protocol="paper").metrics
     monkeypatch.setenv("DEFUSION_METRIC_WEIGHTS", str(tmp_path))
     found = outcome(run(bench, tmp_path / "out", "average", metrics=(), protocol="paper"), "average", "s0")
-    assert "is absent" in (found.scores["lpips"].reason or "")
+    assert "does not exist" in (found.scores["lpips"].reason or "")
 
 
 def test_the_report_can_be_moved(bench: Path, tmp_path: Path, done: Done) -> None:
@@ -225,7 +225,7 @@ def test_pictures_of_others_are_measured_where_they_lie(bench: Path, tmp_path: P
     results = run(bench, tmp_path / "out", f"X={theirs}")
     assert outcome(results, "X", "s1").scores["level"].value == 51
     assert outcome(results, "X", "s1").picture == theirs / "exposure" / "s1_X.png"
-    assert outcome(results, "X", "s2").failure == "the picture is 64x24, its sources are 64x48"
+    assert outcome(results, "X", "s2").failure == "the picture is 64x24, but its sources are 64x48"
     assert len(results.outcomes) == 3
     assert results.notes == ("X has no pictures of night, so it is not measured there",)
     (theirs / "exposure" / "s0_X.png").unlink()
