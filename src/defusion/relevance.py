@@ -68,8 +68,6 @@ def relevant(share: NDArray[np.float16], detail: Detail) -> list[int]:
         detail: Fine detail that each source shows, [S, h / 16, w / 16].
     """
     count = len(share)
-    if count <= 2:
-        return list(range(count))
     most = share.max((1, 2, 3)).astype(np.float32)
     best = detail.max(0)
     of_best = detail / np.maximum(best, _NOISE * 1e-3) * (best / (best + _NOISE)) ** 2

@@ -50,8 +50,8 @@ PIXEL_BYTES = 300
 #: Most tiles that are computed at the same time, since each needs its own memory.
 TILES_AT_ONCE = 3
 
-#: Smallest side of a tile, without its halo. Such a tile may use twice the memory of others, if many sources are
-#: needed to show all that is in focus.
+#: Smallest side of a tile, without its halo. If too many sources matter even in such a tile, the most important ones
+#: are taken.
 LEAST_TILE_PX = 64
 
 #: Bytes of samples that are held at once for the frames of a stack.
@@ -157,8 +157,8 @@ def fuse(
         yield Band(slice(0, size.height), made)
         tell.rows(size.height)
         return
-    pixels, confidence, detail = _reduced(opened(), size, tell)
-    known = _known(engine, pixels, confidence, coarser_detail(detail, STEP), parts)
+    pixels, confidence, detail = _reduced(opened(), count, size, tell)
+    known = _known(engine, pixels, confidence, _coarser(detail), parts)
     del pixels, confidence
     for rows, seen, held in _slabs(opened, count, size, kept, tell):
         cut = list(_tiles(Size(rows.stop, size.width), rows.start, count, Size(size.height, size.width)))
@@ -205,12 +205,12 @@ def _decide_whole(engine: Engine, pixels: Planes, confidence: Planes | None, par
     return engine.decide(padded, trusted, count, parts=parts)
 
 
-def _known(engine: Engine, pixels: Planes, confidence: Planes | None, detail: Detail, parts: bool) -> Known:
+def _known(engine: Engine, pixels: Planes, confidence: Planes | None, detail: Detail | None, parts: bool) -> Known:
     """Decides on a stage whose sources are in memory, [S, C, h, w]."""
     size, count = Size(*pixels.shape[2:]), len(pixels)
     if len(scales_of(size, count)) == 1:
         return _kept(_decide_whole(engine, pixels, confidence, parts), size)
-    known = _known(engine, *_smaller(pixels, confidence), coarser_detail(detail, STEP), parts)
+    known = _known(engine, *_smaller(pixels, confidence), _coarser(detail), parts)
     views = [_views(each, None if confidence is None else confidence[i : i + 1]) for i, each in enumerate(pixels)]
     made: Known | None = None
     for tile, decided in _refined(engine, views, _tiles(size, 0, count, size), size, known, detail, parts):
@@ -242,7 +242,7 @@ def _refined(
     tiles: Iterable[Tile],
     size: Size,
     known: Known,
-    detail: Detail,
+    detail: Detail | None,
     parts: bool,
     *,
     first: int = 0,
@@ -255,7 +255,7 @@ def _refined(
         tiles: Tiles of the stage.
         size: Size of the stage.
         known: What the coarser stage decided.
-        detail: Detail of the sources, [S, h / 16, w / 16].
+        detail: Detail of the sources, [S, h / 16, w / 16]; None of two, which both always matter.
         parts: As for `fuse`.
         first: The first row that the sources hold.
     """
@@ -299,10 +299,13 @@ def _looked(sources: Sequence[SourceViews], seen: tuple[slice, slice]) -> tuple[
 
 
 def _with_sources(
-    tiles: Iterable[Tile], size: Size, share: NDArray[np.float16], detail: Detail
+    tiles: Iterable[Tile], size: Size, share: NDArray[np.float16], detail: Detail | None
 ) -> Iterator[tuple[Tile, list[int]]]:
     """Chooses the sources of each tile. A tile for which they are too many is cut into halves first."""
     for tile in tiles:
+        if detail is None:
+            yield tile, list(range(len(share)))
+            continue
         rows, columns = tile.seen_rows, tile.seen_columns
         chosen = relevant(
             share[..., _scaled(rows, STEP), _scaled(columns, STEP)],
@@ -413,6 +416,10 @@ def _joined(confidences: Sequence[Planes], size: Size) -> Planes | None:
     return np.concatenate([each if each.size else ones for each in confidences])
 
 
+def _coarser(detail: Detail | None) -> Detail | None:
+    return None if detail is None else coarser_detail(detail, STEP)
+
+
 def _views(pixels: Planes, confidence: Planes | None) -> SourceViews:
     """Makes a source from planes in memory, [C, h, w] and [1, 1, h, w]."""
     none = np.zeros((1, 1, 0, 0), np.float32)
@@ -422,9 +429,11 @@ def _views(pixels: Planes, confidence: Planes | None) -> SourceViews:
     )
 
 
-def _reduced(sources: Iterable[SourceViews], size: Size, tell: _Told) -> tuple[Planes, Planes | None, Detail]:
-    """Makes the sources of the next coarser stage and measures their detail. Reads each source once, a few rows at a
-    time.
+def _reduced(
+    sources: Iterable[SourceViews], count: int, size: Size, tell: _Told
+) -> tuple[Planes, Planes | None, Detail | None]:
+    """Makes the sources of the next coarser stage, and measures their detail if they are more than two. Reads each
+    source once, a few rows at a time.
     """
     small = reduced_size(size, STEP)
     pixels, confidences, detail = [], [], []
@@ -437,13 +446,15 @@ def _reduced(sources: Iterable[SourceViews], size: Size, tell: _Told) -> tuple[P
             each, trust = _smaller(plane, confidence)
             parts.append(each)
             trusts.append(np.ones((1, 1, *each.shape[2:]), np.float32) if trust is None else trust)
-            details.append(detail_of(plane, confidence))
+            if count > 2:
+                details.append(detail_of(plane, confidence))
         pixels.append(np.concatenate(parts, 2))
         whole = np.concatenate(trusts, 2)
         confidences.append(np.zeros((1, 1, 0, 0), np.float32) if (whole == 1).all() else whole)
-        detail.append(np.concatenate(details, 1))
+        if count > 2:
+            detail.append(np.concatenate(details, 1))
         tell.frame()
-    return np.concatenate(pixels), _joined(confidences, small), np.concatenate(detail)
+    return np.concatenate(pixels), _joined(confidences, small), np.concatenate(detail) if count > 2 else None
 
 
 def _or_none(confidence: Planes) -> Planes | None:
