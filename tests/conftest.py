@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,14 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no reference numbers: {folder} is absent (DEFUSION_SHARED names another folder)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def heeding() -> Callable[[int], Callable[[], object] | None]:
+    """Gives the `preexec_fn` of a process that heeds a signal, which it would inherit as ignored under nohup."""
+    if os.name == "nt":
+        return lambda _: None
+    return lambda number: lambda: signal.signal(number, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session", autouse=True)

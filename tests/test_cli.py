@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -235,7 +236,9 @@ def has_begun(process: subprocess.Popen[str], folder: Path) -> bool:
 
 
 @pytest.mark.parametrize("name", [each for each in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, each)])
-def test_an_interrupted_run_leaves_nothing(tmp_path: Path, name: str) -> None:
+def test_an_interrupted_run_leaves_nothing(
+    tmp_path: Path, name: str, heeding: Callable[[int], Callable[[], object] | None]
+) -> None:
     number = signal.Signals[name]
     noise = np.random.default_rng(0).integers(0, 255, (2400, 2400, 3), np.uint8)
     for file in ("a.tif", "b.tif"):
@@ -247,8 +250,7 @@ def test_an_interrupted_run_leaves_nothing(tmp_path: Path, name: str) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        # The tests may run where signals are ignored, as under nohup, and processes inherit that.
-        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),
+        preexec_fn=heeding(number),
     ) as process:
         while not has_begun(process, tmp_path) and process.poll() is None:
             time.sleep(0.01)

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -71,7 +72,9 @@ def test_roles_are_taken_as_they_are_said(tmp_path: Path) -> None:
     assert [Path(source).parent.name for source in outcome["sources"]] == ["RGB", "T"]
 
 
-def test_an_interrupted_run_keeps_what_is_done_and_nothing_half_done(bench: Path, tmp_path: Path) -> None:
+def test_an_interrupted_run_keeps_what_is_done_and_nothing_half_done(
+    bench: Path, tmp_path: Path, heeding: Callable[[int], Callable[[], object] | None]
+) -> None:
     tool = tmp_path / "tool.py"
     tool.write_text(
         "import os, pathlib, shutil, sys, time\n"
@@ -86,8 +89,7 @@ def test_an_interrupted_run_keeps_what_is_done_and_nothing_half_done(bench: Path
         [*COMMAND, *map(str, arguments), "--workers", "2"],
         stderr=subprocess.PIPE,
         text=True,
-        # The tests may run where signals are ignored, as under nohup, and processes inherit that.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        preexec_fn=heeding(signal.SIGINT),
     )
     deadline = time.monotonic() + 300
     while len(list(tmp_path.glob("pid-*"))) < 2:
