@@ -183,7 +183,7 @@ class _Ladder:
             else:
                 parts = np.array([0.87, 0.93, 1, 1.075, 1.15])
         tried: list[Place] = []
-        for place in places(self._reference, self._moving, self._kind, list(parts * ratio), list(turns)):
+        for place in places([(self._reference, self._moving)], self._kind, list(parts * ratio), list(turns)):
             if any(self._are_near(place, each) for each in tried):
                 continue
             tried.append(place)

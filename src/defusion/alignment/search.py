@@ -1,10 +1,10 @@
 """Finds where a frame lies in another without any guess: all shifts at once, for several scales and turns, on few
-pixels.
+pixels. Several pairs of two fixed cameras are searched together: what they have in common adds up.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -32,22 +32,23 @@ class Place(NamedTuple):
     """Radians."""
 
 
-def places(
-    reference: LuminancePyramid, moving: LuminancePyramid, kind: Kind, scales: Sequence[float], turns: Sequence[float]
-) -> list[Place]:
+#: A frame whose coordinates the result is in, and the frame that is searched for in it.
+Pair = tuple[LuminancePyramid, LuminancePyramid]
+
+
+def places(pairs: Sequence[Pair], kind: Kind, scales: Sequence[float], turns: Sequence[float]) -> list[Place]:
     """Finds the best shift for each scale and turn. The best places come first.
 
     Args:
-        reference: The frame whose coordinates the result is in.
-        moving: The frame that is searched for.
+        pairs: One pair of frames, or more that have the same sizes and lie alike.
         kind: What is compared.
         scales: Pixels of the reference for one pixel of the other frame.
         turns: Radians; the outer ones are only tried at the better half of the scales.
     """
-    spectra: dict[tuple[int, int, int], _Spectra] = {}
+    spectra: dict[tuple[int, int, int, int], _Spectra] = {}
 
     def place(scale: float, turn: float) -> Place | None:
-        return _place(reference, moving, kind, scale, turn, spectra)
+        return _place(pairs, kind, scale, turn, spectra)
 
     straight = [found for each in scales if (found := place(each, 0.0)) is not None]
     straight.sort(key=lambda found: -found.score)
@@ -57,20 +58,27 @@ def places(
 
 
 class _Spectra(NamedTuple):
-    values: list[NDArray[np.complex64]]
-    told: NDArray[np.complex64]
-    energy: NDArray[np.complex64]
+    """Fourier transforms, packed into real planes as OpenCV does."""
+
+    values: list[Plane]
+    told: Plane
+    energy: Plane
     area: float
 
     @classmethod
     def of(cls, seen: Seen, size: tuple[int, int]) -> _Spectra:
+        import cv2
+
         told = seen.told.copy()
         told[:3] = told[-3:] = 0
         told[:, :3] = told[:, -3:] = 0
         values = seen.values * told[..., None]
+        height, width = told.shape
 
-        def spectrum(plane: Plane) -> NDArray[np.complex64]:
-            return np.fft.rfft2(plane, size).astype(np.complex64, copy=False)
+        def spectrum(plane: Plane) -> Plane:
+            padded = np.zeros(size, np.float32)
+            padded[:height, :width] = plane
+            return np.asarray(cv2.dft(padded, nonzeroRows=height))
 
         return cls(
             [spectrum(values[..., channel]) for channel in range(values.shape[2])],
@@ -81,54 +89,67 @@ class _Spectra(NamedTuple):
 
 
 def _place(
-    reference: LuminancePyramid,
-    moving: LuminancePyramid,
+    pairs: Sequence[Pair],
     kind: Kind,
     scale: float,
     turn: float,
-    spectra: dict[tuple[int, int, int], _Spectra],
+    spectra: dict[tuple[int, int, int, int], _Spectra],
 ) -> Place | None:
-    """Slides the frame, at one scale and turn, over the reference."""
-    covered = min(max(moving.shape) * scale, max(reference.shape))
-    level = int(np.clip(round(np.log2(max(covered / _SIDE_PX, 1))), 0, len(reference) - 1))
-    at = reference.shape_of(level)
+    """Slides the frames, at one scale and turn, over their references."""
+    reference, moving = (each.shape for each in pairs[0])
+    covered = min(max(moving) * scale, max(reference))
+    level = int(np.clip(round(np.log2(max(covered / _SIDE_PX, 1))), 0, len(pairs[0][0]) - 1))
+    at = pairs[0][0].shape_of(level)
     step = 2.0**level / scale
-    window = Shape(*(round(side / step) for side in moving.shape))
+    window = Shape(*(round(side / step) for side in moving))
     if min(window) < 24:
         return None
     cosine, sine = step * np.cos(turn), step * np.sin(turn)
-    middle = np.array([(moving.shape.width - 1) / 2, (moving.shape.height - 1) / 2])
+    middle = np.array([(moving.width - 1) / 2, (moving.height - 1) / 2])
     to_moving = np.eye(3)
     to_moving[:2, :2] = [[cosine, -sine], [sine, cosine]]
     to_moving[:2, 2] = middle - to_moving[:2, :2] @ [(window.width - 1) / 2, (window.height - 1) / 2]
-    seen = moving.warped(to_moving, window, kind)
     height, width = (_quick_length(a + b - 1) for a, b in zip(at, window, strict=True))
-    key = level, height, width
-    if key not in spectra:
-        spectra[key] = _Spectra.of(reference.seen(level, kind), (height, width))
-    fixed, other = spectra[key], _Spectra.of(seen, (height, width))
-    correlated = _shifts([(a, b) for a, b in zip(other.values, fixed.values, strict=True)], (height, width))
-    energy = _shifts([(other.energy, fixed.told)], (height, width)) * _shifts(
-        [(other.told, fixed.energy)], (height, width)
-    )
-    overlap = _shifts([(other.told, fixed.told)], (height, width))
-    enough = overlap > _LEAST_OVERLAP * min(fixed.area, other.area)
+    scores, enough = np.zeros((height, width), np.float32), np.zeros((height, width), np.bool_)
+    for number, (fixed, other) in enumerate(pairs):
+        key = number, level, height, width
+        if key not in spectra:
+            spectra[key] = _Spectra.of(fixed.seen(level, kind), (height, width))
+        each, overlaps = _scores(spectra[key], _Spectra.of(other.warped(to_moving, window, kind), (height, width)))
+        scores += each
+        enough |= overlaps
     if not enough.any():
         return None
-    floor = 1e-6 + 1e-3 * float(energy.max())
-    scores = np.where(enough, correlated / np.sqrt(np.maximum(energy, floor)), -1)
-    scores *= np.sqrt(np.minimum(1, np.maximum(overlap, 0) / (0.6 * min(fixed.area, other.area))))
-    down, right = divmod(int(scores.argmax()), width)
     usual = scores[enough]
-    score = float((scores[down, right] - usual.mean()) / max(float(usual.std()), 1e-3))
+    scores[~enough] = -np.inf
+    down, right = divmod(int(scores.argmax()), width)
+    score = float((scores[down, right] - usual.mean()) / max(float(usual.std()), 1e-3 * len(pairs)))
     down -= height if down >= window.height else 0
     right -= width if right >= window.width else 0
     return Place(score, to_moving @ shifted(right, down) @ at_level(level), scale, turn)
 
 
-def _shifts(pairs: Sequence[tuple[NDArray[np.complex64], NDArray[np.complex64]]], size: tuple[int, int]) -> Plane:
+def _scores(fixed: _Spectra, other: _Spectra) -> tuple[Plane, NDArray[np.bool_]]:
+    """Returns the correlation of two frames for every shift of the second, and at which shifts they overlap enough.
+    Elsewhere the correlation is zero.
+    """
+    correlated = _shifts(zip(other.values, fixed.values, strict=True))
+    energy = _shifts([(other.energy, fixed.told)]) * _shifts([(other.told, fixed.energy)])
+    overlap = _shifts([(other.told, fixed.told)])
+    area = min(fixed.area, other.area)
+    enough = overlap > _LEAST_OVERLAP * area
+    floor = 1e-6 + 1e-3 * float(energy.max())
+    scores = np.where(enough, correlated / np.sqrt(np.maximum(energy, floor)), 0)
+    scores *= np.sqrt(np.minimum(1, np.maximum(overlap, 0) / (0.6 * max(area, 1e-6))))
+    return np.asarray(scores, np.float32), enough
+
+
+def _shifts(pairs: Iterable[tuple[Plane, Plane]]) -> Plane:
     """Returns sums of products of two planes, for every shift of the first."""
-    return np.asarray(np.fft.irfft2(sum(a * np.conj(b) for a, b in pairs), size), np.float32)
+    import cv2
+
+    total = sum(np.asarray(cv2.mulSpectrums(a, b, 0, conjB=True)) for a, b in pairs)
+    return np.asarray(cv2.idft(np.asarray(total), flags=cv2.DFT_SCALE | cv2.DFT_REAL_OUTPUT))
 
 
 def _quick_length(length: int) -> int:
