@@ -37,12 +37,12 @@ from skimage.data import astronaut
 
 import defusion
 from defusion import Fuser
+from defusion.api.sources import frames_of
 from defusion.batch.finding import Finder
 from defusion.batch.run import BatchSettings, run
 from defusion.batch.work import JobOutcome, SceneJob
 from defusion.imaging import read, write
-from defusion.machine import cores, processor
-from defusion.sources import frames_of
+from defusion.system.machine import cores, processor
 
 MODELLED = (4, 8, 64)
 MILLION = 1_000_000

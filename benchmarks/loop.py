@@ -38,7 +38,7 @@ import numpy as np
 from faults import LOST, swapped_tones, warm_contrasts
 from quality import middle_of, on_masked_sources
 
-from defusion.cache import cache_folder
+from defusion.api.fuser import Fuser
 from defusion.evaluation.datasets import DataSet, find_sets
 from defusion.evaluation.files import eight_bits
 from defusion.evaluation.methods import parse_methods
@@ -47,11 +47,11 @@ from defusion.evaluation.report.tables import ARROWS
 from defusion.evaluation.results import Kind, Outcome, Results
 from defusion.evaluation.run import evaluate
 from defusion.evaluation.toy_cases import toy_cases
-from defusion.fuser import Fuser
 from defusion.imaging import Picture, read, write
 from defusion.imaging.picture import converted
-from defusion.machine import cores
 from defusion.runtime import Planes
+from defusion.system.cache import cache_folder
+from defusion.system.machine import cores
 from defusion.weights import WeightsFile, resolve
 from defusion.weights.file import SUFFIX
 

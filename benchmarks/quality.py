@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from scenes import pair_of, psnr
 
-from defusion.fuser import Fuser
+from defusion.api.fuser import Fuser
 from defusion.imaging import Picture, read, write
 from defusion.imaging.figure import labelled_panels
 from defusion.pretext import Pretext

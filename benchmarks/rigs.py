@@ -19,9 +19,9 @@ import numpy as np
 
 from defusion.alignment.geometry import mapped
 from defusion.errors import ImageError
-from defusion.frame import Frame
 from defusion.imaging import Picture, from_array, luminance, read
-from defusion.rig import calibrated
+from defusion.scene.frame import Frame
+from defusion.scene.rig import calibrated
 
 VISIBLE = (896, 1152)
 SETS = ("roadscene", "vifb", "tno")

@@ -22,7 +22,7 @@ from pathlib import Path
 import httpx2
 import numpy as np
 
-from defusion.fuser import Fuser
+from defusion.api.fuser import Fuser
 from defusion.imaging import from_array, write
 
 RUNS = 15

@@ -48,7 +48,7 @@ from speed_ways import (
     work,
 )
 
-from defusion.machine import free_bytes, processor
+from defusion.system.machine import free_bytes, processor
 
 REFERENCE = "paper-float32"
 OURS = ("paper-float32", "paper-bfloat16", "paper-float16", "default")

@@ -48,7 +48,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture(autouse=True)
 def sound_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     """Forgets what another test found wrong with the cache."""
-    monkeypatch.setattr("defusion.cache._faults", {})
+    monkeypatch.setattr("defusion.system.cache._faults", {})
 
 
 def random_weights(path: Path, layout: str, seed: int) -> WeightsFile:

@@ -295,11 +295,11 @@ def test_a_stack_for_which_memory_does_not_suffice(tmp_path: Path) -> None:
 def test_memory_that_is_not_there_is_told_before_the_work(
     pair: tuple[Path, Path], scene: NDArray[np.uint8], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("defusion.machine.free_bytes", lambda: 10**6)
+    monkeypatch.setattr("defusion.system.machine.free_bytes", lambda: 10**6)
     fuser = Fuser()
     with pytest.raises(EngineError, match=r"fusing takes about \d+ MB of memory at once and 1 MB are free; close"):
         fuser.fuse(list(pair))
-    monkeypatch.setattr("defusion.machine.free_bytes", lambda: 610 * scene.size // 3)
+    monkeypatch.setattr("defusion.system.machine.free_bytes", lambda: 610 * scene.size // 3)
     assert fuser.fuse(list(pair)).shape == scene.shape
 
 
@@ -309,7 +309,7 @@ def test_too_little_memory_is_said_in_a_sentence(
     def greedy(*_: object) -> None:
         raise MemoryError("Unable to allocate 11.1 MiB")
 
-    monkeypatch.setattr("defusion.scene.measure", greedy)
+    monkeypatch.setattr("defusion.scene.scene.measure", greedy)
     monkeypatch.setattr(signal, "signal", lambda *_: None)
     monkeypatch.setattr(sys, "argv", ["defusion", "fuse", *map(str, pair), "-o", str(tmp_path / "out.png")])
     with pytest.raises(SystemExit) as ended:

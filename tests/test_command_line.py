@@ -13,8 +13,8 @@ import typer
 from typer.models import OptionInfo
 from typer.testing import CliRunner
 
+from defusion.api.options import says, values
 from defusion.cli import app
-from defusion.options import says, values
 
 #: Options that mean something else in another command, for a reason.
 OWN = {

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from defusion import Fuser, WeightsError, machine
+from defusion import Fuser, WeightsError
 from defusion.doctor import examine
+from defusion.system import machine
 from defusion.weights import bundled
 
 

@@ -15,11 +15,11 @@ from PIL import Image
 from skimage import data
 
 from defusion import ImageError, Reading
-from defusion.frame import Frame
+from defusion.api.sources import frames_of
 from defusion.imaging import PALETTES, Picture, from_array, read, stack_in
 from defusion.imaging.colour_tags import linear_profile
-from defusion.scene import Scene
-from defusion.sources import frames_of
+from defusion.scene.frame import Frame
+from defusion.scene.scene import Scene
 
 PAGE = Path(__file__).parents[1] / "docs" / "inputs.md"
 PHOTO = np.ascontiguousarray(data.astronaut()[40:136, 100:244])

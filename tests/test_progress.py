@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 from skimage import data
 
-from defusion import Fuser, stages, tiling
-from defusion.frame import Frame
+from defusion import Fuser
+from defusion.cli.progress import fusing_bar
 from defusion.imaging import Picture, from_array, write
-from defusion.progress import fusing_bar
-from defusion.tiling import FusingProgress
+from defusion.scene.frame import Frame
+from defusion.tiles import grid, paper
+from defusion.tiles.progress import FusingProgress
 
 SCENE = np.ascontiguousarray(data.astronaut()[:200, 120:320])
 
@@ -34,10 +35,10 @@ def reported(fuser: Fuser, count: int) -> list[FusingProgress]:
 
 @pytest.fixture
 def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tiling, "WHOLE_PX", 0)
-    monkeypatch.setattr(tiling, "TILE_PX", 128)
-    monkeypatch.setattr(tiling, "SAMPLE_PX", 96)
-    monkeypatch.setattr(stages, "AT_ONCE_PX", 60_000)
+    monkeypatch.setattr(paper, "WHOLE_PX", 0)
+    monkeypatch.setattr(paper, "TILE_PX", 128)
+    monkeypatch.setattr("defusion.tiles.sample.SAMPLE_PX", 96)
+    monkeypatch.setattr(grid, "AT_ONCE_PX", 60_000)
 
 
 @pytest.mark.usefixtures("tiny")

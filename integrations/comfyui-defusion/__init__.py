@@ -17,7 +17,7 @@ class Defusion:
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:  # noqa: N802  (ComfyUI's name)
         """Returns the names and types of the inputs, in ComfyUI's form."""
-        from defusion.options import ALIGNS, DEGHOSTS
+        from defusion.api.options import ALIGNS, DEGHOSTS
 
         return {"required": {"images": ("IMAGE",), "align": (list(ALIGNS),), "deghost": (list(DEGHOSTS),)}}
 

@@ -28,17 +28,17 @@ from defusion.errors import (
 )
 
 if TYPE_CHECKING:
-    from defusion.aligning import Aligned, align
     from defusion.alignment.record import Alignment
-    from defusion.api import decompose, fuse, fuse_files
+    from defusion.api.align import Aligned, align
+    from defusion.api.fuse import decompose, fuse, fuse_files
+    from defusion.api.fuser import Fuser
+    from defusion.api.options import Options
+    from defusion.api.results import FusedFile, Parts
+    from defusion.api.sources import Reading
     from defusion.batch.run import batch
-    from defusion.fuser import Fuser
     from defusion.imaging import Picture, read, write
-    from defusion.maps import Maps
-    from defusion.options import Options
-    from defusion.results import FusedFile, Parts
-    from defusion.rig import Rig
-    from defusion.sources import Reading
+    from defusion.scene.maps import Maps
+    from defusion.scene.rig import Rig
     from defusion.video import FusedVideo, fuse_video
 
 __version__ = version("defusion")
@@ -77,16 +77,16 @@ __all__ = [
 ]
 
 _FROM = {
-    **dict.fromkeys(("decompose", "fuse", "fuse_files"), "defusion.api"),
+    **dict.fromkeys(("decompose", "fuse", "fuse_files"), "defusion.api.fuse"),
     **dict.fromkeys(("Picture", "read", "write"), "defusion.imaging"),
-    **dict.fromkeys(("FusedFile", "Parts"), "defusion.results"),
-    **dict.fromkeys(("Aligned", "align"), "defusion.aligning"),
+    **dict.fromkeys(("FusedFile", "Parts"), "defusion.api.results"),
+    **dict.fromkeys(("Aligned", "align"), "defusion.api.align"),
     "Alignment": "defusion.alignment.record",
-    "Fuser": "defusion.fuser",
-    "Maps": "defusion.maps",
-    "Options": "defusion.options",
-    "Reading": "defusion.sources",
-    "Rig": "defusion.rig",
+    "Fuser": "defusion.api.fuser",
+    "Maps": "defusion.scene.maps",
+    "Options": "defusion.api.options",
+    "Reading": "defusion.api.sources",
+    "Rig": "defusion.scene.rig",
     **dict.fromkeys(("FusedVideo", "fuse_video"), "defusion.video"),
 }
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from defusion.api.fuser import Fuser
 from defusion.errors import DefusionError
-from defusion.fuser import Fuser
 from defusion.imaging import Picture, check_folder, luminance, write_together
 from defusion.imaging.figure import labelled_panels
 

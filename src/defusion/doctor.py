@@ -9,12 +9,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from defusion.cache import cache_folder, faults
 from defusion.errors import EngineError
-from defusion.machine import cores, free_bytes, processor
 from defusion.runtime import PRECISIONS, load_engine
 from defusion.runtime.compiled import damaged
 from defusion.runtime.precision import chosen_precision
+from defusion.system.cache import cache_folder, faults
+from defusion.system.machine import cores, free_bytes, processor
 from defusion.weights import WeightsFile, resolve
 
 #: A module that each extra installs.

@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from defusion.errors import EngineError, OptionError, WeightsError
-from defusion.files import beside
 from defusion.model.config import PyramidConfig
 from defusion.model.pyramid import levels_of
 from defusion.model.torch_ops import TorchPyramid
 from defusion.runtime import Planes, load_engine
+from defusion.system.files import beside
 from defusion.weights import WeightsFile, resolve
 
 Format = Literal["onnx", "openvino", "torch-export"]

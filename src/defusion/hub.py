@@ -9,8 +9,8 @@ from typing import Any
 
 from huggingface_hub import ModelHubMixin, hf_hub_download
 
+from defusion.api.fuser import Fuser
 from defusion.errors import WeightsError
-from defusion.fuser import Fuser
 
 #: Name of the weights file in a repository. It is a safetensors file with the config in its metadata.
 FILE = "defusion.safetensors"

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from defusion import Fuser
 from defusion.alignment.hot_pixels import spots_in, without_hot_pixels
-from defusion.frame import Frame
 from defusion.imaging import from_array
+from defusion.scene.frame import Frame
 
 Pixels = NDArray[np.float32]
 HOT = ((60, 90), (150, 240), (151, 241), (220, 60))

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from defusion import Fuser
 from defusion.alignment.levelling import levelled, odd_ones, tones_between
-from defusion.frame import Frame
 from defusion.imaging import from_array
+from defusion.scene.frame import Frame
 
 Pixels = NDArray[np.float32]
 

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from defusion import Fuser, OptionError
 from defusion.alignment.motion import reference_of, repaired, repairs
-from defusion.frame import Frame
 from defusion.imaging import Picture, from_array
+from defusion.scene.frame import Frame
 
 Pixels = NDArray[np.float32]
 

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from defusion import Fuser
 from defusion.alignment.owners import owned
-from defusion.frame import Frame
 from defusion.imaging import from_array
+from defusion.scene.frame import Frame
 
 Pixels = NDArray[np.float32]
 PLACES = ((70, 60), (90, 66), (110, 72))

@@ -13,7 +13,7 @@ from defusion.batch import SceneResult
 from defusion.batch.journal import Journal
 from defusion.batch.places import listed, local_copies, matching, remote, stamp
 from defusion.batch.result_folder import result_folder_of
-from defusion.cache import cache_folder
+from defusion.system.cache import cache_folder
 
 from .conftest import made_scenes, pictures
 

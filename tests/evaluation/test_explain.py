@@ -24,8 +24,8 @@ from defusion.evaluation import explain, toy_cases
 from defusion.evaluation.explain import ActivationMaps, Pair, Toy
 from defusion.evaluation.explain_figures import pair_figure, save, toy_figure
 from defusion.evaluation.toy_cases import Pixels
-from defusion.frame import Frame
 from defusion.imaging import Picture
+from defusion.scene.frame import Frame
 
 CASES = ["grid_noise", "freeform_noise", "grid_zeros", "two_noises", "one_noise"]
 
@@ -306,8 +306,8 @@ def test_explaining_imports_no_torch() -> None:
     code = """
         import sys
         import numpy as np
-        from defusion.fuser import Fuser
-        from defusion.sources import frames_of
+        from defusion.api.fuser import Fuser
+        from defusion.api.sources import frames_of
         from defusion.evaluation import explain, explain_figures
         pair = explain.pair(Fuser(weights="paper"), frames_of([np.zeros((16, 16, 3), np.uint8)] * 2))
         explain_figures.pair_figure(pair)
@@ -326,7 +326,7 @@ def test_the_command_prints_the_numbers_of_its_figure(
         asked.append(options.changed(**choices))
         return paper if asked[-1].weights else pyramid
 
-    monkeypatch.setattr("defusion.fuser.Fuser", fuser)
+    monkeypatch.setattr("defusion.api.fuser.Fuser", fuser)
     picture = tmp_path / "scene.png"
     Image.fromarray(np.rint(255 * toy.scene).astype(np.uint8)).save(picture)
     ran = CliRunner().invoke(app, ["explain", "toy", str(picture), "-o", str(tmp_path / "out"), "--json"])

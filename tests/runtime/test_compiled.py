@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from defusion import cache
 from defusion.doctor import examine
 from defusion.model.blocks import CLOSE_FEATURES, shapes
 from defusion.runtime import pyramid_graph
 from defusion.runtime.compiled import compiled, damaged
 from defusion.runtime.vino import Core, Model
+from defusion.system import cache
 
 OPTIONS = {"INFERENCE_PRECISION_HINT": "f32"}
 FRAME = np.random.default_rng(1).random((2, CLOSE_FEATURES, 24, 32), np.float32)
@@ -148,7 +148,7 @@ def test_a_full_disk_is_no_hindrance(folder: Path, monkeypatch: pytest.MonkeyPat
 
 def test_many_may_begin_at_once(folder: Path) -> None:
     code = (
-        "import numpy as np; from defusion.cache import faults\n"
+        "import numpy as np; from defusion.system.cache import faults\n"
         f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); from test_compiled import graph\n"
         "from defusion.runtime.compiled import compiled\n"
         "from defusion.runtime.vino import Core\n"

@@ -145,7 +145,7 @@ def screenshot(page: Any, name: str) -> None:
 def test_three_pictures_are_dropped_compared_zoomed_and_downloaded(
     page: Any, exposures: list[Path], tmp_path: Path
 ) -> None:
-    from defusion.fuser import Fuser
+    from defusion.api.fuser import Fuser
 
     screenshot(page, "start")
     assert barriers(page) == []

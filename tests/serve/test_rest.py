@@ -21,7 +21,7 @@ Client = Any
 
 
 def test_the_picture_has_the_bytes_that_the_command_writes(client: Client, pair: list[Path], tmp_path: Path) -> None:
-    from defusion.fuser import Fuser
+    from defusion.api.fuser import Fuser
 
     fuser = Fuser()
     for name, suffix in {"png": ".png", "tiff": ".tif", "jpeg": ".jpg"}.items():

@@ -14,8 +14,8 @@ import tifffile
 import torch
 from PIL import Image
 
-from defusion.cache import cache_folder
 from defusion.errors import TrainingError
+from defusion.system.cache import cache_folder
 from defusion.training import Recipe
 from defusion.training.photos import (
     DECODED_AT_ONCE,

@@ -6,7 +6,7 @@ import pytest
 from skimage import data
 
 from defusion import Fuser, ImageError, Reading
-from defusion.rig import Rig
+from defusion.scene.rig import Rig
 from defusion.video import Live
 
 

@@ -16,7 +16,7 @@ from skimage import data
 
 from defusion import Fuser, ImageError
 from defusion.imaging import Picture, from_array, read, write
-from defusion.rig import Rig
+from defusion.scene.rig import Rig
 from defusion.video import fuse_video, output, run
 from defusion.video.segments import Segments
 

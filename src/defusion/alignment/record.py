@@ -14,7 +14,7 @@ import numpy as np
 from defusion.alignment.geometry import Matrix, Shape
 from defusion.alignment.local import LocalWarp
 from defusion.errors import ImageError
-from defusion.files import write_json
+from defusion.system.files import write_json
 
 
 @dataclass(frozen=True, eq=False)

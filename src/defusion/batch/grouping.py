@@ -20,7 +20,7 @@ from defusion.batch.capture import Capture, captured
 from defusion.batch.places import is_url, joined, listed, stamp
 from defusion.batch.scenes import BatchScene, is_picture, natural
 from defusion.errors import BatchError, ImageError
-from defusion.machine import cores
+from defusion.system.machine import cores
 
 Kind = Literal["bracket", "focus", "single"]
 Where = tuple[slice, slice]

@@ -21,7 +21,7 @@ import psutil
 
 from defusion.batch.work import JobOutcome, SceneJob, fuse_scene
 from defusion.errors import BatchError
-from defusion.machine import free_bytes
+from defusion.system.machine import free_bytes
 
 SCENES_AT_ONCE = 2
 

@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 
 import psutil
 
-from defusion.cache import cache_folder
 from defusion.errors import BatchError, ImageError
 from defusion.imaging import read
+from defusion.system.cache import cache_folder
 
 
 def is_url(place: str) -> bool:

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from defusion.batch.places import called, is_url, joined, name_of, own_folder, remote, sha256, stamp, telling_trouble
-from defusion.files import beside
 from defusion.imaging import make_folder
+from defusion.system.files import beside
 
 
 class ResultFolder:

@@ -12,6 +12,8 @@ from pathlib import Path
 from threading import Event
 from typing import Any, Literal, NamedTuple, Protocol, Unpack
 
+from defusion.api.options import DEFAULTS, Choices, Options
+from defusion.api.sources import AS_USUAL, Reading
 from defusion.batch.finding import Finder, FoundScenes, Source, Sources
 from defusion.batch.journal import Entry, Journal
 from defusion.batch.local import LocalExecutor
@@ -21,11 +23,9 @@ from defusion.batch.result_folder import ResultFolder, result_folder_of
 from defusion.batch.scenes import BatchScene
 from defusion.batch.watch import Settling, changes
 from defusion.batch.work import JobOutcome, SceneJob, settings_of
-from defusion.cache import cache_folder
 from defusion.errors import BatchError, OptionError, WeightsError
 from defusion.imaging import check_output
-from defusion.options import DEFAULTS, Choices, Options
-from defusion.sources import AS_USUAL, Reading
+from defusion.system.cache import cache_folder
 
 Status = Literal["done", "failed", "skipped"]
 JOURNAL = "batch.sqlite"

@@ -16,16 +16,16 @@ from typing import Any, NamedTuple
 from PIL import Image
 
 from defusion import __version__
+from defusion.api.fuser import Fuser
+from defusion.api.options import Options
+from defusion.api.sources import AS_USUAL, Reading
 from defusion.batch.places import local_copies, sha256
 from defusion.batch.result_folder import ResultFolder, result_folder_of
 from defusion.errors import DefusionError, EngineError, ImageError
-from defusion.files import unfit
-from defusion.fuser import Fuser
 from defusion.imaging import read
 from defusion.imaging.picture import converted
-from defusion.options import Options
-from defusion.rig import Rig
-from defusion.sources import AS_USUAL, Reading
+from defusion.scene.rig import Rig
+from defusion.system.files import unfit
 from defusion.weights import WeightsFile, resolve
 
 #: Longest side of a thumbnail, and its quality.

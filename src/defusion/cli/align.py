@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from defusion.api.options import Options
 from defusion.cli.app import app
 from defusion.cli.options import (
     AlignmentOption,
@@ -20,7 +21,6 @@ from defusion.cli.options import (
 )
 from defusion.cli.output import show_done, told
 from defusion.errors import DefusionError
-from defusion.options import Options
 
 
 @app.command(rich_help_panel="Pictures")
@@ -51,7 +51,7 @@ def align(
     as_json: JsonOption = False,
 ) -> None:
     """Align pictures of one scene: a hand-held bracket, a focus stack, different sensors."""
-    from defusion.aligning import align_files
+    from defusion.api.align import align_files
 
     known = known_alignment(options, alignment, save_alignment, frames)
     if sum(each is not None for each in (reference, like, alignment)) > 1:

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from defusion.api.options import THERMAL, Options
 from defusion.cli.app import app
 from defusion.cli.options import AskedReading, reads, takes
 from defusion.cli.output import Talk, bar_wanted, fail, print_line, printable, say
-from defusion.options import THERMAL, Options
 
 if TYPE_CHECKING:
     from defusion.batch.finding import FoundScenes

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from defusion.api.options import Options
 from defusion.cli.app import app, explain_app
 from defusion.cli.options import (
     ExplainPrecisionOption,
@@ -19,7 +20,6 @@ from defusion.cli.options import (
     takes,
 )
 from defusion.cli.output import Talk, fail, leaving_quietly, need, show_done, show_result, told
-from defusion.options import Options
 
 
 @app.command(rich_help_panel="Evaluation")
@@ -76,7 +76,7 @@ def evaluate(
     from defusion.evaluation.progress import progress_bar
     from defusion.evaluation.report import write_report
     from defusion.evaluation.run import evaluate as run_evaluation
-    from defusion.machine import cores
+    from defusion.system.machine import cores
 
     chosen = parse_methods(methods or DEFAULT_METHODS)
     sets = [each.spread(scenes) for each in find_sets(data_sets, _roles(roles))]
@@ -146,9 +146,9 @@ def explain_toy(
 ) -> None:
     """Make five pairs of sources from one picture, decompose and fuse each, as in Fig. 7 of the paper."""
     need("cv2", "matplotlib", extra="evaluate")
+    from defusion.api.fuser import Fuser
     from defusion.evaluation.explain import toy
     from defusion.evaluation.explain_figures import files_of, save, toy_figure
-    from defusion.fuser import Fuser
     from defusion.imaging import check_folder, read
 
     options = options.changed(weights=weights, precision=precision)
@@ -184,11 +184,11 @@ def explain_pair(
 ) -> None:
     """Show where the common and the unique embeddings of two sources are active, as in Fig. 8 of the paper."""
     need("cv2", "matplotlib", extra="evaluate")
+    from defusion.api.fuser import Fuser
+    from defusion.api.sources import frames_of
     from defusion.evaluation.explain import pair
     from defusion.evaluation.explain_figures import files_of, pair_figure, save
-    from defusion.fuser import Fuser
     from defusion.imaging import check_folder
-    from defusion.sources import frames_of
 
     options = options.changed(weights=weights, precision=precision)
     check_folder(output, [file.name for file in files_of(output, "pair").values()], files_read([a, b], options))

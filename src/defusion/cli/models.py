@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from defusion.api.options import Options
 from defusion.cli.app import app, weights_app
 from defusion.cli.options import (
     CommonProjection,
@@ -20,7 +21,6 @@ from defusion.cli.options import (
 )
 from defusion.cli.output import Talk, need, show_done, show_result
 from defusion.errors import DefusionError
-from defusion.options import Options
 
 
 @app.command(rich_help_panel="Models")

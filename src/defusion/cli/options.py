@@ -12,9 +12,9 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 import typer
 
+from defusion.api.options import NETWORK, THERMAL, Options, default, says, values
 from defusion.cli.app import set_signature
 from defusion.errors import ImageError
-from defusion.options import NETWORK, THERMAL, Options, default, says, values
 
 _NUMBER = r"-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?"
 
@@ -216,7 +216,7 @@ class AskedReading(NamedTuple):
         Raises:
             ImageError: A text is not understood.
         """
-        from defusion.sources import Reading
+        from defusion.api.sources import Reading
 
         named = {}
         for text in self.ranges or ():
@@ -267,7 +267,7 @@ def known_alignment(
     """Reads the file of --alignment; None without it. Raises if the alignment options contradict --align."""
     from defusion.alignment.record import Alignment
     from defusion.errors import DefusionError
-    from defusion.files import unfit
+    from defusion.system.files import unfit
 
     if options.align == "off" and (alignment or save_alignment):
         raise DefusionError("--align off leaves nothing to apply or to save; remove one of these options")

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from defusion.api.options import THERMAL, Options
 from defusion.cli.app import app
 from defusion.cli.options import (
     AlignmentOption,
@@ -25,7 +26,6 @@ from defusion.cli.options import (
 )
 from defusion.cli.output import bar_wanted, say, show_done, told
 from defusion.errors import DefusionError
-from defusion.options import THERMAL, Options
 
 
 @app.command(rich_help_panel="Pictures")
@@ -51,10 +51,10 @@ def fuse(
     as_json: JsonOption = False,
 ) -> None:
     """Fuse pictures of one scene into one: exposures, a focus stack, infrared and visible."""
-    from defusion.fuser import Fuser
+    from defusion.api.fuser import Fuser
+    from defusion.cli.progress import fusing_bar
     from defusion.imaging import check_output
-    from defusion.maps import Maps
-    from defusion.progress import fusing_bar
+    from defusion.scene.maps import Maps
 
     check_output(output, files_read(sources, options))  # before the network is loaded
     known = known_alignment(options, alignment, save_alignment, [*sources, output])
@@ -97,12 +97,12 @@ def decompose(
     as_json: JsonOption = False,
 ) -> None:
     """Show what two pictures share, what each has alone, and what they fuse to."""
-    from defusion.cache import faults
-    from defusion.fuser import Fuser
+    from defusion.api.fuser import Fuser
+    from defusion.api.results import PartPictures
+    from defusion.api.sources import frames_of
     from defusion.imaging import check_folder, write_together
     from defusion.imaging.figure import labelled_panels
-    from defusion.results import PartPictures
-    from defusion.sources import frames_of
+    from defusion.system.cache import faults
 
     of_parts = [f"{name}{suffix}" for name in PartPictures._fields for suffix in (".png", ".tif")]
     check_folder(output, [*of_parts, "figure.png"], files_read([a, b], options))

@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
+from defusion.api.options import Options
 from defusion.cli.app import app
 from defusion.cli.options import takes
 from defusion.cli.output import need, say
-from defusion.options import Options
 
 _LIMITS = "Limits"
 

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from defusion.api.options import THERMAL, Options
 from defusion.cli.app import App, app
 from defusion.cli.options import (
     JsonOption,
@@ -17,7 +18,6 @@ from defusion.cli.options import (
 )
 from defusion.cli.output import bar_wanted, show_done, told
 from defusion.errors import DefusionError
-from defusion.options import THERMAL, Options
 
 rig_app = App(help="Rigs: a thermal and a visible camera on one mount, calibrated once.", no_args_is_help=True)
 app.add_typer(rig_app, name="rig", rich_help_panel="Pictures")
@@ -71,10 +71,10 @@ def video(
     as_json: JsonOption = False,
 ) -> None:
     """Fuse a thermal and a visible clip into one without flicker. An interrupted run continues where it was."""
-    from defusion.fuser import Fuser
-    from defusion.progress import clip_bar
-    from defusion.rig import Rig
-    from defusion.temperatures import Isotherm
+    from defusion.api.fuser import Fuser
+    from defusion.cli.progress import clip_bar
+    from defusion.scene.rig import Rig
+    from defusion.scene.temperatures import Isotherm
     from defusion.video import fuse_video
     from defusion.video.output import PIPE, check_video_output
 
@@ -143,8 +143,8 @@ def calibrate(
     as_json: JsonOption = False,
 ) -> None:
     """Calibrate two fixed cameras by their pictures of some scenes. More edges in both give a better result."""
-    from defusion.files import unfit
-    from defusion.rig import calibrated
+    from defusion.scene.rig import calibrated
+    from defusion.system.files import unfit
     from defusion.video.pairs import pairs_of, parallax_of
 
     if reason := unfit(output, sources):

@@ -15,15 +15,15 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from defusion.api.fuser import Fuser
 from defusion.errors import EvaluationError
 from defusion.evaluation.baselines import DETAIL_FLOOR, detail_energy
 from defusion.evaluation.toy_cases import NOISE, Case, Mask, Pixels, toy_cases
-from defusion.frame import Frame
-from defusion.fuser import Fuser
 from defusion.imaging import Picture
 from defusion.model.config import NetworkConfig
 from defusion.runtime import Planes
-from defusion.scene import Scene
+from defusion.scene.frame import Frame
+from defusion.scene.scene import Scene
 
 #: Larger pictures are scaled down to this many pixels, since a figure shows no more.
 LARGEST_PX = 10**6

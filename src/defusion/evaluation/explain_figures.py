@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from defusion.errors import EvaluationError
 from defusion.evaluation.explain import Pair, Toy
 from defusion.evaluation.toy_cases import Pixels
-from defusion.files import beside
 from defusion.imaging import in_folder
+from defusion.system.files import beside
 
 #: Width of the text on a page, in inches, and measures of the figures.
 _WIDTH_IN = 7.2

@@ -22,14 +22,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 import defusion
+from defusion.api.fuser import Fuser
+from defusion.api.sources import frames_of
 from defusion.errors import EvaluationError
 from defusion.evaluation.baselines import BASELINES, Pixels
 from defusion.evaluation.datasets import SUFFIXES, DataSet
 from defusion.evaluation.results import EvaluationScene
-from defusion.fuser import Fuser
 from defusion.imaging import Picture, read, write
 from defusion.imaging.picture import converted
-from defusion.sources import frames_of
 from defusion.weights import WeightsFile, resolve
 
 DEFAULT_METHODS = ("defusion", "average", "mertens", "laplacian", "detail")

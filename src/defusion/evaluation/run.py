@@ -27,8 +27,8 @@ from defusion.evaluation.metrics.learned import set_inception_score
 from defusion.evaluation.protocols import PROTOCOLS, check_metrics
 from defusion.evaluation.results import EvaluationScene, Outcome, Results
 from defusion.evaluation.store import STORE, ResultStore, key_of
-from defusion.files import unfit
 from defusion.imaging import make_folder, read
+from defusion.system.files import unfit
 
 #: Variables that libraries read, when they are loaded, to decide how many threads to start.
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")

@@ -16,7 +16,7 @@ from defusion.imaging import avif, exif, jpeg_xl
 from defusion.imaging.colour_tags import cicp_of_profile
 from defusion.imaging.exr import write_exr
 from defusion.imaging.profile import to_srgb
-from defusion.machine import cores
+from defusion.system.machine import cores
 
 #: Size of a TIFF's strips before compression: small enough to be read in pieces, large enough to compress well.
 _STRIP_BYTES = 2**18

@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from defusion.errors import ImageError
-from defusion.files import kind_of, unfit
+from defusion.system.files import kind_of, unfit
 
 
 def check_folder(

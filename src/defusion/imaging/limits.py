@@ -13,7 +13,7 @@ import numpy as np
 
 from defusion.errors import ImageError
 from defusion.imaging import exif
-from defusion.machine import free_bytes
+from defusion.system.machine import free_bytes
 
 #: Claims of fewer bytes of samples than this are not checked.
 _SMALL_BYTES = 2**26

@@ -19,7 +19,7 @@ from defusion.imaging.decoded import telling_damage
 from defusion.imaging.limits import check_jpeg
 from defusion.imaging.picture import DEPTHS, LazySamples
 from defusion.imaging.tone import check_finite
-from defusion.machine import cores
+from defusion.system.machine import cores
 
 #: Pictures of up to this many bytes are decoded at once.
 _AT_ONCE_BYTES = 2**24

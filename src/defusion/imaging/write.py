@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from defusion.errors import ImageError
-from defusion.files import beside, unfit
 from defusion.imaging import avif, encode, exr, jpeg_xl
 from defusion.imaging.colour_tags import linear_profile
 from defusion.imaging.encode import PictureEncoder, SampleLayout
@@ -23,6 +22,7 @@ from defusion.imaging.exif import PREFIX
 from defusion.imaging.folders import check_writable, in_folder
 from defusion.imaging.picture import DEPTHS, Depth, Picture, bands, converted, quantised, shares
 from defusion.imaging.tone import Levels, is_linear
+from defusion.system.files import beside, unfit
 
 
 class _Format(NamedTuple):

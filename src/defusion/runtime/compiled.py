@@ -16,9 +16,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from defusion.cache import CacheError, check_own, tell, trusted_folder
-from defusion.files import beside
-from defusion.machine import processor
+from defusion.system.cache import CacheError, check_own, tell, trusted_folder
+from defusion.system.files import beside
+from defusion.system.machine import processor
 
 _START = b"defusion graph 1\n"
 _DIGEST_BYTES = hashlib.sha256().digest_size
@@ -27,7 +27,7 @@ _DIGEST_BYTES = hashlib.sha256().digest_size
 def compiled(core: Any, model: Any, options: Mapping[str, Any]) -> Any:
     """Compiles a graph for the CPU, or takes it from the cache.
 
-    If anything is wrong with the cache, the graph is compiled as if there were no cache; `defusion.cache.faults` says
+    If anything is wrong with the cache, the graph is compiled as if there were no cache; `system.cache.faults` says
     what was wrong.
 
     Args:

@@ -22,7 +22,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from defusion import __version__
-from defusion.options import DEFAULTS, Options
+from defusion.api.options import DEFAULTS, Options
 from defusion.serve import metrics as prometheus
 from defusion.serve import options, uploads
 from defusion.serve.answers import events, job_facts, over, picture_facts, told, told_by_starlette

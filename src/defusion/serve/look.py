@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from defusion.files import beside
 from defusion.imaging import Picture, in_profile_of, luminance, read
 from defusion.imaging.exif import PREFIX
 from defusion.imaging.levels import used
 from defusion.imaging.picture import bands, quantised
+from defusion.system.files import beside
 
 THUMBNAIL_PX = 320
 PREVIEW_PX = 1600

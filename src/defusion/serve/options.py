@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from defusion import options as choices
+from defusion.api import options as choices
 from defusion.serve.problem import bad_request
 
 

@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 import uvicorn
 
+from defusion.api.options import Options
 from defusion.errors import DefusionError
-from defusion.options import Options
 from defusion.serve.app import Service
 from defusion.serve.settings import ServiceSettings
 

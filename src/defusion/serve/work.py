@@ -20,15 +20,15 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, TextIO
 
+from defusion.api.options import Options
 from defusion.errors import DefusionError
 from defusion.imaging.decoded import PixelsError, limit_pixels
-from defusion.machine import give_memory_back
-from defusion.options import Options
 from defusion.serve.store import without_paths
+from defusion.system.machine import give_memory_back
 
 if TYPE_CHECKING:
-    from defusion.fuser import Fuser
-    from defusion.tiling import FusingProgress
+    from defusion.api.fuser import Fuser
+    from defusion.tiles.progress import FusingProgress
 
 Tell = Callable[[float], None]
 
@@ -80,8 +80,8 @@ def _fuse(task: dict[str, Any], arguments: dict[str, str], tell: Tell) -> dict[s
 
 
 def _decompose(task: dict[str, Any], arguments: dict[str, str], tell: Tell) -> dict[str, Any]:
+    from defusion.api.sources import frames_of
     from defusion.imaging import write
-    from defusion.sources import frames_of
 
     options = Options(**{**arguments, **task["arguments"]})
     frames = [frame.kept() for frame in frames_of(task["sources"])]
@@ -94,7 +94,7 @@ def _decompose(task: dict[str, Any], arguments: dict[str, str], tell: Tell) -> d
 
 
 def _align(task: dict[str, Any], arguments: dict[str, str], tell: Tell) -> dict[str, Any]:
-    from defusion.aligning import align_files
+    from defusion.api.align import align_files
 
     made = align_files(task["sources"], task["folder"], model=task["arguments"].get("align", "auto"))
     facts = {"sources": len(task["sources"]), "alignment": made.alignment.facts(), "notes": list(made.notes)}
@@ -134,7 +134,7 @@ _WORKS: dict[str, Callable[[dict[str, Any], dict[str, str], Tell], dict[str, Any
 
 @lru_cache(maxsize=2)
 def _loaded(network: Options) -> Fuser:
-    from defusion.fuser import Fuser
+    from defusion.api.fuser import Fuser
 
     return Fuser(network)
 

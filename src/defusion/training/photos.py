@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from torch.utils.data import DataLoader, Dataset
 
-from defusion.cache import cache_folder
 from defusion.errors import TrainingError
+from defusion.system.cache import cache_folder
 from defusion.training.recipe import Recipe
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp"})

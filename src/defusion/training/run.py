@@ -24,10 +24,10 @@ from torch.optim.swa_utils import AveragedModel
 
 import defusion.weights as weights
 from defusion.errors import TrainingError
-from defusion.files import beside, unfit
-from defusion.machine import cores
 from defusion.model.config import NetworkConfig, PyramidConfig
-from defusion.spreadsheet import write_rows
+from defusion.system.files import beside, unfit
+from defusion.system.machine import cores
+from defusion.system.spreadsheet import write_rows
 from defusion.training.photos import Crops, Photos, crop_batches, describe, find_photos, split
 from defusion.training.recipe import Recipe
 from defusion.training.task import Task, Tensors, task_of

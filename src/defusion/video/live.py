@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from defusion.fuser import Fuser
+from defusion.api.fuser import Fuser
+from defusion.api.sources import AS_USUAL, Array, Reading, Source, frames_of
 from defusion.imaging import Picture, to_array
 from defusion.imaging.tone import Levels
-from defusion.rig import Rig
-from defusion.sources import AS_USUAL, Array, Reading, Source, frames_of
+from defusion.scene.rig import Rig
 from defusion.video.pair import PairFuser, meaning_of
 from defusion.video.steady import Steady
 

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from defusion.errors import ImageError
-from defusion.files import beside, unfit
 from defusion.imaging import Picture, check_folder, check_output, make_folder, write
 from defusion.imaging.picture import Depth
+from defusion.system.files import beside, unfit
 from defusion.video import film
 from defusion.video.film import CODECS, Film, Segment
 from defusion.video.segments import Segments, parts_of

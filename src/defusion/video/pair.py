@@ -10,18 +10,18 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from defusion import stages, tiling
-from defusion.fuser import Fuser
+from defusion.api.fuser import Fuser
 from defusion.imaging import PALETTES, Picture, as_temperature, luminance, recognised_palette, with_luminance
 from defusion.imaging.levels import used
 from defusion.imaging.tone import Levels
-from defusion.machine import check_free
 from defusion.model.config import PyramidConfig
-from defusion.rig import Rig
 from defusion.runtime import Planes
-from defusion.stages import SourceViews
-from defusion.temperatures import Isotherm
-from defusion.tiling import Size
+from defusion.scene.rig import Rig
+from defusion.scene.temperatures import Isotherm
+from defusion.system.machine import check_free
+from defusion.tiles import paper, stages
+from defusion.tiles.grid import Size
+from defusion.tiles.views import SourceViews
 from defusion.video.quick import Plane, fused_by_half
 from defusion.video.steady import Steady
 
@@ -111,7 +111,7 @@ class PairFuser:
             bands = stages.fuse(engine, lambda: sources, 2, size)
         else:
             darker, brighter = sorted((thermal, visible), key=lambda plane: float(plane.mean()))
-            bands = tiling.paint(engine, partial(_part, darker, 3), partial(_part, brighter, 3), size)
+            bands = paper.paint(engine, partial(_part, darker, 3), partial(_part, brighter, 3), size)
         return np.asarray(np.clip(np.concatenate([band.planes[0][0, 0] for band in bands]), 0, 1))
 
     def _values(self, thermal: Picture, visible: Picture) -> Pixels:

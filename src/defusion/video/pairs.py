@@ -9,8 +9,8 @@ from functools import partial
 from pathlib import Path
 
 from defusion.errors import ImageError
-from defusion.frame import Frame
 from defusion.imaging import Picture, read
+from defusion.scene.frame import Frame
 from defusion.video.pair import grey_of, meaning_of
 from defusion.video.run import looked, opened_clips
 from defusion.video.sequence import is_sequence

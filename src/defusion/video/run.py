@@ -14,15 +14,15 @@ import numpy as np
 
 from defusion import __version__
 from defusion.alignment.geometry import Shape, enlarged
+from defusion.api.fuser import Fuser
 from defusion.errors import ImageError
-from defusion.frame import Frame
-from defusion.fuser import Fuser
 from defusion.imaging import Picture
 from defusion.imaging.picture import Depth
 from defusion.imaging.tone import Levels
-from defusion.machine import in_order
-from defusion.rig import Rig, calibrated
-from defusion.temperatures import NOT_MEASURED, Isotherm
+from defusion.scene.frame import Frame
+from defusion.scene.rig import Rig, calibrated
+from defusion.scene.temperatures import NOT_MEASURED, Isotherm
+from defusion.system.machine import in_order
 from defusion.video.clip import Clip, Matched, matched
 from defusion.video.film import Film
 from defusion.video.output import PIPE, FrameForm, Output, check_video_output, opened_output

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from defusion.errors import ImageError
-from defusion.files import beside
+from defusion.system.files import beside
 from defusion.video.steady import Plane
 
 #: Frames in a segment.

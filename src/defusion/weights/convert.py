@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from defusion.errors import WeightsError
-from defusion.files import unfit
 from defusion.model.config import CONFIGS, NetworkConfig, ProjectionName
 from defusion.model.network import DeFusion
+from defusion.system.files import unfit
 from defusion.weights.file import WeightsFile, save
 
 #: The authors' names for our modules.

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from defusion.errors import WeightsError
-from defusion.files import beside
 from defusion.model.config import NetworkConfig, PyramidConfig, config_from_dict
+from defusion.system.files import beside
 
 SUFFIX = ".safetensors"
 DEFAULT = "pyramid"

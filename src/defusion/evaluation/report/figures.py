@@ -10,7 +10,7 @@ from typing import Any
 from defusion.evaluation.metrics import METRICS
 from defusion.evaluation.report.tables import SetTable
 from defusion.evaluation.results import Outcome, Results
-from defusion.spreadsheet import write_rows
+from defusion.system.spreadsheet import write_rows
 
 COLUMNS = ("set", "scene", "method", "metric", "value", "reason")
 

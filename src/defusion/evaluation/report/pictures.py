@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from defusion.errors import ImageError
 from defusion.evaluation.results import EvaluationScene, Outcome, Results
 from defusion.imaging import read, to_array
-from defusion.machine import cores
+from defusion.system.machine import cores
 
 Pixels = NDArray[np.uint8]
 

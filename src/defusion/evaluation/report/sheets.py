@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from defusion.evaluation.report.pictures import Pixels, encoded, opened
 from defusion.evaluation.report.tables import SetTable, shown
 from defusion.evaluation.results import Outcome, Results
-from defusion.machine import cores
+from defusion.system.machine import cores
 
 #: Sides of a part.
 PART_PX = 240

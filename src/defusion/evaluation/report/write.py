@@ -21,7 +21,7 @@ from defusion.evaluation.report.tables import set_tables
 from defusion.evaluation.report.text import latex, markdown
 from defusion.evaluation.results import Results
 from defusion.evaluation.store import STORE, ResultStore, key_of
-from defusion.files import beside
+from defusion.system.files import beside
 
 FILES = ("index.html", "results.csv", "results.json", "tables.md", "tables.tex")
 
