@@ -22,6 +22,7 @@ check: .venv/installed
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
+	.venv/bin/python docs/_style.py
 
 # Damaged files in numbers: make fuzz N=12000 SEED=1
 N ?= 12000

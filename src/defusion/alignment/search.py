@@ -43,7 +43,7 @@ def places(pairs: Sequence[Pair], kind: Kind, scales: Sequence[float], turns: Se
         pairs: One pair of frames, or more that have the same sizes and lie alike.
         kind: What is compared.
         scales: Pixels of the reference for one pixel of the other frame.
-        turns: Radians; the outer ones are only tried at the better half of the scales.
+        turns: Radians; the outer ones are tried only at the half of the scales that fits better.
     """
     spectra: dict[tuple[int, int, int, int], _Spectra] = {}
 

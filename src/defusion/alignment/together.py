@@ -105,7 +105,7 @@ def _fitted(
 
 
 def _verdict(pooled: BlockVotes, fit: Fit | None, pairs: int) -> Verdict:
-    """Judges as for a single pair, with as many blocks as one pair has: pairs of one scene repeat the same
+    """Judges as for a single pair, with as many blocks as one pair has: pairs of one scene repeat
     information.
     """
     count = max(1, len(pooled.at) // pairs)

@@ -20,6 +20,7 @@ from defusion.imaging import check_folder, check_output, open_output
 from defusion.imaging.picture import quantised
 from defusion.model.config import PyramidConfig, TaskName
 from defusion.runtime import Engine, load_engine
+from defusion.scene import corrections
 from defusion.scene.form import Pixels
 from defusion.scene.frame import Frame, kept
 from defusion.scene.kind import Kind, SourceStatistics, recognise
@@ -167,7 +168,7 @@ class Fuser:
         scene = Scene(frames_of(sources), options.infrared_palette, align=_wanted(options))
         scene.leave_out_blank()
         if options.task in ("auto", "focus"):
-            scene.level()
+            corrections.level(scene)
         return self._plan(scene.statistics, options.task)
 
     def fuse_frames(
@@ -215,7 +216,7 @@ class Fuser:
             scene.leave_out_blank()
             scene.leave_out_copies()
         if options.task in ("auto", "focus"):
-            scene.level()
+            corrections.level(scene)
         plan = self._plan(scene.statistics, options.task)
         if plan.head != "pyramid" and (maps or by_map is not None):
             raise WeightsError(f"weights {self.weights.path.stem!r} paint pixels anew, of which there are no maps")
@@ -223,9 +224,9 @@ class Fuser:
         watch = Watch(*size, scene.numbers, deep=plan.task == "focus") if maps else None
         if by_map is None and options.deghost != "off":
             if plan.task == "exposure" and (count > 2 or options.deghost != "auto"):
-                scene.hold_still("low" if options.deghost == "low" else "high")
+                corrections.hold_still(scene, "low" if options.deghost == "low" else "high")
             elif plan.task == "focus":
-                scene.give_movers_away()
+                corrections.give_movers_away(scene)
         self._check_memory(size, count)
         if scene.one_left:
             made = stages.alone(next(scene.sources()), size)

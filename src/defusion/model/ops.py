@@ -118,7 +118,7 @@ class Learned(Protocol[P]):
 
 
 def mean_of_sources(ops: Ops[P], x: P, confidence: P | None) -> P:
-    """Returns the mean over the sources, weighed by confidence: [S N, C, h, w] to [N, C, h, w]."""
+    """Returns the mean over the sources, weighted by confidence: [S N, C, h, w] to [N, C, h, w]."""
     if confidence is None:
         return ops.mean_over_sources(x)
     mean: P = ops.over_sources(x * confidence) / (ops.over_sources(confidence) + TINY)

@@ -5,7 +5,7 @@
             └─ from the base to the finest level, one set of weights for all:
                  embedding e_i ── common = mean of e_i ── unique_i = e_i - common        (paper, eq. 2)
                  state of each source, and of the scene ── weight of each source ── common share of it
-       fused level = sum of the sources' own details, weighed
+       fused level = sum of the sources' own details, weighted
 
 The network only decides; the pixels are the sources' own. The order of the sources cannot matter, since they meet
 only in means and in a softmax. The fused picture is the sum of a common part and one unique part per source, by
@@ -184,7 +184,7 @@ class PyramidNet(Generic[P]):
     def pyramid(self, plane: P, confidence: P | None, count: int) -> list[Level]:
         """Splits planes into `count` levels of detail, the finest first, and a base.
 
-        Means are weighed by confidence, so that places without any do not leak into coarser levels.
+        Means are weighted by confidence, so that places without any do not leak into coarser levels.
         """
         ops = self.ops
         levels = []
@@ -345,7 +345,7 @@ class PyramidNet(Generic[P]):
         return self.shares(odds, confidence)
 
     def shares(self, odds: P, confidence: P | None) -> P:
-        """Turns odds, weighed by confidence, into weights that sum to one over the sources."""
+        """Turns the inputs of the softmax, weighted by confidence, into weights that sum to one over the sources."""
         ops = self.ops
         if confidence is not None:
             odds = odds * (confidence + TINY)

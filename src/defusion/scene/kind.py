@@ -73,6 +73,11 @@ NOT_BLACK = 0.1
 OTHER_TONE = 0.05
 
 
+#: Skewness of a thermal picture's tones. Below it, few places are much darker than the rest, so warm things may be
+#: shown dark. Of 21 scenes with warm things bright, none was below -1.2.
+FEW_DARK = -1.5
+
+
 class SourceStatistics(NamedTuple):
     """Measurements of a source that tell the kind of scene."""
 
@@ -92,6 +97,13 @@ class SourceStatistics(NamedTuple):
         """Mean of the tones, over the places that have one."""
         has = self.tones[~np.isnan(self.tones)]
         return float(has.mean()) if has.size else 0.0
+
+    @property
+    def few_dark(self) -> bool:
+        """Whether few places are much darker than the rest."""
+        tones = self.tones[~np.isnan(self.tones)].astype(np.float64)
+        spread = tones.std() if tones.size else 0.0
+        return bool(spread) and bool(((tones - tones.mean()) ** 3).mean() / spread**3 <= FEW_DARK)
 
 
 class Kind(NamedTuple):

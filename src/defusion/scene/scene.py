@@ -11,11 +11,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from defusion.alignment.frames import Look, Wanted, aligned, places_shown, shrink_to, shrunk
+from defusion.alignment.frames import Look, Wanted, aligned
 from defusion.alignment.hot_pixels import Spots, hot_pixels, without_hot_pixels
-from defusion.alignment.levelling import Tones, levelled, odd_ones, tones_between
-from defusion.alignment.motion import Strength, repaired, repairs
-from defusion.alignment.owners import FEWEST_FRAMES, owned, without
 from defusion.alignment.record import Alignment, FrameAlignment
 from defusion.alignment.warp import warped_picture
 from defusion.errors import ImageError
@@ -38,22 +35,9 @@ from defusion.tiles.grid import Band, Size, View
 from defusion.tiles.progress import FusingProgress, Report
 from defusion.tiles.views import SourceViews
 
-#: Skewness of a thermal picture's tones. Below it, few places are much darker than the rest, so warm things may be
-#: shown dark. Of 21 scenes with warm things bright, none was below -1.2.
-_FEW_DARK = -1.5
-
 _TURNED = (
     "EXIF turns the sources in different ways, which was done; --orientation ignore takes them as they are stored"
 )
-
-#: Size, in pixels, at which exposures are searched for motion.
-_MOVERS_PX = 1e6
-
-#: Size, in pixels, at which focus stacks are searched for motion.
-_THINGS_PX = 2.5e5
-
-#: Size, in pixels, at which tones are compared: small enough that focus hardly matters.
-_TONES_PX = 4e4
 
 
 class _Seen(NamedTuple):
@@ -147,7 +131,7 @@ class Scene:
             self.notes += (
                 f"{self._hot} hot pixels stay while the scene moves; they were replaced by their surroundings",
             )
-        self.notes += _black_hot(self.frames, self.statistics)
+        self.notes += _black_hot_note(self.frames, self.statistics)
         if not painted and palette not in ("auto", "none"):
             self.notes += (f"no source has colour, so palette {palette} was not converted back",)
         self._grey = all(each.grey for each in uses)
@@ -198,7 +182,7 @@ class Scene:
         return all(frame is self.frames[0] for frame in self.frames)
 
     def _equal(self, frame: Frame, other: Frame) -> bool:
-        a, b = self._opened(frame), self._opened(other)
+        a, b = self.opened(frame), self.opened(other)
         if a.alpha is not None or b.alpha is not None:
             return False
         parts = bands(a.height, a.width)
@@ -227,80 +211,13 @@ class Scene:
         shown = np.bincount(maps.source.ravel(), minlength=len(self.names) + 1)
         self._keep([index for index, number in enumerate(self.numbers) if shown[number]])
         self.frames = [
-            Frame(frame.name, partial(_where, self._opened, frame, maps, number))
+            Frame(frame.name, partial(_where, self.opened, frame, maps, number))
             for frame, number in zip(self.frames, self.numbers, strict=True)
         ]
 
-    def level(self) -> None:
-        """Matches frames of a focus stack that differ in exposure to the tones of a typical frame."""
-        like, odd = odd_ones([each.brightness for each in self.statistics])
-        if not odd or len({frame.open().grey for frame in self.frames}) > 1:
-            return
-
-        def small(frame: Frame) -> Pixels:
-            picture = self._opened(frame)
-            return shrunk(picture, shrink_to(picture, _TONES_PX))
-
-        of_like = small(self.frames[like])
-        for index in odd:
-            frame = self.frames[index]
-            tones = tones_between(small(frame), of_like)
-            if tones is not None:
-                self.frames[index] = Frame(frame.name, partial(_levelled, self._opened, frame, tones))
-                self.statistics[index] = measure(self.frames[index].open())
-                self.notes += (f"{frame.name}: brightness and colour matched to those of {self.frames[like].name}",)
-
-    def give_movers_away(self) -> None:
-        """Shows each moving thing in a focus stack by one frame alone. A note says so."""
-        if len(self.frames) < FEWEST_FRAMES or len({frame.open().grey for frame in self.frames}) > 1:
-            return
-        small, there = [], []
-        for frame in self.frames:  # single pixels are enough, since means of many are compared later
-            picture = self._opened(frame)
-            places = slice(None, None, shrink_to(picture, _THINGS_PX))
-            small.append(picture.region(places, places))
-            confidence = picture.confidence(places, places)
-            there.append(None if confidence is None else confidence > 0.5)
-            del picture  # before the next is opened
-        masks = owned(small, there)
-        for index, mask in enumerate(masks):
-            if mask is not None:
-                frame = self.frames[index]
-                self.frames[index] = Frame(frame.name, partial(_without, self._opened, frame, mask))
-                self.ghosts[frame.name] = mask
-        if any(mask is not None for mask in masks):
-            part = np.maximum.reduce([mask for mask in masks if mask is not None]).mean() / 255
-            self.notes += (f"something moved in {part:.1%} of the picture, which is taken from one frame alone",)
-
-    def hold_still(self, strength: Strength) -> None:
-        """Replaces what moves in a bracket by what one frame shows, in all frames. A note says so.
-
-        Args:
-            strength: How strongly frames have to contradict each other to count as motion.
-        """
-        if len({frame.open().grey for frame in self.frames}) > 1:
-            return
-        small, there = [], []
-        for frame in self.frames:
-            picture = self._opened(frame)
-            shrink = shrink_to(picture, _MOVERS_PX)
-            small.append(shrunk(picture, shrink))
-            there.append(places_shown(picture, shrink))
-        found = repairs(small, strength, there)
-        aligned = list(self.frames)
-
-        def open_repaired(index: int) -> Picture:
-            return repaired(lambda number: self._opened(aligned[number]), index, found)
-
-        for index, each in enumerate(found):
-            if each.mask is not None:
-                name = self.frames[index].name
-                self.frames[index] = Frame(name, partial(open_repaired, index))
-                self.ghosts[name] = each.mask
-                part = (each.mask > 0).mean()
-                self.notes += (
-                    f"{name}: something moved in {part:.1%} of it, which is taken from the best exposed frame",
-                )
+    def opened(self, frame: Frame) -> Picture:
+        """Opens a frame, with the colours of the first one."""
+        return self._matched(frame.open(), frame)
 
     @cached_property
     def _coloured(self) -> list[Frame]:
@@ -313,13 +230,13 @@ class Scene:
     def views(self) -> Iterator[View]:
         """Opens the frames, one after the other."""
         for frame in self.frames:
-            yield partial(_planes, self._opened(frame), frame is self._visible, 3)
+            yield partial(_planes, self.opened(frame), frame is self._visible, 3)
 
     def sources(self) -> Iterator[SourceViews]:
         """Opens the frames, one after the other, in the form that the pyramid network takes."""
         count = 1 if self._has_no_colour() else 3
         for frame in self.frames:
-            picture = self._opened(frame)
+            picture = self.opened(frame)
             yield SourceViews(partial(_planes, picture, frame is self._visible, count), partial(_confidence, picture))
 
     def _has_no_colour(self) -> bool:
@@ -421,10 +338,7 @@ class Scene:
     @cached_property
     def _visible_picture(self) -> Picture:
         assert self._visible is not None
-        return self._opened(self._visible)
-
-    def _opened(self, frame: Frame) -> Picture:
-        return self._matched(frame.open(), frame)
+        return self.opened(self._visible)
 
     def _matched(self, picture: Picture, frame: Frame) -> Picture:
         return in_profile_of(picture, self._first, frame.name)
@@ -437,14 +351,6 @@ def _mended(frame: Frame, hot: Spots) -> Picture:
 def _where(open_frame: Callable[[Frame], Picture], frame: Frame, maps: Maps, number: int) -> Picture:
     picture = open_frame(frame)
     return replace(picture, alpha=maps.confidence_of(number, picture.alpha))
-
-
-def _without(open_frame: Callable[[Frame], Picture], frame: Frame, mask: NDArray[np.uint8]) -> Picture:
-    return without(open_frame(frame), mask)
-
-
-def _levelled(open_frame: Callable[[Frame], Picture], frame: Frame, tones: Tones) -> Picture:
-    return levelled(open_frame(frame), tones)
 
 
 def _planes(picture: Picture, as_luminance: bool, count: int, rows: slice, columns: slice) -> Planes:
@@ -461,20 +367,15 @@ def _confidence(picture: Picture, rows: slice, columns: slice) -> Planes:
     return np.zeros((1, 1, 0, 0), np.float32) if confidence is None else confidence[None, None]
 
 
-def _black_hot(frames: Sequence[Frame], statistics: Sequence[SourceStatistics]) -> tuple[str, ...]:
+def _black_hot_note(frames: Sequence[Frame], statistics: Sequence[SourceStatistics]) -> tuple[str, ...]:
     """Returns a note if the only grey frame among colour frames may show warm things dark."""
     colourless = [index for index, each in enumerate(statistics) if each.colourless]
-    if len(colourless) != 1 or len(statistics) < 2 or frames[colourless[0]].black_hot:
+    if len(colourless) != 1 or len(statistics) < 2:
         return ()
-    tones = statistics[colourless[0]].tones.astype(np.float64)
-    tones = tones[~np.isnan(tones)]
-    if not tones.size:
+    (index,) = colourless
+    if frames[index].black_hot or not statistics[index].few_dark:
         return ()
-    spread = tones.std()
-    if spread == 0 or ((tones - tones.mean()) ** 3).mean() / spread**3 > _FEW_DARK:
-        return ()
-    number = colourless[0] + 1
     return (
-        f"{frames[colourless[0]].name}: few places are much darker than the rest; in some thermal pictures those are "
-        f"the warm ones: --black-hot {number} shows them bright",
+        f"{frames[index].name}: few places are much darker than the rest; in some thermal pictures those are "
+        f"the warm ones: --black-hot {index + 1} shows them bright",
     )

@@ -202,7 +202,7 @@ def _state_of(file: Path) -> str:
 
 def _decode(crop_px: int, file: Path) -> NDArray[np.uint8] | str:
     """Decodes one photograph, or says why it is left out."""
-    if not file.is_file():  # one would wait for ever for what comes through a pipe
+    if not file.is_file():  # reading a pipe could wait without end
         return "no regular file"
     try:
         with Image.open(file) as opened:

@@ -14,8 +14,8 @@ from defusion.pretext.views import Views
 LEAST_DIFFERENCE = 2e-3
 #: Keeps rounding from counting as structure, as in SSIM.
 STRUCTURE_FLOOR = 0.03**2
-#: Where the sources' structures are each other's reverse, they are weighed by this power of their contrast: else they
-#: would cancel.
+#: Where the sources' structures are each other's reverse, they are weighted by this power of their contrast, so that
+#: they do not cancel.
 OF_REVERSED = 4.0
 STRUCTURE_SHARES = (0.15, 0.3, 0.35, 0.2)
 """How much each scale counts, the finest first."""
@@ -134,7 +134,7 @@ def level_error(fused: Tensor, target: Tensor, apart: Tensor, importance: Tensor
 def structure_error(fused: Tensor, sources: Tensor, moved: Tensor) -> Tensor:
     """Returns how much local structure of the sources is lost, at several scales.
 
-    The wanted structure of a window is the mean of the sources' structures, weighed by contrast, brought to the
+    The wanted structure of a window is the mean of the sources' structures, weighted by contrast and scaled to the
     contrast of the strongest (Ma, Zeng and Wang, 2015). Light does not count, so the tone is free.
 
     Args:

@@ -97,11 +97,11 @@ def train(
         raise TrainingError(f"{run}: is a file; expected a folder for the run, or the name of a new one")
     newest = _newest_checkpoint(run)
     if newest is not None and not resume:
-        raise TrainingError(f"{run}: holds a run already; add --resume to go on with it, or choose another folder")
+        raise TrainingError(f"{run}: holds a run already; add --resume to continue it, or choose another folder")
     if newest is None and resume:
         raise TrainingError(f"{run}: holds no checkpoint to resume from; leave --resume out to begin")
     if start is not None and resume:
-        raise TrainingError(f"{run}: a run that goes on has its own weights; give either --weights or --resume")
+        raise TrainingError(f"{run}: a run that is resumed has its own weights; give either --weights or --resume")
     began_from = None if start is None else WeightsFile.open(weights.resolve(start))
     if began_from and (reason := unfit(run / WEIGHTS, [began_from.path])):
         raise TrainingError(f"{run / WEIGHTS} {reason}")
@@ -334,7 +334,7 @@ def _check_numbers(run: Path, step: int, *errors: float) -> None:
 
 
 def _check_same_run(checkpoint: Path, photos: Photos, fabric: Fabric) -> None:
-    """Refuses to go on with other photographs or other processes: either would make other batches."""
+    """Refuses to continue with other photographs or other processes: either would make other batches."""
     about = json.loads((checkpoint / ABOUT).read_text())
     if about["data"]["sha256"] != photos.index.digest:
         raise TrainingError(

@@ -183,7 +183,7 @@ class PyramidTask:
 
 
 def weighed(errors: Mapping[str, Tensor], kinds: list[str]) -> dict[str, Tensor]:
-    """Returns mean errors, weighed by the kind of each scene."""
+    """Returns mean errors, weighted by the kind of each scene."""
     found = {}
     for name, values in errors.items():
         weights = torch.tensor([WEIGHTS[kind].get(name, 0.0) for kind in kinds], device=values.device)
