@@ -48,7 +48,7 @@ from defusion.evaluation.results import Kind, Outcome, Results
 from defusion.evaluation.run import evaluate
 from defusion.evaluation.toy_cases import toy_cases
 from defusion.imaging import Picture, read, write
-from defusion.imaging.picture import converted
+from defusion.imaging.samples import converted
 from defusion.runtime import Planes
 from defusion.system.cache import cache_folder
 from defusion.system.machine import cores

@@ -59,5 +59,5 @@ def test_a_page_is_read_without_its_code(style, tmp_path):
 def test_docstrings_comments_and_messages_are_read(style, tmp_path):
     file = tmp_path / "code.py"
     file.write_text(CODE)
-    faults = sorted(style.faults_of(file))
-    assert [fault.partition(":")[0] for fault in faults] == ["1", "3", "5"]
+    faults = list(style.faults_of(file))
+    assert {fault.partition(":")[0] for fault in faults} == {"1", "3", "5"}

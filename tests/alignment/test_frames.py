@@ -9,8 +9,9 @@ import pytest
 from numpy.typing import NDArray
 
 from defusion.alignment import frames as frames_module
-from defusion.alignment.frames import Look, Wanted, aligned, shrunk
+from defusion.alignment.frames import Wanted, aligned
 from defusion.alignment.geometry import Shape, corner_distance
+from defusion.alignment.look import Look, shrunk
 from defusion.imaging import from_array
 
 Pixels = NDArray[np.float32]

@@ -20,10 +20,12 @@ from typer.testing import CliRunner
 from defusion import Fuser, Options
 from defusion.cli import app
 from defusion.errors import DefusionError, EvaluationError, ImageError
-from defusion.evaluation import explain, toy_cases
-from defusion.evaluation.explain import ActivationMaps, Pair, Toy
-from defusion.evaluation.explain_figures import pair_figure, save, toy_figure
-from defusion.evaluation.toy_cases import Pixels
+from defusion.evaluation.explain import cases as toy_cases
+from defusion.evaluation.explain import embeddings, toys
+from defusion.evaluation.explain.cases import Pixels
+from defusion.evaluation.explain.embeddings import ActivationMaps, Pair
+from defusion.evaluation.explain.figures import pair_figure, save, toy_figure
+from defusion.evaluation.explain.toys import Toy
 from defusion.imaging import Picture
 from defusion.scene.frame import Frame
 
@@ -59,7 +61,7 @@ def pyramid() -> Fuser:
 
 @pytest.fixture(scope="module")
 def toy(paper: Fuser, pyramid: Fuser, scene: Pixels) -> Toy:
-    return explain.toy(paper, pyramid, scene)
+    return toys.toy(paper, pyramid, scene)
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +75,7 @@ def focus_pair() -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
 
 @pytest.fixture(scope="module")
 def pair(paper: Fuser, focus_pair: tuple[NDArray[np.uint8], NDArray[np.uint8]]) -> Pair:
-    return explain.pair(paper, frames(*focus_pair))
+    return embeddings.pair(paper, frames(*focus_pair))
 
 
 def test_grid_masks_keep_every_place_and_share_some() -> None:
@@ -198,13 +200,13 @@ def test_parts_of_the_pyramid_network_add_up_to_its_picture(toy: Toy) -> None:
 
 def test_weights_without_embeddings_are_refused(pyramid: Fuser) -> None:
     with pytest.raises(EvaluationError, match="has no embeddings; expected weights of the paper's network"):
-        explain.toy(pyramid, pyramid, grey(16, 16))
+        toys.toy(pyramid, pyramid, grey(16, 16))
     with pytest.raises(EvaluationError, match="has no embeddings"):
-        explain.pair(pyramid, frames(*[np.zeros((16, 16, 3), np.uint8)] * 2))
+        embeddings.pair(pyramid, frames(*[np.zeros((16, 16, 3), np.uint8)] * 2))
 
 
 def test_a_scene_without_flat_midtones_has_no_noise_figure_there(paper: Fuser, pyramid: Fuser) -> None:
-    toy = explain.toy(paper, pyramid, np.zeros((24, 32, 1), np.float32))
+    toy = toys.toy(paper, pyramid, np.zeros((24, 32, 1), np.float32))
     assert toy.scene.shape == (24, 32, 3)
     facts = [asdict(row.statistics) for row in toy.rows]
     assert json.loads(json.dumps(facts, allow_nan=False)) == facts
@@ -213,7 +215,7 @@ def test_a_scene_without_flat_midtones_has_no_noise_figure_there(paper: Fuser, p
 
 def test_engines_explain_alike(pair: Pair, focus_pair: tuple[NDArray[np.uint8], NDArray[np.uint8]]) -> None:
     pytest.importorskip("torch", reason="it is the other engine")
-    other = explain.pair(Fuser(weights="paper", engine="torch"), frames(*focus_pair))
+    other = embeddings.pair(Fuser(weights="paper", engine="torch"), frames(*focus_pair))
     for made, expected in zip(pair.activation, other.activation, strict=True):
         assert np.abs(made - expected).max() < 1e-4 * expected.max()
     for kind in ("embeddings", "pictures"):
@@ -236,10 +238,10 @@ def test_map_statistics_of_known_maps() -> None:
     common = np.array([[1, 1, 1, 4]], np.float32)
     maps = ActivationMaps(common, np.array([[3, 2, 0, 0]], np.float32), np.array([[0, 0, 2, 2]], np.float32))
     left, nowhere = np.array([[True, True, False, False]]), np.zeros((1, 4), np.bool_)
-    found = explain.map_statistics(maps, left, nowhere)
+    found = embeddings.map_statistics(maps, left, nowhere)
     assert (found.common, found.unique_a, found.unique_b, found.unique_above_common) == (1.75, 1.25, 1, 0.75)
-    assert found.focus_a == explain.FocusStatistics(0.5, 2.5, 0, 1, 2.5, 1)
-    assert found.focus_b == explain.FocusStatistics(0, None, None, None, None, None)
+    assert found.focus_a == embeddings.FocusStatistics(0.5, 2.5, 0, 1, 2.5, 1)
+    assert found.focus_b == embeddings.FocusStatistics(0, None, None, None, None, None)
     normalised = maps.normalised()
     assert max(each.max() for each in normalised) == 1
     assert normalised.unique_b[0, 2] == normalised.unique_b[0, 3] == pytest.approx(2 / 4, rel=0.05)
@@ -253,14 +255,14 @@ def test_black_maps_stay_black() -> None:
 def test_sources_of_different_size_are_refused(paper: Fuser) -> None:
     sources = (np.zeros((8, 9, 3), np.uint8), np.zeros((8, 8, 3), np.uint8))
     with pytest.raises(ImageError, match="source 2 is 8x8 pixels, source 1 is 9x8"):
-        explain.pair(paper, frames(*sources))
+        embeddings.pair(paper, frames(*sources))
 
 
 def test_large_pictures_are_scaled_down_and_small_ones_left_alone() -> None:
     small = grey(40, 50)
-    assert explain.shrunk(small) is small
+    assert embeddings.shrunk(small) is small
     ramp = np.repeat(np.linspace(0, 1, 2000, dtype=np.float32)[None, :, None], 1000, axis=0).repeat(3, axis=2)
-    scaled = explain.shrunk(ramp)
+    scaled = embeddings.shrunk(ramp)
     height, width, _ = scaled.shape
     assert 0.98e6 < height * width <= 1e6
     assert width / height == pytest.approx(2, rel=0.01)
@@ -268,8 +270,8 @@ def test_large_pictures_are_scaled_down_and_small_ones_left_alone() -> None:
 
 
 def test_equal_pictures_have_a_finite_psnr() -> None:
-    assert explain.psnr(grey(4, 4), grey(4, 4)) == explain.EQUAL_PSNR
-    assert explain.psnr(grey(4, 4, 0.5), grey(4, 4, 0.6)) == pytest.approx(20, abs=1e-4)
+    assert toys.psnr(grey(4, 4), grey(4, 4)) == toys.EQUAL_PSNR
+    assert toys.psnr(grey(4, 4, 0.5), grey(4, 4, 0.6)) == pytest.approx(20, abs=1e-4)
 
 
 def test_figures_are_written_whole_and_the_same_each_time(pair: Pair, tmp_path: Path) -> None:
@@ -308,9 +310,9 @@ def test_explaining_imports_no_torch() -> None:
         import numpy as np
         from defusion.api.fuser import Fuser
         from defusion.api.sources import frames_of
-        from defusion.evaluation import explain, explain_figures
-        pair = explain.pair(Fuser(weights="paper"), frames_of([np.zeros((16, 16, 3), np.uint8)] * 2))
-        explain_figures.pair_figure(pair)
+        from defusion.evaluation.explain import embeddings, figures
+        pair = embeddings.pair(Fuser(weights="paper"), frames_of([np.zeros((16, 16, 3), np.uint8)] * 2))
+        figures.pair_figure(pair)
         print([name for name in ("torch", "lightning", "scipy") if name in sys.modules])
     """
     ran = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=False)

@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as arrays
 
 from defusion.errors import ImageError
 from defusion.imaging import Picture, from_array, to_array
-from defusion.imaging import picture as picture_module
+from defusion.imaging import samples as samples_module
 
 SHAPES = st.tuples(st.integers(1, 9), st.integers(1, 9)).flatmap(
     lambda size: st.sampled_from([size, (*size, 1), (*size, 3)])
@@ -202,6 +202,6 @@ def test_no_picture_is_made_of_nan():
 def test_conversion_by_bands_is_that_of_the_whole(monkeypatch, band_px, like):
     array = np.random.default_rng(0).integers(0, 65536, (9, 13, 3)).astype(np.uint16)
     whole = {shape: to_array(from_array(array), np.zeros(shape, like)) for shape in ((1, 1), (1, 1, 3))}
-    monkeypatch.setattr(picture_module, "_BAND_PX", band_px)
+    monkeypatch.setattr(samples_module, "_BAND_PX", band_px)
     for shape, expected in whole.items():
         np.testing.assert_array_equal(to_array(from_array(array), np.zeros(shape, like)), expected)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from defusion.training import Progress
+from defusion.training import TrainingProgress
 from defusion.training import progress as module
 from defusion.training.progress import progress_bar
 
@@ -16,7 +16,7 @@ def test_a_log_gets_a_line_now_and_then_and_at_the_end(
     monkeypatch.setattr(module.time, "monotonic", lambda: now)
     with progress_bar() as report:
         for step in range(1, 101):
-            report(Progress(step, 100, 8.0, {"fused": 0.25}))
+            report(TrainingProgress(step, 100, 8.0, {"fused": 0.25}))
             now += 1
     lines = capsys.readouterr().err.splitlines()
     assert [line.split()[1] for line in lines] == ["1/100", "31/100", "61/100", "91/100", "100/100"]
@@ -33,7 +33,7 @@ def test_a_terminal_gets_a_bar(capsys: pytest.CaptureFixture[str], monkeypatch: 
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("COLUMNS", "120")
     with progress_bar() as report:
-        report(Progress(3, 10, 12.5, {"fused": 0.125}))
+        report(TrainingProgress(3, 10, 12.5, {"fused": 0.125}))
     shown = capsys.readouterr().err
     assert "3/10" in shown
     assert "12.5 samples/s" in shown

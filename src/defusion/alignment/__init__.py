@@ -1,6 +1,7 @@
 """Alignment: moves frames until they line up, and says how well that went.
 
 frames.py       which frame stays as it is, and what becomes of the others
+look.py         a small copy of each frame, which is all that most steps see
 stack.py        a chain of neighbours, adjusted together
 pair.py         one frame to another: search, votes of blocks, refinement
 search.py  voting.py  refinement.py  verdict.py     the steps of that

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from defusion.alignment.geometry import corner_distance
 from defusion.alignment.record import Alignment
-from defusion.imaging.picture import LazySamples, Picture, Samples
+from defusion.imaging.picture import Picture
+from defusion.imaging.samples import LazySamples, Samples
 
 Spots = NDArray[np.int64]
 

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from defusion.imaging.picture import LazySamples, Picture, quantised
+from defusion.imaging.picture import Picture
+from defusion.imaging.samples import LazySamples, quantised
 
 Pixels = NDArray[np.float32]
 

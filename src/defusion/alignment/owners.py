@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from defusion.imaging.picture import LazySamples, Picture, Samples, scaled
+from defusion.imaging.picture import Picture
+from defusion.imaging.samples import LazySamples, Samples, scaled
 
 Pixels = NDArray[np.float32]
 Mask = NDArray[np.uint8]

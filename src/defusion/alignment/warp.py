@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from defusion.alignment.geometry import Matrix, Shape, scale_of
 from defusion.alignment.local import LocalWarp
-from defusion.imaging.picture import LazySamples, Picture, Samples, converted
+from defusion.imaging.picture import Picture
+from defusion.imaging.samples import LazySamples, Samples, converted
 
 #: Largest block that is warped at a time: its pixels, and its longest side.
 _BLOCK_PX = 2**20

@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from defusion.alignment.frames import Look, Wanted, aligned, resized_like
+from defusion.alignment.frames import Wanted, aligned, resized_like
 from defusion.alignment.geometry import Shape
+from defusion.alignment.look import Look
 from defusion.alignment.record import Alignment
 from defusion.alignment.warp import warped_picture
 from defusion.api.options import ALIGNS
@@ -20,7 +21,7 @@ from defusion.api.sources import AS_USUAL, Reading, Source, frames_of
 from defusion.errors import ImageError, OptionError
 from defusion.imaging import Picture, check_folder, in_folder, open_output, to_array
 from defusion.imaging.levels import used
-from defusion.imaging.picture import bands
+from defusion.imaging.samples import bands
 from defusion.scene.frame import Frame, meaning
 from defusion.system.files import unfit
 

@@ -17,7 +17,7 @@ from defusion.api.results import Decomposed, Fused, FusedFile, PartPictures, Par
 from defusion.api.sources import AS_USUAL, FusedArray, Reading, Source, frames_of, given_back, listed, warn
 from defusion.errors import ImageError, OptionError, WeightsError
 from defusion.imaging import check_folder, check_output, open_output
-from defusion.imaging.picture import quantised
+from defusion.imaging.samples import quantised
 from defusion.model.config import PyramidConfig, TaskName
 from defusion.runtime import Engine, load_engine
 from defusion.scene import corrections

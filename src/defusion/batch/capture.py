@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from defusion.imaging import Picture, exif, luminance, read
 from defusion.imaging.exif import Directory, Field
-from defusion.imaging.picture import bands
+from defusion.imaging.samples import bands
 
 #: Longest side of the small picture that is made of a frame. Finer detail of a camera is mostly noise.
 SMALL_PX = 2048

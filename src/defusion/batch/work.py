@@ -23,7 +23,7 @@ from defusion.batch.places import local_copies, sha256
 from defusion.batch.result_folder import ResultFolder, result_folder_of
 from defusion.errors import DefusionError, EngineError, ImageError
 from defusion.imaging import read
-from defusion.imaging.picture import converted
+from defusion.imaging.samples import converted
 from defusion.scene.rig import Rig
 from defusion.system.files import unfit
 from defusion.weights import WeightsFile, resolve

@@ -147,8 +147,8 @@ def explain_toy(
     """Make five pairs of sources from one picture, decompose and fuse each, as in Fig. 7 of the paper."""
     need("cv2", "matplotlib", extra="evaluate")
     from defusion.api.fuser import Fuser
-    from defusion.evaluation.explain import toy
-    from defusion.evaluation.explain_figures import files_of, save, toy_figure
+    from defusion.evaluation.explain.figures import files_of, save, toy_figure
+    from defusion.evaluation.explain.toys import toy
     from defusion.imaging import check_folder, read
 
     options = options.changed(weights=weights, precision=precision)
@@ -186,8 +186,8 @@ def explain_pair(
     need("cv2", "matplotlib", extra="evaluate")
     from defusion.api.fuser import Fuser
     from defusion.api.sources import frames_of
-    from defusion.evaluation.explain import pair
-    from defusion.evaluation.explain_figures import files_of, pair_figure, save
+    from defusion.evaluation.explain.embeddings import pair
+    from defusion.evaluation.explain.figures import files_of, pair_figure, save
     from defusion.imaging import check_folder
 
     options = options.changed(weights=weights, precision=precision)

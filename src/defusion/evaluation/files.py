@@ -15,7 +15,7 @@ from defusion.evaluation.metrics.planes import grey
 from defusion.evaluation.protocols import PROTOCOLS
 from defusion.evaluation.results import json_number
 from defusion.imaging import Picture, read
-from defusion.imaging.picture import converted
+from defusion.imaging.samples import converted
 
 
 class FileScores(NamedTuple):

@@ -29,7 +29,7 @@ from defusion.evaluation.baselines import BASELINES, Pixels
 from defusion.evaluation.datasets import SUFFIXES, DataSet
 from defusion.evaluation.results import EvaluationScene
 from defusion.imaging import Picture, read, write
-from defusion.imaging.picture import converted
+from defusion.imaging.samples import converted
 from defusion.weights import WeightsFile, resolve
 
 DEFAULT_METHODS = ("defusion", "average", "mertens", "laplacian", "detail")

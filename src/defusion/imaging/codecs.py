@@ -11,7 +11,8 @@ import numpy as np
 from defusion.imaging import exif, jpeg_xl
 from defusion.imaging.decoded import check_bytes, upright
 from defusion.imaging.limits import check_jpeg_2000
-from defusion.imaging.picture import Picture, split_alpha
+from defusion.imaging.picture import Picture
+from defusion.imaging.samples import split_alpha
 from defusion.imaging.tone import Levels
 
 #: What names the boxes of XMP and EXIF.

@@ -13,7 +13,8 @@ from defusion.errors import ImageError
 from defusion.imaging.colour_tags import linear_profile
 from defusion.imaging.decoded import check_bytes
 from defusion.imaging.overheard import overheard
-from defusion.imaging.picture import Picture, from_array, split_alpha
+from defusion.imaging.picture import Picture, from_array
+from defusion.imaging.samples import split_alpha
 
 START = b"\x76\x2f\x31\x01"
 

@@ -12,7 +12,8 @@ from defusion.errors import ImageError
 from defusion.imaging import exif
 from defusion.imaging.colour_tags import Cicp, profile_of_cicp
 from defusion.imaging.decoded import check_bytes, upright
-from defusion.imaging.picture import Picture, split_alpha
+from defusion.imaging.picture import Picture
+from defusion.imaging.samples import split_alpha
 from defusion.imaging.tone import Levels
 
 _AVIF, _HEIC = {b"avif", b"avis"}, {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}

@@ -13,7 +13,8 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from defusion.imaging.picture import Picture, bands, full_scale
+from defusion.imaging.picture import Picture
+from defusion.imaging.samples import bands, full_scale
 from defusion.imaging.tone import ROUNDING, Levels, is_linear
 
 #: Numbers of bits that cameras write into 16-bit samples.

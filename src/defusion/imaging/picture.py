@@ -2,62 +2,30 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
 
 from defusion.errors import ImageError
 from defusion.imaging import exif
 from defusion.imaging.colour import luminance
+from defusion.imaging.samples import (
+    DEPTH_OF,
+    DEPTHS,
+    Depth,
+    Samples,
+    bands,
+    converted,
+    full_scale,
+    quantised,
+    scaled,
+    shares,
+    split_alpha,
+)
 from defusion.imaging.tone import Levels, Tone, check_finite, check_range, is_linear
-
-Depth = Literal["uint8", "uint16", "float32"]
-
-#: Sample types from shallow to deep.
-DEPTHS: tuple[Depth, ...] = ("uint8", "uint16", "float32")
-
-_DEPTH_OF: dict[str, Depth] = {
-    **{"bool": "uint8", "uint8": "uint8", "uint16": "uint16"},
-    **{"float16": "float32", "float32": "float32", "float64": "float32"},
-}
-
-#: White of 10, 12 and 14 bits.
-_FEW_BITS = (2**10 - 1, 2**12 - 1, 2**14 - 1)
-
-#: Pixels that are scaled or rounded at a time: 12 MiB of float32 RGB.
-_BAND_PX = 2**20
-
-
-class LazySamples(ABC):
-    """Samples [H, W, C] that are computed when a region is read. Several threads may use them.
-
-    A region is `samples[rows]` or `samples[rows, columns]`, with slices whose steps are above zero.
-    `np.asarray(samples)` computes all of them.
-    """
-
-    shape: tuple[int, int, int]
-    dtype: np.dtype[Any]
-
-    @abstractmethod
-    def made(self, rows: range, columns: range) -> NDArray[Any]:
-        """Computes the samples [len(rows), len(columns), C] at some rows and columns, all inside the picture."""
-
-    def __getitem__(self, key: slice | tuple[slice, slice], /) -> NDArray[Any]:
-        rows, columns = key if isinstance(key, tuple) else (key, slice(None))
-        across, down = range(self.shape[1])[columns], range(self.shape[0])[rows]
-        if across.step < 1 or down.step < 1:
-            raise ValueError(f"the region {key} was asked for; expected slices with steps above zero")
-        return self.made(down, across)
-
-    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
-        return self[:, :].astype(self.dtype if dtype is None else dtype, copy=False)
-
-
-Samples: TypeAlias = NDArray[Any] | LazySamples
 
 
 @dataclass(frozen=True)
@@ -142,7 +110,7 @@ class Picture:
     @property
     def depth(self) -> Depth:
         """Sample type of the file or array that the samples came from."""
-        return _DEPTH_OF[self.samples.dtype.name]
+        return DEPTH_OF[self.samples.dtype.name]
 
     @property
     def height(self) -> int:
@@ -239,7 +207,7 @@ def from_array(array: NDArray[Any], name: str = "array") -> Picture:
         )
     if 0 in array.shape:
         raise ImageError(f"{name} has shape {array.shape} and so no pixels; give a picture of at least 1x1.")
-    if array.dtype.name not in _DEPTH_OF:
+    if array.dtype.name not in DEPTH_OF:
         raise ImageError(
             f"{name} holds {array.dtype} samples; expected uint8, uint16, bool, or float in [0, 1]: convert it first."
         )
@@ -248,7 +216,7 @@ def from_array(array: NDArray[Any], name: str = "array") -> Picture:
         check_finite(array, name)
     if array.dtype.kind == "b":
         array = np.where(array, np.uint8(255), np.uint8(0))
-    return Picture(array.astype(_DEPTH_OF[array.dtype.name], copy=False), notes=notes, alpha=alpha)
+    return Picture(array.astype(DEPTH_OF[array.dtype.name], copy=False), notes=notes, alpha=alpha)
 
 
 def to_array(picture: Picture, like: NDArray[Any]) -> NDArray[Any]:
@@ -272,7 +240,7 @@ def to_array(picture: Picture, like: NDArray[Any]) -> NDArray[Any]:
         [[0, 7], [100, 255]]
     """
     channels = 1 if like.ndim == 2 else like.shape[-1]
-    if like.ndim not in (2, 3) or channels not in (1, 3, 4) or like.dtype.name not in _DEPTH_OF:
+    if like.ndim not in (2, 3) or channels not in (1, 3, 4) or like.dtype.name not in DEPTH_OF:
         raise ImageError(
             f"A picture cannot be given as {like.dtype} of shape {like.shape}; expected HxW, HxWx1, HxWx3 or "
             "HxWx4 of uint8, uint16, bool or float: pass such an array."
@@ -283,123 +251,9 @@ def to_array(picture: Picture, like: NDArray[Any]) -> NDArray[Any]:
         samples = picture.samples[rows, :]
         if channels == 1 and not picture.grey:
             of_light = luminance(samples.astype(np.float32, copy=False))
-            same = picture.depth == _DEPTH_OF[dtype.name]
+            same = picture.depth == DEPTH_OF[dtype.name]
             own = picture.levels or Levels(0, full_scale(samples.dtype))
             array[rows] = quantised(shares(of_light, own), dtype, own if same else None)
         else:
             array[rows] = converted(samples, dtype, picture.levels)
     return array[..., 0] if like.ndim == 2 else array
-
-
-def bands(height: int, width: int) -> Iterator[slice]:
-    """Cuts a picture into bands of whole rows, from top to bottom, so that work on it needs little memory."""
-    step = max(1, _BAND_PX // width)
-    for start in range(0, height, step):
-        yield slice(start, min(start + step, height))
-
-
-def split_alpha(
-    samples: NDArray[Any], colours: int, name: str, bits: int | None = None
-) -> tuple[NDArray[Any], NDArray[Any] | None, tuple[str, ...]]:
-    """Splits samples [H, W, C] into their first `colours` channels and the alpha after them.
-
-    Args:
-        samples: The samples.
-        colours: Number of channels that are not alpha.
-        name: Name of the samples in notes.
-        bits: Bits of a sample that are used; None recognises 10, 12 and 14 in 16 by the largest alpha.
-
-    Returns:
-        The colours; alpha [H, W, 1] in the full range of its type, None if it is the same everywhere; and a note,
-        unless it is opaque.
-    """
-    colour, others = samples[..., :colours], samples[..., colours:]
-    if not others.size:
-        return colour, None, ()
-    least, most, full = others.min(), others.max(), full_scale(samples.dtype)
-    if samples.dtype == np.uint16:
-        full = 2**bits - 1 if bits else int(most) if most in _FEW_BITS else full
-    if least == most == full:
-        return colour, None, ()
-    if others.shape[2] > 1:
-        return colour, None, (f"{name}: extra channels dropped",)
-    if not 0 <= least < most <= full:
-        return colour, None, (f"{name}: alpha channel dropped",)
-    if full != full_scale(samples.dtype):
-        others = others * np.float32(1 / full)
-    return colour, others, (f"{name}: places of alpha 0 count for nothing",)
-
-
-def full_scale(dtype: np.dtype[Any]) -> int:
-    """Returns the sample value for 1.0: the largest integer, or 1 for bool and float."""
-    return np.iinfo(dtype).max if dtype.kind in "iu" else 1
-
-
-def scaled(samples: NDArray[Any]) -> NDArray[np.float32]:
-    """Scales samples to float32, 1.0 for the full scale; returns a new array."""
-    # Multiplying instead of dividing takes one pass, and v / full is exact for every v of 8 or 16 bits.
-    pixels: NDArray[np.float32] = np.multiply(samples, np.float32(1 / full_scale(samples.dtype)), dtype=np.float32)
-    return pixels
-
-
-def quantised(part: NDArray[np.float32], dtype: DTypeLike, levels: Levels | None = None) -> NDArray[Any]:
-    """Converts values in [0, 1], from black to the brightest value, to samples of `dtype`; clipped, and rounded for
-    integers.
-
-    Args:
-        part: Where the samples are to be between black and the brightest value.
-        dtype: Sample type.
-        levels: These two values; None for the range of `dtype`.
-
-    Raises:
-        ImageError: The values hold NaN.
-    """
-    dtype = np.dtype(dtype)
-    low, high, _ = levels or Levels(0, full_scale(dtype))
-    check_numbers(part)
-    samples = np.clip(part, 0, 1)
-    if (low, high) != (0, 1):
-        samples *= np.float32(high - low)
-        samples += np.float32(low)
-    if dtype.kind != "f":
-        np.rint(samples, out=samples)
-    return samples.astype(dtype, copy=False)
-
-
-def check_numbers(floats: NDArray[Any]) -> None:
-    """Raises if a result has NaN."""
-    if np.isnan(floats.min()):
-        raise ImageError(
-            f"{np.count_nonzero(np.isnan(floats))} values of the result are NaN, expected numbers; fuse again in "
-            "float32 precision."
-        )
-
-
-def shares(samples: NDArray[Any], levels: Levels | None = None) -> NDArray[np.float32]:
-    """Returns where samples lie between black and white, 0 to 1 if they are inside; a new array."""
-    if levels is None:
-        return scaled(samples)
-    low, high, white = levels
-    return (samples.astype(np.float32) - np.float32(low)) * np.float32(1 / ((white or high) - low))
-
-
-def converted(samples: NDArray[Any], dtype: DTypeLike, levels: Levels | None = None) -> NDArray[Any]:
-    """Converts samples to another sample type. For equal depth the values stay; otherwise the ranges are mapped.
-
-    Args:
-        samples: Samples to convert.
-        dtype: Sample type of the result.
-        levels: Black and white level of the samples; None for the range of their type.
-
-    Returns:
-        The array itself if there is nothing to do. Where ranges change, values are clipped, and integers rounded.
-
-    Raises:
-        ImageError: The samples are floats and hold NaN.
-    """
-    dtype = np.dtype(dtype)
-    if _DEPTH_OF[samples.dtype.name] != _DEPTH_OF[dtype.name] or dtype.kind == "b":
-        return quantised(shares(samples, levels), dtype)
-    if samples.dtype.kind == "f":
-        check_numbers(samples)
-    return samples.astype(dtype, copy=False)

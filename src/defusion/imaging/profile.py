@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from defusion.imaging.picture import LazySamples, Picture, shares
+from defusion.imaging.picture import Picture
+from defusion.imaging.samples import LazySamples, shares
 from defusion.imaging.tone import Levels, is_linear
 
 #: Profiles are equal if they differ by at most this, of 1.0: half a step of 8 bits. sRGB profiles of different makers

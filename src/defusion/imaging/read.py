@@ -21,8 +21,9 @@ from defusion.imaging import codecs, dji, exif, exr, flir, heif, jpeg_xl, netpbm
 from defusion.imaging.colour_tags import profile_of_png
 from defusion.imaging.decoded import check_bytes, telling_damage, upright
 from defusion.imaging.limits import COPIES, check_claims, check_flat, check_jpeg, check_png, zeros_at_end
-from defusion.imaging.picture import Picture, full_scale, split_alpha
+from defusion.imaging.picture import Picture
 from defusion.imaging.profile import cmyk_to_srgb
+from defusion.imaging.samples import full_scale, split_alpha
 from defusion.imaging.tiff import Stack, read_tiff, stack_in_tiff
 from defusion.imaging.tone import Levels
 

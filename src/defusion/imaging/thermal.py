@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from defusion.errors import ImageError
 from defusion.imaging.colour import luminance
-from defusion.imaging.picture import LazySamples, Picture, bands, quantised
+from defusion.imaging.picture import Picture
+from defusion.imaging.samples import LazySamples, bands, quantised
 
 #: Colours of each palette from cold to hot, at even steps, 0 to 255. Between them the line is straight.
 _PALETTES: dict[str, list[tuple[int, int, int]]] = {

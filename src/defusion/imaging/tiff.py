@@ -19,8 +19,9 @@ from defusion.imaging import exif
 from defusion.imaging.colour_tags import profile_of_tiff
 from defusion.imaging.decoded import check_bytes, check_pixels, upright
 from defusion.imaging.limits import check_jpeg, check_page
-from defusion.imaging.picture import DEPTHS, Picture, full_scale, scaled, split_alpha
+from defusion.imaging.picture import Picture
 from defusion.imaging.profile import cmyk_to_srgb
+from defusion.imaging.samples import DEPTHS, full_scale, scaled, split_alpha
 from defusion.imaging.tiff_segments import TiffSamples, by_segments, is_rgb, of_jpeg
 
 #: Most pages that a file may have.

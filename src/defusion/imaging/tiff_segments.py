@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from defusion.imaging.decoded import telling_damage
 from defusion.imaging.limits import check_jpeg
-from defusion.imaging.picture import DEPTHS, LazySamples
+from defusion.imaging.samples import DEPTHS, LazySamples
 from defusion.imaging.tone import check_finite
 from defusion.system.machine import cores
 

@@ -20,7 +20,8 @@ from defusion.imaging.colour_tags import linear_profile
 from defusion.imaging.encode import PictureEncoder, SampleLayout
 from defusion.imaging.exif import PREFIX
 from defusion.imaging.folders import check_writable, in_folder
-from defusion.imaging.picture import DEPTHS, Depth, Picture, bands, converted, quantised, shares
+from defusion.imaging.picture import Picture
+from defusion.imaging.samples import DEPTHS, Depth, bands, converted, quantised, shares
 from defusion.imaging.tone import Levels, is_linear
 from defusion.system.files import beside, unfit
 

@@ -10,7 +10,7 @@ from defusion.runtime.engine import (
     Embeddings,
     Engine,
     EngineName,
-    Pictures,
+    PaperParts,
     Planes,
     Precision,
 )
@@ -24,7 +24,7 @@ __all__ = [
     "Embeddings",
     "Engine",
     "EngineName",
-    "Pictures",
+    "PaperParts",
     "Planes",
     "Precision",
     "load_engine",

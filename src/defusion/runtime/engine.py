@@ -26,7 +26,7 @@ ENGINES: tuple[EngineName, ...] = ("openvino", "torch")
 PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16", "float16")
 
 
-class Pictures(NamedTuple):
+class PaperParts(NamedTuple):
     """The pictures into which the network decomposes a pair; each float32, [N, 3, H, W], not clamped."""
 
     common: Planes
@@ -35,7 +35,7 @@ class Pictures(NamedTuple):
 
 
 class Embeddings(NamedTuple):
-    """The embeddings from which `Pictures` are made, f_c, f_u1 and f_u2 of eq. 2; each float32, [N, C, H, W], never
+    """The embeddings from which `PaperParts` are made, f_c, f_u1 and f_u2 of eq. 2; each float32, [N, C, H, W], never
     negative.
     """
 
@@ -125,7 +125,7 @@ class Engine(Protocol):
     def fuse(self, a: Planes, b: Planes, attention: Attention | None = None) -> Planes:
         """Returns the fused picture of head `paper`, made by P_r."""
 
-    def decompose(self, a: Planes, b: Planes, attention: Attention | None = None) -> Pictures:
+    def decompose(self, a: Planes, b: Planes, attention: Attention | None = None) -> PaperParts:
         """Returns the common and the unique pictures."""
 
     def embed(self, a: Planes, b: Planes) -> Embeddings:

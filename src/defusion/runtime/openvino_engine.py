@@ -13,7 +13,7 @@ import numpy as np
 from defusion.errors import EngineError
 from defusion.model.config import SIZE_MULTIPLE, NetworkConfig, PyramidConfig
 from defusion.model.pyramid import Coarser, PyramidNet
-from defusion.runtime.engine import Attention, Decided, Embeddings, EngineName, Pictures, Planes, Precision
+from defusion.runtime.engine import Attention, Decided, Embeddings, EngineName, PaperParts, Planes, Precision
 from defusion.runtime.precision import CAPABILITIES, capabilities
 from defusion.weights import WeightsFile
 
@@ -119,13 +119,13 @@ class OpenVinoEngine:
         made = [self._network(pair, ("paper",), attention)["paper"] for pair in _pairs(a, b)]
         return np.concatenate(made)[..., :height, :width]
 
-    def decompose(self, a: Planes, b: Planes, attention: Attention | None = None) -> Pictures:
+    def decompose(self, a: Planes, b: Planes, attention: Attention | None = None) -> PaperParts:
         """Returns the common and the unique pictures."""
         height, width = a.shape[2:]
         made = [self._network(pair, ("parts",), attention) for pair in _pairs(a, b)]
         common, uniques = ([each[name][..., :height, :width] for each in made] for name in ("common", "uniques"))
         unique_a, unique_b = ([pair[side : side + 1] for pair in uniques] for side in (0, 1))
-        return Pictures(*map(np.concatenate, (common, unique_a, unique_b)))
+        return PaperParts(*map(np.concatenate, (common, unique_a, unique_b)))
 
     def embed(self, a: Planes, b: Planes) -> Embeddings:
         """Returns the embeddings of the sources."""

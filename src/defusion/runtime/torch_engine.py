@@ -13,7 +13,7 @@ import numpy as np
 
 from defusion.errors import EngineError
 from defusion.model.config import PyramidConfig
-from defusion.runtime.engine import Attention, Decided, Embeddings, EngineName, Pictures, Planes, Precision
+from defusion.runtime.engine import Attention, Decided, Embeddings, EngineName, PaperParts, Planes, Precision
 from defusion.weights import WeightsFile
 
 try:
@@ -154,10 +154,10 @@ class TorchEngine:
         return _planes(self._run(self._to_device(a), self._to_device(b), attention).fused)
 
     @_on_device
-    def decompose(self, a: Planes, b: Planes, attention: Attention | None = None) -> Pictures:
+    def decompose(self, a: Planes, b: Planes, attention: Attention | None = None) -> PaperParts:
         """Returns the common and the unique pictures."""
         made = self._run(self._to_device(a), self._to_device(b), attention)
-        return Pictures(*(_planes(plane) for plane in made[:3]))
+        return PaperParts(*(_planes(plane) for plane in made[:3]))
 
     @_on_device
     def embed(self, a: Planes, b: Planes) -> Embeddings:

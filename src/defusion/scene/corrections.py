@@ -8,8 +8,8 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from defusion.alignment.frames import places_shown, shrink_to, shrunk
 from defusion.alignment.levelling import Tones, levelled, odd_ones, tones_between
+from defusion.alignment.look import places_shown, shrink_to, shrunk
 from defusion.alignment.motion import Strength, repaired, repairs
 from defusion.alignment.owners import FEWEST_FRAMES, owned, without
 from defusion.imaging import Picture

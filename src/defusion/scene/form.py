@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from defusion.imaging import Picture
-from defusion.imaging.picture import Depth, full_scale, quantised
+from defusion.imaging.samples import Depth, full_scale, quantised
 from defusion.imaging.tone import Levels, Tone, is_linear
 from defusion.tiles.grid import Size
 

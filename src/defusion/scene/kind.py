@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from defusion.imaging import Picture, luminance
-from defusion.imaging.picture import bands
+from defusion.imaging.samples import bands
 from defusion.model.config import TaskName
 from defusion.tiles.grid import Size
 from defusion.tiles.sample import sample

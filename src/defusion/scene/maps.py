@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from defusion.alignment.record import Alignment
 from defusion.errors import ImageError
 from defusion.imaging import Picture, check_folder, in_folder, luminance, read, write_together
-from defusion.imaging.picture import LazySamples, Samples, scaled
+from defusion.imaging.samples import LazySamples, Samples, scaled
 from defusion.system.files import beside
 
 Plane = NDArray[np.float32]

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from defusion.alignment.frames import Look
 from defusion.alignment.geometry import MODELS, Matrix, Model, Shape, mapped, scale_of, shifted
+from defusion.alignment.look import Look
 from defusion.alignment.together import lined_up_together
 from defusion.alignment.warp import covered, warped_picture
 from defusion.errors import ImageError

@@ -11,8 +11,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from defusion.alignment.frames import Look, Wanted, aligned
+from defusion.alignment.frames import Wanted, aligned
 from defusion.alignment.hot_pixels import Spots, hot_pixels, without_hot_pixels
+from defusion.alignment.look import Look
 from defusion.alignment.record import Alignment, FrameAlignment
 from defusion.alignment.warp import warped_picture
 from defusion.errors import ImageError
@@ -25,7 +26,7 @@ from defusion.imaging import (
     with_luminance,
 )
 from defusion.imaging.levels import ChosenLevels, Used, choose, used
-from defusion.imaging.picture import DEPTHS, Depth, bands
+from defusion.imaging.samples import DEPTHS, Depth, bands
 from defusion.runtime import Planes
 from defusion.scene.form import Form, Pixels
 from defusion.scene.frame import Frame, Meaning, meaning

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from defusion.imaging import Picture, in_profile_of, luminance, read
 from defusion.imaging.exif import PREFIX
 from defusion.imaging.levels import used
-from defusion.imaging.picture import bands, quantised
+from defusion.imaging.samples import bands, quantised
 from defusion.system.files import beside
 
 THUMBNAIL_PX = 320

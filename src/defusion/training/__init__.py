@@ -1,6 +1,7 @@
 """Training: photographs in, weights out. The only room that imports lightning."""
 
+from defusion.training.checkpoints import recipe_of
 from defusion.training.recipe import RECIPES, Recipe, load_recipe
-from defusion.training.run import Progress, recipe_of, train
+from defusion.training.run import TrainingProgress, train
 
-__all__ = ["RECIPES", "Progress", "Recipe", "load_recipe", "recipe_of", "train"]
+__all__ = ["RECIPES", "Recipe", "TrainingProgress", "load_recipe", "recipe_of", "train"]

@@ -10,7 +10,7 @@ from datetime import timedelta
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from defusion.training.run import Progress as TrainingProgress
+from defusion.training.run import TrainingProgress
 
 #: Where stderr is no terminal, as in the log of a cluster, a line is written this often.
 LOG_EVERY_S = 30.0

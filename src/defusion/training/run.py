@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import atexit
-import json
 import math
 import platform
 import subprocess
 import time
 from collections.abc import Callable
-from datetime import date
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple, cast
 
 import lightning
 import numpy as np
@@ -24,27 +22,24 @@ from torch.optim.swa_utils import AveragedModel
 
 import defusion.weights as weights
 from defusion.errors import TrainingError
-from defusion.model.config import NetworkConfig, PyramidConfig
-from defusion.system.files import beside, unfit
+from defusion.model.config import PyramidConfig
+from defusion.system.files import unfit
 from defusion.system.machine import cores
 from defusion.system.spreadsheet import write_rows
+from defusion.training.checkpoints import WEIGHTS, check_same_run, newest_checkpoint, origin, restore, save
 from defusion.training.photos import Crops, Photos, crop_batches, describe, find_photos, split
 from defusion.training.recipe import Recipe
-from defusion.training.task import Task, Tensors, task_of
+from defusion.training.task import Task, task_of
 from defusion.weights import WeightsFile
 
 #: Steps from one look at the errors to the next: to read them, the device has to be waited for.
 READ_EVERY = 10
 
-CHECKPOINT = "checkpoint.pt"
-WEIGHTS = "weights.safetensors"
-ABOUT = "run.json"
-
 
 Averaged = tuple[Tensor, ...] | list[Tensor]
 
 
-class Progress(NamedTuple):
+class TrainingProgress(NamedTuple):
     """What a caller is told after a step."""
 
     step: int
@@ -66,7 +61,7 @@ def train(
     nodes: int = 1,
     workers: int | None = None,
     checkpoint_every: int = 500,
-    report: Callable[[Progress], None] | None = None,
+    report: Callable[[TrainingProgress], None] | None = None,
 ) -> Path:
     """Trains a network on photographs and writes its weights.
 
@@ -95,7 +90,7 @@ def train(
     run = Path(run)
     if run.exists() and not run.is_dir():
         raise TrainingError(f"{run}: is a file; expected a folder for the run, or the name of a new one")
-    newest = _newest_checkpoint(run)
+    newest = newest_checkpoint(run)
     if newest is not None and not resume:
         raise TrainingError(f"{run}: holds a run already; add --resume to continue it, or choose another folder")
     if newest is None and resume:
@@ -123,15 +118,15 @@ def train(
     average = average.to(fabric.device)
     first = 0
     if newest is not None:
-        _check_same_run(newest, photos, fabric)
-        first = _restore(newest, recipe, network, average, optimizer)
+        check_same_run(newest, photos, fabric)
+        first = restore(newest, recipe, network, average, optimizer)
     held = _held_back_scenes(photos, held_back, recipe, fabric)
     about = {
         "recipe": recipe.to_dict(),
         "data": describe(photos),
         "hardware": _hardware(fabric),
         "processes": fabric.world_size,
-        "began_from": _origin(newest, began_from),
+        "began_from": origin(newest, began_from),
         "versions": {
             "torch": torch.__version__,
             "lightning": lightning.__version__,
@@ -175,7 +170,7 @@ def train(
             read = {name: value.item() for name, value in errors.items()}
             fabric.log_dict({f"train/{name}": value for name, value in read.items()}, step=done)
         if report and fabric.is_global_zero:
-            report(Progress(done, steps, rate, read))
+            report(TrainingProgress(done, steps, rate, read))
         if saves:
             measured = fabric.broadcast(
                 _measured(task, average.module, held, recipe) if fabric.is_global_zero else {}
@@ -197,32 +192,10 @@ def train(
                     sheet = task.sheet(average.module, held, _of_held_back(held, recipe))
                 _log(fabric, run, done, rate, measured, sheet)
                 stored = task.stored(average.module)
-                _save(run, done, state, *stored, {**about, **progress, "held_back_error": measured})
+                save(run, done, state, *stored, {**about, **progress, "held_back_error": measured})
             fabric.barrier()
     _started(fabric).clear()  # they end by themselves
     return run / WEIGHTS
-
-
-def recipe_of(run: str | Path) -> Recipe:
-    """Returns the recipe that a run was last trained with.
-
-    Raises:
-        TrainingError: The folder holds no checkpoint.
-    """
-    newest = _newest_checkpoint(Path(run))
-    if newest is None:
-        raise TrainingError(f"{run}: holds no checkpoint to resume from; leave --resume out to begin")
-    return Recipe.from_dict(json.loads((newest / ABOUT).read_text())["recipe"])
-
-
-def _origin(newest: Path | None, began_from: WeightsFile | None) -> dict[str, Any] | None:
-    """Says which weights a run began from, and how many crops those had seen; None where it began anew."""
-    if newest is not None:
-        origin: dict[str, Any] | None = json.loads((newest / ABOUT).read_text()).get("began_from")
-        return origin
-    if began_from is None:
-        return None
-    return {"sha256": began_from.sha256, **{key: began_from.about.get(key) for key in ("recipe", "samples")}}
 
 
 def to_scene(crops: Tensor, device: torch.device) -> Tensor:
@@ -316,79 +289,16 @@ def _worker_count(fabric: Fabric) -> int:
     return min(8, cores()) if fabric.device.type == "cuda" else 1
 
 
-def _newest_checkpoint(run: Path) -> Path | None:
-    found = sorted(run.glob(f"step-*/{CHECKPOINT}"))
-    return found[-1].parent if found else None
-
-
 def _check_numbers(run: Path, step: int, *errors: float) -> None:
     """Ends a run whose errors are no numbers any more, before it replaces what was good."""
     if all(math.isfinite(error) for error in errors):
         return
-    newest = _newest_checkpoint(run)
+    newest = newest_checkpoint(run)
     advice = "a recipe with a lower learning_rate, or with clip_norm"
     raise TrainingError(
         f"{run}: at step {step} an error is no number any more; "
         + (f"{newest} is good: go on from it by --resume and {advice}" if newest else f"begin again with {advice}")
     )
-
-
-def _check_same_run(checkpoint: Path, photos: Photos, fabric: Fabric) -> None:
-    """Refuses to continue with other photographs or other processes: either would make other batches."""
-    about = json.loads((checkpoint / ABOUT).read_text())
-    if about["data"]["sha256"] != photos.index.digest:
-        raise TrainingError(
-            f"{checkpoint}: was trained on other photographs; resume with those that the run began with"
-        )
-    processes = about.get("processes", fabric.world_size)
-    if processes != fabric.world_size:
-        raise TrainingError(
-            f"{checkpoint}: was trained by {processes} processes, here are {fabric.world_size}; resume with as many "
-            "devices and nodes, or begin another run by --weights"
-        )
-
-
-def _restore(
-    checkpoint: Path,
-    recipe: Recipe,
-    network: nn.Module,
-    average: AveragedModel,
-    optimizer: torch.optim.Optimizer,
-) -> int:
-    """Brings everything to where a checkpoint left it; returns the number of steps done."""
-    state = torch.load(checkpoint / CHECKPOINT, map_location="cpu", weights_only=True)
-    try:
-        network.load_state_dict(state["network"])
-    except RuntimeError as error:
-        raise TrainingError(
-            f"{checkpoint}: holds another network than {recipe.network!r}, the one of recipe {recipe.name!r}; "
-            "resume with the recipe that the run began with"
-        ) from error
-    average.load_state_dict(state["average"])
-    optimizer.load_state_dict(state["optimizer"])
-    return int(state["step"])
-
-
-def _save(
-    run: Path,
-    step: int,
-    state: dict[str, Any],
-    tensors: Tensors,
-    config: NetworkConfig | PyramidConfig,
-    about: dict[str, Any],
-) -> None:
-    """Writes a checkpoint, its weights and what made them; keeps the last two."""
-    folder = run / f"step-{step:08d}"
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / ABOUT).write_text(json.dumps(about, indent=2) + "\n")
-    for target in (folder / WEIGHTS, run / WEIGHTS):
-        weights.save(target, tensors, config, {**about, "date": date.today().isoformat()})
-    with beside(folder / CHECKPOINT) as part:
-        torch.save(state, part)
-    for old in sorted(run.glob("step-*"))[:-2]:
-        for file in old.iterdir():
-            file.unlink()
-        old.rmdir()
 
 
 def _log(

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from defusion.errors import ImageError
 from defusion.imaging import Picture, check_folder, check_output, make_folder, write
-from defusion.imaging.picture import Depth
+from defusion.imaging.samples import Depth
 from defusion.system.files import beside, unfit
 from defusion.video import film
 from defusion.video.film import CODECS, Film, Segment

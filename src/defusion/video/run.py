@@ -17,7 +17,7 @@ from defusion.alignment.geometry import Shape, enlarged
 from defusion.api.fuser import Fuser
 from defusion.errors import ImageError
 from defusion.imaging import Picture
-from defusion.imaging.picture import Depth
+from defusion.imaging.samples import Depth
 from defusion.imaging.tone import Levels
 from defusion.scene.frame import Frame
 from defusion.scene.rig import Rig, calibrated

@@ -11,8 +11,9 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from defusion.errors import EvaluationError
-from defusion.evaluation.explain import Pair, Toy
-from defusion.evaluation.toy_cases import Pixels
+from defusion.evaluation.explain.cases import Pixels
+from defusion.evaluation.explain.embeddings import Pair
+from defusion.evaluation.explain.toys import Toy
 from defusion.imaging import in_folder
 from defusion.system.files import beside
 
