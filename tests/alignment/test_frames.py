@@ -26,7 +26,9 @@ def test_a_small_picture_is_the_mean_of_the_large_one(photo: Pixels) -> None:
 def test_large_frames_are_lined_up_at_full_size_in_the_end(
     photo: Pixels, handheld: NDArray[np.float64], moved: Move, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(frames_module, "_MOST_PX", 3e4)  # as if the photograph were large: a third of each side
+    monkeypatch.setattr(
+        "defusion.alignment.look._MOST_PX", 3e4
+    )  # as if the photograph were large: a third of each side
     pictures = [from_array(photo), from_array(moved(photo, handheld))]
     looks = [Look.of(each, 2) for each in pictures]
     assert looks[0].shrink == 3

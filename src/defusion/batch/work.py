@@ -10,12 +10,12 @@ import json
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from PIL import Image
 
-from defusion import __version__
 from defusion.api.fuser import Fuser
 from defusion.api.options import Options
 from defusion.api.sources import AS_USUAL, Reading
@@ -92,7 +92,7 @@ def settings_of(options: Options, suffix: str, reading: Reading = AS_USUAL) -> s
     if options.rig is not None:
         given["rig"] = json.dumps(Rig.load(options.rig).facts())
     others = [sorted(given.items()), *([] if reading == AS_USUAL else [repr(reading)])]
-    return hashlib.sha256(json.dumps([__version__, suffix, weights.sha256, *others]).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([version("defusion"), suffix, weights.sha256, *others]).encode()).hexdigest()
 
 
 def fuse_scene(job: SceneJob) -> JobOutcome:

@@ -7,12 +7,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from fractions import Fraction
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from defusion import __version__
 from defusion.alignment.geometry import Shape, enlarged
 from defusion.api.fuser import Fuser
 from defusion.errors import ImageError
@@ -301,7 +301,7 @@ def _made_of(clips: tuple[Clip, Clip], fuser: Fuser, rig: Rig | None, *others: o
         return [len(paths), str(clip.step), files]
 
     return {
-        "version": __version__,
+        "version": version("defusion"),
         "clips": [told(each) for each in clips],
         "weights": str(fuser.weights.path),
         "precision": fuser.engine.precision,
