@@ -28,7 +28,7 @@ def test_large_frames_are_lined_up_at_full_size_in_the_end(
 ) -> None:
     monkeypatch.setattr(
         "defusion.alignment.look._MOST_PX", 3e4
-    )  # as if the photograph were large: a third of each side
+    )  # as if the photograph were large
     pictures = [from_array(photo), from_array(moved(photo, handheld))]
     looks = [Look.of(each, 2) for each in pictures]
     assert looks[0].shrink == 3
