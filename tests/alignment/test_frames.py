@@ -26,9 +26,7 @@ def test_a_small_picture_is_the_mean_of_the_large_one(photo: Pixels) -> None:
 def test_large_frames_are_lined_up_at_full_size_in_the_end(
     photo: Pixels, handheld: NDArray[np.float64], moved: Move, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        "defusion.alignment.look._MOST_PX", 3e4
-    )  # as if the photograph were large
+    monkeypatch.setattr("defusion.alignment.look._MOST_PX", 3e4)  # as if the photograph were large
     pictures = [from_array(photo), from_array(moved(photo, handheld))]
     looks = [Look.of(each, 2) for each in pictures]
     assert looks[0].shrink == 3

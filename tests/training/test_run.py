@@ -295,8 +295,8 @@ def test_an_error_that_is_no_number_ends_the_run_and_keeps_what_is_good(
         return to_scene(crops, device) * (torch.nan if next(calls) == at else 1.0)
 
     monkeypatch.setattr("defusion.training.run.to_scene", scene)
-    then = f"{kept[0]} is good: go on from it by --resume" if kept else "begin again with"
-    with pytest.raises(TrainingError, match=f"at step {4 if at < 5 else 8} an error is no number any more; .*{then}"):
+    then = f"{kept[0]} is good: continue from it by --resume" if kept else "begin again with"
+    with pytest.raises(TrainingError, match=f"at step {4 if at < 5 else 8} an error is NaN or infinite; .*{then}"):
         run_on(photographs, tmp_path / "run", tiny, checkpoint_every=4)
     assert [path.name for path in (tmp_path / "run").glob("step-*")] == kept
     for weights in (tmp_path / "run").rglob("*.safetensors"):

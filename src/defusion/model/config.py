@@ -19,7 +19,7 @@ TaskName = Literal["exposure", "focus", "infrared", "generic"]
 
 
 class Stage(NamedTuple):
-    """A run of residual blocks of one output width."""
+    """Residual blocks in a row, with one output width."""
 
     width: int
     blocks: int
@@ -74,9 +74,9 @@ class NetworkConfig:
     def network_reach_px(self) -> int:
         """Returns how far from its place a pixel of a source changes the parts and the picture of head `paper`.
 
-        Split attention aside. Each step on the way adds to it: a 3x3 convolution or pool one pixel of the plane that
-        it reads, which is as many pixels of the source as its stride; a bilinear doubling one pixel of the smaller
-        plane.
+        Split attention is not counted. Each step on the way adds to it. A 3x3 convolution or pool adds one pixel of
+        the plane that it reads, which is as many pixels of the source as its stride. A bilinear doubling adds one
+        pixel of the smaller plane.
         """
         decoder = max(_blocks(stages, (8, 4, 2, 1)) for stages in (self.common_decoder, self.unique_decoder))
         return self._encoder_reach_px + decoder + 8 + 4 + 2 + 1

@@ -46,7 +46,7 @@ class Decomposition(NamedTuple):
 
 
 class SplitAttention(nn.Module):
-    """A 3x3 convolution of two branches, mixed by weights read off their average over the plane.
+    """A 3x3 convolution of two branches, mixed by weights that are computed from their average over the plane.
 
     A tile of a picture has to take the weights of the whole: see `keep_attention` and `give_attention`.
     """
@@ -65,7 +65,7 @@ class SplitAttention(nn.Module):
         return mixed
 
     def weigh(self, first: Tensor, second: Tensor) -> Tensor:
-        """Reads the weights of both branches, [2, N, C, 1, 1], off their average."""
+        """Computes the weights of both branches, [2, N, C, 1, 1], from their average."""
         context = (first + second).mean((2, 3), keepdim=True)  # [N, C, 1, 1]
         logits = self.excite(F.relu(self.squeeze(context)))
         return torch.stack(logits.chunk(RADIX, dim=1)).softmax(0)
@@ -137,7 +137,7 @@ def residual_layer(in_width: int, stage: Stage, *, stride: int = 1, smooth: bool
 
 
 class Encoder(nn.Module):
-    """One source to features at H/2, H/4 and H/8."""
+    """Turns a source into features at H/2, H/4 and H/8."""
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
@@ -156,10 +156,10 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Ensembled features and encoder features up to a full-resolution embedding.
+    """Turns ensembled features and encoder features into an embedding at full size.
 
-    Both decoders are of this class: the common one sees the features of both sources, the unique one
-    those of the source that it speaks for.
+    Both decoders are of this class: the common one reads the features of both sources, the unique one those of its
+    own source.
     """
 
     def __init__(self, config: NetworkConfig, stages: tuple[Stage, Stage, Stage, Stage], sources: int) -> None:

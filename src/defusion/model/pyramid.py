@@ -60,7 +60,7 @@ class Level(NamedTuple):
 
 
 class Closely(NamedTuple):
-    """What the close look tells about each place of each source."""
+    """What the close look says about each place of each source."""
 
     confidence: Any
     """How far a place shows the scene, rather than noise or nothing, [S N, 1, H, W]; None if all places do."""
@@ -85,7 +85,7 @@ class Votes(NamedTuple):
 
 
 class Coarser(NamedTuple):
-    """What the coarser levels of a scene have told, without the fine ones, at the size of the finest of them."""
+    """What the coarser levels of a scene decided, without the fine ones, at the size of the finest of them."""
 
     state: Any
     """[S N, WIDTH, h, w]"""
@@ -134,7 +134,7 @@ class PyramidNet(Generic[P]):
             sources: [S N, 3, H, W] in [0, 1]; H and W are multiples of 2^count.
             confidence: Where a source shows anything, [S N, 1, H, W] in [0, 1]; None for everywhere.
             count: Number of levels of detail, one or more.
-            coarser: What the coarser levels have told; None to begin with a base made of the sources.
+            coarser: What the coarser levels decided; None to begin with a base made of the sources.
             closely: Look for noise and focus at full size. Not needed if coarser levels have shown neither.
             parts: Make the common and the unique parts, whose sum is the fused picture.
         """
@@ -166,7 +166,7 @@ class PyramidNet(Generic[P]):
         return Made(made, Coarser(state, before, one_light), near, votes)
 
     def look_closely(self, sources: P, confidence: P | None) -> Closely:
-        """Tells where each source is in focus, and where it holds noise or nothing."""
+        """Estimates where each source is in focus, and where it holds noise or nothing."""
         ops = self.ops
         light = ops.mean(sources)
         detail = light - ops.double(ops.halve(light))
@@ -208,14 +208,14 @@ class PyramidNet(Generic[P]):
 
         Args:
             levels: As `pyramid` gives them.
-            coarser: What coarser levels have told, at the base's size; None to decide for the base as well.
+            coarser: What coarser levels decided, at the base's size; None to decide for the base as well.
             closely: There is a mask.
             parts: The parts are asked for.
 
         Returns:
             The decisions, of the finest level first; the last state; and how far a mask decides, at the size of that
-            state. The base alone tells the last: whether all sources have the same light does not show in a small
-            part of them.
+            state. The base alone decides the last, since a small part does not show whether all sources are equally
+            bright.
         """
         ops = self.ops
         *of_detail, base = levels
@@ -290,7 +290,7 @@ class PyramidNet(Generic[P]):
             doublings: How often the state's size is doubled to theirs.
 
         Returns:
-            The decisions. Only those for the base tell how far a mask decides.
+            The decisions. Only those for the base say how far a mask decides.
         """
         ops = self.ops
         said, scene = self.learned.said(name, state)

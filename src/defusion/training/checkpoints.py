@@ -45,7 +45,7 @@ def recipe_of(run: str | Path) -> Recipe:
 
 
 def origin(newest: Path | None, began_from: WeightsFile | None) -> dict[str, Any] | None:
-    """Says which weights a run began from, and how many crops those had seen; None where it began anew."""
+    """Returns which weights a run began from, and how many crops those had seen; None if it began anew."""
     if newest is not None:
         origin: dict[str, Any] | None = json.loads((newest / ABOUT).read_text()).get("began_from")
         return origin
@@ -55,7 +55,7 @@ def origin(newest: Path | None, began_from: WeightsFile | None) -> dict[str, Any
 
 
 def check_same_run(checkpoint: Path, photos: Photos, fabric: Fabric) -> None:
-    """Refuses to continue with other photographs or other processes: either would make other batches."""
+    """Raises if the photographs or the number of processes differ, since both change the batches."""
     about = json.loads((checkpoint / ABOUT).read_text())
     if about["data"]["sha256"] != photos.index.digest:
         raise TrainingError(
@@ -76,7 +76,7 @@ def restore(
     average: AveragedModel,
     optimizer: torch.optim.Optimizer,
 ) -> int:
-    """Brings everything to where a checkpoint left it; returns the number of steps done."""
+    """Restores a checkpoint; returns the number of steps done."""
     state = torch.load(checkpoint / CHECKPOINT, map_location="cpu", weights_only=True)
     try:
         network.load_state_dict(state["network"])
@@ -98,7 +98,7 @@ def save(
     config: NetworkConfig | PyramidConfig,
     about: dict[str, Any],
 ) -> None:
-    """Writes a checkpoint, its weights and what made them; keeps the last two."""
+    """Writes a checkpoint, its weights and how they were made; keeps the last two."""
     folder = run / f"step-{step:08d}"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / ABOUT).write_text(json.dumps(about, indent=2) + "\n")

@@ -32,7 +32,7 @@ from defusion.training.recipe import Recipe
 from defusion.training.task import Task, task_of
 from defusion.weights import WeightsFile
 
-#: Steps from one look at the errors to the next: to read them, the device has to be waited for.
+#: Steps between two readings of the errors. Each reading waits for the device.
 READ_EVERY = 10
 
 
@@ -40,13 +40,13 @@ Averaged = tuple[Tensor, ...] | list[Tensor]
 
 
 class TrainingProgress(NamedTuple):
-    """What a caller is told after a step."""
+    """How far training has come after a step."""
 
     step: int
     steps: int
     samples_per_second: float
     errors: dict[str, float]
-    """Of the first step, of the last, and of each `READ_EVERY` between; in other steps those that were read last."""
+    """Read at the first and the last step and each `READ_EVERY` steps; other steps repeat those read last."""
 
 
 def train(
@@ -66,26 +66,26 @@ def train(
     """Trains a network on photographs and writes its weights.
 
     Args:
-        places: Photographs, or folders that hold some at any depth.
+        places: Photographs, or folders with photographs at any depth.
         run: Folder for checkpoints, curves and weights.
         recipe: How to train.
-        start: Weights to begin from: a shipped name or a file, of the recipe's network; None begins anew.
-        resume: Go on from the newest checkpoint in `run`.
+        start: Weights to begin from, of the recipe's network: a shipped name or a file. None begins anew.
+        resume: Continue from the newest checkpoint in `run`.
         accelerator: "cpu", "cuda", "mps" or "auto", as Lightning names them.
         devices: Devices on each node; "auto" takes all GPUs, or one CPU process.
-        nodes: Machines; start the command on each, as Lightning's cluster environments expect.
+        nodes: Number of machines. Start the command on each, as Lightning's cluster environments expect.
         workers: Processes that cut crops, for each device; None for a number that suits the machine.
-        checkpoint_every: Steps from one checkpoint, with its picture and held-back errors, to the next.
+        checkpoint_every: Steps between two checkpoints, each with a picture and held-back errors.
         report: Called after each step of the first process.
 
     Returns:
         The weights file: averaged (EMA) weights, float16.
 
     Raises:
-        TrainingError: No usable photographs, `run` holds another run, there is nothing to resume, it was trained in
-            another number of processes, `start` came with `resume`, is of another network or would be written over,
-            or an error is no number any more; the checkpoints of before are kept.
-        WeightsError: No such weights as `start`.
+        TrainingError: There are no usable photographs; `run` holds another run; there is nothing to resume, or it
+            was trained in another number of processes; `start` came with `resume`, is of another network or would be
+            overwritten; or an error became NaN or infinite. Earlier checkpoints are kept.
+        WeightsError: The weights `start` do not exist.
     """
     run = Path(run)
     if run.exists() and not run.is_dir():
@@ -164,7 +164,7 @@ def train(
         rate = (done - first) * recipe.batch * fabric.world_size / (time.perf_counter() - began)
         saves = done % checkpoint_every == 0 or done == steps
         if saves or step == first or done % READ_EVERY == 0:
-            of_all = cast(Tensor, fabric.all_reduce(lost))  # what one process has lost all have
+            of_all = cast(Tensor, fabric.all_reduce(lost))  # if one process has NaN, all stop
             _check_numbers(run, done, of_all.item())
             lost.zero_()
             read = {name: value.item() for name, value in errors.items()}
@@ -209,7 +209,7 @@ def _measured(task: Task, network: nn.Module, scenes: Tensor, recipe: Recipe) ->
 
 
 def _of_held_back(scenes: Tensor, recipe: Recipe) -> torch.Generator:
-    """Randomness of what is measured: the same each time."""
+    """Returns a generator for what is measured, in the same state each time."""
     return torch.Generator(scenes.device).manual_seed(recipe.seed)
 
 
@@ -238,12 +238,12 @@ def _launch(run: Path, accelerator: str, devices: int | str, nodes: int, *, mixe
 
 
 def _started(fabric: Fabric) -> list[subprocess.Popen[bytes]]:
-    """The processes that this one started, one for each other device of the machine."""
+    """Returns the processes that this one started, one for each further device of the machine."""
     return getattr(fabric.strategy.launcher, "procs", [])
 
 
 def _end(started: list[subprocess.Popen[bytes]]) -> None:
-    """Ends processes that would wait for this one, and then complain that it left."""
+    """Ends processes that would wait for this one, and then report that it is gone."""
     processes = started.copy()
     started.clear()  # or Fabric, which watches them, would kill this process in turn
     for process in processes:
@@ -251,30 +251,30 @@ def _end(started: list[subprocess.Popen[bytes]]) -> None:
 
 
 def _has_bf16(on_cuda: bool) -> bool:
-    """Whether the device computes in bfloat16 itself; a CPU that only stores it would be slower than in float32."""
+    """Says whether the device computes in bfloat16. A CPU that only stores it would be slower than in float32."""
     return torch.cuda.is_bf16_supported() if on_cuda else torch.cpu._is_avx512_bf16_supported()
 
 
 def _decode_once(fabric: Fabric, files: list[Path], recipe: Recipe) -> Photos:
-    """The first process of each node fills the cache, the others find it filled."""
+    """Decodes the photographs in the first process of each node. The others find them in the cache."""
     with fabric.rank_zero_first(local=True):
         return Photos(files, recipe.crop_px)
 
 
 def _held_back_scenes(photos: Photos, numbers: list[int], recipe: Recipe, fabric: Fabric) -> Tensor:
-    """Crops of photographs that training does not see."""
+    """Returns crops of photographs that training does not see."""
     crops = Crops(photos, numbers, recipe)
     return to_scene(torch.stack([crops[k] for k in range(len(numbers))]), fabric.device)
 
 
 def _generator(recipe: Recipe, step: int, fabric: Fabric) -> torch.Generator:
-    """Randomness of one step of one process: the same after a resume."""
+    """Returns the generator for one step of one process. It is the same after a resume."""
     seed = np.random.SeedSequence([recipe.seed, step, fabric.global_rank]).generate_state(1)[0]
     return torch.Generator(fabric.device).manual_seed(int(seed))
 
 
 def _ema(decay: float) -> Callable[[Averaged, Averaged, Tensor | int], None]:
-    """Exponential moving average whose decay warms up, so that the first weights do not linger."""
+    """Returns an exponential moving average. Its decay grows at first, so that first weights are soon forgotten."""
 
     @torch.no_grad()
     def update(averaged: Averaged, current: Averaged, count: Tensor | int) -> None:
@@ -285,19 +285,19 @@ def _ema(decay: float) -> Callable[[Averaged, Averaged, Tensor | int], None]:
 
 
 def _worker_count(fabric: Fabric) -> int:
-    """On a CPU the network wants every core, so one process cuts crops; a GPU is fed by several."""
+    """Returns how many processes cut crops: one on a CPU, whose cores the network needs, and several for a GPU."""
     return min(8, cores()) if fabric.device.type == "cuda" else 1
 
 
 def _check_numbers(run: Path, step: int, *errors: float) -> None:
-    """Ends a run whose errors are no numbers any more, before it replaces what was good."""
+    """Ends a run whose errors are NaN or infinite, before it overwrites good weights."""
     if all(math.isfinite(error) for error in errors):
         return
     newest = newest_checkpoint(run)
     advice = "a recipe with a lower learning_rate, or with clip_norm"
     raise TrainingError(
-        f"{run}: at step {step} an error is no number any more; "
-        + (f"{newest} is good: go on from it by --resume and {advice}" if newest else f"begin again with {advice}")
+        f"{run}: at step {step} an error is NaN or infinite; "
+        + (f"{newest} is good: continue from it by --resume and {advice}" if newest else f"begin again with {advice}")
     )
 
 

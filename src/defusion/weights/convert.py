@@ -1,4 +1,4 @@
-"""The authors' published checkpoints as weights files of ours."""
+"""Converts the authors' published checkpoints to weights files."""
 
 from __future__ import annotations
 
@@ -62,20 +62,20 @@ _KEYS_SHOWN = 40
 
 
 def convert(source: str | Path, target: str | Path, common_projection: ProjectionName = "unique") -> WeightsFile:
-    """Turns a checkpoint of the authors' into a weights file.
+    """Converts a checkpoint of the paper's authors to a weights file.
 
     Args:
-        source: PyTorch file: a dict of the weights, or one that holds such a dict. It is read without running code.
+        source: PyTorch file: a dict of the weights, or one that holds such a dict. No code in it is run.
         target: Weights file to write, float32.
-        common_projection: Head that shall project f_c: "unique" as in the authors' test networks, "common" as in
+        common_projection: Head that projects f_c: "unique" as in the authors' test networks, "common" as in
             their training and in the paper.
 
     Returns:
         The new file; its config's name says which layout was found.
 
     Raises:
-        WeightsError: Not such a checkpoint; the message lists the keys that do not fit. Or the target is the source,
-            or no regular file.
+        WeightsError: The file is not such a checkpoint; the message lists the keys that do not fit. Or the target is
+            the source, or not a regular file.
     """
     source = Path(source)
     if reason := unfit(target, [source]):
@@ -126,7 +126,7 @@ def _load(source: Path) -> Mapping[str, Tensor]:
 
 
 def _reason(error: Exception) -> str:
-    """Says why torch did not read a file, without its advice to switch the safety off."""
+    """Returns why torch did not read a file, without torch's advice to switch its safety off."""
     said = str(error)
     if refused := re.search(r"(?:GLOBAL|class) ([\w.]+)", said):
         return f"it holds {refused[1]}, and to read that could run code; save the state_dict alone"
@@ -138,7 +138,7 @@ def _reason(error: Exception) -> str:
 
 
 def _weights_in(checkpoint: object) -> Mapping[Any, Any] | None:
-    """Finds the weights: under `state_dict`, or the one dict of tensors that there is; None where there is none."""
+    """Returns the weights: those under `state_dict`, or the only dict of tensors; None if there are none."""
     if not isinstance(checkpoint, Mapping):
         return None
     state = checkpoint.get("state_dict")
@@ -150,7 +150,7 @@ def _weights_in(checkpoint: object) -> Mapping[Any, Any] | None:
 
 
 def _oddity(value: object) -> str | None:
-    """Says why something is no plain tensor, without looking at its numbers: there may be no end of them."""
+    """Returns why something is not a plain tensor. Its numbers are not read: it may claim any number of them."""
     if not isinstance(value, Tensor):
         return "no tensor"
     if value.is_nested or value.layout != torch.strided:
@@ -163,7 +163,7 @@ def _oddity(value: object) -> str | None:
 
 
 def _twin(key: str) -> str:
-    """Returns the `upper` key that a `lower` one is an alias of, and any other key as it is."""
+    """Returns the `upper` key for which a `lower` one is an alias, and any other key unchanged."""
     for lower, upper in _TWINS.items():
         if key.startswith(lower):
             return upper + key.removeprefix(lower)
@@ -171,7 +171,7 @@ def _twin(key: str) -> str:
 
 
 def _their_name(key: str) -> str:
-    """Returns the authors' name for a key of ours."""
+    """Returns the authors' name for one of our keys."""
     module = next(module for module in _MODULES if key.startswith(f"{module}."))
     rest = key.removeprefix(f"{module}.")
     block = re.fullmatch(r"(\d+)\.(.+)\.(weight|bias)", rest)
@@ -182,7 +182,7 @@ def _their_name(key: str) -> str:
 
 
 def _layout(source: Path, found: Mapping[str, Tensor]) -> tuple[NetworkConfig, dict[str, str]]:
-    """Finds the layout that a checkpoint is of, and our names for its keys."""
+    """Finds the layout of a checkpoint, and our names for its keys."""
     twins = {_twin(key) for key in found}
     misfits: dict[str, list[str]] = {}
     for name in ("released", "deep"):

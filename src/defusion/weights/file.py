@@ -38,7 +38,7 @@ class WeightsFile:
         """Reads the header of a weights file.
 
         Raises:
-            WeightsError: No such file, not safetensors, or not written by defusion.
+            WeightsError: The file does not exist, is not safetensors, or was not written by defusion.
         """
         from safetensors import SafetensorError, safe_open
 
@@ -70,7 +70,7 @@ class WeightsFile:
         """Reads all tensors as float32, whatever they are on disk.
 
         Raises:
-            WeightsError: The tensors are not those that the SHA-256 in the header was taken of.
+            WeightsError: The tensors do not match the SHA-256 in the header.
         """
         from safetensors.numpy import load_file
 
@@ -97,10 +97,10 @@ def save(
     config: NetworkConfig | PyramidConfig,
     about: Mapping[str, Any],
 ) -> WeightsFile:
-    """Writes a weights file; a failed or killed run leaves none behind.
+    """Writes a weights file. It appears complete or not at all.
 
     Args:
-        path: Where to; replaced when it exists.
+        path: File to write; an existing one is replaced.
         tensors: The network's tensors, float32 or float16, by name.
         config: The network that they belong to.
         about: JSON data for `WeightsFile.about`.
