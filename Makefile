@@ -22,6 +22,7 @@ check: .venv/installed
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
+	.venv/bin/mypy tests/api/types_of_api.py
 	.venv/bin/python docs/_style.py
 
 # Damaged files in numbers: make fuzz N=12000 SEED=1

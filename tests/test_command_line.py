@@ -24,7 +24,6 @@ OWN = {
     "--range": "of a clip it belongs to the thermal one alone",
     "--black-hot": "the same",
     "--output": "file, folder or URL",
-    "--reference": "a frame of a stack, or the truth of a measurement",
     "--protocol": "says what it means for a set, or for one picture",
     "--metrics": "all, or those of the protocol",
     "--workers": "of a service, a batch or training",

@@ -105,8 +105,8 @@ def measure(
     a: Annotated[Path, typer.Argument(help="First source.")],
     b: Annotated[Path, typer.Argument(help="Second source.")],
     fused: Annotated[Path, typer.Argument(help="The fused picture.")],
-    reference: Annotated[
-        Path | None, typer.Option("--reference", help="Ground truth for the fused picture, if there is one.")
+    truth: Annotated[
+        Path | None, typer.Option("--truth", help="Ground truth for the fused picture, if there is one.")
     ] = None,
     metrics: Annotated[
         list[str] | None,
@@ -122,7 +122,7 @@ def measure(
     need("cv2", "scipy", extra="evaluate")
     from defusion.evaluation.files import measure_files
 
-    found = measure_files(a, b, fused, reference, names=comma_separated(metrics), protocol=protocol.value)
+    found = measure_files(a, b, fused, truth, names=comma_separated(metrics), protocol=protocol.value)
     told(found.notes)
     if as_json:
         show_result(found.facts(), as_json)
