@@ -134,7 +134,10 @@ def _mean(plane: Pixels, side_px: int) -> Pixels:
 
 
 def _guided_filter(guide: Pixels, weight: Pixels, radius_px: int, epsilon: float) -> Pixels:
-    """Smooths weights [H, W] except at the edges of a guide [H, W] (He, Sun and Tang 2010)."""
+    """Smooths weights [H, W] except at the edges of a guide [H, W] (He, Sun and Tang 2010).
+
+    OpenCV has it in its contributed modules alone, whose package cannot be installed beside the one used here.
+    """
     side = 2 * radius_px + 1
     mean_guide, mean_weight = _mean(guide, side), _mean(weight, side)
     variance = _mean(guide * guide, side) - mean_guide * mean_guide

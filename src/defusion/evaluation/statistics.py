@@ -154,6 +154,9 @@ def shared_means(values: Floats) -> Floats:
 def intervals(values: Floats, seed: int, draws: int = RESAMPLES) -> tuple[Floats, Floats]:
     """Returns the ends of the 95 % bootstrap intervals of the means over scenes.
 
+    All columns share their draws. `scipy.stats.bootstrap` does the same, but it took 2.8 times as long for 50 scenes,
+    6 methods and 10 metrics, and it warns of scenes without a score.
+
     Args:
         values: [scenes, ...], NaN where there is no score.
         seed: Seed for the draws.

@@ -56,7 +56,10 @@ class PictureEncoder(Protocol):
 
 
 class TiffEncoder:
-    """TIFF in strips, with deflate and a predictor; all cores compress."""
+    """TIFF in strips, with deflate and a predictor; all cores compress.
+
+    tifffile writes strips one by one, too, but no directory of EXIF fields.
+    """
 
     def __init__(self, file: BinaryIO, layout: SampleLayout) -> None:
         self._file = file

@@ -5,6 +5,9 @@ offset. A directory is read into a dict, always in little-endian order, so that 
 for the block of a PNG, JPEG or WebP, the end of the file for a TIFF.
 
 The maker note is copied byte for byte. Absolute offsets inside it, which some makers use, become invalid.
+
+Libraries lose fields on the way: piexif 1.1.3 drops tags that it does not know, and raises when it writes a field of
+kind "undefined" that it has read. exifread only reads.
 """
 
 from __future__ import annotations
