@@ -15,7 +15,7 @@ import numpy as np
 from defusion.alignment.geometry import MODELS, Matrix, Model, corner_distance, enlarged, is_plausible, scale_of
 from defusion.alignment.refinement import refined
 from defusion.alignment.representation import Kind, LuminancePyramid
-from defusion.alignment.search import Place, places
+from defusion.alignment.search import likely_places
 from defusion.alignment.verdict import Verdict, judged
 from defusion.alignment.voting import VOTING_PX, BlockVotes, agreed, votes
 
@@ -171,29 +171,9 @@ class _Ladder:
         if guess is not None:
             yield guess, self._capped("similarity")
         yield self._unmoved.matrix, self._unmoved.model
-        ratio = max(self._reference.shape) / max(self._moving.shape)
-        if self._freest == "translation":
-            parts, turns = np.ones(1), np.zeros(1)
-        else:
-            turns = np.deg2rad([-3, 0, 3])
-            if not self._same_size:
-                parts = np.exp(np.arange(np.log(0.2), np.log(1.25), np.log(1.07)))
-            elif self._kind == "detail":
-                parts = np.array([0.92, 1, 1.09])
-            else:
-                parts = np.array([0.87, 0.93, 1, 1.075, 1.15])
-        tried: list[Place] = []
-        for place in places([(self._reference, self._moving)], self._kind, list(parts * ratio), list(turns)):
-            if any(self._are_near(place, each) for each in tried):
-                continue
-            tried.append(place)
+        pair = (self._reference, self._moving)
+        for place in likely_places([pair], self._kind, resized=self._freest != "translation")[:_PLACES]:
             yield place.matrix, self._capped("similarity")
-            if len(tried) == _PLACES:
-                return
-
-    def _are_near(self, a: Place, b: Place) -> bool:
-        apart = corner_distance(a.matrix, b.matrix, self._reference.shape)
-        return bool(abs(np.log(a.scale / b.scale)) < 0.1 and apart < 0.04 * max(self._moving.shape))
 
     def _agreed(self, top: _Rung) -> _Rung:
         """Applies what blocks agree on, repeatedly, until they ask for no more."""

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from defusion.alignment.geometry import Matrix, Shape, shifted
+from defusion.alignment.geometry import Matrix, Shape, corner_distance, shifted
 from defusion.alignment.representation import Kind, LuminancePyramid, Plane, Seen, at_level
 
 #: Longest side, in pixels, of the part of the reference that a frame covers during the search.
@@ -34,6 +34,37 @@ class Place(NamedTuple):
 
 #: A frame whose coordinates the result is in, and the frame that is searched for in it.
 Pair = tuple[LuminancePyramid, LuminancePyramid]
+
+
+def likely_places(pairs: Sequence[Pair], kind: Kind, *, resized: bool = True) -> list[Place]:
+    """Searches at all usual scales and turns, and returns places that differ, the best first.
+
+    Args:
+        pairs: As for `places`.
+        kind: What is compared.
+        resized: Frames may be resized and turned, not only shifted.
+    """
+    reference, moving = (each.shape for each in pairs[0])
+    turns = np.deg2rad([-3, 0, 3])
+    if not resized:
+        parts, turns = np.ones(1), np.zeros(1)
+    elif reference != moving:
+        parts = np.exp(np.arange(np.log(0.2), np.log(1.25), np.log(1.07)))
+    elif kind == "detail":
+        parts = np.array([0.92, 1, 1.09])
+    else:
+        parts = np.array([0.87, 0.93, 1, 1.075, 1.15])
+    ratio = max(reference) / max(moving)
+
+    def are_near(a: Place, b: Place) -> bool:
+        apart = corner_distance(a.matrix, b.matrix, reference)
+        return bool(abs(np.log(a.scale / b.scale)) < 0.1 and apart < 0.04 * max(moving))
+
+    different: list[Place] = []
+    for found in places(pairs, kind, list(parts * ratio), list(turns)):
+        if not any(are_near(found, each) for each in different):
+            different.append(found)
+    return different
 
 
 def places(pairs: Sequence[Pair], kind: Kind, scales: Sequence[float], turns: Sequence[float]) -> list[Place]:

@@ -1,35 +1,46 @@
-"""Aligns many pairs of two fixed cameras together: finds one matrix from the votes of the blocks of all pairs.
+"""Aligns many pairs of two fixed cameras together: finds one matrix from the evidence of all pairs.
 
-A single pair from different sensors may have little in common, but each of many pairs adds its votes. Some pairs are
-aligned on their own and propose their matrix. The proposal that suits all pairs best is fitted to the votes of all.
+    search in all pairs at once  ->  votes of the blocks of all pairs  ->  model  ->  verdict
+
+A single pair from different sensors may have little in common, but what pairs have in common adds up. Pairs that are
+held out choose the model and say how sure the matrix is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from defusion.alignment.geometry import MODELS, Matrix, Model, is_plausible
-from defusion.alignment.pair import STAYS, PairAlignment, lined_up
-from defusion.alignment.representation import LuminancePyramid
+from defusion.alignment.geometry import MODELS, Matrix, Model, Shape, corner_distance, enlarged, is_plausible, mapped
+from defusion.alignment.pair import STAYS, lined_up
+from defusion.alignment.representation import at_level
+from defusion.alignment.search import Pair, likely_places
 from defusion.alignment.verdict import Verdict, judged
-from defusion.alignment.voting import BlockVotes, Fit, agreed, votes
+from defusion.alignment.voting import VOTING_PX, BlockVotes, Fit, agreed, votes
 
-#: Most pairs that are aligned on their own, and matrices that are proposed to all pairs.
-_PROPOSING = 6
-_PROPOSALS = 3
+#: Most pairs that are searched, places that are looked at by coarse votes, and those of them by fine votes.
+_SEARCHED = 6
+_PLACES = 6
+_BEST = 2
 
-#: The most general model of a single pair: a freer one follows what is off in that pair.
-_PROPOSED: Model = "similarity"
+#: The most general model that a matrix starts from: a freer one follows what is off at its place.
+_FIRST: Model = "similarity"
 
-#: If one pair is this sure of its matrix, it is accepted at once unless the others object.
-_SURE = 0.99
+#: How often a matrix is fitted to the votes at most; by how much a round may lower the score, since a fit counts
+#: votes in another way; and the motion of the corners, in pixels of the voting level, that ends it.
+_ROUNDS = 5
+_SLACK = 0.02
+_STILL_PX = 0.05
 
-#: How often a matrix is fitted to the votes.
-_ROUNDS = 4
+#: A pair agrees if so many more of its blocks do than by chance, in standard deviations. At wrong places at most 2
+#: was seen, at right ones 8 and more.
+_ABOVE_CHANCE = 4.0
+
+#: How far off corners may be, in pixels of the voting level.
+_EXACT_PX = 0.75
 
 #: How far blocks are searched around a proposed matrix and around a fitted one, in pixels of the voting level.
 _WIDE, _NEAR = 12, 6
@@ -43,80 +54,144 @@ class Together(NamedTuple):
     model: Model
     verdict: Verdict
     agreeing: int
-    """Number of pairs in which most blocks agree with the matrix."""
+    """Number of pairs whose blocks agree, more than by chance, with what the other pairs say."""
+    off_px: float
+    """How far off the corners may be, as far as held-out pairs and blocks tell, in pixels of the first frames."""
 
 
 def lined_up_together(
-    pairs: Sequence[tuple[LuminancePyramid, LuminancePyramid]],
-    *,
-    freest: Model = "homography",
-    done: Callable[[int], None] | None = None,
+    pairs: Sequence[Pair], *, freest: Model = "homography", done: Callable[[int], None] | None = None
 ) -> Together:
     """Finds how the second frames lie in the first ones.
 
     Args:
         pairs: Reference and moving frame of each pair. All references have one size, and so have all moving frames.
         freest: The most general model allowed.
-        done: Called with the number of pairs that have proposed.
+        done: Called with the number of pairs that have been searched.
     """
-    proposed: list[PairAlignment] = []
-    order = _spread(len(pairs))[:_PROPOSING]
-    stiff = min(_PROPOSED, freest, key=MODELS.index)
-    for number, index in enumerate(order, 1):
-        proposed.append(lined_up(*pairs[index], sensors="several", freest=stiff))
-        if done is not None:
-            done(number)
-        if proposed[-1].verdict.confidence >= _SURE and number >= min(2, len(order)):
-            break
-    proposed.sort(key=lambda found: -found.verdict.confidence)
-    said = [_pooled(_votes(pairs, found.matrix, _NEAR)) for found in proposed[:_PROPOSALS]]
-    best = max(range(len(said)), key=lambda index: said[index].score)
-    matrix, model = _fitted(pairs, proposed[best].matrix, proposed[best].model, freest)
+    stiff = min(_FIRST, freest, key=MODELS.index)
+    searched = [pairs[index] for index in _spread(len(pairs))[:_SEARCHED]]
+    if len(pairs) == 1:
+        alone = lined_up(*pairs[0], sensors="several", freest=stiff)
+        matrix, model = alone.matrix, alone.model
+    else:
+        matrix, model = _entered(searched, stiff)
+    if done is not None:
+        done(len(searched))
+    matrix, model = _fitted(searched, matrix, model, freest)
+    if len(pairs) > len(searched):
+        matrix, model = _fitted(pairs, matrix, model, freest)
     each = _votes(pairs, matrix, _NEAR)
     reference, moving = pairs[0]
     if reference.shape == moving.shape:
         still = _votes(pairs, np.eye(3), _NEAR)
         if _pooled(still).score >= STAYS * _pooled(each).score:
             matrix, model, each = np.eye(3), "identity", still
-    pooled = _pooled(each)
-    judge = min(_freer(model, "similarity"), freest, key=MODELS.index)
-    fit = agreed(_halves(each), judge, stiffest=judge)
-    agreeing = sum(len(found.at) >= 6 and found.agreement > 0.5 for found in each)
-    return Together(matrix, model, _verdict(pooled, fit, len(pairs)), agreeing)
+    held_out = _held_out(each, reference.shape, min(_freer(model, "similarity"), freest, key=MODELS.index))
+    return Together(matrix, model, _verdict(each, held_out), held_out.agreeing, held_out.off_px)
 
 
-def _fitted(
-    pairs: Sequence[tuple[LuminancePyramid, LuminancePyramid]], matrix: Matrix, model: Model, freest: Model
-) -> tuple[Matrix, Model]:
-    """Fits a matrix to the votes of all pairs, as long as they rate it better."""
+def _entered(pairs: Sequence[Pair], model: Model) -> tuple[Matrix, Model]:
+    """Returns the best of the places that the search finds and of no motion, fitted to coarse votes, then to fine
+    ones.
+    """
+    level = pairs[0][0].level_of(VOTING_PX)
+    coarse = min(len(pairs[0][0]) - 1, level + 2)
+    found = sorted((_stepped(pairs, each, model, coarse) for each in _starts(pairs, model)), key=_hits)
+    fine = [_stepped(pairs, each.matrix, model, level) for each in found[-_BEST:]]
+    return max(fine, key=_hits).matrix, model
+
+
+class _Stepped(NamedTuple):
+    """A matrix that was moved to where blocks want it, and how many of them agreed on that."""
+
+    hits: float
+    matrix: Matrix
+
+
+def _hits(stepped: _Stepped) -> float:
+    return stepped.hits
+
+
+def _starts(pairs: Sequence[Pair], model: Model) -> Iterator[Matrix]:
+    reference, moving = (each.shape for each in pairs[0])
+    yield enlarged(moving.width / reference.width, moving.height / reference.height)
+    for place in likely_places(pairs, "edges", resized=model != "translation")[:_PLACES]:
+        yield place.matrix
+
+
+def _stepped(pairs: Sequence[Pair], matrix: Matrix, model: Model, level: int) -> _Stepped:
+    wide = _pooled(_votes(pairs, matrix, _WIDE, level))
+    fit = agreed(wide, model)
+    if fit is None or not is_plausible(matrix @ fit.motion, pairs[0][0].shape):
+        return _Stepped(0.0, matrix)
+    moved = matrix @ fit.motion
+    return _Stepped(fit.hits * len(wide.at), moved / moved[2, 2])
+
+
+def _fitted(pairs: Sequence[Pair], matrix: Matrix, model: Model, freest: Model) -> tuple[Matrix, Model]:
+    """Fits a matrix to the votes of all pairs, until they ask for no more motion, or rate it worse."""
     found = _votes(pairs, matrix, _NEAR)
+    shape = pairs[0][0].shape
     for number in range(_ROUNDS):
         fit = _agreed(_votes(pairs, matrix, _WIDE) if number == 0 else found, freest)
-        if fit is None or fit.model == "identity":
+        if fit is None or corner_distance(fit.motion, np.eye(3), shape) < _STILL_PX * found[0].scale:
             break
         moved = matrix @ fit.motion
-        if not is_plausible(moved, pairs[0][0].shape):
+        if not is_plausible(moved, shape):
             break
         again = _votes(pairs, moved / moved[2, 2], _NEAR)
-        if _pooled(again).score <= _pooled(found).score:
+        if _pooled(again).score <= (1 - _SLACK) * _pooled(found).score:
             break
         matrix, model, found = moved / moved[2, 2], _freer(model, fit.model), again
     return matrix, model
 
 
-def _verdict(pooled: BlockVotes, fit: Fit | None, pairs: int) -> Verdict:
+class _HeldOut(NamedTuple):
+    """What is found if parts of the evidence are left out."""
+
+    agreeing: int
+    """Number of pairs whose blocks agree with what the other pairs say."""
+    fit: Fit | None
+    """The motion that blocks would prefer to the matrix."""
+    off_px: float
+    """Standard error of the corners, in pixels of the reference."""
+
+
+def _held_out(each: Sequence[BlockVotes], shape: Shape, model: Model) -> _HeldOut:
+    """Fits a motion to all pairs but one, for each pair, and to halves of the blocks."""
+    by_halves = agreed(_halves(each), model, stiffest=model)
+    # Halves lie twice as far apart as the whole is off, on average.
+    off_px = np.inf if by_halves is None else by_halves.spread / 2
+    if len(each) == 1:
+        return _HeldOut(int(each[0].surprise > _ABOVE_CHANCE), by_halves, off_px)
+    whole = agreed(_pooled(each), model, stiffest=model)
+    agreeing, apart = 0, []
+    for number, pair in enumerate(each):
+        others = agreed(_pooled([*each[:number], *each[number + 1 :]]), model, stiffest=model)
+        if others is None or whole is None:
+            return _HeldOut(0, by_halves, np.inf)
+        apart.append(corner_distance(others.motion, whole.motion, shape))
+        agreeing += _after(pair, others.motion).surprise > _ABOVE_CHANCE
+    jackknife = np.sqrt((len(each) - 1) / len(each) * np.square(apart).sum())
+    return _HeldOut(int(agreeing), by_halves, float(max(off_px, jackknife)))
+
+
+def _verdict(each: Sequence[BlockVotes], held_out: _HeldOut) -> Verdict:
     """Judges as for a single pair, with as many blocks as one pair has: pairs of one scene repeat
-    information.
+    information. What may be off by too much is not trusted either.
     """
-    count = max(1, len(pooled.at) // pairs)
+    pooled = _pooled(each)
+    count = max(1, len(pooled.at) // len(each))
     few = np.linspace(0, max(len(pooled.at) - 1, 0), min(len(pooled.at), 2 * count)).astype(int)
-    return judged(_some(pooled, few), fit)._replace(residual_px=pooled.residual, score=pooled.score)
+    found = judged(_some(pooled, few), held_out.fit)
+    exact = 1 - np.exp(-((_EXACT_PX * pooled.scale / max(held_out.off_px, 1e-6)) ** 2))
+    confidence = found.confidence * float(exact) if held_out.agreeing >= min(2, len(each)) else 0.0
+    return found._replace(confidence=confidence, residual_px=pooled.residual, score=pooled.score)
 
 
-def _votes(
-    pairs: Sequence[tuple[LuminancePyramid, LuminancePyramid]], matrix: Matrix, reach: int
-) -> list[BlockVotes]:
-    return [votes(*pair, matrix, "edges", reach) for pair in pairs]
+def _votes(pairs: Sequence[Pair], matrix: Matrix, reach: int, level: int | None = None) -> list[BlockVotes]:
+    return [votes(*pair, matrix, "edges", reach, level) for pair in pairs]
 
 
 def _agreed(found: Sequence[BlockVotes], freest: Model) -> Fit | None:
@@ -147,6 +222,13 @@ def _some(found: BlockVotes, which: NDArray[Any]) -> BlockVotes:
     return found._replace(
         at=found.at[which], moved=found.moved[which], peak=found.peak[which], held=found.held[which]
     )
+
+
+def _after(found: BlockVotes, motion: Matrix) -> BlockVotes:
+    """Returns what is left of the displacements after a motion of the reference's pixels."""
+    to_level = at_level(round(np.log2(found.scale)))
+    moved = mapped(to_level @ motion @ np.linalg.inv(to_level), found.at) - found.at
+    return found._replace(moved=found.moved - moved)
 
 
 def _pooled(found: Sequence[BlockVotes]) -> BlockVotes:
