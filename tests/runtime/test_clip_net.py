@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from defusion.model.pyramid import PyramidNet
+from defusion.model.pyramid import Closely, PyramidNet
 from defusion.runtime import Engine, load_engine
 from defusion.runtime.clip_net import EVERY
 from defusion.weights import WeightsFile, resolve
@@ -21,10 +21,15 @@ def engine() -> Engine:
 
 @pytest.fixture
 def looks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """One for each close look."""
+    """The pixels of each close look."""
     taken: list[int] = []
     whole = PyramidNet.look_closely
-    monkeypatch.setattr(PyramidNet, "look_closely", lambda *given: taken.append(1) or whole(*given))
+
+    def look(net: PyramidNet[Frame], sources: Frame, confidence: Frame | None) -> Closely:
+        taken.append(sources[0, 0].size)
+        return whole(net, sources, confidence)
+
+    monkeypatch.setattr(PyramidNet, "look_closely", look)
     return taken
 
 
@@ -54,6 +59,20 @@ def test_where_a_look_matters_a_change_has_it_look_again(engine: Engine, looks: 
     made = clip.decide(frame(noise=True, shift=24), None, 4).made[0]
     assert len(looks) == 2
     assert np.allclose(made, engine.decide(frame(noise=True, shift=24), None, 4).made[0], atol=1 / 255)
+
+
+def test_only_the_part_that_has_changed_is_looked_at(engine: Engine, looks: list[int]) -> None:
+    first, second = (np.tile(frame(noise=False), (1, 1, 3, 3)) for _ in range(2))
+    first[0, 0, 200:230, 230:260] = second[0, 0, 204:234, 234:264] = np.random.default_rng(1).random((30, 30))
+    clip = engine.for_clip()
+    clip.decide(first, None, 5)
+    made = clip.decide(second, None, 5)
+    assert len(looks) > 1 and max(looks[1:]) < first[0, 0].size / 4
+    whole = engine.decide(second, None, 5)
+    assert made.trusted is not None and whole.trusted is not None
+    there = (slice(None), slice(None), slice(204, 234), slice(234, 264))
+    assert np.allclose(made.trusted[there], whole.trusted[there], atol=0.02)
+    assert np.abs(made.made[0] - whole.made[0]).mean() < 0.1 / 255
 
 
 def test_a_cut_has_it_look_again(engine: Engine, looks: list[int]) -> None:

@@ -105,12 +105,12 @@ def test_a_thermal_picture_fades_out_where_it_ends(rig: Rig) -> None:
 
 
 def test_what_is_near_is_shifted_by_the_parallax() -> None:
-    rig = Rig(SIZE, SIZE, np.eye(3), "identity", 0.0, 1.0, 1, 1, None, (20.0, 0.0))
+    rig = Rig(SIZE, SIZE, np.eye(3), "identity", 0.0, 0.0, 1.0, 1, 1, None, (20.0, 0.0))
     assert np.allclose(mapped(rig.matrix_at(10), np.array([[50.0, 50.0]])), [[48, 50]])
-    near = Rig(SIZE, SIZE, np.eye(3), "identity", 0.0, 1.0, 1, 1, 10.0, (20.0, 0.0))
+    near = Rig(SIZE, SIZE, np.eye(3), "identity", 0.0, 0.0, 1.0, 1, 1, 10.0, (20.0, 0.0))
     assert np.allclose(near.matrix_at(10), np.eye(3))
     with pytest.raises(ImageError, match="how far apart its cameras are"):
-        Rig(SIZE, SIZE, np.eye(3), "identity", 0.0, 1.0, 1, 1).matrix_at(5)
+        Rig(SIZE, SIZE, np.eye(3), "identity", 0.0, 0.0, 1.0, 1, 1).matrix_at(5)
 
 
 def test_pictures_of_another_size_are_refused(rig: Rig) -> None:

@@ -34,3 +34,17 @@ def test_a_failing_task_ends_the_rest(threads: int) -> None:
 
     with pytest.raises(ValueError, match="three"):
         list(in_order(work, range(1000), threads))
+
+
+def test_what_waits_behind_a_failing_task_is_not_begun() -> None:
+    begun: list[int] = []
+
+    def work(task: int) -> None:
+        begun.append(task)
+        if task == 2:
+            time.sleep(0.05)  # meanwhile task 3 waits behind this one
+            raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        list(in_order(work, range(6), 1))
+    assert begun == [0, 1, 2]

@@ -145,7 +145,7 @@ def test_outside_of_a_small_thermal_picture_the_visible_one_is_shown(
     for path in sorted(clips[0].iterdir()):
         write(small / path.name, from_array(np.asarray(read(path).samples)[16:48, 24:72]))
     matrix = np.array([[1, 0, -24], [0, 1, -16], [0, 0, 1.0]])
-    rig = Rig(run.Shape(32, 48), run.Shape(64, 96), matrix, "translation", 0.0, 1.0, 1, 1)
+    rig = Rig(run.Shape(32, 48), run.Shape(64, 96), matrix, "translation", 0.0, 0.0, 1.0, 1, 1)
     fuse_video(small, clips[1], tmp_path / "out", fuser=fuser, rig=rig)
     frames, visible = frames_in(tmp_path / "out").astype(int), frames_in(clips[1]).astype(int)
     off = np.abs(frames - visible)

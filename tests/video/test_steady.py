@@ -31,6 +31,25 @@ def test_still_parts_do_not_move_where_the_network_does(scene: tuple[Plane, Plan
     assert after[50, 115] - before[50, 115] > 0.1
 
 
+def test_beside_what_has_entered_nothing_moves_either(scene: tuple[Plane, Plane]) -> None:
+    thermal, visible = scene
+    steady = Steady()
+    before = steady.held((thermal + visible) / 2, thermal, visible)
+    hot = entered(thermal)
+    drift = np.zeros_like(thermal)
+    drift[:, 80:] = 0.1  # near it, the network changes its mind by more
+    after = steady.held((hot + visible) / 2 - drift, hot, visible)
+    assert np.abs(after - before)[:, 84:92].mean() < 0.5 / 255
+
+
+def test_planes_stay_in_single_precision(scene: tuple[Plane, Plane]) -> None:
+    thermal, visible = scene
+    steady = Steady()
+    steady.held(thermal, thermal, visible)
+    assert steady.held(thermal, entered(thermal), visible).dtype == np.float32
+    assert {plane.dtype for plane in steady.state().values()} == {np.dtype(np.float32)}
+
+
 def test_what_has_entered_moves_by_as_much_as_what_is_around_it(scene: tuple[Plane, Plane]) -> None:
     thermal, visible = scene
     steady = Steady()

@@ -26,6 +26,9 @@ _SEARCHED = 6
 _PLACES = 6
 _BEST = 2
 
+#: If more than this share of all coarse blocks agrees on a place, no other is looked at. By chance a hundredth does.
+_PLAIN = 0.5
+
 #: The most general model that a matrix starts from: a freer one follows what is off at its place.
 _FIRST: Model = "similarity"
 
@@ -39,8 +42,9 @@ _STILL_PX = 0.05
 #: was seen, at right ones 8 and more.
 _ABOVE_CHANCE = 4.0
 
-#: How far off corners may be, in pixels of the voting level.
+#: How far off corners may be, in pixels of the voting level, and how likely they have to be nearer than that.
 _EXACT_PX = 0.75
+_GOOD = 0.7
 
 #: How far blocks are searched around a proposed matrix and around a fitted one, in pixels of the voting level.
 _WIDE, _NEAR = 12, 6
@@ -57,6 +61,11 @@ class Together(NamedTuple):
     """Number of pairs whose blocks agree, more than by chance, with what the other pairs say."""
     off_px: float
     """How far off the corners may be, as far as held-out pairs and blocks tell, in pixels of the first frames."""
+
+    @property
+    def good(self) -> bool:
+        """Whether the matrix is trusted."""
+        return self.verdict.confidence >= _GOOD
 
 
 def lined_up_together(
@@ -92,13 +101,15 @@ def lined_up_together(
 
 
 def _entered(pairs: Sequence[Pair], model: Model) -> tuple[Matrix, Model]:
-    """Returns the best of the places that the search finds and of no motion, fitted to coarse votes, then to fine
-    ones.
-    """
+    """Returns the best of no motion and the places of the search, fitted to coarse votes, then to fine ones."""
     level = pairs[0][0].level_of(VOTING_PX)
     coarse = min(len(pairs[0][0]) - 1, level + 2)
-    found = sorted((_stepped(pairs, each, model, coarse) for each in _starts(pairs, model)), key=_hits)
-    fine = [_stepped(pairs, each.matrix, model, level) for each in found[-_BEST:]]
+    found: list[_Stepped] = []
+    for start in _starts(pairs, model):
+        found.append(_stepped(pairs, start, model, coarse))
+        if found[-1].share > _PLAIN:
+            break
+    fine = [_stepped(pairs, each.matrix, model, level) for each in sorted(found, key=_hits)[-_BEST:]]
     return max(fine, key=_hits).matrix, model
 
 
@@ -106,6 +117,8 @@ class _Stepped(NamedTuple):
     """A matrix that was moved to where blocks want it, and how many of them agreed on that."""
 
     hits: float
+    share: float
+    """Of all blocks."""
     matrix: Matrix
 
 
@@ -124,9 +137,9 @@ def _stepped(pairs: Sequence[Pair], matrix: Matrix, model: Model, level: int) ->
     wide = _pooled(_votes(pairs, matrix, _WIDE, level))
     fit = agreed(wide, model)
     if fit is None or not is_plausible(matrix @ fit.motion, pairs[0][0].shape):
-        return _Stepped(0.0, matrix)
+        return _Stepped(0.0, 0.0, matrix)
     moved = matrix @ fit.motion
-    return _Stepped(fit.hits * len(wide.at), moved / moved[2, 2])
+    return _Stepped(fit.hits * len(wide.at), fit.hits, moved / moved[2, 2])
 
 
 def _fitted(pairs: Sequence[Pair], matrix: Matrix, model: Model, freest: Model) -> tuple[Matrix, Model]:

@@ -66,8 +66,13 @@ def video(
     ] = None,
     black_hot: Annotated[bool, typer.Option("--black-hot", help="IR shows warm things dark.")] = False,
     quick: Annotated[
-        bool, typer.Option("--quick", help="Decide on each frame at half its size, which takes half of the time.")
-    ] = False,
+        bool | None,
+        typer.Option(
+            "--quick/--fine",
+            help="Decide on each frame at half its size, in half of the time, or at its full size. "
+            "Default: quick from 640x480 pixels on.",
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Fuse a thermal and a visible clip into one without flicker. An interrupted run continues where it was."""
@@ -161,7 +166,7 @@ def calibrate(
     made = calibrated(pairs, model=options.align, distance_m=distance, parallax_px_m=parallax)
     made.save(output)
     line = (
-        f"{output}: {made.pairs} pairs, {made.agreeing} agree by themselves; off by {made.residual_px:.1f} px, "
+        f"{output}: {made.pairs} pairs, {made.agreeing} agree with the others; off by about {made.off_px:.1f} px, "
         f"confidence {made.confidence:.2f}"
     )
     show_done({"output": str(output), **made.facts()}, as_json, line)

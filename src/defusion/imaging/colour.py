@@ -8,9 +8,6 @@ from numpy.typing import NDArray
 #: ITU-R BT.601 weights, those of JPEG's YCbCr.
 _WEIGHTS = np.array([0.299, 0.587, 0.114], np.float32)
 
-#: Pixels that are worked on at once: what is made of them on the way stays in the processor's cache.
-_CHUNK_PX = 16_384
-
 
 def luminance(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
     """Returns the luminance Y of RGB pixels [H, W, 3] as [H, W, 1]."""
@@ -24,21 +21,23 @@ def with_luminance(pixels: NDArray[np.float32], y: NDArray[np.float32]) -> NDArr
     Cb and Cr stay the same, so the same amount is added to all three colours. If that leaves [0, 1], the chroma is
     reduced just enough to stay inside, which keeps the hue.
     """
-    kept = np.empty_like(pixels)
-    step = max(1, _CHUNK_PX // pixels.shape[1])
-    for top in range(0, len(pixels), step):
-        rows = slice(top, top + step)
-        _with_luminance(pixels[rows], y[rows, :, 0], kept[rows])
+    import cv2
+
+    y = np.clip(y[..., 0], 0, 1)
+    light = luminance(pixels)[..., 0]
+    added = y - light
+    kept: NDArray[np.float32] = np.asarray(cv2.add(pixels, np.asarray(cv2.merge([added] * 3))))
+    if kept.size and (kept.min() < 0 or kept.max() > 1):
+        leaves = np.asarray(cv2.inRange(kept, (0, 0, 0), (1, 1, 1))) == 0
+        kept[leaves] = _inside(pixels[leaves], light[leaves], y[leaves])
     return kept
 
 
-def _with_luminance(pixels: NDArray[np.float32], y: NDArray[np.float32], kept: NDArray[np.float32]) -> None:
-    y, light = np.clip(y, 0, 1), luminance(pixels)[..., 0]
-    chroma = [pixels[..., each] - light for each in range(3)]  # many times as fast as over an axis of 3
-    red, green, blue = chroma
+def _inside(pixels: NDArray[np.float32], light: NDArray[np.float32], y: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Reduces the chroma of pixels [N, 3] until they fit into [0, 1] with another luminance [N]."""
+    chroma = pixels - light[:, None]
+    red, green, blue = chroma.T
     high, low = (of(of(red, green), blue) for of in (np.maximum, np.minimum))
     room = np.minimum((1 - y) / np.maximum(high, 1e-6), y / np.maximum(-low, 1e-6))
-    np.minimum(room, 1, out=room)
-    for number, plane in enumerate(chroma):
-        plane *= room
-        np.add(y, plane, out=kept[..., number])
+    fitting: NDArray[np.float32] = y[:, None] + np.minimum(room, 1)[:, None] * chroma
+    return fitting

@@ -1,8 +1,8 @@
 """The network for the frames of one clip. A close look takes half of a frame's time, so most frames reuse an earlier
 look.
 
-A look serves until the frame changes at a place where the look matters, and for at most `EVERY` frames, so that new
-noise and new broken pixels are found soon.
+A look serves for at most `EVERY` frames, so that new noise and new broken pixels are found soon. In between, only
+those parts are looked at anew that have changed at a place where the look matters.
 """
 
 from __future__ import annotations
@@ -26,6 +26,12 @@ _PLACE_PX = 16
 #: the second.
 _LIGHT, _SPREAD = 4 / 255, 2 / 255
 
+#: Side of the parts that are looked at anew, in pixels, and how much is seen around one: as far as the look reaches.
+#: If more than this share of a frame is due, all of it is looked at.
+_PART_PX = 64
+_AROUND_PX = 24
+_MOST_PARTS = 0.25
+
 #: The clip has been cut if, at more than the first part of all places, luminance differs by more than the second.
 _CUT_PART, _CUT_LIGHT = 0.5, 20 / 255
 
@@ -43,14 +49,42 @@ class ClipNet(PyramidNet[Planes]):
         self._age = 0
 
     def look_closely(self, sources: Planes, confidence: Planes | None) -> Closely:
-        """Looks closely, or returns the last look if that still serves."""
+        """Looks closely where the last look does not serve any more."""
         places = _places(sources)
         self._age += 1
-        if self._found is None or self._is_due(places, confidence):
+        parts = self._due(places, confidence)
+        if self._found is None or parts is None:
             found = super().look_closely(sources, confidence)
             self._found = found if self._mask_counts else found._replace(mask=None)
             self._confidence, self._places, self._matter, self._age = confidence, places, None, 0
+        elif len(parts):
+            self._found = self._patched(self._found, parts, sources, confidence)
+            assert self._places is not None
+            step = _PART_PX // _PLACE_PX
+            for down, right in parts * step:
+                self._places[..., down : down + step, right : right + step] = places[
+                    ..., down : down + step, right : right + step
+                ]
         return self._found
+
+    def _patched(
+        self, found: Closely, parts: NDArray[np.intp], sources: Planes, confidence: Planes | None
+    ) -> Closely:
+        """Looks at parts, numbered by rows and columns, and puts them in their places in what was found."""
+        trusted, mask = found.confidence.copy(), None if found.mask is None else found.mask.copy()
+        sides = sources.shape[2:]
+        for place in parts * _PART_PX:
+            seen, there, inner = zip(
+                *(_extents(at, side) for at, side in zip(place, sides, strict=True)), strict=True
+            )
+            of_frame = (slice(None), slice(None), *seen)
+            made = super().look_closely(
+                np.ascontiguousarray(sources[of_frame]), None if confidence is None else confidence[of_frame]
+            )
+            trusted[:, :, *there] = made.confidence[:, :, *inner]
+            if mask is not None:
+                mask[:, :, *there] = made.mask[:, :, *inner]
+        return Closely(trusted, mask)
 
     def decided(self, decided: Decided) -> None:
         """Learns from the decision on a frame whether the mask counts and where a close look matters."""
@@ -59,16 +93,30 @@ class ClipNet(PyramidNet[Planes]):
             matter = _reduced(decided.worth_a_look[0, 0].astype(np.float32))
             self._matter = cv2.dilate(matter, np.ones((3, 3), np.uint8)) > 0
 
-    def _is_due(self, places: Planes, confidence: Planes | None) -> bool:
-        if self._places is None or self._matter is None or self._places.shape != places.shape:
-            return True
+    def _due(self, places: Planes, confidence: Planes | None) -> NDArray[np.intp] | None:
+        """Returns the parts that have to be looked at, by rows and columns; None for the whole frame."""
+        if self._places is None or self._matter is None or self._places.shape != places.shape or self._age >= EVERY:
+            return None
         if not _equal(confidence, self._confidence):
-            return True
+            return None
         light, spread = np.abs(places - self._places).max(1)
         if (light > _CUT_LIGHT).mean() > _CUT_PART:
-            return True
-        otherwise = (light > _LIGHT) | (spread > _SPREAD)
-        return self._age >= EVERY or bool((otherwise & self._matter).any())
+            return None
+        due = ((light > _LIGHT) | (spread > _SPREAD)) & self._matter
+        step = _PART_PX // _PLACE_PX
+        whole = np.pad(due, [(0, -side % step) for side in due.shape])
+        of_parts = whole.reshape(whole.shape[0] // step, step, whole.shape[1] // step, step).any((1, 3))
+        return None if of_parts.mean() > _MOST_PARTS else np.argwhere(of_parts)
+
+
+def _extents(at: int, side: int) -> tuple[slice, slice, slice]:
+    """Returns what is seen around a part that begins at a row or column, the part, and the part in what is seen. All
+    parts see equally much, so one graph serves them.
+    """
+    length = min(_PART_PX + 2 * _AROUND_PX, side)
+    start = min(max(at - _AROUND_PX, 0), side - length)
+    stop = min(at + _PART_PX, side)
+    return slice(start, start + length), slice(at, stop), slice(at - start, stop - start)
 
 
 def _places(sources: Planes) -> Planes:

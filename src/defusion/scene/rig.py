@@ -47,12 +47,15 @@ class Rig:
     model: Model
     residual_px: float
     """Error of the alignment in visible pixels: median over the blocks of all pairs."""
+    off_px: float
+    """How far off the corners of thermal pictures may be, in visible pixels, as pairs and blocks that were held out
+    tell."""
     confidence: float
-    """How likely the matrix is right, in [0, 1]."""
+    """How likely the matrix is right and exact, in [0, 1]."""
     pairs: int
     """Number of pairs that were used."""
     agreeing: int
-    """Number of pairs in which most blocks agree with the matrix."""
+    """Number of pairs whose blocks agree with what the others say."""
     distance_m: float | None = None
     """Distance of the scenes of the calibration; None for far away."""
     parallax_px_m: tuple[float, float] | None = None
@@ -67,7 +70,7 @@ class Rig:
             thermal: Height and width of the thermal pictures.
             visible: Height and width of the visible pictures.
         """
-        return cls(Shape(*thermal), Shape(*visible), matrix, "homography", 0.0, 1.0, 0, 0)
+        return cls(Shape(*thermal), Shape(*visible), matrix, "homography", 0.0, 0.0, 1.0, 0, 0)
 
     def matrix_at(self, plane_m: float | None) -> Matrix:
         """Returns the matrix for things at this distance; None gives that of the calibration.
@@ -137,6 +140,7 @@ class Rig:
             "matrix": [[float(value) for value in row] for row in self.matrix],
             "model": self.model,
             "residual_px": round(self.residual_px, 4),
+            "off_px": round(self.off_px, 4),
             "confidence": round(self.confidence, 4),
             "pairs": self.pairs,
             "agreeing": self.agreeing,
@@ -178,6 +182,7 @@ class Rig:
                 matrix,
                 next(each for each in MODELS if each == facts["model"]),
                 float(facts["residual_px"]),
+                float(facts["off_px"]),
                 float(facts["confidence"]),
                 int(facts["pairs"]),
                 int(facts["agreeing"]),
@@ -235,11 +240,12 @@ def calibrated(
     freest: Model = next((each for each in MODELS if each == model), "homography")
     found = lined_up_together(told, freest=freest, done=done)
     visible_look, thermal_look = looks[0]
-    residual = found.verdict.residual_px * visible_look.shrink
-    if not found.verdict.good:
+    if not found.good:
+        how = f"confidence {found.verdict.confidence:.2f}, {found.agreeing} of {len(told)} agree"
+        if np.isfinite(found.off_px) and found.agreeing:
+            how += f", off by about {found.off_px * visible_look.shrink:.1f} px"
         raise ImageError(
-            f"the pairs could not be lined up (confidence {found.verdict.confidence:.2f}, {found.agreeing} of "
-            f"{len(told)} agree); give more pairs with edges that both cameras show, of one rig."
+            f"the pairs could not be lined up ({how}); give more pairs with edges that both cameras show, of one rig."
         )
     matrix = thermal_look.to_frame() @ found.matrix @ np.linalg.inv(visible_look.to_frame())
     return Rig(
@@ -247,7 +253,8 @@ def calibrated(
         visible_look.shape,
         matrix / matrix[2, 2],
         found.model,
-        residual,
+        found.verdict.residual_px * visible_look.shrink,
+        found.off_px * visible_look.shrink,
         found.verdict.confidence,
         len(told),
         found.agreeing,

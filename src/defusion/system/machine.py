@@ -7,8 +7,9 @@ import os
 import platform
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 from typing import TypeVar
 
 from defusion.errors import EngineError
@@ -62,7 +63,8 @@ def cores() -> int:
 
 
 def in_order(work: Callable[[Given], Made], given: Iterable[Given], threads: int) -> Iterator[Made]:
-    """Does work on one thing after the other in threads, and continues while the caller uses the results.
+    """Does work on one thing after the other in threads, and continues while the caller uses the results. After an
+    error no more work is begun.
 
     Args:
         work: What to do; called in any of the threads.
@@ -73,10 +75,21 @@ def in_order(work: Callable[[Given], Made], given: Iterable[Given], threads: int
         The results, in the order of what was given.
     """
     waiting: deque[Future[Made]] = deque()
+    failed = Event()
+
+    def done(each: Given) -> Made:
+        if failed.is_set():
+            raise CancelledError
+        try:
+            return work(each)
+        except BaseException:
+            failed.set()
+            raise
+
     with ThreadPoolExecutor(threads) as pool:
         try:
             for each in given:
-                waiting.append(pool.submit(work, each))
+                waiting.append(pool.submit(done, each))
                 if len(waiting) > threads:
                     yield waiting.popleft().result()
             while waiting:

@@ -25,7 +25,7 @@ class Live:
         infrared_palette: The false colour of thermal frames; "auto" recognises it, "none" leaves it.
         levels: Black and white level of thermal frames in their own values; None takes those of the first frame.
         black_hot: Thermal frames show warm things dark.
-        quick: Decide at half the size, which takes half of the time.
+        quick: Decide at half the size, which takes half of the time; None does so from 640x480 pixels on.
 
     Example:
         >>> live = Live()
@@ -43,7 +43,7 @@ class Live:
         infrared_palette: str = "auto",
         levels: tuple[float, float] | None = None,
         black_hot: bool = False,
-        quick: bool = False,
+        quick: bool | None = None,
     ) -> None:
         self._fuser, self._rig, self._plane_m = fuser or Fuser(), rig, plane_m
         self._palette, self._black_hot, self._quick = infrared_palette, black_hot, quick

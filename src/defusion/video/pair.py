@@ -34,6 +34,10 @@ _WHOLE = Levels(0, 1)
 _INSIDE = 4
 
 
+#: Frames of this size or larger are decided at half their size, unless asked otherwise.
+_LARGE_PX = 640 * 480
+
+
 class Meant(NamedTuple):
     """The meaning of thermal frames, found from the first frames and kept for all."""
 
@@ -44,8 +48,25 @@ class Meant(NamedTuple):
     black_hot: bool
 
 
+class Prepared(NamedTuple):
+    """Two frames of one moment, made ready for the network."""
+
+    thermal: Picture
+    """As it came."""
+    visible: Picture
+    seen: Pixels
+    """Pixels of the visible frame, [H, W, C] in [0, 1]."""
+    heat: Plane
+    """What the thermal frame shows in the coordinates of the visible one, [H, W] in [0, 1]."""
+    light: Plane
+    """Luminance of the visible frame, [H, W]."""
+    trusted: Plane | None
+    """Where the thermal frame exists, [H, W] in [0, 1]; None for everywhere."""
+
+
 class PairFuser:
-    """Fuses frames of two clips, moment by moment in the order of time.
+    """Fuses frames of two clips, moment by moment in the order of time. The three steps of a moment may run in three
+    threads, each for another moment.
 
     Args:
         fuser: The network.
@@ -54,7 +75,7 @@ class PairFuser:
         steady: Keeps still what should not change between frames.
         plane_m: As for `Rig.aligned`.
         isotherm: Range of measured values that is painted.
-        quick: Decide at half the size; see `fused_by_half`.
+        quick: Decide at half the size; see `fused_by_half`. None does so for large frames.
     """
 
     def __init__(
@@ -65,7 +86,7 @@ class PairFuser:
         steady: Steady,
         plane_m: float | None = None,
         isotherm: Isotherm | None = None,
-        quick: bool = False,
+        quick: bool | None = None,
     ) -> None:
         self._engine = fuser.engine.for_clip()
         self._rig, self._meant, self._steady = rig, meant, steady
@@ -82,21 +103,36 @@ class PairFuser:
         Returns:
             [H, W, C] in [0, 1], with as many channels as the visible picture, or three with an isotherm.
         """
+        prepared = self.prepared(thermal, visible)
+        return self.finished(prepared, self.decided(prepared))
+
+    def prepared(self, thermal: Picture, visible: Picture) -> Prepared:
+        """The first step: makes two pictures ready."""
         heat = grey_of(thermal, self._meant)
         if self._rig is not None:
             heat = self._rig.aligned(heat, visible, self._plane_m)
         seen = visible.region(slice(None), slice(None))
         light = seen if visible.grey else luminance(seen)
-        planes = np.asarray(heat.samples)[..., 0], light[..., 0]
-        trusted = heat.confidence(slice(None), slice(None))
-        decide = partial(self._decided, trusted)
-        plane = self._steady.held(fused_by_half(decide, *planes) if self._quick else decide(*planes), *planes)
-        if trusted is not None:  # pixels outside the thermal picture must not be changed by coarse levels
-            plane = light[..., 0] + np.minimum(_INSIDE * trusted, 1) * (plane - light[..., 0])
-        made = plane[..., None] if visible.grey else with_luminance(seen, plane[..., None])
-        return made if self._isotherm is None else self._isotherm.painted(made, self._values(thermal, visible))
+        plane = np.asarray(heat.samples)[..., 0]
+        return Prepared(thermal, visible, seen, plane, light[..., 0], heat.confidence(slice(None), slice(None)))
 
-    def _decided(self, trusted: NDArray[np.float32] | None, thermal: Plane, visible: Plane) -> Plane:
+    def decided(self, moment: Prepared) -> Plane:
+        """The second step: fuses the luminances, in the order of time."""
+        decide = partial(self._decided, moment.trusted)
+        quick = moment.light.size >= _LARGE_PX if self._quick is None else self._quick
+        return fused_by_half(decide, moment.heat, moment.light) if quick else decide(moment.heat, moment.light)
+
+    def finished(self, moment: Prepared, plane: Plane) -> Pixels:
+        """The third step: prevents flicker and adds the colours, in the order of time."""
+        plane = self._steady.held(plane, moment.heat, moment.light)
+        if moment.trusted is not None:  # pixels outside the thermal picture must not be changed by coarse levels
+            plane = moment.light + np.minimum(_INSIDE * moment.trusted, 1) * (plane - moment.light)
+        made = plane[..., None] if moment.visible.grey else with_luminance(moment.seen, plane[..., None])
+        if self._isotherm is None:
+            return made
+        return self._isotherm.painted(made, self._values(moment.thermal, moment.visible))
+
+    def _decided(self, trusted: Plane | None, thermal: Plane, visible: Plane) -> Plane:
         """Fuses two planes by the network; `trusted` says in [0, 1] where the thermal one exists."""
         for plane, other in ((thermal, visible), (visible, thermal)):
             if plane.min() == plane.max():  # it shows nothing

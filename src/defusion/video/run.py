@@ -26,7 +26,8 @@ from defusion.system.machine import in_order
 from defusion.video.clip import Clip, Matched, matched
 from defusion.video.film import Film
 from defusion.video.output import PIPE, FrameForm, Output, check_video_output, opened_output
-from defusion.video.pair import Meant, PairFuser, Pixels, grey_of, meaning_of
+from defusion.video.pair import Meant, PairFuser, Prepared, grey_of, meaning_of
+from defusion.video.quick import Plane
 from defusion.video.segments import FRAMES, Record, Segments
 from defusion.video.sequence import Sequence, is_sequence, share_numbers
 from defusion.video.steady import Steady
@@ -68,7 +69,7 @@ def fuse_video(
     levels: tuple[float, float] | None = None,
     black_hot: bool = False,
     isotherm: Isotherm | None = None,
-    quick: bool = False,
+    quick: bool | None = None,
     report: ClipReport | None = None,
 ) -> FusedVideo:
     """Fuses a thermal and a visible clip of one scene. The result has the size and depth of the visible clip.
@@ -96,7 +97,8 @@ def fuse_video(
         levels: Black and white level of the thermal clip in its own values; None finds them from some frames.
         black_hot: The thermal clip shows warm things dark.
         isotherm: Range of measured values, in degrees or counts, that is painted.
-        quick: Decide on each frame at half its size, which takes half of the time.
+        quick: Decide on each frame at half its size, which takes half of the time; None does so from 640x480 pixels
+            on.
         report: Called with the progress of the work.
 
     Raises:
@@ -171,33 +173,37 @@ def _made(
 ) -> tuple[Record, int]:
     """Fuses all moments after a record; returns how far it came, and the number of frames.
 
-    One thread opens frames, one fuses them, one writes them.
+    One thread opens frames and makes them ready, one decides on them, one finishes and writes them.
     """
 
-    def opened(moment: Matched) -> tuple[Fraction, Picture, Picture]:
-        return moment.time, moment.other.open(), moment.lead.open()
+    def opened(moment: Matched) -> tuple[Fraction, Prepared]:
+        return moment.time, pair.prepared(moment.other.open(), moment.lead.open())
 
-    def fused() -> Iterator[tuple[Record, Pixels]]:
-        done = record
+    def decided() -> Iterator[tuple[Fraction, Prepared, Plane]]:
+        count = 0 if record is None else record.frames
         left = (each for each in matched(clips[1], clips[0], offset) if record is None or each.time > record.last)
-        for moment, thermal, visible in in_order(opened, left, 1):
-            frames, first = (0, moment) if done is None else (done.frames, done.first)
-            pixels = pair.fused(thermal, visible)
-            done = Record(frames + 1, first, moment, steady.state())
-            if done.frames % FRAMES == 0:
+        for moment, prepared in in_order(opened, left, 1):
+            yield moment, prepared, pair.decided(prepared)
+            count += 1
+            if count % FRAMES == 0:
                 pair.begin_anew()  # as a run that continues from here does
-            yield done, pixels
 
-    def written(made: tuple[Record, Pixels]) -> Record:
-        done, pixels = made
-        out.add(done.last - done.first, pixels)
-        if segments is not None and done.frames % FRAMES == 0:
+    last = record
+
+    def written(made: tuple[Fraction, Prepared, Plane]) -> Record:
+        nonlocal last
+        moment, prepared, plane = made
+        frames, first = (0, moment) if last is None else (last.frames, last.first)
+        pixels = pair.finished(prepared, plane)
+        last = Record(frames + 1, first, moment, steady.state())
+        out.add(moment - first, pixels)
+        if segments is not None and last.frames % FRAMES == 0:
             out.seal()
-            segments.keep(done)
-        return done
+            segments.keep(last)
+        return last
 
     done = record
-    for done in in_order(written, fused(), 1):
+    for done in in_order(written, decided(), 1):
         if report is not None:
             report(done.frames, clips[1].count)
     assert done is not None
@@ -270,8 +276,8 @@ def _rig(
             if found.model == "identity":
                 return None
             notes.append(
-                f"{names[0]}: lined up with {names[1]} by {found.pairs} of its frames, {found.residual_px:.1f} px "
-                f"off, confidence {found.confidence:.2f}"
+                f"{names[0]}: lined up with {names[1]} by {found.pairs} of its frames, off by about "
+                f"{found.off_px:.1f} px, confidence {found.confidence:.2f}"
             )
             return found
     hot, seen = shapes
@@ -283,7 +289,7 @@ def _rig(
             "could not be lined up; give a rig: defusion rig calibrate, with more pairs of these cameras."
         )
     resized = enlarged(hot.width / seen.width, hot.height / seen.height)
-    return Rig(hot, seen, resized, "scale", 0.0, 0.0, 0, 0)
+    return Rig(hot, seen, resized, "scale", 0.0, 0.0, 0.0, 0, 0)
 
 
 def _form(visible: Picture, clip: Clip) -> FrameForm:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 Plane = NDArray[np.float32]
 
 #: Side of the squares of pixels that become one pixel of the coarse planes.
-COARSE = 4
+COARSE = 2
 
 #: Changes of a source, in [0, 1], are noise up to the first value, and motion from the second on.
 _NOISE, _MOVED = 1.5 / 255, 5 / 255
@@ -93,7 +93,8 @@ class Steady:
             self._kept = _Kept(coarse, seen, coarse, seen, none + _SETTLED, seen, none)
             return fused
         alike = _likeness(seen, kept.sources)
-        stands = np.clip((float(alike.mean()) - _PANS) / (_STANDS - _PANS), 0, 1)
+        # a plain float, since a scalar of NumPy would turn all planes into float64
+        stands = min(max((float(alike.mean()) - _PANS) / (_STANDS - _PANS), 0.0), 1.0)
         as_before = stands * _likeness(seen, kept.hidden_sources)
         passed = as_before > alike
         hides = (alike < 0.5) & (kept.age >= _SETTLED)
