@@ -18,8 +18,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from defusion.alignment.look import Look
 from defusion.alignment.geometry import mapped
+from defusion.alignment.look import Look
 from defusion.alignment.voting import agreed, votes
 from defusion.errors import ImageError
 from defusion.imaging import Picture, from_array, luminance, read
