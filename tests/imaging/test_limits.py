@@ -53,20 +53,22 @@ def test_bombs_take_neither_memory_nor_time(shared: Path) -> None:
 
 
 @pytest.mark.parametrize("interlace", [0, 1])
-def test_a_png_with_half_its_rows_is_refused(tmp_path: Path, interlace: int) -> None:
-    head = struct.pack(">IIBBBBB", 48, 64, 8, 2, 0, 0, interlace)
+@pytest.mark.parametrize("bits", [4, 8])
+def test_a_png_with_half_its_rows_is_refused(tmp_path: Path, bits: int, interlace: int) -> None:
+    grey = struct.pack(">IIBBBBB", 48 * 24 // bits, 64, bits, 0, 0, 0, interlace)
     rows = np.concatenate([np.zeros((64, 1), np.uint8), NOISE.reshape(64, -1)], axis=1)[:32].tobytes()
-    (tmp_path / "a.png").write_bytes(png([(b"IHDR", head), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]))
-    with pytest.raises(ImageError, match="bytes of its rows, expected"):
+    (tmp_path / "a.png").write_bytes(png([(b"IHDR", grey), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]))
+    with pytest.raises(ImageError, match="truncated or damaged"):
         read(tmp_path / "a.png")
 
 
-def test_a_png_with_a_wrong_checksum_is_refused(tmp_path: Path) -> None:
-    write(tmp_path / "a.png", from_array(NOISE))
+@pytest.mark.parametrize("mode", ["RGB", "P"])
+def test_a_png_with_a_wrong_checksum_is_refused(tmp_path: Path, mode: str) -> None:
+    Image.fromarray(NOISE).convert(mode).save(tmp_path / "a.png")
     content = bytearray((tmp_path / "a.png").read_bytes())
     content[content.index(b"IDAT") + 500] ^= 1
     (tmp_path / "a.png").write_bytes(content)
-    with pytest.raises(ImageError, match="checksum of chunk IDAT is wrong"):
+    with pytest.raises(ImageError, match="truncated or damaged"):
         read(tmp_path / "a.png")
 
 

@@ -402,6 +402,18 @@ def test_a_tiff_without_camera_tags_has_no_exif(tmp_path):
     assert read(tmp_path / "a.tif").exif is None
 
 
+@pytest.mark.parametrize("samples", [COLOUR, DEEP])
+@pytest.mark.parametrize("packed", [False, True])
+def test_xmp_behind_the_pixels_of_a_png_is_read(tmp_path, samples, packed):
+    packet = b"<x:xmpmeta xmlns:x='adobe:ns:meta/'/>"
+    text = b"\1\0\0\0" + zlib.compress(packet) if packed else b"\0\0\0\0" + packet
+    head = imagecodecs.png_encode(np.ascontiguousarray(samples))[:-12]
+    for said, expected in ((text, packet), (b"", None), (b"\1\0\0\0nonsense", None)):
+        chunk = png_chunk(b"iTXt", b"XML:com.adobe.xmp\0" + said)
+        (tmp_path / "a.png").write_bytes(head + chunk + png_chunk(b"IEND", b""))
+        assert (read(tmp_path / "a.png").xmp or None) == expected
+
+
 def test_exif_that_is_none_is_noted(tmp_path):
     (tmp_path / "a.png").write_bytes(
         imagecodecs.png_encode(DEEP)[:-12] + png_chunk(b"eXIf", b"nonsense") + png_chunk(b"IEND", b"")

@@ -18,6 +18,7 @@ from defusion.api.sources import AS_USUAL, FusedArray, Reading, Source, frames_o
 from defusion.errors import ImageError, OptionError, WeightsError
 from defusion.imaging import check_folder, check_output, open_output
 from defusion.imaging.samples import quantised
+from defusion.imaging.thumbnail import Thumbnail, thumbnail_of
 from defusion.model.config import PyramidConfig, TaskName
 from defusion.runtime import Engine, load_engine
 from defusion.scene import corrections
@@ -115,13 +116,18 @@ class Fuser:
         maps: str | os.PathLike[str] | None = None,
         step_um: float | None = None,
         by_map: Maps | None = None,
+        thumbnail_px: int | None = None,
         **choices: Unpack[SceneChoices],
     ) -> FusedFile:
-        """Fuses files into a file; see the function `fuse_files`. Choices override the options of this object."""
+        """Fuses files into a file; see the function `fuse_files`. Choices override the options of this object.
+
+        If `thumbnail_px` is given, small copies of the first source and of the result come back, too, with sides of
+        at most so many pixels. They are taken from what is in memory; no file is read again for them.
+        """
         check_output(output, [*sources, self.weights.path])
         if maps is not None:
             check_folder(maps, [FACTS, SOURCE, SOURCE_IN_COLOUR, DEPTH, MOVED, RESIDUAL], [*sources, output])
-        frames = frames_of(sources, reading)
+        frames = kept(frames_of(sources, reading))
         fused = self.fuse_frames(frames, report, alignment, maps=maps is not None, by_map=by_map, **choices)
         form, heat = fused.form, fused.heat
         lost = check_sidecar(output, sources, heat)
@@ -137,8 +143,11 @@ class Fuser:
             xmp=form.xmp,
             jpeg_quality=jpeg_quality,
         ) as out:
+            small = Thumbnail(*form.size, thumbnail_px) if thumbnail_px is not None else None
             for band in fused.bands:
                 out.append(band)
+                if small is not None:
+                    small.add(band)
             of_heat = heat.added_to(out, form.size.height) if heat is not None and has_pages(output) else None
             out.finish()  # so that the maps are only written when the output is complete and only has to be renamed
             shown, files, masks = fused.maps(), {}, {}
@@ -152,7 +161,10 @@ class Fuser:
         facts = {"output": os.fspath(output), "sources": len(frames), **fused.facts(), "ranges": ranges}
         facts |= {"maps": files, "ghosts": masks, "temperatures": of_heat}
         facts["notes"] = list(notes)
-        return FusedFile(Path(output), facts, notes, fused.alignment)
+        made = FusedFile(Path(output), facts, notes, fused.alignment)
+        if small is None or thumbnail_px is None:
+            return made
+        return made._replace(thumbnails=(thumbnail_of(frames[0].open(), thumbnail_px), small.samples))
 
     def decompose(
         self, a: Source, b: Source, *, reading: Reading = AS_USUAL, **choices: Unpack[SceneChoices]

@@ -111,6 +111,8 @@ class FusedFile(NamedTuple):
     """What was changed on the way in and what the file cannot hold, one short sentence each."""
     alignment: Alignment | None
     """How the sources lie in the result; None where alignment is off."""
+    thumbnails: tuple[NDArray[np.uint8], ...] = ()
+    """Small copies [h, w, C] of the first source and of the result, if they were asked for."""
 
 
 def _facts(made: Fused | Decomposed) -> dict[str, Any]:

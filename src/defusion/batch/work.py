@@ -11,9 +11,10 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from defusion.api.fuser import Fuser
@@ -22,8 +23,6 @@ from defusion.api.sources import AS_USUAL, Reading
 from defusion.batch.places import local_copies, sha256
 from defusion.batch.result_folder import ResultFolder, result_folder_of
 from defusion.errors import DefusionError, EngineError, ImageError
-from defusion.imaging import read
-from defusion.imaging.samples import converted
 from defusion.scene.rig import Rig
 from defusion.system.files import unfit
 from defusion.weights import WeightsFile, resolve
@@ -132,9 +131,10 @@ def _fuse_scene(job: SceneJob, results: ResultFolder, started: float) -> JobOutc
         if reason := unfit(results.path(job.file), files):
             raise ImageError(f"{results.path(job.file)} {reason}.")
         with results.staged(job.file) as staged:
-            made = fuser.fuse_files(files, staged, reading=job.reading, **job.options.of_scene())
+            small = 2 * THUMBNAIL_PX if job.with_thumbnails else None
+            made = fuser.fuse_files(files, staged, reading=job.reading, thumbnail_px=small, **job.options.of_scene())
             facts = {name: fact for name, fact in made.facts.items() if name not in ("output", "notes")}
-            thumbnails = [thumbnail(file) for file in (files[0], staged)] if job.with_thumbnails else []
+            thumbnails = [_encoded(samples) for samples in made.thumbnails]
             digest, stamp = sha256(staged), results.stamp_of(staged)
             outcome = JobOutcome(job.scene, _since(started), key, digest, stamp, facts, made.notes, thumbnails)
             results.publish(staged, job.file, json.dumps(outcome))
@@ -170,11 +170,8 @@ def loaded(options: Options) -> Fuser:
         return _fusers[network]
 
 
-def thumbnail(file: Path) -> str:
-    """Returns a reduced picture as WebP in base64."""
-    samples = read(file).samples
-    step = max(-(-max(samples.shape[:2]) // (2 * THUMBNAIL_PX)), 1)
-    pixels = converted(samples[::step, ::step], "uint8")
+def _encoded(pixels: NDArray[np.uint8]) -> str:
+    """Returns a thumbnail as WebP in base64."""
     small = Image.fromarray(pixels.repeat(3, axis=2) if pixels.shape[2] == 1 else pixels)
     small.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
     data = io.BytesIO()

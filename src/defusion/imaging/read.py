@@ -4,11 +4,14 @@ upright.
 
 from __future__ import annotations
 
+import logging
 import os
 import stat
 import struct
 import threading
+import zlib
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
@@ -33,6 +36,14 @@ if TYPE_CHECKING:
 
 #: Pillow's other words for samples that are grey or RGB, with alpha or not.
 _PLAINER = {"RGBa": "RGBA", "PA": "RGBA", "La": "LA", "RGBX": "RGB", "YCbCr": "RGB"}
+
+_SILENCE = logging.NullHandler()
+
+#: PNG's number for pictures with a palette.
+_PALETTE = 3
+
+#: Most bytes of an XMP packet that is compressed.
+_MOST_XMP_BYTES = 2**24
 
 #: Formats whose decoders do not tell that the end of a file is zeros.
 _END_UNTOLD = ("WebP", "AVIF", "HEIC", "JPEG XL", "JPEG 2000")
@@ -200,11 +211,12 @@ def _read_png(file: BinaryIO, name: str, page: int | None) -> Picture:
     chunks = _png_chunks(file)
     file.seek(0)
     image = _png(file)
-    deep = chunks[0][1][8] == 16 and not page
-    if not deep:  # Pillow leaves missing parts black
-        check_png(chunks)
-    picture = _deep_png(image, chunks, name) if deep else from_pillow(image, name, page)
-    return _as_told(picture, {kind: data for kind, data, _ in chunks}, name)
+    told = {kind: data for kind, data, _ in chunks}
+    bits, colour = told[b"IHDR"][8:10]
+    if bits >= 8 and colour != _PALETTE and b"acTL" not in told:
+        return _as_told(_plain_png(image, chunks, name), told, name)
+    check_png(chunks)  # Pillow leaves missing parts black
+    return _as_told(from_pillow(image, name, page), told, name)
 
 
 def _by_pillow(
@@ -281,14 +293,16 @@ def _as_told(picture: Picture, chunks: dict[bytes, bytes], name: str) -> Picture
     return replace(picture, icc=icc, levels=levels, notes=notes)
 
 
-def _deep_png(image: Image, chunks: Sequence[tuple[bytes, bytes, bytes]], name: str) -> Picture:
-    """Decodes a 16-bit PNG."""
+def _plain_png(image: Image, chunks: Sequence[tuple[bytes, bytes, bytes]], name: str) -> Picture:
+    """Decodes a PNG of one picture, grey or RGB, of 8 or 16 bits."""
     check_bytes(name, *image.size, 8, copies=2)  # at most four channels of two bytes
 
-    # Pillow reduces 16-bit colour to 8 bits, so imagecodecs decodes it. It gets only the chunks that hold pixels,
-    # because libpng writes to stderr about others.
+    # Pillow reduces 16-bit colour to 8 bits and takes twice as long, so imagecodecs decodes it. It gets only the
+    # chunks that hold pixels, because damage in others does not matter.
     import imagecodecs
 
+    # Its remarks about odd chunks would otherwise reach stderr through logging's last resort.
+    logging.getLogger("imagecodecs").addHandler(_SILENCE)
     pixels = b"".join(
         struct.pack(">I", len(data)) + kind + data + crc
         for kind, data, crc in chunks
@@ -299,15 +313,29 @@ def _deep_png(image: Image, chunks: Sequence[tuple[bytes, bytes, bytes]], name: 
     keys = [data for kind, data, _ in chunks if kind == b"tRNS"]
     if keys and len(keys[0]) == 2 * samples[0, 0].size:  # a colour that is transparent
         clear = (samples == np.frombuffer(keys[0], ">u2")).reshape(*samples.shape[:2], -1).all(2)
-        samples = np.dstack([samples, np.where(clear, np.uint16(0), np.uint16(full_scale(samples.dtype)))])
+        full = samples.dtype.type(full_scale(samples.dtype))
+        samples = np.dstack([samples, np.where(clear, samples.dtype.type(0), full)])
     alpha: NDArray[Any] | None = None
     told: tuple[str, ...] = ()
     if samples.ndim == 3 and samples.shape[2] == 2:
         samples, alpha, told = split_alpha(samples, 1, name)
     block = blocks[0] if blocks else None
-    xmp = image.info.get("XML:com.adobe.xmp")
-    packet = xmp.encode() if isinstance(xmp, str) else xmp
-    return _joined(name, samples, image.info.get("icc_profile"), block, image.info.get("dpi"), told, alpha, packet)
+    info = image.info
+    return _joined(name, samples, info.get("icc_profile"), block, info.get("dpi"), told, alpha, _xmp_of_png(chunks))
+
+
+def _xmp_of_png(chunks: Sequence[tuple[bytes, bytes, bytes]]) -> bytes | None:
+    """Returns the XMP packet of a PNG, wherever it is; None if there is none, or it is damaged."""
+    keyword = b"XML:com.adobe.xmp\0"
+    for kind, data, _ in chunks:
+        if kind == b"iTXt" and data.startswith(keyword):
+            is_packed, method, *_ = (*data[len(keyword) :][:2], 0, 0)
+            *_, text = data[len(keyword) + 2 :].split(b"\0", 2)  # after language and translated keyword
+            if not is_packed:
+                return text
+            with suppress(zlib.error):
+                return zlib.decompressobj().decompress(text, _MOST_XMP_BYTES) if not method else None
+    return None
 
 
 def _png_chunks(file: BinaryIO) -> list[tuple[bytes, bytes, bytes]]:
