@@ -48,6 +48,9 @@ MODELLED = (4, 8, 64)
 MILLION = 1_000_000
 DASK_TASKS = 500
 
+#: Stops of light that the exposures of a pair differ by.
+EXPOSURES = {"over": 1.5, "under": -1.5}
+
 
 class Rate(NamedTuple):
     """Speed of a batch, in pairs per second."""
@@ -68,15 +71,17 @@ class Memory(NamedTuple):
 def make(root: Path, count: int, side: int) -> Path:
     """Writes `count` pairs of exposures. Each shows another part of a photograph."""
     rng = np.random.default_rng(0)
-    photograph = np.tile(np.concatenate([astronaut(), astronaut()[:, ::-1]], 1), (3, 2, 1)) / 255
+    photograph = np.tile(np.concatenate([astronaut(), astronaut()[:, ::-1]], 1), (3, 2, 1))
+    light = (np.arange(256) / 255) ** 2.2
+    tones = {name: np.clip(light * 2**stops, 0, 1) ** (1 / 2.2) * 255 for name, stops in EXPOSURES.items()}
+    exposed = {name: of_level.astype(np.uint8)[photograph] for name, of_level in tones.items()}
     for number in range(count):
         top, left = (int(rng.integers(length - side)) for length in photograph.shape[:2])
-        light = photograph[top : top + side, left : left + side] ** 2.2
         folder = root / f"{number:06}"
         folder.mkdir(parents=True)
-        for name, stops in {"over": 1.5, "under": -1.5}.items():
-            exposed = np.clip(light * 2**stops, 0, 1) ** (1 / 2.2) * 255
-            Image.fromarray(exposed.astype(np.uint8)).save(folder / f"{name}.png")
+        for name, whole in exposed.items():
+            part = Image.fromarray(whole[top : top + side, left : left + side])
+            part.save(folder / f"{name}.png", compress_level=1)
     return root
 
 

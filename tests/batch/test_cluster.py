@@ -66,7 +66,7 @@ def test_a_scheduler_that_is_not_there_is_one_sentence(root: Path, tmp_path: Pat
         str(root),
         "-o",
         str(tmp_path / "out"),
-        "--executor",
+        "--engine",
         "dask",
         "--scheduler",
         "tcp://127.0.0.1:9",

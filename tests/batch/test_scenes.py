@@ -1,5 +1,6 @@
 """Which scenes sources hold, and which sources are refused."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,33 @@ def test_each_folder_is_a_scene_of_its_pictures(tmp_path: Path) -> None:
         BatchScene("b", (f"{tmp_path}/b/2.JPG", f"{tmp_path}/b/10.JPG")),
         BatchScene("empty", ()),
     ]
+
+
+def test_links_in_circles_and_names_that_are_no_text_stop_no_scene(tmp_path: Path) -> None:
+    files(tmp_path, "a/1.png", "a/2.png")
+    (tmp_path / "circle").symlink_to("circle")
+    (tmp_path / "gone").symlink_to("nowhere")
+    odd = os.fsencode(tmp_path) + b"/odd\xff"
+    try:
+        os.mkdir(odd)  # noqa: PTH102 (a name of bytes)
+    except OSError:
+        pytest.skip("this disk takes names of UTF-8 alone")
+    assert [scene.name for scene in found(tmp_path)] == ["a", "odd?"]
+
+
+def test_a_folder_that_cannot_be_listed_fails_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files(tmp_path, "a/1.png", "b/1.png")
+    scandir = os.scandir
+
+    def denied(folder: str) -> "os._ScandirIterator[str]":
+        if str(folder).endswith("/a"):
+            raise PermissionError(13, "Permission denied", folder)
+        return scandir(folder)
+
+    monkeypatch.setattr("os.scandir", denied)
+    a, b = found(tmp_path)
+    assert "access is denied" in str(a.trouble) and not a.sources
+    assert b == BatchScene("b", (f"{tmp_path}/b/1.png",))
 
 
 def test_a_pattern_names_scenes_by_what_agrees(tmp_path: Path) -> None:
@@ -80,6 +108,12 @@ def test_scenes_by_name() -> None:
         ("m.jsonl", "[1]", "is not an object"),
         ("m.jsonl", "{", "is not JSON"),
         ("m.csv", "", "m.csv names no scenes"),
+        ("m.csv", 'scene,sources\na,"x;y\nb,x;y\n', "is not CSV (unexpected end of data); close all quotes"),
+        ("m.csv", 'scene,sources\na,"x;y\n' + "b,x;y\n" * 30_000, "is not CSV (field larger than field limit"),
+        ("m.csv", "scene,sources,sources\na,x;y,z\n", "the column sources is there twice"),
+        ("m.jsonl", '{"scene": "a", "sources": ["x\\u0000/a.png", "y.png"]}', "expected the name of a scene"),
+        ("m.jsonl", '{"scene": "a", "sources": ["", "y.png"]}', "expected the name of a scene and its sources"),
+        ("m.jsonl", '{"scene": "a\\ud800", "sources": ["x.png", "y.png"]}', "a scene is called 'a\\ud800'"),
     ],
 )
 def test_manifests_that_are_refused(tmp_path: Path, name: str, text: str, said: str) -> None:

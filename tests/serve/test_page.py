@@ -94,3 +94,5 @@ def test_a_sentence_tells_what_was_seen_and_done() -> None:
     assert sentence(moved) == "7 exposures, aligned to 0.2 px, 1 left out, fused at 60x40 in 16 bits"
     both = sentence({**facts, "task": "infrared", "sources": 2})
     assert both == "Infrared and visible light, fused at 60x40 in 16 bits"
+    mended = sentence({**facts, "ghosts": {"a.tif": "1-a.ghosts.png"}})
+    assert mended == "7 exposures, what moved shown as one frame has it, fused at 60x40 in 16 bits"

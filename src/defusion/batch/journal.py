@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, NamedTuple
 
+from defusion.batch.scenes import readable
 from defusion.batch.work import JobOutcome
 from defusion.errors import BatchError
 
@@ -99,7 +100,8 @@ class Journal(AbstractContextManager["Journal"]):
         """Records the outcome of a scene. It is on disk when this returns."""
         row = (
             *(scene, "failed" if outcome.reason else "done", output, settings, stamps),
-            *(outcome.key, outcome.sha256, outcome.stamp, outcome.seconds, outcome.reason),
+            *(outcome.key, outcome.sha256, outcome.stamp, outcome.seconds),
+            outcome.reason and readable(outcome.reason),
             *(json.dumps(part) for part in (outcome.facts, outcome.notes, outcome.thumbnails)),
         )
         with self._telling():

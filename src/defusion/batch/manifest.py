@@ -40,7 +40,7 @@ def of_manifest(file: str) -> list[BatchScene]:
     scenes = []
     for where, row in rows:
         name, sources = row.get("scene"), row.get("sources")
-        if not isinstance(name, str) or not name or not sources or not all(isinstance(each, str) for each in sources):
+        if not isinstance(name, str) or not name or not sources or not all(map(_is_place, sources)):
             raise BatchError(f"{where}: expected the name of a scene and its sources; complete the line")
         placed = tuple(each if is_url(each) else joined(folder, each) for each in sources)
         scenes.append(BatchScene(name, placed, _options(where, row.get("options") or {})))
@@ -48,9 +48,8 @@ def of_manifest(file: str) -> list[BatchScene]:
 
 
 def _csv(file: str, text: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    reader = csv.DictReader(io.StringIO(text, newline=""), restkey="a column without a name")
-    _check_columns(file, reader.fieldnames or ())
-    for row in reader:
+    reader = csv.DictReader(io.StringIO(text, newline=""), restkey="a column without a name", strict=True)
+    for row in _rows(file, reader):
         where = f"{file}, line {reader.line_num}"
         _check_columns(where, row)
         options: dict[str, str] = {}
@@ -58,6 +57,19 @@ def _csv(file: str, text: str) -> Iterator[tuple[str, dict[str, Any]]]:
             name, _, value = choice.partition("=")
             options[name.strip()] = value.strip()
         yield where, {"scene": row.get("scene"), "sources": _parted(row.get("sources")), "options": options}
+
+
+def _rows(file: str, reader: csv.DictReader[str]) -> Iterator[dict[str, Any]]:
+    try:
+        names = reader.fieldnames or ()
+        _check_columns(file, names)
+        if twice := [name for name in _COLUMNS if list(names).count(name) > 1]:
+            raise BatchError(f"{file}: the column {twice[0]} is there twice; name each once")
+        yield from reader
+    except csv.Error as error:
+        raise BatchError(
+            f"{file}, line {reader.line_num} is not CSV ({error}); close all quotes, or use JSON lines"
+        ) from error
 
 
 def _json(file: str, text: str) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -74,6 +86,10 @@ def _json(file: str, text: str) -> Iterator[tuple[str, dict[str, Any]]]:
         _check_columns(where, row)
         sources = row.get("sources")
         yield where, row | {"sources": sources if isinstance(sources, list) else None}
+
+
+def _is_place(source: object) -> bool:
+    return isinstance(source, str) and bool(source) and "\0" not in source
 
 
 def _parted(cell: str | None) -> list[str]:

@@ -95,11 +95,18 @@ def listed(folder: str) -> Listing:
             entries = [(name_of(each["name"]), each["type"] == "directory") for each in system.ls(path, detail=True)]
         else:
             with os.scandir(folder) as found:
-                entries = [(each.name, each.is_dir()) for each in found]
+                entries = [(each.name, _is_folder(each)) for each in found]
     for name, is_folder in sorted(entries):
         if not name.startswith("."):
             (folders if is_folder else files).append(name)
     return Listing(folders, files)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads in a circle
+        return False
 
 
 def matching(pattern: str) -> list[str]:

@@ -8,6 +8,7 @@ from importlib import resources
 from string import Template
 
 from defusion.batch.journal import Entry, Journal
+from defusion.batch.scenes import readable
 
 #: Most failures that are listed.
 _FAILURES = 10_000
@@ -26,12 +27,13 @@ def page(journal: Journal, thumbnails: int) -> str:
         lead += (
             f". This page shows the first {thumbnails} finished and {_FAILURES} failed scenes; batch.sqlite has all"
         )
-    return Template(resources.files(__package__).joinpath("report.html").read_text("utf-8")).substitute(
+    text = Template(resources.files(__package__).joinpath("report.html").read_text("utf-8")).substitute(
         lead=escape(lead),
         failed="\n".join(map(_failed_row, journal.entries("failed", _FAILURES))),
         failures="" if failed else "hidden",
         done="\n".join(map(_done_row, journal.entries("done", thumbnails))),
     )
+    return readable(text)
 
 
 def _failed_row(entry: Entry) -> str:

@@ -271,12 +271,13 @@ class _Work:
 
     def _begin(self, scene: BatchScene) -> SceneResult | None:
         """Starts a scene, unless its outcome is known."""
-        stamps = sha256("\n".join(f"{source} {stamp(source)}" for source in scene.sources).encode()).hexdigest()
+        stamped = "\n".join(f"{source} {stamp(source)}" for source in scene.sources)
+        stamps = sha256(stamped.encode(errors="surrogatepass")).hexdigest()  # names of files may not be UTF-8
         if self._handled.get(scene.name) == stamps:
             return None
         file = scene.name + self._settings.suffix
         if not scene.sources:
-            return self._refused(scene, stamps, "it holds no pictures; expected two or more")
+            return self._refused(scene, stamps, scene.trouble or "it holds no pictures; expected two or more")
         try:
             own: dict[str, Any] = dict(scene.options)
             options = replace(self._settings.options, **own)

@@ -35,6 +35,8 @@ class BatchScene(NamedTuple):
     """Paths or URLs. The result keeps profile and EXIF of the first."""
     options: OwnOptions = ()
     """Options for this scene alone."""
+    trouble: str | None = None
+    """Why its sources cannot be found, if they cannot."""
 
 
 def is_picture(file: str) -> bool:
@@ -45,6 +47,11 @@ def is_picture(file: str) -> bool:
 def natural(name: str) -> list[tuple[int, str]]:
     """Sort key by which 2 comes before 10."""
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"([0-9]+)", name.lower())]
+
+
+def readable(text: str) -> str:
+    """Returns a text without what is not UTF-8, which names of files can hold."""
+    return text.encode(errors="replace").decode()
 
 
 def of_folders(folders: Iterable[str], but: str) -> list[BatchScene]:
@@ -61,8 +68,13 @@ def of_folders(folders: Iterable[str], but: str) -> list[BatchScene]:
     for folder in folders:
         inside = [name for name in listed(folder).folders if not _same(joined(folder, name), but)]
         for name in sorted(inside, key=natural):
-            files = sorted(filter(is_picture, listed(joined(folder, name)).files), key=natural)
-            scenes.append(BatchScene(name, tuple(joined(joined(folder, name), file) for file in files)))
+            place, called = joined(folder, name), readable(name)
+            try:
+                files = sorted(filter(is_picture, listed(place).files), key=natural)
+            except BatchError as error:
+                scenes.append(BatchScene(called, (), trouble=str(error)))
+            else:
+                scenes.append(BatchScene(called, tuple(joined(place, file) for file in files)))
     return scenes
 
 
@@ -92,7 +104,7 @@ def of_patterns(patterns: Sequence[str]) -> list[BatchScene]:
         for pattern, fitting in zip(patterns, files, strict=True):
             missing = [] if glob.has_magic(pattern) else [_named(pattern, dict(zip(names, values, strict=True)))]
             sources += sorted(fitting, key=natural) or missing
-        scenes.append(BatchScene("-".join(values), tuple(sources)))
+        scenes.append(BatchScene(readable("-".join(values)), tuple(sources)))
     return scenes
 
 
@@ -111,7 +123,8 @@ def check(scenes: Sequence[BatchScene], output: str, suffix: str) -> None:
     names: set[str] = set()
     owners: dict[str, str] = {}
     for scene in scenes:
-        if not scene.name or scene.name.startswith(".") or set(scene.name) & set("/\\\0"):
+        wrong = scene.name.startswith(".") or set(scene.name) & set("/\\\0") or scene.name != readable(scene.name)
+        if not scene.name or wrong:
             raise BatchError(
                 f"a scene is called {scene.name!r}; expected a file name that holds no / and does not start with ."
             )

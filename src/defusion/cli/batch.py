@@ -9,13 +9,13 @@ from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from threading import Event
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from defusion.api.options import THERMAL, Options
 from defusion.cli.app import app
-from defusion.cli.options import AskedReading, reads, takes
+from defusion.cli.options import MODEL_PANEL, AskedReading, reads, takes
 from defusion.cli.output import Talk, bar_wanted, fail, print_line, printable, say
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ _TOLD = 20
 
 
 @app.command(rich_help_panel="Pictures")
-@takes("task", "infrared_palette", "align", "deghost", *THERMAL, "weights", "engine", "device", "precision")
+@takes("task", "infrared_palette", "align", "deghost", *THERMAL, "weights", "device", "precision")
 @reads()
 def batch(
     sources: Annotated[
@@ -65,6 +65,14 @@ def batch(
             "--executor", help="local: processes on this machine; dask: a cluster.", rich_help_panel=WORK_PANEL
         ),
     ] = ExecutorName.local,
+    engine: Annotated[
+        Literal["openvino", "torch", "local", "dask"] | None,
+        typer.Option(
+            "--engine",
+            help="Engine of the network; see `defusion fuse`. local and dask mean --executor.",
+            rich_help_panel=MODEL_PANEL,
+        ),
+    ] = None,
     workers: Annotated[
         int | None,
         typer.Option(
@@ -97,6 +105,10 @@ def batch(
     from defusion.batch.progress import batch_bar
     from defusion.batch.run import JSON_FIELDS, REPORT, BatchSettings, anywhere, executor_of, run, suffix_of
 
+    if engine in ("local", "dask"):
+        executor = ExecutorName(engine)
+    else:
+        options = options.changed(engine=engine)
     settings = BatchSettings(output, suffix_of(format), anywhere(options), reading.of(None), retry_failed, journal)
     finder = Finder(sources, output, settings.suffix, group=group)
     found = finder.find(may_be_none=watch or dry_run)

@@ -104,8 +104,8 @@ def suffix_like(source: Path) -> str:
 
 
 def facts() -> list[dict[str, Any]]:
-    """Returns the options for a page that shows them: name, help text, values."""
-    return [{"name": name, "says": option.says, "values": list(option.values)} for name, option in options().items()]
+    """Returns the options for a page that shows them: name and values."""
+    return [{"name": name, "values": list(option.values)} for name, option in options().items()]
 
 
 def _either(names: Any) -> str:

@@ -20,8 +20,9 @@ def sentence(facts: dict[str, Any]) -> str:
         facts: What `fuse --json` prints.
     """
     seen = _SEEN[facts["task"]].format(count=facts["sources"])
+    moved = ["what moved shown as one frame has it"] if facts.get("ghosts") else []
     made = f"fused at {facts['width']}x{facts['height']} in {_DEPTHS[facts['depth']]}"
-    told = ", ".join((seen, *_aligned(facts.get("alignment")), made))
+    told = ", ".join((seen, *_aligned(facts.get("alignment")), *moved, made))
     return told[0].upper() + told[1:]
 
 

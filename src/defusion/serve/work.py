@@ -76,6 +76,8 @@ def _fuse(task: dict[str, Any], arguments: dict[str, str], tell: Tell) -> dict[s
     maps = task.get("maps") if fuser.weights.config.heads == ("pyramid",) else None
     made = fuser.fuse_files(task["sources"], task["output"], report=_telling(tell), maps=maps, **options.of_scene())
     facts = {name: value for name, value in made.facts.items() if name != "output"}
+    if maps is not None:
+        facts["frames"] = json.loads(Path(made.facts["maps"]["facts"]).read_text("utf-8"))["frames"]
     return dict(_scrubbed({**facts, "sentence": sentence(facts)}))
 
 

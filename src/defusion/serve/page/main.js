@@ -5,13 +5,14 @@ import { $, announce, make, time } from "./dom.js";
 import { Result } from "./result.js";
 import { Sources } from "./sources.js";
 
+// Options that the page shows: a name, and what it says about them.
 const LABELS = {
-  task: "Kind of scene",
-  "infrared-palette": "Infrared palette",
-  align: "Alignment",
-  deghost: "Movement",
-  weights: "Weights",
-  precision: "Precision",
+  task: ["Kind of scene", "How moving things are found."],
+  "infrared-palette": ["Infrared palette", "Colours of a thermal picture, for temperature."],
+  align: ["Alignment", "How freely frames may be moved to line up."],
+  deghost: ["Movement", "Where each moving thing is shown as one frame has it."],
+  weights: ["Network", "paper: that of the paper, for two pictures."],
+  precision: ["Precision", "Automatic: the fastest that is accurate enough."],
 };
 const EXAMPLES = { exposure: "Exposures", focus: "Focus", infrared: "Infrared" };
 
@@ -93,7 +94,7 @@ function drawOptions(options, formats) {
       make("small", {}, says),
     );
   const shown = options.filter(({ name, values }) => name in LABELS && values.length > 1);
-  const fields = shown.map(({ name, says, values }) => field(name, LABELS[name], says, values.filter((each) => each !== "auto")));
+  const fields = shown.map(({ name, values }) => field(name, ...LABELS[name], values.filter((each) => each !== "auto")));
   fields.push(field("format", "File format", "Automatic: the format of the first picture.", formats));
   $("options").replaceChildren(...fields);
 }

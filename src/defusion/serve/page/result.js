@@ -11,7 +11,10 @@ const MAP_NAMES = {
   source_map: "Source map",
   depth_map: "Depth map",
   ghost_mask: "Movement",
-  residual_map: "Alignment residual",
+};
+const MAP_LEGENDS = {
+  depth_map: "Black is where the first frame is sharp, white where the last is.",
+  ghost_mask: "White is where something moved. Each such place is shown as one frame has it.",
 };
 
 export class Result {
@@ -30,7 +33,7 @@ export class Result {
 
   show() {
     $("outcome").hidden = false;
-    $("sentence").textContent = this.job.facts.sentence;
+    $("sentence").textContent = this.job.facts.sentence.replace(/(\d)x(\d)/, "$1×$2");
     this.#showNotes();
     this.#showFormats();
     const views = this.#views();
@@ -41,7 +44,10 @@ export class Result {
     $("tabs").hidden = tabs.length < 2;
     $("tabs").onkeydown = (event) => this.#keys(event, tabs);
     this.#open(tabs[0], views[0][1]);
-    $("outcome").scrollIntoView({ block: "nearest" });
+    const outcome = $("outcome");
+    const fits = outcome.getBoundingClientRect().bottom <= window.innerHeight;
+    outcome.classList.toggle("tall", !fits); // so that the page can be scrolled until it is at the top
+    if (!fits) outcome.scrollIntoView();
     announce(`Done. ${this.job.facts.sentence}`);
   }
 
@@ -65,7 +71,7 @@ export class Result {
     if (this.job.facts.sources === 2) views.push(["Parts", () => this.#parts()]);
     for (const [name, title] of Object.entries(MAP_NAMES)) {
       const map = this.job.results[name];
-      if (map) views.push([title, () => this.#alone({ ...this.fused, ...map, name: title, alt: title })]);
+      if (map) views.push([title, () => this.#map(name, title, map)]);
     }
     if (this.job.facts.alignment) views.push(["Alignment", () => this.#alignment()]);
     return views;
@@ -97,13 +103,28 @@ export class Result {
     this.#look(new Viewer({ ...this.against.facts, alt: `Source ${this.against.name}` }, this.fused, this.failed));
   }
 
-  #alone(picture) {
-    this.#look(new Viewer(null, picture, this.failed));
+  #map(name, title, map) {
+    const legend = name === "source_map" ? this.#colours() : make("p", { class: "legend" }, MAP_LEGENDS[name]);
+    this.#look(this.#viewerOf(title, map), legend);
   }
 
-  #look(viewer) {
+  #viewerOf(title, picture) {
+    return new Viewer(null, { ...this.fused, ...picture, name: title, alt: title }, this.failed);
+  }
+
+  // Says which colour of the source map stands for which frame.
+  #colours() {
+    const entries = this.job.facts.frames.map(({ file, colour }) => {
+      const swatch = make("i");
+      swatch.style.background = `rgb(${colour})`;
+      return make("li", {}, swatch, file);
+    });
+    return make("ul", { class: "legend", "aria-label": "Frames" }, ...entries);
+  }
+
+  #look(viewer, ...below) {
     this.viewer = viewer;
-    $("panel").replaceChildren(viewer.element);
+    $("panel").replaceChildren(viewer.element, ...below);
     viewer.fit(); // the page is scrolled next, so the height has to be known
   }
 
@@ -135,16 +156,24 @@ export class Result {
     const frames = this.job.facts.alignment.frames.map((frame) =>
       row("td", [
         frame.file,
-        frame.aligned ? "aligned" : "not moved",
-        frame.model ?? "",
+        !frame.aligned ? "not moved" : frame.model === "identity" ? "in place" : "moved",
+        frame.model === "identity" ? "" : frame.model ?? "",
         frame.residual_px == null ? "" : frame.residual_px.toFixed(2),
         frame.confidence == null ? "" : frame.confidence.toFixed(2),
         frame.coverage == null ? "" : `${Math.round(100 * frame.coverage)} %`,
       ]),
     );
-    const head = row("th", ["Frame", "", "Model", "Residual, px", "Confidence", "Covered"]);
+    const head = row("th", ["Frame", "State", "Motion", "Residual, px", "Confidence", "Covered"]);
     const table = make("table", {}, make("thead", {}, head), make("tbody", {}, ...frames));
-    $("panel").replaceChildren(make("div", { class: "table", tabindex: "0", role: "region", "aria-label": "Alignment" }, table));
+    const frame = make("div", { class: "table", tabindex: "0", role: "region", "aria-label": "Alignment" }, table);
+    const residual = this.job.results.residual_map;
+    if (!residual) {
+      $("panel").replaceChildren(frame);
+      return;
+    }
+    const legend = make("p", { class: "legend" }, "Brighter is where the frame that a place is taken from is farther out of line.");
+    this.#look(this.#viewerOf("Alignment residual", residual), legend);
+    $("panel").prepend(frame);
   }
 
   #showNotes() {
