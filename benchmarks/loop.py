@@ -40,13 +40,13 @@ from quality import middle_of, on_masked_sources
 
 from defusion.api.fuser import Fuser
 from defusion.evaluation.datasets import DataSet, find_sets
+from defusion.evaluation.explain.cases import toy_cases
 from defusion.evaluation.files import eight_bits
 from defusion.evaluation.methods import parse_methods
 from defusion.evaluation.metrics import METRICS as KNOWN
 from defusion.evaluation.report.tables import ARROWS
 from defusion.evaluation.results import Kind, Outcome, Results
 from defusion.evaluation.run import evaluate
-from defusion.evaluation.toy_cases import toy_cases
 from defusion.imaging import Picture, read, write
 from defusion.imaging.samples import converted
 from defusion.runtime import Planes
