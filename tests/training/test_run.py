@@ -24,7 +24,7 @@ import torch
 
 from defusion.errors import TrainingError
 from defusion.model import DeFusion
-from defusion.training import RECIPES, Progress, Recipe, recipe_of, train
+from defusion.training import RECIPES, Recipe, TrainingProgress, recipe_of, train
 from defusion.training.objective import start_network
 from defusion.training.run import to_scene
 from defusion.weights import WeightsFile
@@ -40,8 +40,8 @@ def run_on(photographs: Path, run: Path, recipe: Recipe, **choices: Any) -> Path
     return train([photographs], run, recipe, **{"accelerator": "cpu", "devices": 1, "workers": 0, **choices})
 
 
-def stop_at(step: int) -> Callable[[Progress], None]:
-    def report(progress: Progress) -> None:
+def stop_at(step: int) -> Callable[[TrainingProgress], None]:
+    def report(progress: TrainingProgress) -> None:
         if progress.step == step:
             raise StoppedError
 
@@ -79,10 +79,12 @@ def straight(photographs: Path, tiny: Recipe, tmp_path_factory: pytest.TempPathF
 
 
 @pytest.fixture(scope="module")
-def told(photographs: Path, tiny: Recipe, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Progress]]:
+def told(
+    photographs: Path, tiny: Recipe, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, list[TrainingProgress]]:
     """A run of forty steps with a checkpoint each ten, and what its caller was told."""
     run = tmp_path_factory.mktemp("runs") / "told"
-    told: list[Progress] = []
+    told: list[TrainingProgress] = []
     run_on(photographs, run, replace(tiny, epochs=5 * tiny.epochs), checkpoint_every=10, report=told.append)
     return run, told
 
@@ -126,7 +128,7 @@ def test_run_json_says_what_was_trained_on_what_and_how(straight: Path, tiny: Re
     }  # fmt: skip
 
 
-def test_curves_are_written_for_tensorboard_and_as_a_table(told: tuple[Path, list[Progress]]) -> None:
+def test_curves_are_written_for_tensorboard_and_as_a_table(told: tuple[Path, list[TrainingProgress]]) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     run, _ = told
@@ -142,7 +144,7 @@ def test_curves_are_written_for_tensorboard_and_as_a_table(told: tuple[Path, lis
     assert [float(row["common"]) for row in rows] == pytest.approx(logged, abs=1e-5)
 
 
-def test_the_caller_is_told_after_each_step(told: tuple[Path, list[Progress]]) -> None:
+def test_the_caller_is_told_after_each_step(told: tuple[Path, list[TrainingProgress]]) -> None:
     _, progress = told
     assert [(each.step, each.steps) for each in progress] == [(step, 40) for step in range(1, 41)]
     assert all(each.samples_per_second > 0 for each in progress)
@@ -151,19 +153,19 @@ def test_the_caller_is_told_after_each_step(told: tuple[Path, list[Progress]]) -
     }  # fmt: skip
 
 
-def test_errors_are_read_each_tenth_step_alone(told: tuple[Path, list[Progress]]) -> None:
+def test_errors_are_read_each_tenth_step_alone(told: tuple[Path, list[TrainingProgress]]) -> None:
     _, progress = told
     read = [each.step for before, each in pairwise(progress) if each.errors != before.errors]
     assert read == [10, 20, 30, 40]
 
 
-def test_training_lowers_the_errors(told: tuple[Path, list[Progress]]) -> None:
+def test_training_lowers_the_errors(told: tuple[Path, list[TrainingProgress]]) -> None:
     _, progress = told
     first, *_, last = (sum(each.errors.values()) for each in progress)
     assert last < 0.9 * first
 
 
-def test_the_last_two_checkpoints_are_kept(told: tuple[Path, list[Progress]]) -> None:
+def test_the_last_two_checkpoints_are_kept(told: tuple[Path, list[TrainingProgress]]) -> None:
     run, _ = told
     assert sorted(path.name for path in run.glob("step-*")) == ["step-00000030", "step-00000040"]
 
@@ -346,7 +348,7 @@ def test_no_photographs_are_an_error_before_anything_is_written(tiny: Recipe, tm
 
 def test_the_papers_recipe_trains_too(photographs: Path, tiny: Recipe, tmp_path: Path) -> None:
     recipe = replace(Recipe(), network="small", crop_px=32, batch=1, epochs=2 / 3)
-    told: list[Progress] = []
+    told: list[TrainingProgress] = []
     run_on(photographs, tmp_path / "run", recipe, report=told.append)
     assert len(told) == 2
     assert all(np.isfinite(list(progress.errors.values())).all() for progress in told)
