@@ -15,6 +15,7 @@ import platform
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from fractions import Fraction
 from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
@@ -108,18 +109,20 @@ def timed(what: str, frames: list[tuple[Samples, Samples]], fuse: Callable[..., 
     for pair in frames[WARM:]:
         fuse(*pair)
     count = len(frames) - WARM
-    return Row(what, (time.process_time() - cpu) * 1000 / count, count / (time.monotonic() - clock))
+    row = Row(what, (time.process_time() - cpu) * 1000 / count, count / (time.monotonic() - clock))
+    print(row, flush=True)
+    return row
 
 
 def files(folder: Path, frames: list[tuple[Samples, Samples]], fuser: Fuser) -> Iterator[Row]:
     """Times `defusion video` on video files and on images."""
     for role, name in enumerate(("ir", "vis")):
         (folder / name).mkdir()
-        segment = Segment(folder / f"{name}.nut", CODECS["h264"], 8, SIZE[1], SIZE[0], RATE, (2, 2))
+        segment = Segment(folder / f"{name}.nut", CODECS["h264"], 8, SIZE[1], SIZE[0], Fraction(RATE), (2, 2))
         for number, pair in enumerate(frames):
             write(folder / name / f"{number:05}.png", from_array(pair[role]))
             colour = pair[role] if pair[role].ndim == 3 else np.repeat(pair[role][..., None], 3, 2)
-            segment.add(number / RATE, colour.astype(np.float32) / 255)
+            segment.add(Fraction(number, RATE), colour.astype(np.float32) / 255)
         segment.close()
     for what, suffix, output in (("video files to .mp4", ".nut", "out.mp4"), ("PNG images to images", "", "out")):
         cpu = time.process_time()

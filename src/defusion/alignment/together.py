@@ -44,7 +44,7 @@ _ABOVE_CHANCE = 4.0
 
 #: How far off corners may be, in pixels of the voting level, and how likely they have to be nearer than that.
 _EXACT_PX = 0.75
-_GOOD = 0.7
+_GOOD = 0.5
 
 #: How far blocks are searched around a proposed matrix and around a fitted one, in pixels of the voting level.
 _WIDE, _NEAR = 12, 6

@@ -25,7 +25,7 @@ from defusion.scene.frame import Frame
 from defusion.system.files import write_json
 
 #: A thermal picture that covers only part of the visible one fades out over this fraction of its shorter side.
-_BORDER_PART = 0.08
+_BORDER_PART = 0.16
 
 #: Thermal pictures that are finer than visible ones by this factor are reduced first, to avoid aliasing.
 _COARSER_FROM = 1.5
