@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from defusion.imaging.colour import luminance, with_luminance
 from defusion.imaging.folders import check_folder, in_folder, make_folder
+from defusion.imaging.palettes import PALETTES
 from defusion.imaging.picture import Picture, from_array, to_array
 from defusion.imaging.profile import in_profile_of
 from defusion.imaging.read import from_pillow, read, stack_in
-from defusion.imaging.thermal import PALETTES, as_temperature, distance_from_palette, in_palette, recognised_palette
+from defusion.imaging.thermal import as_temperature, distance_from_palette, in_palette, recognised_palette
 from defusion.imaging.write import PictureWriter, check_output, open_output, write, write_together
 
 __all__ = [

@@ -8,7 +8,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from defusion.imaging import exif, jpeg_xl
+from defusion.imaging import exif, jpeg_xl, libjxl
 from defusion.imaging.decoded import check_bytes, upright
 from defusion.imaging.limits import check_jpeg_2000
 from defusion.imaging.picture import Picture
@@ -36,14 +36,16 @@ def read_jpeg_xl(file: BinaryIO, name: str, page: int | None = None) -> Picture:
     samples = np.asarray(imagecodecs.jpegxl_decode(data, index=page or 0))
     samples = samples if samples.ndim == 3 else samples[..., np.newaxis]
     samples, alpha, told = split_alpha(samples, 1 if samples.shape[2] < 3 else 3, name)
-    notes = [*told] if head.known else [f"{name}: its profile is not read, its colours count as sRGB", *told]
+    icc = head.icc if head.known else libjxl.profile(data)
+    unread = not (head.known or icc)
+    notes = [f"{name}: its profile is not read, its colours count as sRGB", *told] if unread else [*told]
     notes += [f"{name}: first frame of an animation used"] if head.animated and page is None else []
-    fits = head.icc is not None and (head.icc[16:20] == b"GRAY") == (samples.shape[2] == 1)
+    fits = icc is not None and (icc[16:20] == b"GRAY") == (samples.shape[2] == 1)
     block = jpeg_xl.box(data, b"Exif")
     fields = exif.parse(block[4:]) if block else {}  # after the offset of the block's header
     # The decoder has already turned the picture.
     fields = exif.without_orientation(fields)
-    return upright(name, samples, head.icc if fits else None, fields, notes, alpha, xmp=jpeg_xl.box(data, b"xml "))
+    return upright(name, samples, icc if fits else None, fields, notes, alpha, xmp=jpeg_xl.box(data, b"xml "))
 
 
 def frames_in_jpeg_xl(file: BinaryIO) -> int:

@@ -118,3 +118,23 @@ def upright(
         turned=turned,
         xmp=exif.upright_xmp(xmp),
     )
+
+
+def joined(
+    name: str,
+    samples: NDArray[Any],
+    icc: bytes | None,
+    block: bytes | None,
+    dots_per_inch: tuple[float, float] | None,
+    notes: Sequence[str] = (),
+    alpha: NDArray[Any] | None = None,
+    xmp: bytes | None = None,
+) -> Picture:
+    """Joins decoded samples with the profile, the EXIF block and the resolution that were found with them."""
+    fields: exif.Directory = {}
+    if block:
+        try:
+            fields = exif.parse(block)
+        except ValueError as error:
+            notes = (*notes, f"{name}: EXIF cannot be read and was dropped, {error}")
+    return upright(name, samples, icc, exif.with_resolution(fields, dots_per_inch), notes, alpha, xmp=xmp)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import re
 import struct
-import zlib
-from collections.abc import Sequence
+from collections.abc import Callable
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -48,10 +47,12 @@ _ODD_JPEG = re.compile(r"extraneous bytes before marker")
 #: Encoders do not end a file with this many bytes of 0: a sector of a disk.
 _ZEROS = 512
 
+#: What checks found, by what identifies a file's content, and how many of them are kept.
+_found: dict[tuple[int, ...], str | None] = {}
+_MOST_FOUND = 1000
+
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _CHANNELS = 256, 257, 258, 259, 277
 _JPEG_MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])")
-
-Chunks = Sequence[tuple[bytes, bytes, bytes]]
 
 
 def check_claims(file: BinaryIO, name: str) -> None:
@@ -66,9 +67,9 @@ def check_claims(file: BinaryIO, name: str) -> None:
     start = file.read(64)
     if start.startswith(b"\x89PNG") and len(start) >= 26:
         width, height, bits, colour = struct.unpack(">IIBB", start[16:26])
-        row_bytes = (width * bits * _png_channels(colour) + 7) // 8
+        row_bytes = (width * bits * png_channels(colour) + 7) // 8
         _check(name, width, height, height * row_bytes, size * _DEFLATE_RATIO)
-        check_memory(name, width, height, COPIES * width * height * _png_channels(colour))
+        check_memory(name, width, height, COPIES * width * height * png_channels(colour))
     elif start.startswith(b"\xff\xd8\xff"):
         _check_jpeg(file, name, size)
     elif start[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
@@ -82,33 +83,6 @@ def check_claims(file: BinaryIO, name: str) -> None:
         claimed = abs(width * height) * (bits if not runs else 8) // 8
         _check(name, abs(width), abs(height), claimed, size * _BMP_RUN // 2 if runs else size)
     file.seek(0)
-
-
-def check_png(chunks: Chunks) -> None:
-    """Checks that the chunks of a PNG are intact, and that all its rows are there.
-
-    Raises:
-        ValueError: A checksum is wrong, or rows are missing.
-    """
-    for kind, data, checksum in chunks:
-        # Chunks whose names start with a small letter are not needed for the picture.
-        if kind[:1].isupper() and zlib.crc32(kind + data).to_bytes(4, "big") != checksum:
-            raise ValueError(f"the checksum of chunk {kind.decode('ascii', 'replace')} is wrong")
-    width, height, bits, colour, _, _, interlaced = struct.unpack(">IIBBBBB", chunks[0][1][:13])
-    wide = bits * _png_channels(colour)
-    passes = [(0, 0, 1, 1)]
-    if interlaced:  # Adam7: first column and row, and steps
-        passes = [(0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)]
-    sizes = [(-(-(width - x) // across), -(-(height - y) // down)) for x, y, across, down in passes]
-    expected = sum(rows * (1 + (columns * wide + 7) // 8) for columns, rows in sizes if columns > 0 and rows > 0)
-    inflate, found = zlib.decompressobj(), 0
-    for kind, data, _ in chunks:
-        while kind == b"IDAT" and data and found < expected:
-            found += len(inflate.decompress(data, 2**20))
-            data = inflate.unconsumed_tail
-    found += len(inflate.flush())
-    if found < expected:
-        raise ValueError(f"it holds {found} bytes of its rows, expected {expected}")
 
 
 def check_jpeg(data: bytes, tables: bytes = b"") -> str | None:
@@ -140,6 +114,19 @@ def check_jpeg(data: bytes, tables: bytes = b"") -> str | None:
     return None
 
 
+def check_once(file: BinaryIO, check: Callable[[], str | None]) -> str | None:
+    """Returns what a check of an open file finds. A file that this process has checked is not checked again: the
+    frames of a large stack are read several times.
+    """
+    facts = os.fstat(file.fileno())
+    identity = facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns
+    if identity not in _found:
+        if len(_found) >= _MOST_FOUND:
+            _found.clear()
+        _found[identity] = check()
+    return _found[identity]
+
+
 def zeros_at_end(file: BinaryIO) -> int:
     """Counts the bytes of 0 at a file's end, which an interrupted copy may leave; a few count as none."""
     file.seek(0)
@@ -149,7 +136,8 @@ def zeros_at_end(file: BinaryIO) -> int:
     return zeros if zeros >= _ZEROS else 0
 
 
-def _png_channels(colour: int) -> int:
+def png_channels(colour: int) -> int:
+    """Returns the number of channels for a PNG's number of the kind of colour."""
     return {2: 3, 4: 2, 6: 4}.get(colour, 1)
 
 

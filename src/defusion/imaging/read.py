@@ -4,31 +4,25 @@ upright.
 
 from __future__ import annotations
 
-import logging
 import os
 import stat
-import struct
 import threading
-import zlib
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from defusion.errors import ImageError
-from defusion.imaging import codecs, dji, exif, exr, flir, heif, jpeg_xl, netpbm, raw
-from defusion.imaging.colour_tags import profile_of_png
-from defusion.imaging.decoded import check_bytes, telling_damage, upright
-from defusion.imaging.limits import COPIES, check_claims, check_flat, check_jpeg, check_png, zeros_at_end
+from defusion.imaging import codecs, dji, exr, flir, heif, jpeg_xl, netpbm, png, raw
+from defusion.imaging.decoded import check_bytes, joined, telling_damage
+from defusion.imaging.limits import COPIES, check_claims, check_flat, check_jpeg, check_once, zeros_at_end
 from defusion.imaging.picture import Picture
 from defusion.imaging.profile import cmyk_to_srgb
-from defusion.imaging.samples import full_scale, split_alpha
+from defusion.imaging.samples import split_alpha
 from defusion.imaging.tiff import Stack, read_tiff, stack_in_tiff
-from defusion.imaging.tone import Levels
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -36,14 +30,6 @@ if TYPE_CHECKING:
 
 #: Pillow's other words for samples that are grey or RGB, with alpha or not.
 _PLAINER = {"RGBa": "RGBA", "PA": "RGBA", "La": "LA", "RGBX": "RGB", "YCbCr": "RGB"}
-
-_SILENCE = logging.NullHandler()
-
-#: PNG's number for pictures with a palette.
-_PALETTE = 3
-
-#: Most bytes of an XMP packet that is compressed.
-_MOST_XMP_BYTES = 2**24
 
 #: Formats whose decoders do not tell that the end of a file is zeros.
 _END_UNTOLD = ("WebP", "AVIF", "HEIC", "JPEG XL", "JPEG 2000")
@@ -183,7 +169,7 @@ def _png(file: BinaryIO) -> Image:
 
 def _read_jpeg(file: BinaryIO, name: str, page: int | None) -> Picture:
     data = file.read()
-    odd = check_jpeg(data)
+    odd = check_once(file, partial(check_jpeg, data))
     file.seek(0)
     image = _jpeg(file)
     told = (f"{name}: may be damaged, {odd}",) if odd else ()
@@ -196,7 +182,7 @@ def _read_jpeg(file: BinaryIO, name: str, page: int | None) -> Picture:
         return replace(picture, notes=(*picture.notes, *told)) if told else picture
     celsius, measured = found
     note = f"{name}: temperatures from {celsius.min():.1f} to {celsius.max():.1f} degrees Celsius read from it"
-    picture = _joined(name, celsius, None, image.info.get("exif"), None, (note, *told))
+    picture = joined(name, celsius, None, image.info.get("exif"), None, (note, *told))
     return replace(picture, measured=measured)
 
 
@@ -208,15 +194,15 @@ def _read_avif(file: BinaryIO, name: str, page: int | None) -> Picture:
 
 
 def _read_png(file: BinaryIO, name: str, page: int | None) -> Picture:
-    chunks = _png_chunks(file)
+    chunks = png.chunks_in(file)
     file.seek(0)
     image = _png(file)
-    told = {kind: data for kind, data, _ in chunks}
-    bits, colour = told[b"IHDR"][8:10]
-    if bits >= 8 and colour != _PALETTE and b"acTL" not in told:
-        return _as_told(_plain_png(image, chunks, name), told, name)
-    check_png(chunks)  # Pillow leaves missing parts black
-    return _as_told(from_pillow(image, name, page), told, name)
+    if png.is_plain(chunks):
+        picture = png.plain(image, chunks, name)
+    else:
+        check_once(file, partial(png.check, chunks))  # Pillow leaves missing parts black
+        picture = from_pillow(image, name, page)
+    return png.as_told(picture, chunks, name)
 
 
 def _by_pillow(
@@ -279,77 +265,6 @@ _FORMATS = [
 ]
 
 
-def _as_told(picture: Picture, chunks: dict[bytes, bytes], name: str) -> Picture:
-    """Applies what a PNG's chunks say about its colours."""
-    icc, told = profile_of_png(chunks)
-    if told is None:
-        return picture
-    full = full_scale(picture.samples.dtype)
-    # Video samples leave room below black and above white.
-    narrow = told == "cICP" and not chunks[b"cICP"][3]
-    levels = Levels(16 / 255 * full, 235 / 255 * full) if narrow else None
-    note = f"{name}: colours are what its {told} says, which is kept as an ICC profile"
-    notes = (*picture.notes, note) if icc else picture.notes
-    return replace(picture, icc=icc, levels=levels, notes=notes)
-
-
-def _plain_png(image: Image, chunks: Sequence[tuple[bytes, bytes, bytes]], name: str) -> Picture:
-    """Decodes a PNG of one picture, grey or RGB, of 8 or 16 bits."""
-    check_bytes(name, *image.size, 8, copies=2)  # at most four channels of two bytes
-
-    # Pillow reduces 16-bit colour to 8 bits and takes twice as long, so imagecodecs decodes it. It gets only the
-    # chunks that hold pixels, because damage in others does not matter.
-    import imagecodecs
-
-    # Its remarks about odd chunks would otherwise reach stderr through logging's last resort.
-    logging.getLogger("imagecodecs").addHandler(_SILENCE)
-    pixels = b"".join(
-        struct.pack(">I", len(data)) + kind + data + crc
-        for kind, data, crc in chunks
-        if kind in (b"IHDR", b"IDAT", b"IEND")
-    )
-    samples = imagecodecs.png_decode(b"\x89PNG\r\n\x1a\n" + pixels)
-    blocks = [data for kind, data, _ in chunks if kind == b"eXIf"]
-    keys = [data for kind, data, _ in chunks if kind == b"tRNS"]
-    if keys and len(keys[0]) == 2 * samples[0, 0].size:  # a colour that is transparent
-        clear = (samples == np.frombuffer(keys[0], ">u2")).reshape(*samples.shape[:2], -1).all(2)
-        full = samples.dtype.type(full_scale(samples.dtype))
-        samples = np.dstack([samples, np.where(clear, samples.dtype.type(0), full)])
-    alpha: NDArray[Any] | None = None
-    told: tuple[str, ...] = ()
-    if samples.ndim == 3 and samples.shape[2] == 2:
-        samples, alpha, told = split_alpha(samples, 1, name)
-    block = blocks[0] if blocks else None
-    info = image.info
-    return _joined(name, samples, info.get("icc_profile"), block, info.get("dpi"), told, alpha, _xmp_of_png(chunks))
-
-
-def _xmp_of_png(chunks: Sequence[tuple[bytes, bytes, bytes]]) -> bytes | None:
-    """Returns the XMP packet of a PNG, wherever it is; None if there is none, or it is damaged."""
-    keyword = b"XML:com.adobe.xmp\0"
-    for kind, data, _ in chunks:
-        if kind == b"iTXt" and data.startswith(keyword):
-            is_packed, method, *_ = (*data[len(keyword) :][:2], 0, 0)
-            *_, text = data[len(keyword) + 2 :].split(b"\0", 2)  # after language and translated keyword
-            if not is_packed:
-                return text
-            with suppress(zlib.error):
-                return zlib.decompressobj().decompress(text, _MOST_XMP_BYTES) if not method else None
-    return None
-
-
-def _png_chunks(file: BinaryIO) -> list[tuple[bytes, bytes, bytes]]:
-    """Returns kind, data and checksum of every chunk up to the last one, IEND, which a truncated file lacks."""
-    file.seek(8)
-    chunks = []
-    while len(head := file.read(8)) == 8:
-        length, kind = struct.unpack(">I4s", head)
-        chunks.append((kind, file.read(length), file.read(4)))
-        if kind == b"IEND" and len(chunks[-1][2]) == 4:
-            return chunks
-    raise ValueError("the file ends before its last chunk")
-
-
 def _from_file(image: Image, file: BinaryIO, name: str, page: int | None) -> Picture:
     check_flat(name, *image.size, len(image.getbands()), os.fstat(file.fileno()).st_size)
     return from_pillow(image, name, page)
@@ -403,7 +318,7 @@ def from_pillow(image: Image, name: str, frame: int | None = None) -> Picture:
     if "photoshop" in image.info:
         notes.append(f"{name}: IPTC is not kept")
     xmp = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp")
-    return _joined(
+    return joined(
         name,
         samples,
         icc,
@@ -421,23 +336,3 @@ def _dots_per_inch(image: Image) -> tuple[float, float] | None:
         across, down = image.info["jfif_density"]
         return unit * across, unit * down
     return None if image.format == "JPEG" else image.info.get("dpi")
-
-
-def _joined(
-    name: str,
-    samples: NDArray[Any],
-    icc: bytes | None,
-    block: bytes | None,
-    dots_per_inch: tuple[float, float] | None,
-    notes: Sequence[str] = (),
-    alpha: NDArray[Any] | None = None,
-    xmp: bytes | None = None,
-) -> Picture:
-    """Joins decoded samples with the profile, the EXIF block and the resolution that were found with them."""
-    fields: exif.Directory = {}
-    if block:
-        try:
-            fields = exif.parse(block)
-        except ValueError as error:
-            notes = (*notes, f"{name}: EXIF cannot be read and was dropped, {error}")
-    return upright(name, samples, icc, exif.with_resolution(fields, dots_per_inch), notes, alpha, xmp=xmp)
