@@ -15,7 +15,7 @@ import defusion
 from defusion import Fuser, FusionWarning, ImageError, Reading
 from defusion.api.sources import FusedArray, frames_of, listed
 from defusion.cli import main
-from defusion.imaging import read
+from defusion.imaging import from_array, read, write
 
 SCENE = np.ascontiguousarray(data.astronaut()[40:136, 100:244])
 NEAR, FAR = SCENE.copy(), SCENE.copy()
@@ -55,6 +55,16 @@ def test_notes_are_warnings_of_the_callers_line_and_stand_on_the_result(fuser):
         warnings.simplefilter("error")
         assert fuser.fuse([NEAR, FAR]).notes == ()
     assert FusedArray((2, 2)).notes == ()
+
+
+def test_the_notes_of_files_are_warnings_and_stand_on_the_result(tmp_path):
+    for name, pixels in {"a.png": NEAR, "b.png": FAR}.items():
+        write(tmp_path / name, from_array(pixels.astype(np.uint16) * 257))
+    files = [tmp_path / "a.png", tmp_path / "b.png"]
+    with pytest.warns(FusionWarning, match="16-bit result rounded to 8") as told:
+        made = defusion.fuse_files(files, tmp_path / "c.jpg", precision="float32", align="off")
+    assert {each.filename for each in told if each.category is FusionWarning} == {__file__}
+    assert any("rounded to 8" in note for note in made.notes)
 
 
 def test_the_notes_of_pictures_stand_on_the_picture(fuser):

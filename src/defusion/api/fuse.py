@@ -11,7 +11,7 @@ from defusion.alignment.record import Alignment
 from defusion.api.fuser import Fuser
 from defusion.api.options import DEFAULTS, Choices, Options
 from defusion.api.results import FusedFile, Parts
-from defusion.api.sources import AS_USUAL, Reading, Source
+from defusion.api.sources import AS_USUAL, Reading, Source, warn
 from defusion.scene.maps import Maps
 from defusion.tiles.progress import Report
 from defusion.weights import resolve
@@ -97,12 +97,15 @@ def fuse_files(
         by_map: Maps that replace the network's decision, as for `fuse`.
         **choices: Single options by name; they override `options`.
 
+    Warns:
+        FusionWarning: Something was changed on the way in or out; the notes of the result say it, too.
+
     Raises:
         ImageError: A source cannot be read, the sources cannot be fused, or the output cannot be written.
         OptionError, WeightsError, EngineError: As for `Fuser`. `EngineError` also if memory is too small.
     """
     options = options.changed(**choices)
-    return _loaded_for(options).fuse_files(
+    made = _loaded_for(options).fuse_files(
         sources,
         output,
         report=report,
@@ -114,6 +117,8 @@ def fuse_files(
         by_map=by_map,
         **options.of_scene(),
     )
+    warn(made.notes)
+    return made
 
 
 def decompose(
