@@ -85,3 +85,18 @@ def test_what_a_frame_lacks_does_not_count_as_moved(photo: Pixels) -> None:
     assert any(each.mask is not None for each in repairs(frames, "high"))
     found = repairs(frames, "high", [there, None, there])
     assert all(each.mask is None for each in found)
+
+
+def test_what_is_behind_somebody_before_a_window_is_shown(photo: Pixels, monkeypatch: pytest.MonkeyPatch) -> None:
+    light = 0.1 * (0.3 + 0.7 * photo) ** 2.2 * 60 ** (np.linspace(0, 1, 600)[:, None] ** 2)
+    frames = [np.clip(light * 2.0**stop, 0, 1).astype(np.float32) ** np.float32(1 / 2.2) for stop in (-4, -2, 0)]
+    place = slice(140, 180), slice(535, 590)
+    assert frames[2][place].max(2).min() > 0.97  # white in the reference
+    monkeypatch.setattr("defusion.alignment.motion.reference_of", lambda _: 2)
+    moved = [frame.copy() for frame in frames]
+    moved[1][place] = 0.1
+    found = repairs(moved, "high")
+    assert found[0].mask is None
+    mended = repaired(pictures(moved).__getitem__, 1, found).pixels
+    off, was_off = (np.abs(each - frames[1])[place].mean() for each in (mended, moved[1]))
+    assert off < 0.05 * was_off

@@ -20,6 +20,10 @@ Model = Literal["identity", "translation", "scale", "similarity", "affine", "hom
 MODELS: tuple[Model, ...] = ("identity", "translation", "scale", "similarity", "affine", "homography")
 
 
+#: A fit is settled if its parameters change by less than this part of the tolerance.
+_SETTLED = 1e-3
+
+
 class Shape(NamedTuple):
     """Height and width of a plane, in pixels."""
 
@@ -145,7 +149,9 @@ def fitted(
         both = np.tile(robust, 2)[:, None] * jacobian
         normal = both.T @ jacobian
         normal[np.diag_indices_from(normal)] += 1e-6 * (1 + np.trace(normal))
-        parameters = np.linalg.solve(normal, both.T @ target)
+        before, parameters = parameters, np.linalg.solve(normal, both.T @ target)
+        if np.abs(parameters - before).max() < _SETTLED * tolerance:
+            break
         off = np.hypot(across @ parameters - moved[:, 0], down @ parameters - moved[:, 1])
         robust = weights / (1 + (off / tolerance) ** 2) ** 2
     return motion(parameters_of(model).T @ parameters)

@@ -3,7 +3,8 @@
 A monotone tone curve predicts what a frame shows from what its neighbour shows. It accounts for exposure. Apart from
 noise and clipped places, frame and prediction have to agree. Where they do not, something moved, and the frame gets
 the reference's content there, through the curve. Frames are repaired from the reference outwards, each by the one
-before it. So where the reference is clipped, the next frame that is not decides.
+before it. So where the reference is clipped, the next frame that is not decides. If something stands before a place
+that is clipped in the reference, such as somebody before a window, the frame beyond shows what is behind.
 
 Curves and masks are computed on small pictures. Pixels are repaired at full size, when they are read.
 """
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import zip_longest
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -62,14 +64,28 @@ class Curve(NamedTuple):
         return np.stack(shown, -1).astype(np.float32)
 
 
+class Patch(NamedTuple):
+    """Places of a frame that show what another frame shows there."""
+
+    by: int
+    """The other frame."""
+    repaired: bool
+    """The other frame is taken as it is repaired, not as it is."""
+    curve: Curve
+    mask: NDArray[np.uint8]
+    """[h, w] of the small picture, 255 at these places."""
+
+
 class Repair(NamedTuple):
     """What has to be done to a frame."""
 
-    by: int | None
-    """The frame whose tones it takes; None for the reference."""
-    curve: Curve | None
-    mask: NDArray[np.uint8] | None
-    """[h, w] of the small picture, 255 where something moved."""
+    patches: tuple[Patch, ...] = ()
+    """The later ones lie upon the earlier ones."""
+
+    @property
+    def mask(self) -> NDArray[np.uint8] | None:
+        """Where something moved, [h, w], 255 there; None if nothing did."""
+        return self.patches[0].mask if self.patches else None
 
 
 def reference_of(frames: Sequence[Pixels]) -> int:
@@ -99,17 +115,27 @@ def repairs(
     reference = reference_of(frames)
     order = [int(each) for each in np.argsort([frame.mean() for frame in frames], kind="stable")]
     middle = order.index(reference)
-    found = [Repair(None, None, None) for _ in frames]
+    found = [Repair() for _ in frames]
     everywhere = np.ones(frames[0].shape[:2], np.bool_)
     has = [everywhere if each is None else each for each in there or [None] * len(frames)]
     for outward in (order[middle + 1 :], order[:middle][::-1]):
         before, shown, known = reference, frames[reference], has[reference]
-        for index in outward:
+        for index, beyond in zip_longest(outward, outward[1:]):
             curve, mask = _contradiction(shown, frames[index], known & has[index], strength)
-            found[index] = Repair(before, curve, mask if mask.any() else None)
-            soft = np.where(has[index], _feathered(mask), 1)[..., None]
-            shown = frames[index] * (1 - soft) + curve.of(shown) * soft
-            before, known = index, known | has[index]
+            patches = [Patch(before, True, curve, mask)] if mask.any() else []
+            unsaid = (mask > 0) & _clipped(shown, frames[index])
+            if unsaid.any() and beyond is not None:
+                agrees = has[beyond] & ~(_contradiction(shown, frames[beyond], known & has[beyond], strength)[1] > 0)
+                behind = Patch(
+                    beyond, False, _between(frames, beyond, index, agrees & ~(mask > 0)), _mask(unsaid & agrees)
+                )
+                patches += [behind] if behind.mask.any() else []
+                unsaid &= ~agrees
+            told = np.where(has[index][..., None], frames[index], curve.of(shown))
+            for patch in patches:
+                told = _patched(told, patch, shown if patch.repaired else frames[patch.by])
+            found[index] = Repair(tuple(patches))
+            before, shown, known = index, told, (known | has[index]) & ~unsaid
     return found
 
 
@@ -122,20 +148,20 @@ def repaired(open_frame: Callable[[int], Picture], index: int, of_all: Sequence[
         of_all: The result of `repairs`.
     """
     picture = open_frame(index)
-    by, curve, mask = of_all[index]
-    if by is None or curve is None or mask is None:
-        return picture
-    return replace(picture, samples=_Repaired(picture, repaired(open_frame, by, of_all), curve, mask))
+    for patch in of_all[index].patches:
+        by = repaired(open_frame, patch.by, of_all) if patch.repaired else open_frame(patch.by)
+        picture = replace(picture, samples=_Repaired(picture, by, patch))
+    return picture
 
 
 class _Repaired(LazySamples):
     """Samples of a frame, or where something moved, samples of another frame through a curve."""
 
-    def __init__(self, picture: Picture, by: Picture, curve: Curve, mask: NDArray[np.uint8]) -> None:
+    def __init__(self, picture: Picture, by: Picture, patch: Patch) -> None:
         height, width, channels = picture.samples.shape
         self.shape, self.dtype = (height, width, channels), np.dtype(picture.samples.dtype)
-        self._picture, self._by, self._curve = picture, by, curve
-        self._mask = _feathered(mask)
+        self._picture, self._by, self._curve = picture, by, patch.curve
+        self._mask = _feathered(patch.mask)
 
     def made(self, rows: range, columns: range) -> NDArray[Any]:
         """Computes the samples at some rows and columns."""
@@ -171,6 +197,30 @@ def _contradiction(near: Pixels, frame: Pixels, there: Places, strength: Strengt
         distance = _blurred(_distance(near, frame, curve) * inner, 1.0)
         keep = distance < 0.03
     return curve, _things(distance, strength)
+
+
+def _clipped(shown: Pixels, frame: Pixels) -> Places:
+    """Says where a picture is clipped and so says nothing about a frame: white for a darker one, black for a
+    brighter one.
+    """
+    return shown.max(2) > _WHITE if frame.mean() < shown.mean() else shown.max(2) < _BLACK
+
+
+def _between(frames: Sequence[Pixels], here: int, there: int, places: Places) -> Curve:
+    """Estimates the curve from one frame to another at places where nothing moves."""
+    near, frame = (
+        frames[each][places if places.any() else ...].reshape(-1, frames[each].shape[2]) for each in (here, there)
+    )
+    return _curve(near, frame, np.ones(len(near), np.bool_))
+
+
+def _patched(pixels: Pixels, patch: Patch, by: Pixels) -> Pixels:
+    soft = _feathered(patch.mask)[..., None]
+    return np.asarray(pixels * (1 - soft) + patch.curve.of(by) * soft, np.float32)
+
+
+def _mask(places: Places) -> NDArray[np.uint8]:
+    return places.astype(np.uint8) * np.uint8(255)
 
 
 def _curve(near: Pixels, frame: Pixels, keep: Places | None) -> Curve:

@@ -197,7 +197,9 @@ class _Ladder:
         for model in MODELS[MODELS.index(first) : MODELS.index(self._freest) + 1]:
             if top.votes.hits.sum() < _LEAST_HITS.get(model, 0):
                 break
-            matrix = refined(reference, moving, top.matrix, self._kind, model, coarse)
+            # what the first model refined coarsely is about right for the others
+            at = coarse if model == first else (level,)
+            matrix = refined(reference, moving, top.matrix, self._kind, model, at)
             slack = _SLACK if model == first else 0.0
             if model == "homography" and self._kind == "edges":
                 slack = _SLACK_ACROSS_SENSORS

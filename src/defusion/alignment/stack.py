@@ -81,7 +81,7 @@ def chained(
                     break
             if done is not None:
                 done(index)
-    for a in range(0, count - _FARTHER, 2):
+    for a in range(0, count - _FARTHER, _FARTHER):
         here, there = place[a], place[a + _FARTHER]
         if here is not None and there is not None and model != "identity":
             link(a, a + _FARTHER, there @ np.linalg.inv(here))

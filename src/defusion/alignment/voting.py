@@ -145,20 +145,27 @@ def _matches(fixed: Seen, other: Seen, reach: int) -> tuple[Points, Points, NDAr
             np.linspace(0, length - room, max(2, round(1.5 * (length - 2 * reach) / side))).astype(int)
             for length in (height, width)
         )
-        for i, top in enumerate(rows):
-            for j, left in enumerate(columns):
-                inner = slice(top + reach, top + reach + side), slice(left + reach, left + reach + side)
-                outer = slice(top, top + room), slice(left, left + room)
-                if fixed.told[inner].mean() < 0.3 or other.told[outer].mean() < 0.4:
-                    continue
-                block = fixed.values[inner]
-                if float((block * block).sum(2).mean()) < 0.02:
-                    continue
-                down, right, peak = best_match(block, other.values[outer])
-                middle = side / 2 - 0.5 + reach
-                found.append((left + middle, top + middle, right - reach, down - reach, peak, bool((i + j) % 2)))
+        told = _means(fixed.told, rows + reach, columns + reach, side) >= 0.3
+        told &= _means(other.told, rows, columns, room) >= 0.4
+        told &= _means((fixed.values * fixed.values).sum(2), rows + reach, columns + reach, side) >= 0.02
+        middle = side / 2 - 0.5 + reach
+        for i, j in np.argwhere(told):
+            top, left = int(rows[i]), int(columns[j])
+            block = fixed.values[top + reach : top + reach + side, left + reach : left + reach + side]
+            down, right, peak = best_match(block, other.values[top : top + room, left : left + room])
+            found.append((left + middle, top + middle, right - reach, down - reach, peak, bool((i + j) % 2)))
     table = np.array(found, float).reshape(-1, 6)
     return table[:, :2], table[:, 2:4], table[:, 4], table[:, 5] > 0
+
+
+def _means(plane: Plane, tops: NDArray[np.intp], lefts: NDArray[np.intp], side: int) -> NDArray[np.float64]:
+    """Returns the means of squares of a plane, [tops, lefts]."""
+    import cv2
+
+    sums = np.asarray(cv2.integral(plane))
+    ends = sums[np.ix_(tops + side, lefts + side)] - sums[np.ix_(tops + side, lefts)]
+    starts = sums[np.ix_(tops, lefts + side)] - sums[np.ix_(tops, lefts)]
+    return np.asarray((ends - starts) / side**2)
 
 
 def best_match(block: Plane, around: Plane) -> tuple[float, float, float]:
@@ -172,7 +179,9 @@ def best_match(block: Plane, around: Plane) -> tuple[float, float, float]:
     import cv2
 
     correlated = cv2.matchTemplate(np.ascontiguousarray(around), np.ascontiguousarray(block), cv2.TM_CCORR_NORMED)
-    scores = np.nan_to_num(np.asarray(correlated, np.float32))
+    scores = np.asarray(correlated, np.float32)
+    if not np.isfinite(scores).all():  # where there is nothing around the block
+        scores = np.nan_to_num(scores)
     row, column = divmod(int(scores.argmax()), scores.shape[1])
     best = float(scores[row, column])
 

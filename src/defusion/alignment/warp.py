@@ -1,13 +1,15 @@
 """Warps frames when they are read: any region of a frame in the coordinates of the result, in bounded memory.
 
-Samples are interpolated once, by Lanczos, in the depth and encoding of the file.
+Samples are interpolated once, in the depth and encoding of the file: a long filter finds the samples halfway between
+all others, and cubic interpolation between these is nearly exact. Detail at .8 of the finest keeps .99 of its
+contrast on average over all positions. Lanczos interpolation of 8x8 samples keeps .90 and takes twice the time.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,18 +19,22 @@ from defusion.alignment.local import LocalWarp
 from defusion.imaging.picture import Picture
 from defusion.imaging.samples import LazySamples, Samples, converted
 
-#: Largest block that is warped at a time: its pixels, and its longest side.
-_BLOCK_PX = 2**20
-_LONGEST_SIDE = 8192
+#: Side of the blocks of the result that are warped at a time, and the most columns for which a frame is read at once.
+_BLOCK_PX = 512
+_READ_PX = 4096
+
+#: Samples on either side that the filter for halfway samples uses (sinc, windowed by its own first lobe), and the
+#: filter.
+_REACH = 6
+_AWAY = np.arange(-_REACH, _REACH) + 0.5
+_HALFWAY = np.sinc(_AWAY) * np.sinc(_AWAY / _REACH)
+_HALFWAY = (_HALFWAY / _HALFWAY.sum()).astype(np.float32)
 
 #: How far interpolation reads around a place, in samples.
-_MARGIN = 5
+_MARGIN = _REACH + 2
 
 #: A pixel extends this far from its centre. A frame covers what its pixels cover.
 _HALF = 0.5 + 1e-6
-
-#: Places are rounded to this fraction of a sample.
-_STEPS = 1024
 
 #: A frame that is finer than the result by this factor is reduced first, to avoid aliasing.
 _COARSER_FROM = 1.5
@@ -94,65 +100,143 @@ class Warped(LazySamples):
     def made(self, rows: range, columns: range) -> NDArray[Any]:
         """Computes the samples at some rows and columns."""
         out = np.empty((len(rows), len(columns), self.shape[2]), self.dtype)
-        across = min(len(columns), _LONGEST_SIDE) or 1
-        down = max(1, _BLOCK_PX // across)
-        for top in range(0, len(rows), down):
-            for left in range(0, len(columns), across):
-                part = slice(top, top + down), slice(left, left + across)
-                out[part] = self._block(rows[part[0]], columns[part[1]])
+        for down in _cut(rows, _BLOCK_PX):
+            for across in _cut(columns, _READ_PX):
+                self._fill(out[down, across], rows[down], columns[across])
         return out
 
-    def _block(self, rows: range, columns: range) -> NDArray[Any]:
-        import cv2
-
-        height, width = self._samples.shape[:2]
+    def _fill(self, out: NDArray[Any], rows: range, columns: range) -> None:
+        """Computes the samples of a row of blocks. Reads the frame once."""
         whole = None if self._local is not None else _whole_pixels(self._matrix)
-        if whole is not None:  # it is a crop
+        if whole is not None and self._is_inside(rows, columns, *whole):  # it is a crop
             right, down = whole
-            if (
-                rows[0] + down >= 0
-                and columns[0] + right >= 0
-                and rows[-1] + down < height
-                and columns[-1] + right < width
-            ):
-                return np.asarray(
-                    self._samples[
-                        rows.start + down : rows.stop + down : rows.step,
-                        columns.start + right : columns.stop + right : columns.step,
-                    ]
-                )
-        x, y = np.meshgrid(np.asarray(columns, float), np.asarray(rows, float))
-        if self._local is not None:
-            across, down_by = self._local.at(np.asarray(columns, float), np.asarray(rows, float))
-            x, y = x + across, y + down_by
-        near = self._matrix[2, 0] * x + self._matrix[2, 1] * y + self._matrix[2, 2]
-        near = np.where(near > 1e-6, near, 1e-6)  # behind the camera: any place outside will do
-        at_x = (self._matrix[0, 0] * x + self._matrix[0, 1] * y + self._matrix[0, 2]) / near
-        at_y = (self._matrix[1, 0] * x + self._matrix[1, 1] * y + self._matrix[1, 2]) / near
-        np.clip(at_x, 0, width - 1, out=at_x)
-        np.clip(at_y, 0, height - 1, out=at_y)
+            out[:] = self._samples[
+                rows.start + down : rows.stop + down : rows.step,
+                columns.start + right : columns.stop + right : columns.step,
+            ]
+            return
         step = self._coarser
-        margin = _MARGIN * step
-        left, right = _range(at_x, margin, step, width)
-        top, bottom = _range(at_y, margin, step, height)
-        region = np.ascontiguousarray(self._samples[top:bottom, left:right])
-        if step > 1:
-            small = Shape(-(-region.shape[0] // step), -(-region.shape[1] // step))
-            whole = small.height * step - region.shape[0], small.width * step - region.shape[1]
-            region = np.pad(region, ((0, whole[0]), (0, whole[1]), (0, 0)), mode="edge")
-            region = cv2.resize(region, (small.width, small.height), interpolation=cv2.INTER_AREA)
-            at_x, at_y = ((each + 0.5) / step - 0.5 for each in (at_x, at_y))
-        # Rounded so that float32 holds it: a place has the same samples, whatever region is read.
-        at_x, at_y = (np.rint(each * _STEPS) / _STEPS for each in (at_x, at_y))
-        made = cv2.remap(
-            region,
-            (at_x - left // step).astype(np.float32),
-            (at_y - top // step).astype(np.float32),
-            cv2.INTER_LANCZOS4,
-            borderMode=cv2.BORDER_REPLICATE,
+        height, width = self._samples.shape[:2]
+        parts = _cut(columns, _BLOCK_PX)
+        places = [self._places(rows, columns[part]) for part in parts]
+        reads = [(each.rows(step, height), each.columns(step, width)) for each in places]
+        top, bottom = min(each[0].start for each in reads), max(each[0].stop for each in reads)
+        left, right = min(each[1].start for each in reads), max(each[1].stop for each in reads)
+        region = np.asarray(self._samples[top:bottom, left:right])
+        for part, place, (down, across) in zip(parts, places, reads, strict=True):
+            block = region[down.start - top : down.stop - top, across.start - left : across.stop - left]
+            x, y = place.x + np.float32(place.left - across.start), place.y + np.float32(place.top - down.start)
+            if step > 1:
+                block = _reduced(block, step)
+                x, y = ((each + np.float32(0.5)) / np.float32(step) - np.float32(0.5) for each in (x, y))
+            out[:, part] = _interpolated(block, x, y)
+
+    def _is_inside(self, rows: range, columns: range, right: int, down: int) -> bool:
+        height, width = self._samples.shape[:2]
+        return (
+            rows[0] + down >= 0
+            and columns[0] + right >= 0
+            and rows[-1] + down < height
+            and columns[-1] + right < width
         )
-        made = np.asarray(made).reshape(len(rows), len(columns), self.shape[2])
-        return np.clip(made, region.min(), region.max()) if self.dtype.kind == "f" else made
+
+    def _places(self, rows: range, columns: range) -> _Places:
+        """Returns where in the frame the places of a block are, relative to where the block's corner is.
+
+        So float32 is exact enough. The corner is that of the whole block, whatever part of it is asked for, so that a
+        place always has the same samples.
+        """
+        corner = np.array([columns[0] // _BLOCK_PX * _BLOCK_PX, rows[0] // _BLOCK_PX * _BLOCK_PX, 1.0])
+        dx = (np.asarray(columns) - corner[0]).astype(np.float32)[None]
+        dy = (np.asarray(rows) - corner[1]).astype(np.float32)[:, None]
+        if self._local is not None:
+            moves = self._local.at(np.asarray(columns, float), np.asarray(rows, float))
+            dx, dy = (each + move.astype(np.float32) for each, move in zip((dx, dy), moves, strict=True))
+        of_corner = self._matrix @ corner
+        height, width = self._samples.shape[:2]
+        last = np.array([width - 1, height - 1])
+        start = np.clip(np.floor(of_corner[:2] / max(of_corner[2], 1e-6)), 0, last)
+        near = (self._matrix[2, 0] * dx).astype(np.float32) + (self._matrix[2, 1] * dy + of_corner[2]).astype(
+            np.float32
+        )
+        np.maximum(near, np.float32(1e-6), out=near)  # behind the camera: any place outside will do
+        at = []
+        for axis in range(2):
+            per_x, per_y, _ = self._matrix[axis] - start[axis] * self._matrix[2]
+            there = of_corner[axis] - start[axis] * of_corner[2]
+            moved = (per_x * dx).astype(np.float32) + (per_y * dy + there).astype(np.float32)
+            moved = np.divide(moved, near)
+            at.append(np.clip(moved, np.float32(-start[axis]), np.float32(last[axis] - start[axis]), out=moved))
+        return _Places(int(start[0]), int(start[1]), *at)
+
+
+class _Places(NamedTuple):
+    """Places in a frame."""
+
+    left: int
+    top: int
+    x: NDArray[np.float32]
+    """[h, w], from `left` on."""
+    y: NDArray[np.float32]
+    """[h, w], from `top` on."""
+
+    def rows(self, step: int, height: int) -> range:
+        """Returns the rows that have to be read, starting at a multiple of the step."""
+        return _range(self.y, self.top, step, height)
+
+    def columns(self, step: int, width: int) -> range:
+        """Returns the columns that have to be read, starting at a multiple of the step."""
+        return _range(self.x, self.left, step, width)
+
+
+def _range(at: NDArray[np.float32], start: int, step: int, length: int) -> range:
+    margin = _MARGIN * step
+    first = max(0, start + int(np.floor(at.min())) - margin) // step * step
+    return range(first, min(length, start + int(np.ceil(at.max())) + margin + 1))
+
+
+def _cut(numbers: range, side: int) -> list[slice]:
+    """Cuts numbers wherever they pass a multiple of a side. Returns the parts' places among the numbers."""
+    parts, start = [], 0
+    while start < len(numbers):
+        end = (numbers[start] // side + 1) * side
+        stop = min(len(numbers), -(-(end - numbers.start) // numbers.step))
+        parts.append(slice(start, stop))
+        start = stop
+    return parts
+
+
+def _interpolated(block: NDArray[Any], x: NDArray[np.float32], y: NDArray[np.float32]) -> NDArray[Any]:
+    """Returns the samples [h, w, C] at places of a block."""
+    import cv2
+
+    across, down, edge = _HALFWAY[None], _HALFWAY[:, None], cv2.BORDER_REPLICATE
+    planes = []
+    for plane in cv2.split(block.astype(np.float32)):
+        halfway = cv2.filter2D(plane, -1, across, anchor=(_REACH - 1, 0), borderType=edge)
+        wide = np.asarray(cv2.merge([plane, halfway])).reshape(len(plane), -1)
+        twice = np.empty((2 * wide.shape[0], wide.shape[1]), np.float32)
+        twice[::2] = wide
+        twice[1::2] = cv2.filter2D(wide, -1, down, anchor=(0, _REACH - 1), borderType=edge)
+        planes.append(twice)
+    made = cv2.remap(cv2.merge(planes), x * 2, y * 2, cv2.INTER_CUBIC, borderMode=edge)
+    made = np.asarray(made, np.float32).reshape(*x.shape, block.shape[2])
+    if block.dtype.kind == "f":
+        return np.clip(made, block.min(), block.max())
+    np.rint(made, out=made)
+    return np.clip(made, 0, np.iinfo(block.dtype).max, out=made).astype(block.dtype)
+
+
+def _reduced(block: NDArray[Any], step: int) -> NDArray[Any]:
+    """Reduces a block by a whole factor."""
+    import cv2
+
+    height, width, channels = block.shape
+    small = Shape(-(-height // step), -(-width // step))
+    lacks = small.height * step - height, small.width * step - width
+    block = np.pad(block, ((0, lacks[0]), (0, lacks[1]), (0, 0)), mode="edge")
+    made = cv2.resize(block, (small.width, small.height), interpolation=cv2.INTER_AREA)
+    return np.asarray(made).reshape(*small, channels)
 
 
 class _Alpha(LazySamples):
@@ -167,14 +251,39 @@ class _Alpha(LazySamples):
 
     def made(self, rows: range, columns: range) -> NDArray[Any]:
         """Computes alpha at some rows and columns."""
-        alpha = np.empty((len(rows), len(columns), 1), np.uint8)
+        alpha = np.zeros((len(rows), len(columns), 1), np.uint8)
         x = np.asarray(columns, float)
-        for number, row in enumerate(rows):
-            at = np.stack([x, np.full_like(x, row)], 1)
-            alpha[number, :, 0] = 255 * covered(self._matrix, self._result, self._frame, at, self._local)
+        if self._local is None:
+            first, last = _covered_columns(self._matrix, self._frame, np.asarray(rows, float))
+            starts, stops = np.searchsorted(x, first), np.searchsorted(x, last, side="right")
+            for row, start, stop in zip(alpha, starts, stops, strict=True):
+                row[start:stop] = 255
+        else:
+            for number, row in enumerate(rows):
+                at = np.stack([x, np.full_like(x, row)], 1)
+                alpha[number, :, 0] = 255 * covered(self._matrix, self._result, self._frame, at, self._local)
         if self._alpha is not None:
             alpha = np.minimum(alpha, converted(self._alpha.made(rows, columns), np.uint8))
         return alpha
+
+
+def _covered_columns(
+    matrix: Matrix, frame: Shape, y: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Returns the first and last column, as fractions, that a frame covers in each of the rows y [h]."""
+    least = np.array([-_HALF, -_HALF])
+    most = np.array([frame.width - 1 + _HALF, frame.height - 1 + _HALF])
+    sides = [*(matrix[:2] - least[:, None] * matrix[2]), *(most[:, None] * matrix[2] - matrix[:2]), matrix[2]]
+    first, last = np.full(len(y), -np.inf), np.full(len(y), np.inf)
+    for per_x, per_y, constant in sides:  # covered where each of these is above zero
+        of_row = per_y * y + constant
+        if per_x == 0:
+            last[of_row < 0] = -np.inf
+        elif per_x > 0:
+            np.maximum(first, -of_row / per_x, out=first)
+        else:
+            np.minimum(last, -of_row / per_x, out=last)
+    return first, last
 
 
 def _whole_pixels(matrix: Matrix) -> tuple[int, int] | None:
@@ -183,12 +292,6 @@ def _whole_pixels(matrix: Matrix) -> tuple[int, int] | None:
     if np.array_equal(matrix - np.eye(3), shift) and np.array_equal(shift, np.rint(shift)):
         return int(matrix[0, 2]), int(matrix[1, 2])
     return None
-
-
-def _range(at: NDArray[np.float64], margin: int, step: int, length: int) -> tuple[int, int]:
-    """Returns the range that has to be read, starting at a multiple of the step."""
-    first = max(0, int(np.floor(at.min())) - margin) // step * step
-    return first, min(length, int(np.ceil(at.max())) + margin + 1)
 
 
 def common_area(

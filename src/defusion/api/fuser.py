@@ -195,8 +195,8 @@ class Fuser:
     ) -> Fused:
         """Fuses frames that are opened when they are needed, and returns the result band by band.
 
-        Two frames are opened once. More frames are opened one at a time, several times: to look at them, to align
-        them where that is needed, and to decompose them, in a large scene once for each slab.
+        Each frame is decoded once, and warped once if it has to be aligned. The frames of large stacks are kept in a
+        temporary file, not in memory, from which they are read for each slab.
 
         Args:
             frames: Two or more.

@@ -29,7 +29,7 @@ from defusion.imaging.levels import ChosenLevels, Used, choose, used
 from defusion.imaging.samples import DEPTHS, Depth, bands
 from defusion.runtime import Planes
 from defusion.scene.form import Form, Pixels
-from defusion.scene.frame import Frame, Meaning, meaning
+from defusion.scene.frame import Frame, Meaning, kept, meaning
 from defusion.scene.kind import SourceStatistics, measure, same_light_as_another
 from defusion.scene.maps import Maps
 from defusion.tiles.grid import Band, Size, View
@@ -316,17 +316,17 @@ class Scene:
             self.frames = [frame._replace(open=partial(_mended, frame, hot)) for frame in self.frames]
 
     def _warped(self, alignment: Alignment) -> list[Frame]:
-        """Returns the frames warped into the result. Frames in memory are warped once and kept."""
+        """Returns the frames warped into the result. Each is warped once and kept."""
 
         def warped(frame: Frame, found: FrameAlignment) -> Picture:
             return warped_picture(frame.open(), found.matrix, alignment.shape, found.local)
 
-        frames = []
-        for frame, found in zip(self.frames, alignment.frames, strict=True):
-            if not found.left_out:
-                made = Frame(frame.name, partial(warped, frame, found))
-                frames.append(made.kept() if len(self.frames) == 2 else made)
-        return frames
+        frames = [
+            Frame(frame.name, partial(warped, frame, found))
+            for frame, found in zip(self.frames, alignment.frames, strict=True)
+            if not found.left_out
+        ]
+        return [frame.kept() for frame in frames] if len(self.frames) == 2 else kept(frames)
 
     def _see(self, frame: Frame, original: Picture, palette: str) -> _Seen:
         picture = self._matched(original, frame)

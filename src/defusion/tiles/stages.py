@@ -235,7 +235,7 @@ def _looked(sources: Sequence[SourceViews], seen: tuple[slice, slice]) -> tuple[
     """Reads a part of the sources and pads it to a size that the network takes."""
     pixels = padded(np.concatenate([each.pixels(*seen) for each in sources]), grid.MULTIPLE)
     confidences = [each.confidence(*seen) for each in sources]
-    if not any(each.size for each in confidences):
+    if all((each == 1).all() for each in confidences):
         return pixels, None
     shape = (1, 1, seen[0].stop - seen[0].start, seen[1].stop - seen[1].start)
     filled = [each if each.size else np.ones(shape, np.float32) for each in confidences]
