@@ -91,6 +91,43 @@ def test_frames_of_other_shapes_that_share_nothing_are_refused() -> None:
         defusion.align([SCENE, SCENE], model="rigid")
 
 
+@pytest.mark.parametrize(
+    ("kind", "says"),
+    [
+        ("without texture", "source 2: has too little texture"),
+        ("of another scene", "source 2: could not be lined up"),
+        ("mirrored", "source 2: could not be lined up"),
+        ("upside down", "source 2: could not be lined up"),
+        ("black", "source 2: left out, it is black all over"),
+        ("repeated", "source 2: left out, it is equal to source 1"),
+    ],
+)
+def test_what_cannot_be_lined_up_is_told_once_and_fused_as_without_alignment(kind: str, says: str) -> None:
+    other = {
+        "without texture": np.full_like(SCENE, 90),
+        "of another scene": np.ascontiguousarray(data.astronaut()[:300, :450]),
+        "mirrored": np.ascontiguousarray(SCENE[:, ::-1]),
+        "upside down": np.ascontiguousarray(SCENE[::-1, ::-1]),
+        "black": np.zeros_like(SCENE),
+        "repeated": SCENE.copy(),
+    }[kind]
+    fused = defusion.fuse([SCENE, other])
+    (note,) = (each for each in fused.notes if each.startswith("source 2:"))
+    assert note.startswith(says)
+    np.testing.assert_array_equal(fused, defusion.fuse([SCENE, other], align="off"))
+
+
+def test_a_frame_that_is_upside_down_by_its_exif_alone_lines_up(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    turned = np.ascontiguousarray(moved(SCENE, SHIFT)[::-1, ::-1])
+    Image.fromarray(SCENE).save(tmp_path / "a.png")
+    Image.fromarray(turned).save(tmp_path / "b.png", exif=exif)
+    found = defusion.align([tmp_path / "a.png", tmp_path / "b.png"]).alignment
+    matrix = found.frames[1].matrix @ np.linalg.inv(found.frames[0].matrix)
+    np.testing.assert_allclose(matrix, SHIFT, atol=0.1)
+
+
 def test_like_resizes_and_moves_nothing() -> None:
     small = np.asarray(cv2.resize(SCENE, (225, 150), interpolation=cv2.INTER_AREA), np.uint8)
     made = defusion.align([SCENE, small], like=1)

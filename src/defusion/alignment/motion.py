@@ -203,7 +203,8 @@ def _clipped(shown: Pixels, frame: Pixels) -> Places:
     """Says where a picture is clipped and so says nothing about a frame: white for a darker one, black for a
     brighter one.
     """
-    return shown.max(2) > _WHITE if frame.mean() < shown.mean() else shown.max(2) < _BLACK
+    brightest = shown.max(2)
+    return np.asarray(brightest > _WHITE if frame.mean() < shown.mean() else brightest < _BLACK)
 
 
 def _between(frames: Sequence[Pixels], here: int, there: int, places: Places) -> Curve:

@@ -123,9 +123,12 @@ class Warped(LazySamples):
         top, bottom = min(each[0].start for each in reads), max(each[0].stop for each in reads)
         left, right = min(each[1].start for each in reads), max(each[1].stop for each in reads)
         region = np.asarray(self._samples[top:bottom, left:right])
-        for part, place, (down, across) in zip(parts, places, reads, strict=True):
-            block = region[down.start - top : down.stop - top, across.start - left : across.stop - left]
-            x, y = place.x + np.float32(place.left - across.start), place.y + np.float32(place.top - down.start)
+        for part, place, (of_rows, of_columns) in zip(parts, places, reads, strict=True):
+            block = region[of_rows.start - top : of_rows.stop - top, of_columns.start - left : of_columns.stop - left]
+            x, y = (
+                place.x + np.float32(place.left - of_columns.start),
+                place.y + np.float32(place.top - of_rows.start),
+            )
             if step > 1:
                 block = _reduced(block, step)
                 x, y = ((each + np.float32(0.5)) / np.float32(step) - np.float32(0.5) for each in (x, y))
@@ -256,8 +259,8 @@ class _Alpha(LazySamples):
         if self._local is None:
             first, last = _covered_columns(self._matrix, self._frame, np.asarray(rows, float))
             starts, stops = np.searchsorted(x, first), np.searchsorted(x, last, side="right")
-            for row, start, stop in zip(alpha, starts, stops, strict=True):
-                row[start:stop] = 255
+            for of_row, start, stop in zip(alpha, starts, stops, strict=True):
+                of_row[start:stop] = 255
         else:
             for number, row in enumerate(rows):
                 at = np.stack([x, np.full_like(x, row)], 1)

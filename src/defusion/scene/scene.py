@@ -156,6 +156,10 @@ class Scene:
         kept = [index for index in range(len(self.frames)) if index not in blank]
         if not blank or not kept:
             return
+        names = tuple(f"{self.frames[index].name}: " for index in blank)
+        of_alignment = () if self.alignment is None else self.alignment.notes
+        # alignment says that such a frame is left as it was
+        self.notes = tuple(each for each in self.notes if not (each in of_alignment and each.startswith(names)))
         self.notes += tuple(
             f"{self.frames[index].name}: left out, it is {all_over}" for index, all_over in blank.items()
         )

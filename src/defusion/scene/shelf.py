@@ -72,7 +72,7 @@ class _File:
         """Writes samples and returns them as they are read from here."""
         start, height, width = self._end, *samples.shape[:2]
         for rows in bands(height, width):
-            part = memoryview(np.ascontiguousarray(samples[rows, :])).cast("B")
+            part = np.ascontiguousarray(samples[rows, :]).data.cast("B")
             with self._lock:
                 self._file.seek(self._end)
                 while part:
@@ -82,11 +82,11 @@ class _File:
 
     def read(self, start: int, into: NDArray[Any]) -> None:
         """Fills an array with what begins at a byte."""
-        left = memoryview(into).cast("B")
+        left = into.data.cast("B")
         with self._lock:
             self._file.seek(start)
             while left:
-                read = self._file.readinto(left)  # type: ignore[attr-defined]
+                read = self._file.readinto(left)
                 if not read:
                     raise OSError("a temporary file lost its end")
                 left = left[read:]
@@ -120,4 +120,4 @@ def _with(picture: Picture, done: Callable[[Samples], Samples]) -> Picture:
 
 def _bytes(samples: Samples) -> int:
     height, width, channels = samples.shape
-    return height * width * channels * samples.dtype.itemsize
+    return int(height * width * channels * samples.dtype.itemsize)
