@@ -160,6 +160,31 @@ def test_what_is_asked_of_a_bracket_keeps_the_scenes_detail_and_is_not_clipped(p
         assert scene.std() > 0.05
 
 
+def test_a_bracket_is_asked_for_in_light_between_its_views_and_nearer_to_the_brighter(photos: Tensor) -> None:
+    of_target, darkest, brightest = [], [], []
+    for seed in SEEDS:
+        views = exposures(photos, 2, drawn(seed))
+        lights = [each.mean((1, 2, 3)) for each in views.sources]
+        of_target.append(views.target.mean((1, 2, 3)))
+        darkest.append(torch.minimum(*lights))
+        brightest.append(torch.maximum(*lights))
+    target, dark, bright = (torch.cat(each) for each in (of_target, darkest, brightest))
+    assert (target > dark - 0.03).all()
+    assert (target < bright + 0.03).all()
+    assert target.mean() > (dark + bright).mean() / 2 - 0.01
+
+
+def test_a_sky_is_above_and_cold(photos: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    def coldest(skies: float) -> Tensor:
+        monkeypatch.setattr("defusion.pretext.sensors.SKIES", skies)
+        found = [sensors(photos, 2, drawn(seed)).sources.mean(2).amin(0) for seed in SEEDS]
+        return torch.stack(found).mean((0, 1))
+
+    with_sky, without = coldest(1.0), coldest(0.0)
+    assert with_sky[:16].mean() < without[:16].mean() - 0.05
+    assert with_sky[-16:].mean() > with_sky[:16].mean()
+
+
 @pytest.mark.parametrize("sources", [2, 3])
 def test_sensors_see_no_colour_and_come_in_random_order(sources: int, photos: Tensor) -> None:
     first = []

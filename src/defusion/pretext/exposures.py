@@ -2,7 +2,7 @@
 
 The photograph is taken for a tone-mapped picture of such a scene. Its light is expanded to what the scene may have
 had. Each view then shows a part of that range: dark views show what is bright, bright views show what is dark. The
-target keeps the order of tones: its range of light is compressed, never removed.
+target's range of light is compressed, never removed. Over large squares its light is a mixture of the views' light.
 """
 
 from __future__ import annotations
@@ -18,8 +18,11 @@ from defusion.pretext.views import Views, as_camera, chance, normal, one_of, uni
 #: .25 pictures looked pale and flat: light became darker where a scene is bright, and brighter where it is dark.
 KEPT_RANGE = 0.5
 
-#: The target is as bright as its views are on average, or a little brighter: so much.
-METERED = 1.05
+#: Over squares of some 60 pixels, the target's light is a mixture of the views' light. A view counts e^x there, x
+#: being this times its brightness. When the light of fused pictures was replaced by such a mixture, QCV on the steering
+#: scenes (MEFB) was 189 in place of 243, Qabf .763 of .752, and MEF-SSIM stayed at .982.
+BRIGHTER = 1.0
+LIGHT_RADIUS_PX = 20
 
 #: The brightest view is exposed by so many stops more than the darkest places need, and the darkest view by so many
 #: fewer than the brightest places need. Both vary from scene to scene, by this standard deviation.
@@ -73,9 +76,12 @@ def exposures(photos: Tensor, sources: int, generator: Generator) -> Views:
     crushed = 0.01 * uniform(n, 0, 1, generator) ** 2
     views = ((views - crushed) / (1 - crushed)).clamp(1e-6, 1) ** (1 / gamma)
     views = as_camera(views, 0.002 * uniform(n, 0, 1, generator), generator)
+    wanted = _mixed_light(views)
     scene, otherwise = ((seen * 2 ** (KEPT_RANGE * added)) ** (1 / gamma) for seen in (light, with_thing))
-    gain = METERED * views.mean((0, 2, 3, 4)).view(n, 1, 1, 1) / scene.mean((1, 2, 3), keepdim=True)
-    scene, otherwise = _compressed(gain * scene), _compressed(gain * otherwise)
+    gain = wanted.mean((1, 2, 3), keepdim=True) / scene.mean((1, 2, 3), keepdim=True)
+    scene, otherwise = (_compressed(gain * each) for each in (scene, otherwise))
+    correction = box(box(wanted - scene, LIGHT_RADIUS_PX), LIGHT_RADIUS_PX)
+    scene, otherwise = ((each + correction).clamp(0, 1) for each in (scene, otherwise))
     well = _well_exposed(views)
     order = torch.rand(sources, n, generator=generator, device=photos.device).argsort(0)
     scenes = torch.arange(n, device=photos.device)
@@ -84,6 +90,12 @@ def exposures(photos: Tensor, sources: int, generator: Generator) -> Views:
     return Views(
         views[order, scenes], scene, well[order, scenes], zeros, zeros, moved, otherwise, torch.ones_like(moved)
     )
+
+
+def _mixed_light(views: Tensor) -> Tensor:
+    """Mixes views [S, N, 3, H, W]. A view counts more where it is brighter."""
+    weights = (BRIGHTER * views.mean(2, keepdim=True)).softmax(0)
+    return (weights * views).sum(0)
 
 
 def _compressed(values: Tensor) -> Tensor:

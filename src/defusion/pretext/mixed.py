@@ -27,12 +27,17 @@ KINDS: dict[str, Kind] = {
 }
 
 #: How often each kind is drawn, relative to the others.
-SHARES = {"focus": 3.0, "exposures": 3.0, "sensors": 2.0, "absent": 1.0, "grainy": 1.2}
+SHARES = {"focus": 3.0, "exposures": 3.0, "sensors": 3.5, "absent": 0.7, "grainy": 0.7}
 
 #: Share of photographs that get a rough part, whose texture is as fine as noise, and its strength: least and most, as
 #: a share of the full range.
 ROUGH = 0.3
 ROUGHNESS = (0.03, 0.3)
+
+#: Share of photographs with bright or dark points, such as stars or stained cells, and the share of pixels that hold a
+#: point: least and most.
+DOTTED = 0.2
+DOTS = (0.001, 0.02)
 
 #: Share of photographs without colour. Else the network takes all grey sources for those of two sensors: a grey focus
 #: pair was not known to have the same light in both.
@@ -54,7 +59,8 @@ def mixed(photos: Tensor, generator: Generator) -> tuple[Views, list[str]]:
     chances = torch.tensor([SHARES[name] for name in KINDS], device=device)
     kinds = torch.multinomial(chances, len(photos), replacement=True, generator=generator)
     grey = chance(len(photos), GREY, generator)
-    photos = rough(torch.where(grey, photos.mean(1, keepdim=True), photos), generator)
+    photos = rough(dotted(photos, generator), generator)
+    photos = torch.where(grey, photos.mean(1, keepdim=True), photos)
     views, names = [], []
     for number, (name, make) in enumerate(KINDS.items()):
         chosen = photos[kinds == number]
@@ -62,6 +68,23 @@ def mixed(photos: Tensor, generator: Generator) -> tuple[Views, list[str]]:
             views.append(make(chosen, sources, generator))
             names += [name] * len(chosen)
     return joined(views), names
+
+
+def dotted(photos: Tensor, generator: Generator) -> Tensor:
+    """Puts points on some photographs [N, 3, H, W]. Many of these are darkened first.
+
+    A point that one source shows in focus must not be taken for noise or for a broken pixel.
+    """
+    n, _, height, width = photos.shape
+    density = DOTS[0] + (DOTS[1] - DOTS[0]) * uniform(n, 0, 1, generator) ** 3
+    drawn = torch.rand((2, n, 1, height, width), generator=generator, device=photos.device)
+    points = (drawn[0] < density) * (0.2 + 0.8 * drawn[1])
+    gaussian = torch.ones(n, dtype=torch.bool, device=photos.device)
+    points = blur(points, uniform(n, 0.5, 2.0, generator).flatten(), gaussian)
+    points = (points / points.amax((2, 3), keepdim=True).clamp(min=1e-3) * uniform(n, 0.5, 1.5, generator)).clamp(max=1)
+    ground = photos * uniform(n, 0.05, 1.0, generator)
+    tint = torch.where(chance(n, 0.8, generator), 1 - 0.4 * torch.rand((n, 3, 1, 1), generator=generator, device=photos.device), 0.0)
+    return torch.where(chance(n, DOTTED, generator), torch.lerp(ground, tint.expand_as(photos), points), photos)
 
 
 def rough(photos: Tensor, generator: Generator) -> Tensor:
