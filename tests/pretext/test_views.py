@@ -11,7 +11,7 @@ from defusion.pretext.absent import absent, grainy
 from defusion.pretext.edges import box, edge_field, edge_masks, field, guided
 from defusion.pretext.exposures import exposures
 from defusion.pretext.focus import focus
-from defusion.pretext.mixed import KINDS, SHARES, SOURCES, Kind, mixed, rough
+from defusion.pretext.mixed import KINDS, SHARES, SOURCES, Kind, dotted, mixed, rough
 from defusion.pretext.sensors import HOT_COUNTS, sensors
 from defusion.pretext.views import Views, as_camera, at_rest, joined, one_of, uniform
 
@@ -106,13 +106,22 @@ def test_some_photographs_have_a_rough_part(photos: Tensor) -> None:
     assert made.min() >= 0 and made.max() <= 1
 
 
+def test_some_photographs_have_points(photos: Tensor) -> None:
+    many = photos.repeat(16, 1, 1, 1)
+    made = dotted(many, drawn(0))
+    changed = (made != many).flatten(1).any(1)
+    assert 0 < changed.float().mean() < 0.5
+    assert torch.equal(made[~changed], many[~changed])
+    assert made.min() >= 0 and made.max() <= 1
+
+
 def test_some_scenes_of_all_kinds_have_no_colour(photos: Tensor) -> None:
     grey: dict[str, list[bool]] = {name: [] for name in KINDS}
     for seed in range(40):
         views, names = mixed(photos, drawn(seed))
         colour = (views.target.amax(1) - views.target.amin(1)).mean((1, 2))
         for name, spread in zip(names, colour.tolist(), strict=True):
-            grey[name].append(spread < 0.03)  # coloured grain of rough parts is left
+            grey[name].append(spread < 0.03)
     assert all(grey["sensors"])
     assert all(0 < sum(each) < len(each) for name, each in grey.items() if name != "sensors")
 

@@ -34,8 +34,8 @@ SHARES = {"focus": 3.0, "exposures": 3.0, "sensors": 3.5, "absent": 0.7, "grainy
 ROUGH = 0.3
 ROUGHNESS = (0.03, 0.3)
 
-#: Share of photographs with bright or dark points, such as stars or stained cells, and the share of pixels that hold a
-#: point: least and most.
+#: Share of photographs with bright or dark points, such as stars or stained cells, and the share of pixels that hold
+#: a point: least and most.
 DOTTED = 0.2
 DOTS = (0.001, 0.02)
 
@@ -81,10 +81,12 @@ def dotted(photos: Tensor, generator: Generator) -> Tensor:
     points = (drawn[0] < density) * (0.2 + 0.8 * drawn[1])
     gaussian = torch.ones(n, dtype=torch.bool, device=photos.device)
     points = blur(points, uniform(n, 0.5, 2.0, generator).flatten(), gaussian)
-    points = (points / points.amax((2, 3), keepdim=True).clamp(min=1e-3) * uniform(n, 0.5, 1.5, generator)).clamp(max=1)
+    strength = uniform(n, 0.5, 1.5, generator) / points.amax((2, 3), keepdim=True).clamp(min=1e-3)
+    points = (strength * points).clamp(max=1)
     ground = photos * uniform(n, 0.05, 1.0, generator)
-    tint = torch.where(chance(n, 0.8, generator), 1 - 0.4 * torch.rand((n, 3, 1, 1), generator=generator, device=photos.device), 0.0)
-    return torch.where(chance(n, DOTTED, generator), torch.lerp(ground, tint.expand_as(photos), points), photos)
+    colour = 1 - 0.4 * torch.rand((n, 3, 1, 1), generator=generator, device=photos.device)
+    colour = torch.where(chance(n, 0.8, generator), colour, 0.0)
+    return torch.where(chance(n, DOTTED, generator), torch.lerp(ground, colour.expand_as(photos), points), photos)
 
 
 def rough(photos: Tensor, generator: Generator) -> Tensor:

@@ -34,7 +34,7 @@ WEIGHTS: dict[str, dict[str, float]] = {
         "one_light": 0.6,
     },
     "exposures": {
-        **{"levels": 0.3, "structure": 3.5, "light": 2.5, "beyond": 1},
+        **{"levels": 0.3, "structure": 4.5, "light": 1.5, "beyond": 1},
         **{"parts": 0.1, "confidence": 1, "one_light": 0.6},
     },
     "sensors": {
