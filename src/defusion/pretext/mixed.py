@@ -36,7 +36,7 @@ ROUGHNESS = (0.03, 0.3)
 
 #: Share of photographs with bright or dark points, such as stars or stained cells, and the share of pixels that hold
 #: a point: least and most.
-DOTTED = 0.2
+DOTTED = 0.4
 DOTS = (0.001, 0.02)
 
 #: Share of photographs without colour. Else the network takes all grey sources for those of two sensors: a grey focus

@@ -184,8 +184,8 @@ def parts_error(common: Tensor, uniques: Tensor, views: Views) -> Tensor:
 
 
 def pooled(x: Tensor, count: int) -> Tensor:
-    """Averages over squares as large as a pixel of the base's last level of detail."""
-    return F.avg_pool2d(x, 2 ** (count - 1))
+    """Averages over squares as large as a pixel of the base."""
+    return F.avg_pool2d(x, 2**count)
 
 
 def window(x: Tensor) -> Tensor:
