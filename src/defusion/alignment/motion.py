@@ -80,7 +80,7 @@ class Repair(NamedTuple):
     """What has to be done to a frame."""
 
     patches: tuple[Patch, ...] = ()
-    """The later ones lie upon the earlier ones."""
+    """The later ones cover the earlier ones."""
 
     @property
     def mask(self) -> NDArray[np.uint8] | None:
