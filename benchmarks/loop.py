@@ -35,7 +35,6 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from defusion.evaluation.toy_cases import toy_cases
 from faults import LOST, swapped_tones, warm_contrasts
 from quality import middle_of, on_masked_sources
 
