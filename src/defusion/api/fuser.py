@@ -304,7 +304,7 @@ class Fuser:
             shares = np.where(total > 0, shares / np.maximum(total, 1e-6), [[[[1.0]]], [[[0.0]]], [[[0.0]]]])
             for rows, pixels in scene.painted(band, common + uniques.sum(0, keepdims=True), keep_chroma=True):
                 inside = slice(rows.start - band.rows.start, rows.stop - band.rows.start)
-                upto = np.cumsum(shares[:, :, inside], 0).transpose(0, 2, 3, 1)
+                upto = np.cumsum(shares[:, :, inside], 0).clip(max=1).transpose(0, 2, 3, 1)  # never above the whole
                 if pixels.shape[2] == 1:
                     upto = upto.mean(3, keepdims=True)
                 # Each part is the rest of the running sum, so that the rounded parts add up to the rounded picture.
