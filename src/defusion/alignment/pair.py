@@ -197,9 +197,7 @@ class _Ladder:
         for model in MODELS[MODELS.index(first) : MODELS.index(self._freest) + 1]:
             if top.votes.hits.sum() < _LEAST_HITS.get(model, 0):
                 break
-            # what the first model refined coarsely is about right for the others
-            at = coarse if model == first else (level,)
-            matrix = refined(reference, moving, top.matrix, self._kind, model, at)
+            matrix = refined(reference, moving, top.matrix, self._kind, model, coarse)
             slack = _SLACK if model == first else 0.0
             if model == "homography" and self._kind == "edges":
                 slack = _SLACK_ACROSS_SENSORS

@@ -29,7 +29,7 @@ def refined(
     kind: Kind,
     model: Model,
     levels: Sequence[int],
-    pixels: int = 8000,
+    pixels: int = 20000,
 ) -> Matrix:
     """Refines a matrix level by level.
 
@@ -74,8 +74,7 @@ def _at(
     fixed = reference.seen(level, kind)
     other = moving.warped(matrix, shape, kind)
     right, down = gradients(fixed.values)
-    telling = (right * right + down * down).sum(2) * fixed.told * (other.told > 0.5)
-    chosen = _telling(telling, min(pixels, telling.size // 4))
+    chosen = _telling((right * right + down * down).sum(2) * fixed.told * (other.told > 0.5), pixels)
     if len(chosen.x) < _FEWEST:
         return None
     unit = to_unit(shape)
