@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -18,7 +19,7 @@ from skimage import data
 import defusion
 from defusion import Alignment, Fuser, ImageError, OptionError
 from defusion.api.align import align_files
-from defusion.imaging import read
+from defusion.imaging import from_array, read, write
 
 Pixels = NDArray[np.uint8]
 
@@ -226,6 +227,14 @@ def test_fuse_keeps_all_of_the_reference_on_request() -> None:
     assert kept.shape == SCENE.shape
     off = np.abs(kept.astype(float) - SCENE)
     assert off[:, -6:].mean() < 2  # where the second has nothing, the first is shown
+
+
+def test_aligned_files_keep_xmp(tmp_path: Path) -> None:
+    packet = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf dc:title="A title"/></x:xmpmeta>'
+    for name, pixels in (("a", SCENE), ("b", moved(SCENE, SHIFT))):
+        write(tmp_path / f"{name}.png", replace(from_array(pixels), xmp=packet))
+    aligned = align_files([tmp_path / "a.png", tmp_path / "b.png"], tmp_path / "out")
+    assert [read(path).xmp for path in aligned.outputs] == [packet, packet]
 
 
 @pytest.mark.parametrize("kind", ["degrees", "counts", "light"])

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.full
 #: Requests that schemathesis makes up for each operation: there are sixteen, so about a thousand.
 EXAMPLES = int(os.environ.get("DEFUSION_CONTRACT_EXAMPLES", "60"))
 
-#: Files that are odd but whole: floats, LZMA of several strips, one pixel, pages of several sizes.
+#: Files that are odd but whole: floats, LZMA of several strips, a tag of an unusual type, several pages.
 ONLY_ODD = {f"exception_{what}.tif" for what in ("float", "lzma_s", "minw", "pages")}
 
 

@@ -19,7 +19,7 @@ from defusion.alignment.warp import warped_picture
 from defusion.api.options import ALIGNS
 from defusion.api.sources import AS_USUAL, Reading, Source, frames_of
 from defusion.errors import ImageError, OptionError
-from defusion.imaging import Picture, check_folder, in_folder, open_output, to_array
+from defusion.imaging import Picture, check_folder, in_folder, open_for, to_array
 from defusion.imaging.levels import used
 from defusion.imaging.samples import bands
 from defusion.scene.frame import Frame, meaning
@@ -138,17 +138,7 @@ def align_files(
                 path = path.with_stem(f"{stem}-{number}")
                 number += 1
             taken.add(path.resolve())
-            out = files.enter_context(
-                open_output(
-                    path,
-                    height=picture.height,
-                    width=picture.width,
-                    channels=picture.samples.shape[2],
-                    depth=picture.depth,
-                    icc=picture.icc,
-                    exif=picture.exif,
-                )
-            )
+            out = files.enter_context(open_for(path, picture))
             for rows in bands(picture.height, picture.width):
                 # samples are written as they are, whatever they measure
                 out.append(np.asarray(picture.samples[rows, :]))

@@ -9,7 +9,7 @@ from defusion.imaging.picture import Picture, from_array, to_array
 from defusion.imaging.profile import in_profile_of
 from defusion.imaging.read import from_pillow, read, stack_in
 from defusion.imaging.thermal import as_temperature, distance_from_palette, in_palette, recognised_palette
-from defusion.imaging.write import PictureWriter, check_output, open_output, write, write_together
+from defusion.imaging.write import PictureWriter, check_output, open_for, open_output, write, write_together
 
 __all__ = [
     "PALETTES",
@@ -26,6 +26,7 @@ __all__ = [
     "in_profile_of",
     "luminance",
     "make_folder",
+    "open_for",
     "open_output",
     "read",
     "recognised_palette",

@@ -299,7 +299,7 @@ def write(path: str | os.PathLike[str], picture: Picture) -> tuple[str, ...]:
     Raises:
         ImageError: As for `open_output`; or the picture is read from its file now, and that is damaged.
     """
-    with _open_for(path, picture) as out:
+    with open_for(path, picture) as out:
         _append(out, picture)
     return out.notes
 
@@ -320,13 +320,14 @@ def write_together(folder: str | os.PathLike[str], pictures: Mapping[str, Pictur
     with in_folder(folder), ExitStack() as outputs:
         outs = []
         for name, picture in pictures.items():
-            outs.append(outputs.enter_context(_open_for(Path(folder) / name, picture)))
+            outs.append(outputs.enter_context(open_for(Path(folder) / name, picture)))
             _append(outs[-1], picture)
             outs[-1].finish()
     return tuple(note for out in outs for note in out.notes)
 
 
-def _open_for(path: str | os.PathLike[str], picture: Picture) -> AbstractContextManager[PictureWriter]:
+def open_for(path: str | os.PathLike[str], picture: Picture) -> AbstractContextManager[PictureWriter]:
+    """Opens a file for the samples of a picture, with its profile, EXIF and XMP; see `open_output`."""
     return open_output(
         path,
         height=picture.height,
