@@ -20,8 +20,8 @@ PIXELS_WIDTH = 32
 FEATURES = 10
 CLOSE_FEATURES = 13
 
-#: How many numbers a head reads from the state for each source and for the scene; see `PyramidNet.vote`. The base,
-#: the levels with a state and the fine levels have a head each.
+#: How many numbers a head reads from the state for each source and for the scene; see `PyramidNet.level_weights`.
+#: The base, the levels with a state and the fine levels have a head each.
 SAID, OF_SCENE = 4, 1
 HEADS = ("base", "level", "fine")
 

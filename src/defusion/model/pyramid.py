@@ -69,19 +69,19 @@ class Closely(NamedTuple):
     look."""
 
 
-class Votes(NamedTuple):
-    """What the network decides for one level."""
+class LevelWeights(NamedTuple):
+    """What the network decides for one level: how its fused detail is made of the sources' own."""
 
     weight: Any
     """The weight of each source, [S N, 1, h, w]; the weights of a place sum to one."""
-    shared: Any
+    common: Any
     """The share of a source's contribution that belongs to the common part, [S N, 1, h, w] in [0, 1]; None if parts
     are not asked for."""
     by_mask: Any
     """How far the mask decides instead of the weights, [N, 1, h, w] in [0, 1]; None without a mask."""
-    kept: Any
-    """The share of the detail that is the scene's rather than noise, [N, 1, h, w] in [0, 1]; None for the base, which
-    is kept whole."""
+    gain: Any
+    """The share of the detail that is the scene's rather than noise, as the gain of a Wiener filter, [N, 1, h, w] in
+    [0, 1]; None for the base, which is used whole."""
 
 
 class Coarser(NamedTuple):
@@ -103,7 +103,7 @@ class Made(NamedTuple):
     coarser: Coarser
     """The same without the fine levels."""
     closely: Closely
-    votes: list[Votes]
+    weights: list[LevelWeights]
     """For each level, the finest first, as in `PyramidNet.pyramid`."""
 
 
@@ -151,19 +151,19 @@ class PyramidNet(Generic[P]):
                 level.plane if level.detail is None else level.detail
                 for level in self.pyramid(by_mask if parts else ops.over_sources(by_mask), None, count)
             ]
-        votes, state, one_light = self.decide(levels, coarser, closely, parts)
+        weights, state, one_light = self.decide(levels, coarser, closely, parts)
         if coarser is not None:  # it has the base
             levels, masked = levels[:-1], masked[:-1]
         made = None if coarser is None else coarser.made
         before = made
         for number in range(len(levels) - 1, -1, -1):
-            band = self.band(votes[number], levels[number], masked[number], parts)
+            band = self.band(weights[number], levels[number], masked[number], parts)
             made = band if made is None else tuple(ops.double(m) + b for m, b in zip(made, band, strict=True))
             if number == min(FINE_LEVELS, count):
                 before = made
         assert made is not None
         assert before is not None
-        return Made(made, Coarser(state, before, one_light), near, votes)
+        return Made(made, Coarser(state, before, one_light), near, weights)
 
     def look_closely(self, sources: P, confidence: P | None) -> Closely:
         """Estimates where each source is in focus, and where it holds noise or nothing."""
@@ -203,7 +203,7 @@ class PyramidNet(Generic[P]):
 
     def decide(
         self, levels: Sequence[Level], coarser: Coarser | None, closely: bool, parts: bool
-    ) -> tuple[list[Votes], P, P]:
+    ) -> tuple[list[LevelWeights], P, P]:
         """Decides for each level, from the coarsest to the finest.
 
         Args:
@@ -228,15 +228,15 @@ class PyramidNet(Generic[P]):
         for _ in range(len(levels) - 2):
             finest.append(ops.halve(finest[-1]))
             marks.append(ops.halve(marks[-1]))
-        votes = []
+        weights = []
         if coarser is not None:
             state, by_mask = coarser.state, coarser.by_mask
         else:
             nothing = ops.mean(base.plane) * 0.0
             features = self.features(base, nothing, energies[-1], finest[-1], nothing, marks[-1])
             state = self.learned.state(features, None, base.confidence)
-            votes.append(self.vote("base", state, energies[-1], finest[-1], base.confidence))
-            by_mask = votes[0].by_mask
+            weights.append(self.level_weights("base", state, energies[-1], finest[-1], base.confidence))
+            by_mask = weights[0].by_mask
         for number in range(len(of_detail) - 1, fine - 1, -1):
             level, light = of_detail[number], lights[number]
             energy = ops.double(energies[number])
@@ -244,11 +244,11 @@ class PyramidNet(Generic[P]):
             features = self.features(level, light, energy, finest[number - 1], correlation, marks[number - 1])
             state = self.learned.state(features, state, level.confidence)
             by_mask = ops.double(by_mask)
-            vote = self.vote("level", state, energy, finest[number - 1], level.confidence)
-            votes.append(vote._replace(by_mask=by_mask))
+            level_weights = self.level_weights("level", state, energy, finest[number - 1], level.confidence)
+            weights.append(level_weights._replace(by_mask=by_mask))
         one_light = by_mask
         for number in range(fine - 1, -1, -1):
-            vote = self.vote(
+            level_weights = self.level_weights(
                 "fine",
                 state,
                 energies[number],
@@ -257,8 +257,8 @@ class PyramidNet(Generic[P]):
                 doublings=fine - 1 - number,
             )
             by_mask = ops.double(by_mask) if closely else None
-            votes.append(self.doubled(vote, by_mask, levels[number].confidence, parts))
-        return votes[::-1], state, one_light
+            weights.append(self.doubled(level_weights, by_mask, levels[number].confidence, parts))
+        return weights[::-1], state, one_light
 
     def features(self, level: Level, light: P, energy: P, finest: P, correlation: P, marks: P) -> P:
         """Returns the features of each source at a level, [S N, FEATURES, h, w]."""
@@ -275,7 +275,9 @@ class PyramidNet(Generic[P]):
             ]
         )
 
-    def vote(self, name: str, state: P, energy: P, finest: P, confidence: P | None, *, doublings: int = 0) -> Votes:
+    def level_weights(
+        self, name: str, state: P, energy: P, finest: P, confidence: P | None, *, doublings: int = 0
+    ) -> LevelWeights:
         """Reads the decisions for a level from the state.
 
         Local energy counts by itself, as in blends without a network. The state says by how much, and what else
@@ -300,37 +302,37 @@ class PyramidNet(Generic[P]):
         by_energy = ops.channels(said, 1, 2) + own
         by_finest = ops.channels(said, 2, 3) + of_finest
         logits = ops.channels(said, 0, 1) + by_energy * energy + by_finest * finest
-        weight, shared = self.weights(logits, confidence), ops.sigmoid(ops.channels(said, 3, 4))
+        weight, common = self.weights(logits, confidence), ops.sigmoid(ops.channels(said, 3, 4))
         if name == "base":
-            return Votes(weight, shared, ops.sigmoid(scene), None)
+            return LevelWeights(weight, common, ops.sigmoid(scene), None)
         # exp(-z^2), since the slope of a sigmoid near one is too small to learn from.
-        return Votes(weight, shared, None, ops.exp(scene * scene * -1.0))
+        return LevelWeights(weight, common, None, ops.exp(scene * scene * -1.0))
 
-    def doubled(self, vote: Votes, by_mask: P | None, confidence: P | None, parts: bool) -> Votes:
+    def doubled(self, weights: LevelWeights, by_mask: P | None, confidence: P | None, parts: bool) -> LevelWeights:
         """Brings decisions at half a level's size to the size of the level and of its confidence."""
         ops = self.ops
-        weight = ops.double(vote.weight)
-        return Votes(
+        weight = ops.double(weights.weight)
+        return LevelWeights(
             weight if confidence is None else self.shares(weight, confidence),
-            ops.double(vote.shared) if parts else None,
+            ops.double(weights.common) if parts else None,
             by_mask,
-            ops.double(vote.kept),
+            ops.double(weights.gain),
         )
 
-    def band(self, vote: Votes, level: Level, masked: P | None, parts: bool) -> tuple[P, ...]:
+    def band(self, weights: LevelWeights, level: Level, masked: P | None, parts: bool) -> tuple[P, ...]:
         """Makes a level of the fused picture, or of its parts, from the sources' own pixels."""
         ops = self.ops
-        made = vote.weight * (level.plane if level.detail is None else level.detail)
+        made = weights.weight * (level.plane if level.detail is None else level.detail)
         if not parts:
             made = ops.over_sources(made)
         if masked is not None:
-            by_mask = ops.each_source(vote.by_mask) if parts else vote.by_mask
+            by_mask = ops.each_source(weights.by_mask) if parts else weights.by_mask
             made = made + by_mask * (masked - made)
-        if vote.kept is not None:
-            made = made * (ops.each_source(vote.kept) if parts else vote.kept)
+        if weights.gain is not None:
+            made = made * (ops.each_source(weights.gain) if parts else weights.gain)
         if not parts:
             return (made,)
-        common = vote.shared * made
+        common = weights.common * made
         return ops.over_sources(common), made - common
 
     def weights(self, logits: P, confidence: P | None) -> P:
@@ -341,15 +343,15 @@ class PyramidNet(Generic[P]):
         ops = self.ops
         if confidence is not None:  # no logit can make up for a place that is missing
             logits = logits - ops.relu(confidence * (-1.0 / NO_CONFIDENCE) + 1.0) * ABSENT_LOGITS
-        odds = ops.exp(logits - ops.each_source(ops.most_of_sources(logits)))
-        return self.shares(odds, confidence)
+        numerators = ops.exp(logits - ops.each_source(ops.most_of_sources(logits)))
+        return self.shares(numerators, confidence)
 
-    def shares(self, odds: P, confidence: P | None) -> P:
+    def shares(self, numerators: P, confidence: P | None) -> P:
         """Turns the inputs of the softmax, weighted by confidence, into weights that sum to one over the sources."""
         ops = self.ops
         if confidence is not None:
-            odds = odds * (confidence + TINY)
-        weights: P = odds / (ops.each_source(ops.over_sources(odds)) + TINY * TINY)
+            numerators = numerators * (confidence + TINY)
+        weights: P = numerators / (ops.each_source(ops.over_sources(numerators)) + TINY * TINY)
         return weights
 
     def local_energy(self, light: P) -> P:

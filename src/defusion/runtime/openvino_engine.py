@@ -98,7 +98,7 @@ class OpenVinoEngine:
     ) -> Decided:
         """Runs the pyramid network."""
         made = self._pyramid.forward(sources, confidence, count, coarser=coarser, closely=closely, parts=parts)
-        finest = made.votes[0]
+        finest = made.weights[0]
         decided = Decided(
             made.made,
             made.coarser.made,

@@ -136,7 +136,7 @@ class TorchEngine:
             closely=closely,
             parts=parts,
         )
-        finest = made.votes[0]
+        finest = made.weights[0]
         return Decided(
             tuple(_planes(plane) for plane in made.made),
             tuple(_planes(plane) for plane in made.coarser.made),

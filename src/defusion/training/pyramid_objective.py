@@ -101,7 +101,7 @@ class PyramidObjective(nn.Module):
         return {
             "mask": views.one_light * (relative + 0.02 * (off + 1e-3).log()),
             "confidence": crossed.mean((0, 2, 3, 4)),
-            "one_light": one_light_error(made.votes[-1].by_mask, views.one_light),
+            "one_light": one_light_error(made.weights[-1].by_mask, views.one_light),
         }
 
 
