@@ -7,15 +7,15 @@ import pytest
 from defusion import OptionError, WeightsError
 
 torch = pytest.importorskip("torch")
-from defusion.export import SUFFIXES, Format, export  # noqa: E402
+from defusion.export import EXPORT_SUFFIXES, Format, export  # noqa: E402
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("format", SUFFIXES)
+@pytest.mark.parametrize("format", EXPORT_SUFFIXES)
 def test_an_export_gives_the_same_picture(format: Format, tmp_path: Path) -> None:
     if format != "torch-export":
         pytest.importorskip("onnxscript")
-    made = export(tmp_path / f"network{SUFFIXES[format]}", format, height=32, width=48)
+    made = export(tmp_path / f"network{EXPORT_SUFFIXES[format]}", format, height=32, width=48)
     assert made.difference < 1e-4
     assert all(file.stat().st_size > 0 for file in made.files)
     assert len(made.files) == (2 if format == "openvino" else 1)

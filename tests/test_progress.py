@@ -36,7 +36,7 @@ def reported(fuser: Fuser, count: int) -> list[FusingProgress]:
 @pytest.fixture
 def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(paper, "WHOLE_PX", 0)
-    monkeypatch.setattr(paper, "TILE_PX", 128)
+    monkeypatch.setattr(paper, "PAPER_TILE_PX", 128)
     monkeypatch.setattr("defusion.tiles.sample.SAMPLE_PX", 96)
     monkeypatch.setattr(grid, "AT_ONCE_PX", 60_000)
 

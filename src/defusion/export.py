@@ -28,7 +28,7 @@ from defusion.system.files import beside
 from defusion.weights import WeightsFile, resolve
 
 Format = Literal["onnx", "openvino", "torch-export"]
-SUFFIXES: dict[Format, str] = {"onnx": ".onnx", "openvino": ".xml", "torch-export": ".pt2"}
+EXPORT_SUFFIXES: dict[Format, str] = {"onnx": ".onnx", "openvino": ".xml", "torch-export": ".pt2"}
 
 #: Largest difference allowed between an export and this package's engine: half a step of 8 bits.
 TOLERANCE = 0.5 / 255
@@ -82,8 +82,9 @@ def export(
         EngineError: The export gives other pictures than this package.
     """
     output = Path(output)
-    if output.suffix != SUFFIXES[format]:
-        raise OptionError(f"{output} came for format {format}; expected a name that ends in {SUFFIXES[format]}")
+    if output.suffix != EXPORT_SUFFIXES[format]:
+        suffix = EXPORT_SUFFIXES[format]
+        raise OptionError(f"{output} came for format {format}; expected a name that ends in {suffix}")
     levels = levels_of(height, width)
     if height % 2**levels or width % 2**levels:
         down, across = (max(round(side / 2**levels), 1) * 2**levels for side in (height, width))

@@ -13,7 +13,7 @@ from skimage import data
 
 from defusion import BatchError
 from defusion.batch.finding import Finder
-from defusion.batch.grouping import Kind, divided
+from defusion.batch.grouping import GroupKind, divided
 from defusion.cli import main
 
 SIDE = (240, 160)
@@ -94,10 +94,10 @@ def written(shots: list[Shot], folder: Path, with_exif: bool) -> list[str]:
     return names
 
 
-def card(folder: Path, with_exif: bool) -> list[tuple[Kind, tuple[str, ...]]]:
+def card(folder: Path, with_exif: bool) -> list[tuple[GroupKind, tuple[str, ...]]]:
     """Makes a card of 12 brackets, 5 focus stacks and 20 single frames, and returns what belongs together."""
     rng = np.random.default_rng(7)
-    kinds: list[Kind] = ["bracket"] * 12 + ["focus"] * 5 + ["single"] * 20
+    kinds: list[GroupKind] = ["bracket"] * 12 + ["focus"] * 5 + ["single"] * 20
     rng.shuffle(kinds)
     shots: list[Shot] = []
     groups = []

@@ -91,7 +91,7 @@ def test_grid_masks_keep_every_place_and_share_some() -> None:
 def test_free_forms_keep_their_share_and_leave_places_to_no_one() -> None:
     first, second = toy_cases.freeform_masks((300, 400), np.random.default_rng(0))
     for mask in (first, second):
-        assert mask.mean() == pytest.approx(toy_cases.KEEP, abs=0.001)
+        assert mask.mean() == pytest.approx(toy_cases.TOY_KEEP, abs=0.001)
         # Smooth borders: few pixels have a neighbour on the other side.
         assert (mask[:, 1:] != mask[:, :-1]).mean() < 0.03
     assert (~first & ~second).mean() > 0.02
@@ -102,10 +102,10 @@ def test_masks_have_sizes_and_shares_of_the_pretext_task() -> None:
     from defusion.pretext import masks
 
     for fixed, (least, most) in [
-        (toy_cases.COARSE_PX, masks.COARSE_PX),
-        (toy_cases.FINE_PX, masks.FINE_PX),
-        (toy_cases.FREEFORM_PX, masks.FREEFORM_PX),
-        (toy_cases.KEEP, masks.KEEP),
+        (toy_cases.TOY_COARSE_PX, masks.COARSE_PX),
+        (toy_cases.TOY_FINE_PX, masks.FINE_PX),
+        (toy_cases.TOY_FREEFORM_PX, masks.FREEFORM_PX),
+        (toy_cases.TOY_KEEP, masks.KEEP),
     ]:
         assert least <= fixed <= most
 

@@ -11,7 +11,7 @@ from defusion.pretext.absent import absent, grainy
 from defusion.pretext.edges import box, edge_field, edge_masks, field, guided
 from defusion.pretext.exposures import exposures
 from defusion.pretext.focus import focus
-from defusion.pretext.mixed import KINDS, SHARES, SOURCES, Kind, dotted, mixed, rough
+from defusion.pretext.mixed import KINDS, SHARES, SOURCES, ViewMaker, dotted, mixed, rough
 from defusion.pretext.sensors import HOT_COUNTS, sensors
 from defusion.pretext.views import Views, as_camera, at_rest, joined, one_of, uniform
 
@@ -38,7 +38,7 @@ def energy(planes: Tensor) -> Tensor:
 
 @each_pretext
 @pytest.mark.parametrize("sources", [2, 4])
-def test_views_have_their_shapes_and_ranges(pretext: Kind, sources: int, photos: Tensor) -> None:
+def test_views_have_their_shapes_and_ranges(pretext: ViewMaker, sources: int, photos: Tensor) -> None:
     for seed in SEEDS:
         views = pretext(photos, sources, drawn(seed))
         assert views.sources.shape == (sources, *photos.shape)
@@ -53,7 +53,7 @@ def test_views_have_their_shapes_and_ranges(pretext: Kind, sources: int, photos:
 
 
 @each_pretext
-def test_a_seed_draws_the_same_views_again_and_another_does_not(pretext: Kind, photos: Tensor) -> None:
+def test_a_seed_draws_the_same_views_again_and_another_does_not(pretext: ViewMaker, photos: Tensor) -> None:
     torch.manual_seed(5)
     one = pretext(photos, 3, drawn(1))
     torch.manual_seed(6)  # nothing comes from elsewhere
@@ -63,13 +63,13 @@ def test_a_seed_draws_the_same_views_again_and_another_does_not(pretext: Kind, p
 
 
 @each_pretext
-def test_sources_are_not_copies_of_each_other(pretext: Kind, photos: Tensor) -> None:
+def test_sources_are_not_copies_of_each_other(pretext: ViewMaker, photos: Tensor) -> None:
     differ = [pretext(photos, 2, drawn(seed)).sources.diff(dim=0).abs().amax((0, 2, 3, 4)) for seed in SEEDS]
     assert torch.stack(differ).median() > 0.02
 
 
 @each_pretext
-def test_each_place_is_shown_by_some_source(pretext: Kind, photos: Tensor) -> None:
+def test_each_place_is_shown_by_some_source(pretext: ViewMaker, photos: Tensor) -> None:
     for seed in SEEDS:
         views = pretext(photos, 3, drawn(seed))
         if pretext is not absent:  # smooth regions may leave a place to nobody
@@ -77,7 +77,7 @@ def test_each_place_is_shown_by_some_source(pretext: Kind, photos: Tensor) -> No
 
 
 @each_pretext
-def test_something_moves_only_where_it_is_said_to(pretext: Kind, photos: Tensor) -> None:
+def test_something_moves_only_where_it_is_said_to(pretext: ViewMaker, photos: Tensor) -> None:
     moving = 0
     for seed in SEEDS:
         views = pretext(photos, 3, drawn(seed))

@@ -11,7 +11,7 @@ from skimage.filters import gaussian
 from defusion import Fuser, OptionError
 from defusion.imaging import from_array
 from defusion.scene import kind as task
-from defusion.scene.kind import Kind, measure, recognise
+from defusion.scene.kind import SceneKind, measure, recognise
 
 Sources = list[NDArray[np.uint8]]
 
@@ -31,7 +31,7 @@ def focus(scene: NDArray[np.uint8]) -> Sources:
     return [near, far]
 
 
-def kind(sources: Sources) -> Kind:
+def kind(sources: Sources) -> SceneKind:
     return recognise([measure(from_array(source)) for source in sources])
 
 

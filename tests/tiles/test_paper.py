@@ -24,9 +24,9 @@ from defusion.weights import WeightsFile
 def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     """Has everything tiled, in tiles small enough for a test."""
     monkeypatch.setattr(paper, "WHOLE_PX", 0)
-    monkeypatch.setattr(paper, "TILE_PX", 96)
+    monkeypatch.setattr(paper, "PAPER_TILE_PX", 96)
     monkeypatch.setattr("defusion.tiles.sample.SAMPLE_PX", 96)
-    monkeypatch.setattr("defusion.tiles.sample.WINDOW_PX", 32)
+    monkeypatch.setattr("defusion.tiles.sample.SAMPLE_WINDOW_PX", 32)
 
 
 @pytest.fixture(scope="module", params=ENGINES)
@@ -99,7 +99,7 @@ def test_tiles_paint_the_picture_of_the_whole(engine: Engine, height: int, width
 def test_tiles_of_any_size_paint_the_picture_of_the_whole(
     engine: Engine, tile_px: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(paper, "TILE_PX", tile_px)
+    monkeypatch.setattr(paper, "PAPER_TILE_PX", tile_px)
     assert seams(engine, *sources(13, 1307)) <= 1e-4
 
 
@@ -159,8 +159,9 @@ def test_memory_to_paint_is_that_of_a_tile_and_its_halo() -> None:
     config = CONFIGS["released"]
     whole, large, high = (paper.needed_bytes(config, Size(height, 1300)) for height in (1100, 1300, 400_000))
     assert large == high
-    bands = 2 * 12 * paper.TILE_PX * 1300
-    assert (large - bands) / whole == pytest.approx((paper.TILE_PX + 2 * config.network_reach_px) ** 2 / 1100 / 1300)
+    bands = 2 * 12 * paper.PAPER_TILE_PX * 1300
+    seen_px = paper.PAPER_TILE_PX + 2 * config.network_reach_px
+    assert (large - bands) / whole == pytest.approx(seen_px**2 / 1100 / 1300)
 
 
 @pytest.mark.parametrize(("height", "width"), [(300, 400), (5, 9000), (900, 250)])

@@ -10,7 +10,7 @@ from defusion.model.torch_ops import TorchPyramid
 from defusion.pretext.absent import absent
 from defusion.pretext.mixed import KINDS, mixed
 from defusion.training.pyramid_objective import (
-    WEIGHTS,
+    ERROR_WEIGHTS,
     PyramidObjective,
     level_error,
     one_light_error,
@@ -76,8 +76,8 @@ def test_all_weights_of_the_network_learn_from_a_mixed_batch() -> None:
             value += 0.05 * torch.randn(value.shape, generator=generator)
     views, kinds = mixed(photos, generator)
     errors = weighed(PyramidObjective(network)(views), kinds)
-    assert {name for kind in WEIGHTS.values() for name in kind} <= set(errors)
+    assert {name for kind in ERROR_WEIGHTS.values() for name in kind} <= set(errors)
     torch.stack(list(errors.values())).sum().backward()
     silent = [name for name, value in network.named_weights().items() if value.grad is None or not value.grad.any()]
     assert silent in ([], ["level.scene.bias"])
-    assert set(WEIGHTS) == set(KINDS)
+    assert set(ERROR_WEIGHTS) == set(KINDS)

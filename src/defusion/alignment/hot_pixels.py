@@ -20,7 +20,7 @@ from defusion.imaging.samples import LazySamples, Samples
 Spots = NDArray[np.int64]
 
 #: With fewer frames, a hot pixel cannot be told from a bright point of the scene.
-FEWEST_FRAMES = 5
+FEWEST_FOR_SPOTS = 5
 
 #: A spot is brighter than its surroundings by this fraction of the range, has fewer pixels than the second, and spots
 #: make up at most the third as a fraction of all pixels.
@@ -69,7 +69,7 @@ def hot_pixels(spots: Sequence[Spots], alignment: Alignment) -> Spots:
         alignment: Alignment of the frames.
     """
     shapes = {each.shape for each in alignment.frames}
-    if len(spots) < FEWEST_FRAMES or len(shapes) > 1:
+    if len(spots) < FEWEST_FOR_SPOTS or len(shapes) > 1:
         return np.zeros(0, np.int64)
     of_reference = next(each.matrix for each in alignment.frames if each.file == alignment.reference)
     moved = [corner_distance(each.matrix, of_reference, alignment.shape) for each in alignment.frames if each.aligned]

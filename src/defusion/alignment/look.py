@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from defusion.alignment.geometry import Matrix, Shape, enlarged
-from defusion.alignment.hot_pixels import FEWEST_FRAMES, Spots, spots_in
+from defusion.alignment.hot_pixels import FEWEST_FOR_SPOTS, Spots, spots_in
 from defusion.alignment.representation import LuminancePyramid
 from defusion.imaging import Picture, luminance
 from defusion.imaging.samples import bands
@@ -50,7 +50,7 @@ class Look(NamedTuple):
         def look(first_row: int, samples: NDArray[Any]) -> None:
             spots.append(spots_in(samples, first_row, abs(high - low)))
 
-        pixels = shrunk(picture, shrink, told_black=True, look=look if count >= FEWEST_FRAMES else None)
+        pixels = shrunk(picture, shrink, told_black=True, look=look if count >= FEWEST_FOR_SPOTS else None)
         small = np.rint(np.clip(pixels[..., 0] if picture.grey else luminance(pixels)[..., 0], 0, 1) * 65535)
         small = small.astype(np.uint16)
         brightness = float(small.mean()) / 65535

@@ -24,7 +24,7 @@ from defusion.runtime import Engine, load_engine
 from defusion.scene import corrections
 from defusion.scene.form import Pixels
 from defusion.scene.frame import Frame, kept
-from defusion.scene.kind import Kind, SourceStatistics, recognise
+from defusion.scene.kind import SceneKind, SourceStatistics, recognise
 from defusion.scene.maps import DEPTH, FACTS, MOVED, RESIDUAL, SOURCE, SOURCE_IN_COLOUR, Maps, Watch
 from defusion.scene.rig import Rig
 from defusion.scene.scene import Scene
@@ -332,7 +332,7 @@ class Fuser:
     def _plan(self, statistics: Sequence[SourceStatistics], task: str) -> Plan:
         """Says what kind of scene the sources show, and how they are fused."""
         (head,) = self.weights.config.heads
-        kind = recognise(statistics) if task == "auto" else Kind(cast(TaskName, task), "it was asked for")
+        kind = recognise(statistics) if task == "auto" else SceneKind(cast(TaskName, task), "it was asked for")
         if len(statistics) > 2 and head == "paper":
             raise WeightsError(
                 f"{len(statistics)} sources came, but weights {self.weights.path.stem!r} fuse two; give two, "

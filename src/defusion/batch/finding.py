@@ -108,4 +108,4 @@ class Finder:
             return "names"
         if "{" in source and not Path(source).is_dir():
             return "pattern"
-        return "manifest" if source.lower().endswith(manifest.SUFFIXES) else "folder"
+        return "manifest" if source.lower().endswith(manifest.MANIFEST_SUFFIXES) else "folder"

@@ -22,7 +22,7 @@ from defusion.batch.scenes import BatchScene, is_picture, natural
 from defusion.errors import BatchError, ImageError
 from defusion.system.machine import cores
 
-Kind = Literal["bracket", "focus", "single"]
+GroupKind = Literal["bracket", "focus", "single"]
 Where = tuple[slice, slice]
 Tones = NDArray[np.float32]
 
@@ -67,7 +67,7 @@ class Group(NamedTuple):
     """Frames of a card that belong together."""
 
     name: str
-    kind: Kind
+    kind: GroupKind
     frames: tuple[str, ...]
     why: str
 

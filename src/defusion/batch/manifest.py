@@ -12,7 +12,7 @@ from defusion.batch.places import is_url, joined, local_copies, telling_trouble
 from defusion.batch.scenes import BatchScene, OwnOptions
 from defusion.errors import BatchError
 
-SUFFIXES = (".csv", ".jsonl", ".ndjson")
+MANIFEST_SUFFIXES = (".csv", ".jsonl", ".ndjson")
 
 _COLUMNS = ("scene", "sources", "options")
 
@@ -28,7 +28,7 @@ def of_manifest(file: str) -> list[BatchScene]:
     are relative to the folder of the manifest.
 
     Args:
-        file: Path or URL that ends in one of `SUFFIXES`.
+        file: Path or URL that ends in one of `MANIFEST_SUFFIXES`.
 
     Raises:
         BatchError: The file cannot be read, has unknown columns or options, or a line lacks its scene or sources.

@@ -28,7 +28,7 @@ from defusion.system.files import unfit
 from defusion.weights import WeightsFile, resolve
 
 #: Longest side of a thumbnail, and its quality.
-THUMBNAIL_PX = 160
+REPORT_THUMBNAIL_PX = 160
 _QUALITY = 70
 
 #: Number of networks that a process keeps loaded, for scenes with options of their own.
@@ -131,7 +131,7 @@ def _fuse_scene(job: SceneJob, results: ResultFolder, started: float) -> JobOutc
         if reason := unfit(results.path(job.file), files):
             raise ImageError(f"{results.path(job.file)} {reason}.")
         with results.staged(job.file) as staged:
-            small = 2 * THUMBNAIL_PX if job.with_thumbnails else None
+            small = 2 * REPORT_THUMBNAIL_PX if job.with_thumbnails else None
             made = fuser.fuse_files(files, staged, reading=job.reading, thumbnail_px=small, **job.options.of_scene())
             facts = {name: fact for name, fact in made.facts.items() if name not in ("output", "notes")}
             thumbnails = [_encoded(samples) for samples in made.thumbnails]
@@ -173,7 +173,7 @@ def loaded(options: Options) -> Fuser:
 def _encoded(pixels: NDArray[np.uint8]) -> str:
     """Returns a thumbnail as WebP in base64."""
     small = Image.fromarray(pixels.repeat(3, axis=2) if pixels.shape[2] == 1 else pixels)
-    small.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
+    small.thumbnail((REPORT_THUMBNAIL_PX, REPORT_THUMBNAIL_PX))
     data = io.BytesIO()
     small.save(data, "WEBP", quality=_QUALITY)
     return base64.b64encode(data.getvalue()).decode()

@@ -32,9 +32,9 @@ from defusion.evaluation.layouts import (
     literal,
     scene_of,
 )
-from defusion.evaluation.results import EvaluationScene, Kind
+from defusion.evaluation.results import DataSetKind, EvaluationScene
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 """Suffixes that count as pictures."""
 
 #: How deep pictures are searched below a data set: TNO has Athena_images/APC_1/view_1/.
@@ -132,7 +132,7 @@ def _looked_for(named: str) -> str:
 def _contents(path: Path) -> str:
     entries = sorted(path.iterdir())
     folders = [each.name for each in entries if each.is_dir()]
-    pictures = sum(each.suffix.lower() in SUFFIXES for each in entries)
+    pictures = sum(each.suffix.lower() in PICTURE_SUFFIXES for each in entries)
     shown = f" ({', '.join(folders[:4])}{', ...' if len(folders) > 4 else ''})" if folders else ""
     return f"folders: {len(folders)}{shown}, pictures: {pictures}; --roles can name the folders of the sources"
 
@@ -266,7 +266,7 @@ def _pictures(folder: Path) -> Files:
             sorted(each for each in folders if not each.startswith(".")) if len(inside.parts) < _DEPTH else []
         )
         for file in sorted(files, key=_natural):
-            if file.lower().endswith(SUFFIXES):
+            if file.lower().endswith(PICTURE_SUFFIXES):
                 if file.startswith("."):
                     hidden.append(file)
                 else:
@@ -311,7 +311,7 @@ def _by_layout(folder: Path, files: Files, layout: Layout, start: str, named: st
     return DataSet(name, folder, tuple(scenes), tuple(_notes(name, layout, roles, names, pairs, files.hidden)))
 
 
-def _kind_of(data_set: str) -> Kind:
+def _kind_of(data_set: str) -> DataSetKind:
     return next((layout.kind for layout in LAYOUTS if layout.data_set == data_set != "plain"), "other")
 
 

@@ -8,7 +8,7 @@ from functools import cache
 from typing import NamedTuple
 
 from defusion.errors import EvaluationError
-from defusion.evaluation.results import Kind
+from defusion.evaluation.results import DataSetKind
 
 #: Parts into which data sets are split for training. Folders with these names are neither scenes nor roles.
 SPLITS = ("test", "train", "val", "valid", "validation", "trainval")
@@ -16,7 +16,7 @@ SPLITS = ("test", "train", "val", "valid", "validation", "trainval")
 VISIBLE = "(visible|visual|vis|vi|rgb|color|colour)"
 INFRARED = "(infrared|thermal|lwir|mwir|swir|nir|tir|fir|ir|th|t)"
 
-ROLES: tuple[tuple[Kind, str, str], ...] = (
+ROLES: tuple[tuple[DataSetKind, str, str], ...] = (
     ("exposure", "under", "over"),
     ("focus", "near", "far"),
     ("infrared", VISIBLE, INFRARED),
@@ -37,7 +37,7 @@ class Layout(NamedTuple):
 
     data_set: str
     """Name of the data set, as in `NAME:FOLDER`; `plain` for folders that belong to no published data set."""
-    kind: Kind
+    kind: DataSetKind
     sources: tuple[str, ...]
     """Patterns of the two sources, or one pattern that matches all frames of a scene."""
     truth: str | None = None
@@ -130,7 +130,7 @@ def layout_of_roles(roles: Mapping[str, str]) -> Layout:
             f"roles {', '.join(f'{role}={place}' for role, place in roles.items()) or 'none'} came; expected two "
             "roles with different folders, as in ir=T,vis=RGB, and gt if there is ground truth"
         )
-    kind: Kind = "other"
+    kind: DataSetKind = "other"
     for each, a, b in ROLES:
         order = [next((role for role in sources if named(role, word)), None) for word in (a, b)]
         if order[0] and order[1]:

@@ -26,7 +26,7 @@ from defusion.api.fuser import Fuser
 from defusion.api.sources import frames_of
 from defusion.errors import EvaluationError
 from defusion.evaluation.baselines import BASELINES, Pixels
-from defusion.evaluation.datasets import SUFFIXES, DataSet
+from defusion.evaluation.datasets import PICTURE_SUFFIXES, DataSet
 from defusion.evaluation.results import EvaluationScene
 from defusion.imaging import Picture, read, write
 from defusion.imaging.samples import converted
@@ -180,7 +180,7 @@ class PictureFolder:
         candidates: dict[str, list[tuple[str, Path]]] = {}
         scenes = sorted((scene.name for scene in data_set.scenes), key=len, reverse=True)
         for file in sorted((folders or [self.folder])[0].iterdir()):
-            if file.suffix.lower() in SUFFIXES:
+            if file.suffix.lower() in PICTURE_SUFFIXES:
                 for scene in scenes:
                     if (beside := _beside(file.stem.lower(), scene.lower())) is not None:
                         candidates.setdefault(scene, []).append((beside, file))

@@ -7,21 +7,21 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from defusion.errors import EvaluationError
-from defusion.evaluation.metrics import DEFAULTS, METRICS
+from defusion.evaluation.metrics import DEFAULT_METRICS, METRICS
 from defusion.evaluation.metrics.learned import FOLDER_VARIABLE
 from defusion.evaluation.metrics.learned import METRICS as LEARNED
-from defusion.evaluation.results import Kind
+from defusion.evaluation.results import DataSetKind
 
 
 class Protocol(NamedTuple):
     """Rules for measuring."""
 
-    metrics: dict[Kind, tuple[str, ...]]
-    """Metrics by kind of data set; `DEFAULTS` for other kinds."""
-    grey: tuple[Kind, ...]
+    metrics: dict[DataSetKind, tuple[str, ...]]
+    """Metrics by kind of data set; `DEFAULT_METRICS` for other kinds."""
+    grey: tuple[DataSetKind, ...]
     """Kinds of data sets that are measured in luminance only."""
 
-    def metrics_of(self, kind: Kind, asked: Sequence[str]) -> tuple[str, ...]:
+    def metrics_of(self, kind: DataSetKind, asked: Sequence[str]) -> tuple[str, ...]:
         """Returns the metrics for a data set, or those that the user asked for.
 
         Metrics of trained networks are left out, unless asked for, if no folder of weights is set.
@@ -29,7 +29,7 @@ class Protocol(NamedTuple):
         if asked:
             return tuple(dict.fromkeys(asked))
         learned = [] if os.environ.get(FOLDER_VARIABLE) else [metric.name for metric in LEARNED]
-        return tuple(name for name in self.metrics.get(kind, DEFAULTS) if name not in learned)
+        return tuple(name for name in self.metrics.get(kind, DEFAULT_METRICS) if name not in learned)
 
 
 PROTOCOLS: dict[str, Protocol] = {

@@ -12,7 +12,7 @@ import numpy as np
 
 from defusion.evaluation.metrics import Score
 
-Kind = Literal["exposure", "focus", "infrared", "medical", "other"]
+DataSetKind = Literal["exposure", "focus", "infrared", "medical", "other"]
 """How the sources of a data set differ."""
 
 
@@ -25,7 +25,7 @@ class EvaluationScene:
     sources: tuple[Path, Path]
     truth: Path | None = None
     """Ground truth for the fused picture, if there is one."""
-    kind: Kind = "other"
+    kind: DataSetKind = "other"
 
     @property
     def labels(self) -> tuple[str, ...]:

@@ -50,13 +50,13 @@ _APART = 2.0
 #: Largest values of whole numbers that were converted to floats.
 _WHOLE_NUMBERS = (255, 65535)
 
-Kind: TypeAlias = Literal["range", "bits", "counts", "light", "numbers", "units"]
+ValueKind: TypeAlias = Literal["range", "bits", "counts", "light", "numbers", "units"]
 
 
 class Used(NamedTuple):
     """Which values a picture uses."""
 
-    kind: Kind
+    kind: ValueKind
     """range: all values of the sample type. bits: few of its bits. counts: a narrow range far from 0. light: floats
     above white. numbers: whole numbers in floats, from 8 or 16 bits. units: other floats, such as degrees.
     """
@@ -80,7 +80,7 @@ class ChosenLevels(NamedTuple):
     """Levels of each picture; None for the range of its sample type."""
     result: Levels | None
     """Levels of the fused picture."""
-    kinds: list[Kind]
+    kinds: list[ValueKind]
     notes: tuple[str, ...]
 
 
@@ -169,7 +169,7 @@ def choose(names: Sequence[str], pictures: Sequence[Used], alike: Callable[[int]
     """
     told = zip(names, pictures, strict=True)
     notes = tuple(f"{name}: {each.clipped}" for name, each in told if each.clipped)
-    kinds: list[Kind] = [each.kind for each in pictures]
+    kinds: list[ValueKind] = [each.kind for each in pictures]
     common = _common(pictures, alike)
     if common is not None:
         if set(kinds) != {"range"}:

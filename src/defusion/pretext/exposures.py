@@ -21,7 +21,7 @@ KEPT_RANGE = 0.5
 #: Over squares of some 60 pixels, the target's light is a mixture of the views' light. A view counts e^x there, x
 #: being this times its brightness. When the light of fused pictures was replaced by such a mixture, QCV on the
 #: steering scenes (MEFB) was 189 in place of 243, Qabf .763 of .752, and MEF-SSIM stayed at .982.
-BRIGHTER = 1.0
+BRIGHTER_VIEW = 1.0
 LIGHT_RADIUS_PX = 20
 
 #: The brightest view is exposed by so many stops more than the darkest places need, and the darkest view by so many
@@ -94,7 +94,7 @@ def exposures(photos: Tensor, sources: int, generator: Generator) -> Views:
 
 def _mixed_light(views: Tensor) -> Tensor:
     """Mixes views [S, N, 3, H, W]. A view counts more where it is brighter."""
-    weights = (BRIGHTER * views.mean(2, keepdim=True)).softmax(0)
+    weights = (BRIGHTER_VIEW * views.mean(2, keepdim=True)).softmax(0)
     return (weights * views).sum(0)
 
 

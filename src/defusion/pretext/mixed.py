@@ -16,9 +16,9 @@ from defusion.pretext.sensors import sensors
 from defusion.pretext.views import Views, chance, joined, normal, uniform
 
 #: Makes views of scenes [N, 3, H, W], with the given number of sources.
-Kind = Callable[[Tensor, int, Generator], Views]
+ViewMaker = Callable[[Tensor, int, Generator], Views]
 
-KINDS: dict[str, Kind] = {
+KINDS: dict[str, ViewMaker] = {
     "focus": focus,
     "exposures": exposures,
     "sensors": sensors,

@@ -16,7 +16,7 @@ from defusion.pretext.views import Views, as_camera, at_rest, chance, one_of, un
 
 #: The target's light follows the brighter sensor: its weight is a sigmoid of its lead times this. With 10, all that
 #: is dark in the visible view became as pale as the thermal one.
-BRIGHTER = 4.0
+BRIGHTER_SENSOR = 4.0
 
 #: A mixture of two lights is paler than either. So it is spread about its mean by this factor, within the range of
 #: the two. When the light of fused pictures was replaced by such a mixture, QCV on the steering scenes was 384 in
@@ -70,7 +70,7 @@ def sensors(photos: Tensor, sources: int, generator: Generator) -> Views:
     visible, lost = _lost_places(seen, photos, generator)
     # Light follows the sensor that receives more: a dark place is often one that a sensor misses.
     of_visible, of_thermal = (guided(each, each, 8, 1e-2) for each in (visible, thermal))
-    brighter = (BRIGHTER * (of_thermal - of_visible)).sigmoid()
+    brighter = (BRIGHTER_SENSOR * (of_thermal - of_visible)).sigmoid()
     # Detail of the thermal view where the visible one is flat.
     flat = ((visible - box(visible, 6)).abs() < 0.02).float()
     warm_detail = _soft(thermal, 0.6) - box(_soft(thermal, 0.6), 6)

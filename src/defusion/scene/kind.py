@@ -53,7 +53,7 @@ COLOURED_SENSORS_CORRELATION = 0.4
 
 #: A place is noise if its pixels vary by more than the first, and neighbours differ by nearly as much as any two
 #: pixels of it. In real scenes neighbours are alike.
-GRAIN = 0.04
+LEAST_NOISE = 0.04
 UNLIKE_NEIGHBOURS = 0.8
 
 #: Two sources show one kind of light if the rank correlation of their tones is above this.
@@ -106,7 +106,7 @@ class SourceStatistics(NamedTuple):
         return bool(spread) and bool(((tones - tones.mean()) ** 3).mean() / spread**3 <= FEW_DARK)
 
 
-class Kind(NamedTuple):
+class SceneKind(NamedTuple):
     """A kind of scene, and the reason for it."""
 
     task: TaskName
@@ -126,7 +126,7 @@ def measure(picture: Picture) -> SourceStatistics:
         return SourceStatistics(colourless, places.ravel(), np.zeros(places.size, np.bool_), blank)
     # both directions, since print is smooth along its strokes
     changes = [(np.diff(places, axis=axis) ** 2).mean((1, 3)) for axis in (1, 3)]
-    noise = (np.minimum(*changes) > UNLIKE_NEIGHBOURS * 2 * variance) & (variance > GRAIN**2)
+    noise = (np.minimum(*changes) > UNLIKE_NEIGHBOURS * 2 * variance) & (variance > LEAST_NOISE**2)
     return SourceStatistics(colourless, places.mean((1, 3)).ravel(), noise.ravel(), blank)
 
 
@@ -137,7 +137,7 @@ def _with_gaps(picture: Picture, rows: slice, columns: slice) -> NDArray[np.floa
     return planes if confidence is None else np.where(confidence > 0, planes, np.float32(np.nan))
 
 
-def recognise(sources: Sequence[SourceStatistics]) -> Kind:
+def recognise(sources: Sequence[SourceStatistics]) -> SceneKind:
     """Says what kind of scene some sources show."""
     colourless = sum(source.colourless for source in sources)
     seen = ~np.any([np.isnan(source.tones) for source in sources], axis=0)
@@ -146,7 +146,7 @@ def recognise(sources: Sequence[SourceStatistics]) -> Kind:
     alike = _correlation(sources)
     # In a stack, one frame may have lost its colour and still show the same things as the others.
     if 0 < colourless < len(sources) and (len(sources) == 2 or alike <= FOCUS_CORRELATION):
-        return Kind("infrared", f"{colourless} of {len(sources)} sources have no colour")
+        return SceneKind("infrared", f"{colourless} of {len(sources)} sources have no colour")
     darkest, *_, brightest = sorted((source.tones for source in sources), key=np.mean)
     # The median ignores lamps and clipped places.
     ratio = float(np.median(np.maximum(brightest, 1 / 255) / np.maximum(darkest, 1 / 255)))
@@ -154,17 +154,17 @@ def recognise(sources: Sequence[SourceStatistics]) -> Kind:
     least_brighter = GREY_BRIGHTER_PART if colourless and alike < SAME_SENSOR_CORRELATION else BRIGHTER_PART
     one_sensor = colourless < len(sources) or alike > BRACKET_CORRELATION
     if ratio > SAME_EXPOSURE_RATIO and brighter > least_brighter and one_sensor:
-        return Kind("exposure", f"the brightest source is {ratio:.1f} times as bright as the darkest, all over")
+        return SceneKind("exposure", f"the brightest source is {ratio:.1f} times as bright as the darkest, all over")
     if colourless and alike < SAME_SENSOR_CORRELATION:
-        return Kind("infrared", f"the tones of colourless sources correlate {alike:.2f}")
+        return SceneKind("infrared", f"the tones of colourless sources correlate {alike:.2f}")
     if alike > FOCUS_CORRELATION:
-        return Kind("focus", f"the tones of the sources correlate {alike:.2f}")
+        return SceneKind("focus", f"the tones of the sources correlate {alike:.2f}")
     missing = _missing(sources)
     if missing <= MISSING_PART and alike < COLOURED_SENSORS_CORRELATION:
-        return Kind("infrared", f"the tones of the sources correlate {alike:.2f}, and neither lacks places")
+        return SceneKind("infrared", f"the tones of the sources correlate {alike:.2f}, and neither lacks places")
     if missing <= MISSING_PART:
-        return Kind("focus", f"the tones of the sources correlate {alike:.2f} alone, but neither lacks places")
-    return Kind("generic", f"a source is noise or black at {missing:.0%} of all places")
+        return SceneKind("focus", f"the tones of the sources correlate {alike:.2f} alone, but neither lacks places")
+    return SceneKind("generic", f"a source is noise or black at {missing:.0%} of all places")
 
 
 def _correlation(sources: Sequence[SourceStatistics]) -> float:

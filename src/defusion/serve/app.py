@@ -147,7 +147,7 @@ class Service:
             "resident_bytes": ("Memory of the service and its workers.", float(sum(map(_resident, pids)))),
         }
         text = self.metrics.text(gauges, self.fusers.restarts + self.viewers.restarts)
-        return Response(text, media_type=prometheus.MEDIA_TYPE)
+        return Response(text, media_type=prometheus.PROMETHEUS_TYPE)
 
     async def openapi(self, request: Request) -> Response:
         """Returns the OpenAPI description."""
@@ -165,7 +165,7 @@ class Service:
                     "frames": limits.frames,
                     "kept_seconds": limits.kept_seconds,
                 },
-                "formats": list(options.SUFFIXES),
+                "formats": list(options.FORMATS),
                 "options": options.facts(),
                 "examples": list(EXAMPLES) if find_spec("skimage") else [],
             }

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from defusion import __version__
-from defusion.serve.options import DEVICE, SUFFIXES, names, options
-from defusion.serve.problem import MEDIA_TYPE
+from defusion.serve.options import DEVICE, FORMATS, names, options
+from defusion.serve.problem import PROBLEM_TYPE
 from defusion.serve.settings import ServiceSettings
 
 _ID = r"^[A-Za-z0-9_-]{22}$"
@@ -180,7 +180,7 @@ def _refused(*statuses: int) -> dict[str, Any]:
 
 def _problems() -> dict[str, Any]:
     return {
-        str(status): {"description": says, "content": {MEDIA_TYPE: {"schema": _ref("schemas", "Problem")}}}
+        str(status): {"description": says, "content": {PROBLEM_TYPE: {"schema": _ref("schemas", "Problem")}}}
         for status, says in _REFUSALS.items()
     }
 
@@ -188,7 +188,7 @@ def _problems() -> dict[str, Any]:
 def _parameters() -> dict[str, Any]:
     parameters: dict[str, Any] = {
         "id": {"name": "id", "in": "path", "required": True, "schema": {"type": "string", "pattern": _ID}},
-        "format": _query("format", "File format of the result. Default: that of the first source.", SUFFIXES),
+        "format": _query("format", "File format of the result. Default: that of the first source.", FORMATS),
         "maps": {
             "name": "maps",
             "in": "query",

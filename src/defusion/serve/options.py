@@ -23,7 +23,7 @@ class Option(NamedTuple):
 
 
 #: File formats of results, and their suffixes.
-SUFFIXES = {"png": ".png", "tiff": ".tif", "jpeg": ".jpg"}
+FORMATS = {"png": ".png", "tiff": ".tif", "jpeg": ".jpg"}
 MEDIA_TYPES = {".png": "image/png", ".tif": "image/tiff", ".jpg": "image/jpeg"}
 
 #: Fields of `Options`, in the order in which the page shows them.
@@ -72,9 +72,9 @@ def wanted(query: Mapping[str, str], work: str) -> RequestOptions:
         if name not in (known := names(work)):
             raise bad_request(f"the parameter {_shown(name)} is unknown; expected {_either(known)}")
         if name == "format":
-            suffix = SUFFIXES.get(value)
+            suffix = FORMATS.get(value)
             if suffix is None:
-                raise bad_request(f"format came as {_shown(value)}; expected {_either(SUFFIXES)}")
+                raise bad_request(f"format came as {_shown(value)}; expected {_either(FORMATS)}")
             continue
         if name == "maps":
             if value not in ("true", "false"):

@@ -7,7 +7,7 @@ from typing import Any
 
 from starlette.responses import JSONResponse
 
-MEDIA_TYPE = "application/problem+json"
+PROBLEM_TYPE = "application/problem+json"
 
 
 class Problem(Exception):  # noqa: N818 (named as the RFC has it)
@@ -47,7 +47,7 @@ class Problem(Exception):  # noqa: N818 (named as the RFC has it)
 
     def response(self) -> JSONResponse:
         """Returns the answer."""
-        return JSONResponse(self.facts(), self.status, self.headers, MEDIA_TYPE)
+        return JSONResponse(self.facts(), self.status, self.headers, PROBLEM_TYPE)
 
 
 def bad_request(detail: str) -> Problem:

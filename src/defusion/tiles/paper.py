@@ -25,7 +25,7 @@ WHOLE_PX = 1_500_000
 
 
 #: Largest side of a tile, without its halo.
-TILE_PX = 640
+PAPER_TILE_PX = 640
 
 #: Memory of the network in bytes, for each pixel that it sees at once and each channel of the encoder at full size.
 #: OpenVINO took 23 to 31 in float32, for two layouts.
@@ -49,14 +49,14 @@ class Tiles(NamedTuple):
 
 def tiles(size: Size, reach_px: int, multiple: int = SIZE_MULTIPLE) -> Tiles:
     """Decides how a scene is cut. Up to `WHOLE_PX` pixels it stays whole."""
-    return Tiles(reach_px, multiple, math.inf if size.height * size.width <= WHOLE_PX else TILE_PX)
+    return Tiles(reach_px, multiple, math.inf if size.height * size.width <= WHOLE_PX else PAPER_TILE_PX)
 
 
 def needed_bytes(config: NetworkConfig, size: Size) -> int:
     """Returns about how much memory the paper's network takes at once, for a scene or for a tile of it."""
     in_tiles = size.height * size.width > WHOLE_PX
-    held = 2 * _PIXEL_BYTES * min(TILE_PX, size.height) * size.width if in_tiles else 0
-    seen_px = math.prod(min(TILE_PX + 2 * config.network_reach_px, side) if in_tiles else side for side in size)
+    held = 2 * _PIXEL_BYTES * min(PAPER_TILE_PX, size.height) * size.width if in_tiles else 0
+    seen_px = math.prod(min(PAPER_TILE_PX + 2 * config.network_reach_px, side) if in_tiles else side for side in size)
     return BYTES_PER_CHANNEL * (config.stem + config.encoder[0].width) * seen_px + held
 
 

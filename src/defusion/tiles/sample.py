@@ -14,7 +14,7 @@ SAMPLE_PX = 768
 
 #: Side of the windows that a sample is made of. With 128 the result was 1 to 5 dB worse: few windows miss much of the
 #: scene.
-WINDOW_PX = 64
+SAMPLE_WINDOW_PX = 64
 
 
 def sample(view: View, size: Size) -> Planes:
@@ -31,6 +31,6 @@ def sample(view: View, size: Size) -> Planes:
 
 
 def _windows(length_px: int, scale: float) -> list[slice]:
-    window_px = min(WINDOW_PX, length_px)
+    window_px = min(SAMPLE_WINDOW_PX, length_px)
     starts = np.linspace(0, length_px - window_px, math.ceil(length_px * scale / window_px)).astype(int)
     return [slice(start, start + window_px) for start in starts.tolist()]

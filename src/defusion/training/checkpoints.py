@@ -22,7 +22,7 @@ from defusion.training.task import Tensors
 from defusion.weights import WeightsFile
 
 CHECKPOINT = "checkpoint.pt"
-WEIGHTS = "weights.safetensors"
+WEIGHTS_NAME = "weights.safetensors"
 ABOUT = "run.json"
 
 
@@ -102,7 +102,7 @@ def save(
     folder = run / f"step-{step:08d}"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / ABOUT).write_text(json.dumps(about, indent=2) + "\n")
-    for target in (folder / WEIGHTS, run / WEIGHTS):
+    for target in (folder / WEIGHTS_NAME, run / WEIGHTS_NAME):
         weights.save(target, tensors, config, {**about, "date": date.today().isoformat()})
     with beside(folder / CHECKPOINT) as part:
         torch.save(state, part)

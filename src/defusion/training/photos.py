@@ -28,7 +28,7 @@ from defusion.errors import TrainingError
 from defusion.system.cache import cache_folder
 from defusion.training.recipe import Recipe
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp"})
+PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp"})
 
 #: Photographs held back from training, to measure the pretext error on.
 HELD_BACK = 64
@@ -66,11 +66,11 @@ def find_photos(places: Iterable[str | Path]) -> list[Path]:
         if not place.exists():
             raise TrainingError(f"{place}: no such file or folder; expected photographs to train on")
         files = _files_below(place, seen) if place.is_dir() else [place]
-        found.update(file for file in files if file.suffix.lower() in SUFFIXES)
+        found.update(file for file in files if file.suffix.lower() in PHOTO_SUFFIXES)
     if not found:
         raise TrainingError(
             f"no photographs in {', '.join(map(str, folders_and_files))}; "
-            f"expected files that end in {', '.join(sorted(SUFFIXES))}"
+            f"expected files that end in {', '.join(sorted(PHOTO_SUFFIXES))}"
         )
     return sorted(found)
 

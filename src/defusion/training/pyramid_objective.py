@@ -23,7 +23,7 @@ STRUCTURE_SHARES = (0.15, 0.3, 0.35, 0.2)
 
 #: How much each error counts, by the kind of scene. The right tones of brackets and of sensors are a matter of taste,
 #: so there structure counts most. These figures were chosen on the steering half of the bench.
-WEIGHTS: dict[str, dict[str, float]] = {
+ERROR_WEIGHTS: dict[str, dict[str, float]] = {
     "focus": {
         "levels": 1.5,
         "light": 0.5,

@@ -26,7 +26,7 @@ from defusion.model.config import PyramidConfig
 from defusion.system.files import unfit
 from defusion.system.machine import cores
 from defusion.system.spreadsheet import write_rows
-from defusion.training.checkpoints import WEIGHTS, check_same_run, newest_checkpoint, origin, restore, save
+from defusion.training.checkpoints import WEIGHTS_NAME, check_same_run, newest_checkpoint, origin, restore, save
 from defusion.training.photos import Crops, Photos, crop_batches, describe, find_photos, split
 from defusion.training.recipe import Recipe
 from defusion.training.task import Task, task_of
@@ -98,8 +98,8 @@ def train(
     if start is not None and resume:
         raise TrainingError(f"{run}: a run that is resumed has its own weights; give either --weights or --resume")
     began_from = None if start is None else WeightsFile.open(weights.resolve(start))
-    if began_from and (reason := unfit(run / WEIGHTS, [began_from.path])):
-        raise TrainingError(f"{run / WEIGHTS} {reason}")
+    if began_from and (reason := unfit(run / WEIGHTS_NAME, [began_from.path])):
+        raise TrainingError(f"{run / WEIGHTS_NAME} {reason}")
 
     files = find_photos(places)
     mixed = recipe.network != PyramidConfig().name  # that network has a low precision of its own
@@ -195,7 +195,7 @@ def train(
                 save(run, done, state, *stored, {**about, **progress, "held_back_error": measured})
             fabric.barrier()
     _started(fabric).clear()  # they end by themselves
-    return run / WEIGHTS
+    return run / WEIGHTS_NAME
 
 
 def to_scene(crops: Tensor, device: torch.device) -> Tensor:

@@ -20,7 +20,7 @@ from defusion.model.torch_ops import TorchPyramid
 from defusion.pretext import CudBatch
 from defusion.pretext.mixed import mixed
 from defusion.training.objective import CudObjective, start_network
-from defusion.training.pyramid_objective import PARTS_EVERY, WEIGHTS, PyramidObjective
+from defusion.training.pyramid_objective import ERROR_WEIGHTS, PARTS_EVERY, PyramidObjective
 from defusion.training.recipe import Recipe
 from defusion.weights import WeightsFile
 
@@ -165,7 +165,7 @@ class PyramidTask:
             views, kinds = mixed(scenes[start : start + 8], generator)
             for name, values in objective(views).items():
                 for kind, value in zip(kinds, values.tolist(), strict=True):
-                    if name in WEIGHTS[kind]:
+                    if name in ERROR_WEIGHTS[kind]:
                         found.setdefault(f"{kind} {name}", []).append(value)
         return {name: float(np.mean(found[name])) for name in sorted(found)}
 
@@ -186,7 +186,7 @@ def weighed(errors: Mapping[str, Tensor], kinds: list[str]) -> dict[str, Tensor]
     """Returns mean errors, weighted by the kind of each scene."""
     found = {}
     for name, values in errors.items():
-        weights = torch.tensor([WEIGHTS[kind].get(name, 0.0) for kind in kinds], device=values.device)
+        weights = torch.tensor([ERROR_WEIGHTS[kind].get(name, 0.0) for kind in kinds], device=values.device)
         found[name] = (PARTS_EVERY if name == "parts" else 1) * (weights * values).mean()
     return found
 

@@ -65,7 +65,7 @@ CODECS = {
 }
 
 #: Suffixes of video files that can be written, and the formats.
-SUFFIXES = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
+FILM_SUFFIXES = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
 
 
 def library() -> Any:
@@ -248,7 +248,7 @@ def joined(
     """
     av = library()
     notes: list[str] = []
-    with av.open(str(target), "w", format=SUFFIXES[suffix]) as out:
+    with av.open(str(target), "w", format=FILM_SUFFIXES[suffix]) as out:
         first, *others = segments
         with av.open(str(first)) as begin:
             video = out.add_stream_from_template(begin.streams.video[0])

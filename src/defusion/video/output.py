@@ -216,8 +216,8 @@ def check_video_output(output: str, codec: str | None, sources: Sequence[str]) -
             if path.is_dir() and any(path.iterdir()) and not parts_of(path).is_dir():
                 raise ImageError(f"{output} already holds files; choose a new folder for the images.")
         return
-    if path.suffix.lower() not in film.SUFFIXES:
-        expected = ", ".join(film.SUFFIXES)
+    if path.suffix.lower() not in film.FILM_SUFFIXES:
+        expected = ", ".join(film.FILM_SUFFIXES)
         raise ImageError(f"{output} has the suffix {path.suffix}; expected {expected}, a folder, or - for a pipe.")
     if reason := unfit(path, sources):
         raise ImageError(f"{output} {reason}.")
@@ -237,6 +237,6 @@ def opened_output(
     if output == PIPE or segments is None:
         return Pipe(sys.stdout.buffer, form)
     path = Path(output)
-    if path.suffix.lower() in film.SUFFIXES and not path.is_dir():
+    if path.suffix.lower() in film.FILM_SUFFIXES and not path.is_dir():
         return VideoFile(path, codec, form, segments, sound)
     return Images(path, ".png", form, done)

@@ -5,7 +5,7 @@ import pytest
 from skimage import data
 
 from defusion.errors import EvaluationError, ImageError
-from defusion.evaluation.metrics import DEFAULTS, METRICS, score
+from defusion.evaluation.metrics import DEFAULT_METRICS, METRICS, score
 from defusion.evaluation.metrics.planes import grey
 from defusion.evaluation.metrics.sharing import shared, sharing
 
@@ -28,8 +28,8 @@ def test_scores_come_in_the_order_asked(greys):
 
 
 def test_the_defaults_without_truth_lack_what_needs_it(greys):
-    assert list(score(*greys)) == [name for name in DEFAULTS if name not in TRUTH]
-    assert list(score(*greys, greys[2])) == list(DEFAULTS)
+    assert list(score(*greys)) == [name for name in DEFAULT_METRICS if name not in TRUTH]
+    assert list(score(*greys, greys[2])) == list(DEFAULT_METRICS)
 
 
 def test_an_unknown_metric_is_refused_with_names_like_it(greys):

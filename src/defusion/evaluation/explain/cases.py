@@ -16,11 +16,11 @@ Pixels = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 
 #: Side of the cells of the two grids whose product is a mask, and of the bumps from which free forms are cut.
-COARSE_PX = 28.0
-FINE_PX = 12.0
-FREEFORM_PX = 56.0
+TOY_COARSE_PX = 28.0
+TOY_FINE_PX = 12.0
+TOY_FREEFORM_PX = 56.0
 #: Share of the scene that a mask keeps.
-KEEP = 0.65
+TOY_KEEP = 0.65
 #: Standard deviation of the noise that is added to whole scenes, as in the paper.
 NOISE = 10 / 255
 
@@ -67,17 +67,17 @@ def grid_masks(size: tuple[int, int], rng: np.random.Generator) -> tuple[Mask, M
     lack.
     """
     first, second = (
-        (_cells(size, COARSE_PX, rng) < math.sqrt(KEEP)) & (_cells(size, FINE_PX, rng) < math.sqrt(KEEP))
+        np.maximum(_cells(size, TOY_COARSE_PX, rng), _cells(size, TOY_FINE_PX, rng)) < math.sqrt(TOY_KEEP)
         for _ in range(2)
     )
-    orphan, to_first = ~(first | second), _cells(size, COARSE_PX, rng) < 0.5
+    orphan, to_first = ~(first | second), _cells(size, TOY_COARSE_PX, rng) < 0.5
     return first | (orphan & to_first), second | (orphan & ~to_first)
 
 
 def freeform_masks(size: tuple[int, int], rng: np.random.Generator) -> tuple[Mask, Mask]:
     """Makes two independent masks of smooth random regions."""
     first, second = (_bumps(size, rng) for _ in range(2))
-    return first <= np.quantile(first, KEEP), second <= np.quantile(second, KEEP)
+    return first <= np.quantile(first, TOY_KEEP), second <= np.quantile(second, TOY_KEEP)
 
 
 def _masked(name: str, scene: Pixels, masks: tuple[Mask, Mask], filling_a: Pixels, filling_b: Pixels) -> Case:
@@ -106,5 +106,5 @@ def _cells(size: tuple[int, int], side_px: float, rng: np.random.Generator) -> N
 def _bumps(size: tuple[int, int], rng: np.random.Generator) -> Pixels:
     """Smooth random numbers: [H, W]."""
     height, width = size
-    grid = rng.standard_normal((int(height / FREEFORM_PX) + 3, int(width / FREEFORM_PX) + 3), np.float32)
+    grid = rng.standard_normal((int(height / TOY_FREEFORM_PX) + 3, int(width / TOY_FREEFORM_PX) + 3), np.float32)
     return np.asarray(Image.fromarray(grid).resize((width, height), Image.Resampling.BICUBIC))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from defusion.evaluation.metrics.catalogue import DEFAULTS, METRICS, score
+from defusion.evaluation.metrics.catalogue import DEFAULT_METRICS, METRICS, score
 from defusion.evaluation.metrics.metric import Metric, Score
 
-__all__ = ["DEFAULTS", "METRICS", "Metric", "Score", "score"]
+__all__ = ["DEFAULT_METRICS", "METRICS", "Metric", "Score", "score"]

@@ -49,7 +49,7 @@ _FAMILIES = (
 METRICS: dict[str, Metric] = {metric.name: metric for family in _FAMILIES for metric in family.METRICS}
 """All variants by name."""
 
-DEFAULTS: tuple[str, ...] = (
+DEFAULT_METRICS: tuple[str, ...] = (
     "ce",
     "qcv",
     "ssim",
@@ -71,7 +71,7 @@ def score(
     fused: NDArray[np.uint8],
     truth: NDArray[np.uint8] | None = None,
     *,
-    names: Iterable[str] = DEFAULTS,
+    names: Iterable[str] = DEFAULT_METRICS,
 ) -> dict[str, Score]:
     """Measures a fused picture.
 
@@ -112,7 +112,7 @@ def score(
 
 def _named(name: str) -> Metric:
     if name not in METRICS:
-        close = ", ".join(get_close_matches(name, METRICS, cutoff=0.4)) or ", ".join(DEFAULTS)
+        close = ", ".join(get_close_matches(name, METRICS, cutoff=0.4)) or ", ".join(DEFAULT_METRICS)
         raise EvaluationError(f"there is no metric `{name}`; there are {close} and those in docs/metrics/index.md.")
     return METRICS[name]
 

@@ -11,7 +11,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
-P = ParamSpec("P")
+Arguments = ParamSpec("Arguments")
 R = TypeVar("R")
 
 #: Room for results. A megapixel in float64 takes 8 MiB.
@@ -64,11 +64,11 @@ def sharing() -> Iterator[None]:
         _memory.reset(token)
 
 
-def shared(function: Callable[P, R]) -> Callable[P, R]:
+def shared(function: Callable[Arguments, R]) -> Callable[Arguments, R]:
     """Marks a function whose result several metrics need. Arrays are compared by identity, the rest by value."""
 
     @wraps(function)
-    def remembering(*args: P.args, **named: P.kwargs) -> R:
+    def remembering(*args: Arguments.args, **named: Arguments.kwargs) -> R:
         memory = _memory.get()
         if memory is None or named:
             return function(*args, **named)
