@@ -45,7 +45,7 @@ from defusion.evaluation.files import eight_bits
 from defusion.evaluation.methods import parse_methods
 from defusion.evaluation.metrics import METRICS as KNOWN
 from defusion.evaluation.report.tables import ARROWS
-from defusion.evaluation.results import Kind, Outcome, Results
+from defusion.evaluation.results import DataSetKind, Outcome, Results
 from defusion.evaluation.run import evaluate
 from defusion.imaging import Picture, read, write
 from defusion.imaging.samples import converted
@@ -60,7 +60,7 @@ SCENES = {"mefb": 9, "mfifb": 7, "nyud_synth_gt": 6, "roadscene": 4, "tno": 3, "
 LARGEST_PX = 150_000
 
 #: The metrics that matter for each kind of scene.
-METRICS: dict[Kind, tuple[str, ...]] = {
+METRICS: dict[DataSetKind, tuple[str, ...]] = {
     "exposure": ("mef_ssim", "qcv", "qabf", "ssim"),
     "focus": ("psnr_truth", "qcv", "qabf", "ssim"),
     "infrared": ("qcv", "qabf", "ssim", "cc"),
