@@ -57,6 +57,15 @@ def test_movers_are_shown_as_the_reference_shows_them(photo: Pixels) -> None:
         np.testing.assert_array_equal(mended.samples[70:90, 90:200], np.asarray(mended.samples)[70:90, 90:200])
 
 
+def test_the_reference_has_neither_many_black_places_nor_many_white_ones(photo: Pixels) -> None:
+    frames = bracket(photo)
+    black, white = frames[1].copy(), frames[1].copy()
+    black[:200], white[:80] = 0, 1
+    assert reference_of([black, white]) == 1
+    white[80:240] = 1
+    assert reference_of([black, white]) == 0
+
+
 def test_a_bracket_that_holds_still_is_left_alone(photo: Pixels) -> None:
     assert all(each.mask is None for each in repairs(bracket(photo), "high"))
 

@@ -88,6 +88,15 @@ def test_frames_that_line_up_stay_where_they_are(photo: Pixels) -> None:
     assert found.verdict.good
 
 
+def test_equal_frames_are_in_place_even_if_all_of_them_is_clipped() -> None:
+    page = np.zeros((240, 320), np.float32)
+    page[60:180:24, 40:280] = page[60:180, 40:280:40] = 1
+    found = lined_up(LuminancePyramid(page), LuminancePyramid(page.copy()))
+    assert found.model == "identity"
+    assert found.verdict.good
+    assert not lined_up(LuminancePyramid(page), LuminancePyramid(np.ascontiguousarray(page.T[:240]))).verdict.good
+
+
 def test_a_motion_smaller_than_its_own_error_is_not_followed() -> None:
     pair = focus_pair(data.chelsea()[:, 40:420].astype(np.float32) / 255)
     found = lined_up(*(LuminancePyramid(grey(picture.pixels)) for picture in pair))

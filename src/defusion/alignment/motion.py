@@ -89,14 +89,9 @@ class Repair(NamedTuple):
 
 
 def reference_of(frames: Sequence[Pixels]) -> int:
-    """Returns the frame that shows most. White places count against it, because darker frames cannot be predicted
-    from them.
-    """
-    shown = []
-    for frame in frames:
-        brightest = frame.max(2)
-        shown.append(float(((brightest < 0.97) & (brightest > 0.06)).mean() - (brightest >= 0.97).mean()))
-    return int(np.argmax(shown))
+    """Returns the frame that has neither many black places nor many white ones: what moves there cannot be told."""
+    brightest = [frame.max(2) for frame in frames]
+    return int(np.argmin([max((each < _BLACK).mean(), (each > _WHITE).mean()) for each in brightest]))
 
 
 def repairs(

@@ -27,10 +27,13 @@ _STILL_PX = 0.1
 #: gains.
 STAYS = 0.985
 
-#: A motion of the corners by less than so many residuals is not sure enough to be followed. Two frames of one
-#: photograph, each blurred where the other is sharp, asked for .9 pixels with a residual of .65, where none was
-#: right.
+#: A motion of the corners by less than so many residuals is not sure enough to be followed. Frames of one photograph,
+#: each blurred where the other is sharp, asked for at most 1.4 residuals where none was right. Where .7 pixels were
+#: right, 19 of 22 pairs asked for more than 1.5; where 1.4 were right, all did, one for only 2.3.
 SURE = 1.5
+
+#: Frames that differ by less than this everywhere are one picture, as in a copy of a file.
+_SAME = 1.5 / 255
 
 #: Refinement may lose this fraction of the score: blocks are exact to a tenth of a pixel, refinement to less.
 _SLACK = 0.03
@@ -110,6 +113,9 @@ class _Ladder:
     def climbed(self, guess: Matrix | None) -> PairAlignment:
         """Takes steps as long as they improve the result."""
         top = self._unmoved
+        if self._same_size and self._are_equal():
+            found = self._judged(top)
+            return found._replace(verdict=found.verdict._replace(residual_px=0.0, confidence=1.0))
         if not (self._same_size and self._is_settled()):
             top = self._refined(self._agreed(self._entered(guess)))
         if self._same_size and self._unmoved.score >= STAYS * top.score:
@@ -136,6 +142,11 @@ class _Ladder:
             return old
         new = self._rung(matrix, model)
         return new if new.score > old.score * (1 - slack) else old
+
+    def _are_equal(self) -> bool:
+        """Says whether both frames are the same picture, however little of it could vote."""
+        here, there = (each.planes[self._level] for each in (self._reference, self._moving))
+        return bool(np.abs(here - there).max() < _SAME)
 
     def _is_settled(self) -> bool:
         """Says whether blocks ask for almost no motion."""
