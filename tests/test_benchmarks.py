@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
+import os
+import runpy
 import sys
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
@@ -13,7 +15,12 @@ SCRIPTS = sorted(file.name for file in FOLDER.glob("*.py") if "argparse" in file
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
-def test_a_benchmark_tells_how_it_is_used(script: str) -> None:
-    run = subprocess.run([sys.executable, FOLDER / script, "--help"], capture_output=True, text=True, check=False)
-    assert run.returncode == 0, run.stderr
-    assert run.stdout.startswith("usage:")
+def test_a_benchmark_tells_how_it_is_used(
+    script: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.syspath_prepend(FOLDER)
+    monkeypatch.setattr(sys, "argv", [script, "--help"])
+    with patch.dict(os.environ), pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(FOLDER / script), run_name="__main__")
+    assert ended.value.code == 0
+    assert capsys.readouterr().out.startswith("usage:")

@@ -21,13 +21,7 @@ from defusion.cli import main
 from defusion.doctor import lines_of
 from defusion.imaging import Picture, from_array, open_output, read, write
 
-
-def run(
-    *arguments: object, cwd: Path | None = None, env: dict[str, str] | None = None
-) -> subprocess.CompletedProcess[str]:
-    """Runs the command in a process of its own, as a user does."""
-    command = [sys.executable, "-m", "defusion", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=env, check=False)
+from .running import run
 
 
 def refused(done: subprocess.CompletedProcess[str]) -> str:
@@ -574,7 +568,9 @@ def test_training_on_devices_that_are_not_there(tmp_path: Path, options: list[st
 def test_a_library_that_cannot_be_loaded_is_named(pair: tuple[Path, Path], tmp_path: Path) -> None:
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "cv2.py").write_text("raise ImportError('libGL.so.1: cannot open shared object file')")
-    done = run("metrics", *pair, pair[0], env={**os.environ, "PYTHONPATH": str(tmp_path / "broken")})
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "broken")}
+    command = [sys.executable, "-m", "defusion", "metrics", *map(str, (*pair, pair[0]))]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     assert "cv2 is installed, but cannot be loaded (libGL.so.1: cannot open shared object file)" in refused(done)
 
 

@@ -16,6 +16,8 @@ from typer.testing import CliRunner
 from defusion.api.options import says, values
 from defusion.cli import app
 
+from .running import run
+
 #: Command and option that also takes what does the work.
 ENGINES_OF_WORK = ("batch", "--engine")
 
@@ -106,14 +108,11 @@ def test_bash_completes_commands_options_and_values() -> None:
 
 @pytest.mark.parametrize("where", ["before", "after"])
 def test_quiet_and_debug_stand_before_or_after_the_name(where: str, tmp_path: Path) -> None:
-    def run(option: str, *words: str) -> "subprocess.CompletedProcess[str]":
-        line = [option, *words] if where == "before" else [*words, option]
-        return subprocess.run([sys.executable, "-m", "defusion", *line], capture_output=True, text=True, check=False)
-
-    absent = str(tmp_path / "absent.png")
-    done = run("--debug", "fuse", absent, absent, "-o", str(tmp_path / "out.png"))
-    assert "Traceback" in done.stderr
-    quiet = run("-q", "fuse", absent, absent, "-o", str(tmp_path / "out.png"))
+    words = ["fuse", tmp_path / "absent.png", tmp_path / "absent.png", "-o", tmp_path / "out.png"]
+    debug, quiet = (
+        run(*([option, *words] if where == "before" else [*words, option])) for option in ("--debug", "-q")
+    )
+    assert "Traceback" in debug.stderr
     assert quiet.stderr.startswith("defusion: ") and len(quiet.stderr.splitlines()) == 1
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +19,8 @@ from defusion import Alignment, Fuser, ImageError, OptionError
 from defusion.api.align import align_files
 from defusion.imaging import from_array, read, write
 
+from ..running import run
+
 Pixels = NDArray[np.uint8]
 
 SCENE = np.ascontiguousarray(data.coffee()[:300, :450])
@@ -32,11 +32,6 @@ def moved(scene: Pixels, matrix: NDArray[np.float64]) -> Pixels:
     height, width = scene.shape[:2]
     made = cv2.warpPerspective(scene, matrix, (width, height), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT)
     return np.asarray(made, np.uint8)
-
-
-def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "defusion", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 @pytest.fixture

@@ -112,6 +112,19 @@ def test_dtype_range_and_channels_are_kept(
     assert np.abs(fused.astype(float) - source).mean() < 0.03 * full
 
 
+@pytest.mark.filterwarnings("ignore::defusion.FusionWarning")
+@pytest.mark.parametrize("dtype", [np.int16, np.int64])
+def test_signed_numbers_are_fused_in_their_own_unit(
+    fuser: Fuser, scene: NDArray[np.uint8], dtype: type[np.signedinteger[Any]]
+) -> None:
+    """As of a CT, in Hounsfield units."""
+    dark, bright = ((scene[:65, :70, 1] / 255 * most - 1000).round().astype(dtype) for most in (1800, 3000))
+    fused = fuser.fuse([dark, bright])
+    assert fused.dtype == dtype and "source 1: " + np.dtype(dtype).name + " samples read as floats" in fused.notes
+    assert dark.min() - 50 < fused.min() < -500 and 1000 < fused.max() < bright.max() + 50
+    assert np.corrcoef(fused.ravel(), bright.ravel())[0, 1] > 0.95
+
+
 def test_the_result_is_as_deep_as_the_deepest_source_and_in_colour_if_one_is(
     fuser: Fuser, scene: NDArray[np.uint8]
 ) -> None:

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import assert_type
 
 import numpy as np
+import torch
+from PIL import Image
 
 import defusion
 from defusion import Aligned, FusedFile, Fuser, FusionWarning, Maps, Options, Parts, Picture, Reading
@@ -24,7 +26,11 @@ def right(fuser: Fuser, picture: Picture, maps: Maps) -> None:
     assert_type(picture.region(slice(2), slice(None)).dtype, np.dtype[np.float32])
     assert_type(Options(task="focus").changed(align="off"), Options)
     assert_type(Fuser(Options(), precision="float32").options, Options)
-    defusion.fuse(iter([picture, picture]), Options(), reading=Reading(pages="all"), maps=True, task="focus")
+    assert_type(defusion.fuse([np.zeros((2, 3)), np.zeros((2, 3))], task="focus").notes, tuple[str, ...])
+    assert_type(fuser.fuse(files, maps=True).maps, Maps | None)
+    assert_type(defusion.fuse(iter([picture, picture]), Options(), reading=Reading(pages="all")), Picture)
+    assert_type(fuser.fuse([Image.new("L", (2, 3)), Image.new("L", (2, 3))]), Image.Image)
+    assert_type(defusion.fuse([torch.zeros(3, 8, 8), torch.ones(3, 8, 8)], align="off"), torch.Tensor)
     for result in defusion.batch("ROOT", "OUT", workers=2):
         assert_type(result, SceneResult)
     assert issubclass(FusionWarning, UserWarning)
@@ -32,9 +38,9 @@ def right(fuser: Fuser, picture: Picture, maps: Maps) -> None:
 
 def wrong(picture: Picture) -> None:
     """Calls with a slip that a type checker finds."""
-    defusion.fuse([picture, picture], "off")  # type: ignore[arg-type]
-    defusion.fuse([picture, picture], aling="off")  # type: ignore[call-arg]
+    defusion.fuse([picture, picture], "off")  # type: ignore[call-overload]
+    defusion.fuse([picture, picture], aling="off")  # type: ignore[call-overload]
     defusion.fuse_files("near.tif", "sharp.tif", jpeg_quality="high")  # type: ignore[arg-type]
-    Fuser().fuse([picture, picture], precision="float32")  # type: ignore[call-arg]
+    Fuser().fuse([picture, picture], precision="float32")  # type: ignore[call-overload]
     Options(align=2)  # type: ignore[arg-type]
     picture.depth = "uint8"  # type: ignore[misc]

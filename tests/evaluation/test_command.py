@@ -14,13 +14,14 @@ from typer.testing import CliRunner, Result
 
 from defusion.cli import app
 
+from .. import running
 from .conftest import save, texture
 
 COMMAND = [sys.executable, "-m", "defusion", "evaluate"]
 
 
 def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*COMMAND, *map(str, arguments)], capture_output=True, text=True, check=False)
+    return running.run("evaluate", *arguments)
 
 
 def run_here(*arguments: object) -> Result:

@@ -1,8 +1,6 @@
 """A fused picture on disk: the command `metrics` and what stands behind it."""
 
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -15,10 +13,11 @@ from defusion.evaluation.metrics import METRICS, score
 from defusion.evaluation.metrics.planes import grey
 from defusion.imaging import Picture, write
 
+from .. import running
+
 
 def run(*arguments):
-    command = [sys.executable, "-m", "defusion", "metrics", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    return running.run("metrics", *arguments)
 
 
 @pytest.fixture(scope="module")

@@ -107,7 +107,7 @@ def test_alpha_is_noted_only_when_it_says_something():
 @pytest.mark.parametrize(
     ("array", "words"),
     [
-        (np.zeros((2, 2), np.int32), "int32"),
+        (np.full((2, 2), 2**24), "int64"),
         (np.zeros((2, 2), np.complex64), "complex64"),
         (np.zeros((2, 2), np.longdouble), "longdouble|float128"),
         (np.zeros((2, 2), object), "object"),
@@ -122,6 +122,14 @@ def test_alpha_is_noted_only_when_it_says_something():
 def test_what_is_no_picture_is_refused_in_one_sentence(array, words):
     with pytest.raises(ImageError, match=f"^mine .*({words})"):
         from_array(array, "mine")
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.int16, np.int32, np.int64, np.uint32])
+def test_other_whole_numbers_become_floats_of_the_same_values(dtype):
+    array = (np.arange(24).reshape(4, 6) * 5 - 10 * np.issubdtype(dtype, np.signedinteger)).astype(dtype)
+    picture = from_array(array, "ct")
+    assert picture.depth == "float32" and picture.notes == (f"ct: {np.dtype(dtype)} samples read as floats",)
+    np.testing.assert_array_equal(picture.samples[..., 0], array)
 
 
 @pytest.mark.parametrize(

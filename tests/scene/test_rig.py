@@ -1,8 +1,6 @@
 """Rigs: two cameras registered once, and their frames aligned to each other."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,8 @@ from defusion.batch.work import settings_of
 from defusion.imaging import from_array, write
 from defusion.scene.frame import Frame
 from defusion.scene.rig import Rig, calibrated
+
+from ..running import run
 
 SIZE = Shape(240, 320)
 SMALL = Shape(96, 120)
@@ -125,9 +125,8 @@ def test_the_command_calibrates(tmp_path: Path) -> None:
         for name, picture in zip(("ir", "vis"), pair(number), strict=True):
             names.append(tmp_path / f"{name}{number}.png")
             write(names[-1], from_array(picture))
-    command = [sys.executable, "-m", "defusion", "rig", "calibrate", *map(str, names)]
-    command += ["-o", str(tmp_path / "rig.json"), "--baseline", "35,0", "--hfov", "60", "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    options = ["--baseline", "35,0", "--hfov", "60", "--json"]
+    done = run("rig", "calibrate", *names, "-o", tmp_path / "rig.json", *options)
     assert done.returncode == 0, done.stderr
     facts = json.loads(done.stdout)
     assert facts["pairs"] == 2 and facts["parallax_px_m"][0] == pytest.approx(0.035 * 160 / np.tan(np.deg2rad(30)))

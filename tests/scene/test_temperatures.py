@@ -1,8 +1,6 @@
 """Temperatures through a fusion."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import cv2
@@ -16,6 +14,8 @@ from defusion import Fuser, ImageError
 from defusion.imaging import from_array, read, write
 from defusion.scene.rig import Rig
 from defusion.scene.temperatures import Isotherm
+
+from ..running import run
 
 
 @pytest.fixture(scope="module")
@@ -109,11 +109,9 @@ def test_a_rig_lays_the_picture_and_its_temperatures(
 
 
 def test_the_command_paints_and_tells(pair: tuple[Path, Path], tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "defusion", "fuse", *map(str, pair), "-o", str(tmp_path / "out.tif"), "--json"]
-    command += ["--align", "off", "--isotherm", "30..40", "--palette", "inferno"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    words = ["fuse", *pair, "-o", tmp_path / "out.tif", "--json", "--align", "off", "--palette", "inferno"]
+    done = run(*words, "--isotherm", "30..40")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["temperatures"]["most"] == 36
-    command[-3] = "hot"
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = run(*words, "--isotherm", "hot")
     assert done.returncode == 2 and "the isotherm 'hot' is not understood" in done.stderr

@@ -5,18 +5,38 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from typing import Any, Unpack
+from typing import Any, Unpack, overload
 
 from defusion.alignment.record import Alignment
 from defusion.api.fuser import Fuser
 from defusion.api.options import DEFAULTS, Choices, Options
 from defusion.api.results import FusedFile, Parts
-from defusion.api.sources import AS_USUAL, Reading, Source, warn
+from defusion.api.sources import AS_USUAL, FusedArray, Reading, Source, SourceType, warn
 from defusion.scene.maps import Maps
 from defusion.tiles.progress import Report
 from defusion.weights import resolve
 
 
+@overload
+def fuse(
+    sources: Iterable[SourceType],
+    options: Options = ...,
+    *,
+    reading: Reading = ...,
+    maps: bool = ...,
+    by_map: Maps | None = ...,
+    **choices: Unpack[Choices],
+) -> SourceType: ...
+@overload
+def fuse(
+    sources: Iterable[Source],
+    options: Options = ...,
+    *,
+    reading: Reading = ...,
+    maps: bool = ...,
+    by_map: Maps | None = ...,
+    **choices: Unpack[Choices],
+) -> FusedArray: ...
 def fuse(
     sources: Iterable[Source],
     options: Options = DEFAULTS,
@@ -33,7 +53,7 @@ def fuse(
 
     Args:
         sources: Two or more pictures of one scene, in any order. Sources that do not line up are aligned. A source is
-            a path; an array HxW, HxWx1, HxWx3 (RGB) or HxWx4 of uint8, uint16 or float; a `Picture`; a PIL image; or
+            a path; an array HxW, HxWx1, HxWx3 (RGB) or HxWx4 of whole numbers or floats; a `Picture`; a PIL image; or
             a torch tensor on the CPU. Instead of a list you can give one file with several pages, or one stack:
             ZxHxW, NxHxWxC or NxCxHxW.
         options: How to fuse.

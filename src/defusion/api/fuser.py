@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Unpack, cast
+from typing import Any, Unpack, cast, overload
 
 import numpy as np
 
@@ -14,7 +14,17 @@ from defusion.alignment.frames import FUSED_WHOLE_PX, Wanted
 from defusion.alignment.record import Alignment
 from defusion.api.options import DEFAULTS, NETWORK, Choices, Options, SceneChoices
 from defusion.api.results import Decomposed, Fused, FusedFile, PartPictures, Parts, Plan
-from defusion.api.sources import AS_USUAL, FusedArray, Reading, Source, frames_of, given_back, listed, warn
+from defusion.api.sources import (
+    AS_USUAL,
+    FusedArray,
+    Reading,
+    Source,
+    SourceType,
+    frames_of,
+    given_back,
+    listed,
+    warn,
+)
 from defusion.errors import ImageError, OptionError, WeightsError
 from defusion.imaging import check_folder, check_output, open_output
 from defusion.imaging.samples import quantised
@@ -80,6 +90,26 @@ class Fuser:
             "precision": self.engine.precision,
         }
 
+    @overload
+    def fuse(
+        self,
+        sources: Iterable[SourceType],
+        *,
+        reading: Reading = ...,
+        maps: bool = ...,
+        by_map: Maps | None = ...,
+        **choices: Unpack[SceneChoices],
+    ) -> SourceType: ...
+    @overload
+    def fuse(
+        self,
+        sources: Iterable[Source],
+        *,
+        reading: Reading = ...,
+        maps: bool = ...,
+        by_map: Maps | None = ...,
+        **choices: Unpack[SceneChoices],
+    ) -> FusedArray: ...
     def fuse(
         self,
         sources: Iterable[Source],

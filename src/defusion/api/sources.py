@@ -11,21 +11,29 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from defusion.errors import FusionWarning, ImageError, SourceTypeError
 from defusion.imaging import Picture, from_array, from_pillow, read, stack_in, to_array
+from defusion.imaging.samples import DEPTH_OF
 from defusion.imaging.tone import Levels
 from defusion.scene.frame import Frame
 from defusion.scene.maps import Maps
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from torch import Tensor
 
 Array: TypeAlias = NDArray[Any]
 
 #: A path, an array, a `Picture`, a PIL image, a torch tensor on the CPU, or anything else with `__array__`.
 Source: TypeAlias = Any
+
+#: Types that the result has, too, if all sources have it. Otherwise the result is an array.
+SourceType = TypeVar("SourceType", Picture, "Image", "Tensor")
 
 _CHANNELS = (1, 3, 4)
 
@@ -124,7 +132,8 @@ def given_back(picture: Picture, sources: Sequence[Source], notes: Sequence[str]
     """Converts a picture to the type that all sources have: `Picture`, PIL image or torch tensor; otherwise to an
     array.
 
-    An array has the dtype of the deepest source, or the picture's depth if a file is as deep as that.
+    An array has the dtype of the deepest source, or the picture's depth if a file is as deep as that. Whole numbers
+    that are fused as floats are rounded.
     """
     if all(isinstance(each, Picture) for each in sources):
         return replace(picture, notes=tuple(notes))
@@ -136,9 +145,13 @@ def given_back(picture: Picture, sources: Sequence[Source], notes: Sequence[str]
     dtypes = [each.dtype for each in deepest]
     if len(deepest) < len(sources):
         dtypes.append(np.dtype(picture.depth))
-    dtype = max(dtypes, key=lambda each: (each.itemsize, each != np.bool_))
+    dtype = max(dtypes, key=lambda each: (each.kind == "f", each.itemsize, each != np.bool_))
     flat = picture.grey and all(each.ndim == 2 for each in deepest)
-    array = to_array(picture, np.empty((1, 1) if flat else (1, 1, picture.samples.shape[2]), dtype))
+    fused_as = dtype if dtype.name in DEPTH_OF else picture.depth
+    array = to_array(picture, np.empty((1, 1) if flat else (1, 1, picture.samples.shape[2]), fused_as))
+    if fused_as != dtype:
+        limits = np.iinfo(dtype)
+        array = np.rint(array).clip(limits.min, limits.max).astype(dtype)
     if reading.bgr and not picture.grey:
         array = array[..., ::-1].copy()
     if all(map(_is_tensor, sources)):

@@ -17,6 +17,7 @@ from defusion.imaging.samples import (
     DEPTHS,
     Depth,
     Samples,
+    as_floats,
     bands,
     converted,
     full_scale,
@@ -182,7 +183,8 @@ def from_array(array: NDArray[Any], name: str = "array") -> Picture:
     """Makes a picture from an array.
 
     Args:
-        array: HxW, HxWx1, HxWx3 RGB or HxWx4 RGBA; uint8, uint16, bool, or float16/32/64. Places with alpha 0 do not
+        array: HxW, HxWx1, HxWx3 RGB or HxWx4 RGBA; uint8, uint16, bool, or float16/32/64. Other whole numbers below
+            2^24, such as a CT's int16, become floats of the same values, with a note. Places with alpha 0 do not
             count. An alpha that is the same everywhere is dropped, with a note unless it is opaque. Arrays of uint8,
             uint16 and float32 are not copied: do not change them while the picture is in use.
         name: Name of the array in errors and notes.
@@ -207,11 +209,14 @@ def from_array(array: NDArray[Any], name: str = "array") -> Picture:
         )
     if 0 in array.shape:
         raise ImageError(f"{name} has shape {array.shape} and so no pixels; give a picture of at least 1x1.")
+    array, floats = as_floats(array, name)
     if array.dtype.name not in DEPTH_OF:
         raise ImageError(
-            f"{name} holds {array.dtype} samples; expected uint8, uint16, bool, or float in [0, 1]: convert it first."
+            f"{name} holds {array.dtype} samples; expected uint8, uint16, bool, float, or whole numbers below 2^24: "
+            "convert it first."
         )
     array, alpha, notes = split_alpha(array, 1 if array.shape[2] == 1 else 3, name)
+    notes = floats + notes
     if array.dtype.kind == "f":
         check_finite(array, name)
     if array.dtype.kind == "b":

@@ -97,6 +97,17 @@ def split_alpha(
     return colour, others, (f"{name}: places of alpha 0 count for nothing",)
 
 
+def as_floats(samples: NDArray[Any], name: str) -> tuple[NDArray[Any], tuple[str, ...]]:
+    """Returns whole numbers that have a sign, or 32 bits and more, as float32 of the same values, and a note on that.
+
+    Other samples, and whole numbers that float32 cannot hold, are returned as they are.
+    """
+    fit = samples.dtype.kind in "iu" and samples.dtype.name not in DEPTH_OF
+    if not fit or np.abs(samples, dtype=np.float64).max() >= 2**24:
+        return samples, ()
+    return samples.astype(np.float32), (f"{name}: {samples.dtype} samples read as floats",)
+
+
 def full_scale(dtype: np.dtype[Any]) -> int:
     """Returns the sample value for 1.0: the largest integer, or 1 for bool and float."""
     return np.iinfo(dtype).max if dtype.kind in "iu" else 1

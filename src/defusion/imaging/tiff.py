@@ -21,7 +21,7 @@ from defusion.imaging.decoded import check_bytes, check_pixels, upright
 from defusion.imaging.limits import check_jpeg, check_page
 from defusion.imaging.picture import Picture
 from defusion.imaging.profile import cmyk_to_srgb
-from defusion.imaging.samples import DEPTHS, full_scale, scaled, split_alpha
+from defusion.imaging.samples import as_floats, full_scale, scaled, split_alpha
 from defusion.imaging.tiff_segments import TiffSamples, by_segments, is_rgb, of_jpeg
 
 #: Most pages that a file may have.
@@ -341,11 +341,9 @@ def _decoded(page: Any, name: str) -> tuple[NDArray[Any], NDArray[Any] | None, l
         samples = _unmultiplied(samples, alpha)
     if photometric == PHOTOMETRIC.MINISWHITE:
         samples = 1 - samples if samples.dtype.kind == "f" else ~samples
-    if samples.dtype.kind in "iu" and samples.dtype not in DEPTHS and np.abs(samples, dtype=np.float64).max() < 2**24:
-        extra = [*extra, f"{name}: {samples.dtype} samples read as floats"]
-        samples = samples.astype(np.float32)
+    samples, floats = as_floats(samples, name)
     one_bit = [f"{name}: 1-bit picture read as 8-bit grey"] if samples.dtype == np.bool_ else []
-    return samples, alpha, [*told, *extra, *one_bit, *odd[:1]]
+    return samples, alpha, [*told, *extra, *floats, *one_bit, *odd[:1]]
 
 
 def _check_segment(page: Any, data: bytes | None) -> str | None:
