@@ -7,10 +7,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from PIL import Image
 from skimage import data
 
 from defusion.errors import ImageError
 from defusion.imaging import Picture, check_output, from_array, read, write
+from defusion.imaging.colour_tags import linear_profile
 from defusion.imaging.tone import is_linear
 
 FLOAT = data.astronaut()[40:140, 100:250].astype(np.float32) * np.float32(1 / 255)
@@ -90,6 +92,18 @@ def test_what_was_written_reads_back(tmp_path, samples):
     np.testing.assert_array_equal(picture.samples, samples)
 
 
+def test_primaries_make_the_profile_and_what_is_not_kept_is_told(tmp_path):
+    openexr = pytest.importorskip("OpenEXR")
+    wide = (0.708, 0.292, 0.17, 0.797, 0.131, 0.046, 0.3127, 0.329)
+    header = {"chromaticities": wide, "xDensity": 254.0, "xmp": "<x:xmpmeta/>"}
+    header |= {"compression": openexr.ZIP_COMPRESSION, "type": openexr.scanlineimage}
+    with openexr.File(header, {"RGB": np.full((4, 5, 3), 0.5, np.float32)}) as made:
+        made.write(str(tmp_path / "a.exr"))
+    picture = read(tmp_path / "a.exr")
+    assert picture.icc == linear_profile(np.float32(wide).astype(float))
+    assert picture.notes == ("a.exr: pixel size is not kept", "a.exr: XMP is not kept")
+
+
 def test_what_exr_cannot_hold_is_told(tmp_path):
     pytest.importorskip("OpenEXR")
     icc = bytes(16) + b"RGB " + bytes(200)
@@ -100,6 +114,8 @@ def test_what_exr_cannot_hold_is_told(tmp_path):
         "a.exr: EXIF dropped, EXR holds none",
     )
     np.testing.assert_array_equal(read(tmp_path / "a.exr").samples, deep.pixels)
+    Image.new("RGB", (5, 4)).save(tmp_path / "a.png", dpi=(254, 254))
+    assert "a.exr: EXIF and pixel size dropped, EXR holds none" in write(tmp_path / "a.exr", read(tmp_path / "a.png"))
 
 
 def test_a_full_disk_is_told_and_leaves_nothing(tmp_path):

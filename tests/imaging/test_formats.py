@@ -17,7 +17,7 @@ from skimage import data
 from defusion.errors import ImageError
 from defusion.imaging import from_array, in_profile_of, read, stack_in, write
 from defusion.imaging.colour_tags import Cicp, adobe_rgb, linear_profile, profile_of_cicp
-from defusion.imaging.exif import Field, upright_block
+from defusion.imaging.exif import Field, resolution, upright_block
 from defusion.imaging.levels import used
 from defusion.imaging.tone import Levels, is_linear
 
@@ -163,6 +163,17 @@ def test_the_exif_and_xmp_of_a_jpeg_2000_are_kept(tmp_path):
     picture = read(tmp_path / "a.jp2")
     assert b"Model 7" in picture.exif and b"A title" in picture.xmp
     np.testing.assert_array_equal(picture.samples, np.rot90(COLOUR, -1))
+
+
+def test_the_resolution_of_jpeg_2000_is_read(tmp_path):
+    made = imagecodecs.jpeg2k_encode(COLOUR, level=0, codecformat="jp2")
+    at = made.index(b"jp2h") - 4
+    (size,) = struct.unpack_from(">I", made, at)
+    dots = struct.pack(">I4s4H2b", 18, b"resc", 5000, 1, 100, 1, 0, 2)  # 5,000 a metre down, and 10,000 across
+    box = struct.pack(">I4s", 8 + len(dots), b"res ") + dots
+    head = struct.pack(">I", size + len(box)) + made[at + 4 : at + size] + box
+    (tmp_path / "a.jp2").write_bytes(made[:at] + head + made[at + size :])
+    assert resolution(read(tmp_path / "a.jp2").exif) == (254, 127)
 
 
 def test_the_profile_of_a_jpeg_2000_is_kept(tmp_path):

@@ -91,6 +91,7 @@ def read_jpeg_2000(file: BinaryIO, name: str) -> Picture:
     block = boxes.get(_EXIF_UUID, b"").removeprefix(exif.PREFIX)
     # EXIF of JPEG 2000 says how the pixels are turned, as that of TIFF does.
     fields = exif.parse(block) if block[:4] in (b"II*\0", b"MM\0*") else {}
+    fields = exif.with_resolution(fields, _dots_of_jpeg_2000(data[:at]))
     return upright(name, samples, icc, fields, notes, alpha, levels, boxes.get(_XMP_UUID))
 
 
@@ -104,6 +105,19 @@ def _uuid_boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
         if size < 8:  # it extends to the end, or has a longer size: the picture
             return
         at += size
+
+
+def _dots_of_jpeg_2000(head: bytes) -> tuple[float, float] | None:
+    """Returns dots per inch, across and down, as a box of a JPEG 2000 states them for capture."""
+    at = head.find(b"resc")
+    if at < 0 or len(head) < at + 14:
+        return None
+    down, of_down, across, of_across, power_down, power_across = struct.unpack_from(">4H2b", head, at + 4)
+    metre = 0.0254  # the box counts dots per metre
+    return (
+        metre * across / max(of_across, 1) * 10.0**power_across,
+        metre * down / max(of_down, 1) * 10.0**power_down,
+    )
 
 
 def _colours_of_jpeg_2000(head: bytes) -> tuple[bytes | None, bool]:

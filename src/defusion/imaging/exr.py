@@ -21,6 +21,9 @@ START = b"\x76\x2f\x31\x01"
 _COLOURS = ("R", "G", "B")
 _GREY = ("Y",)
 
+#: Attributes that other formats can hold, and what they are.
+_NOT_KEPT = {"xDensity": "pixel size", "xmp": "XMP"}
+
 
 def read_exr(file: BinaryIO, name: str) -> Picture:
     """Reads the channels R, G and B, or Y, of an EXR file that is open at a path.
@@ -31,13 +34,15 @@ def read_exr(file: BinaryIO, name: str) -> Picture:
         Exception: The file is damaged.
     """
     openexr = library(name)
-    # The arrays of a File become empty when it closes.
+    # The header and the arrays of a File become empty when it closes.
     with overheard(), openexr.File(file.name, header_only=True) as opened:
         header = opened.header()
         (left, top), (right, bottom) = header["dataWindow"]
         width, height = int(right) - int(left) + 1, int(bottom) - int(top) + 1
         stored = os.fstat(file.fileno()).st_size
         check_bytes(name, width, height, 4 * len(header["channels"]), stored)
+        primaries = [float(each) for each in np.ravel(header.get("chromaticities", ()))]
+        not_kept = [what for key, what in _NOT_KEPT.items() if key in header]
     with overheard(), openexr.File(file.name, separate_channels=True) as opened:
         planes = {each: channel.pixels for each, channel in opened.channels().items()}
         parts = len(opened.parts)
@@ -59,9 +64,9 @@ def read_exr(file: BinaryIO, name: str) -> Picture:
         notes.append(f"{name}: channels {', '.join(extra)} left out")
     if parts > 1:
         notes.append(f"{name}: first of {parts} parts used")
-    told_of = [float(each) for each in np.ravel(header.get("chromaticities", ()))]
+    notes += [f"{name}: {what} is not kept" for what in not_kept]
     grey = samples.shape[2] == 1
-    icc = linear_profile(tuple(told_of), grey=grey) if len(told_of) == 8 else linear_profile(grey=grey)
+    icc = linear_profile(tuple(primaries), grey=grey) if len(primaries) == 8 else linear_profile(grey=grey)
     return Picture(from_array(samples, name).samples, icc, notes=tuple(notes), alpha=alpha)
 
 

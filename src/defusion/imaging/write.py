@@ -18,7 +18,7 @@ from defusion.errors import ImageError
 from defusion.imaging import avif, encode, exr, jpeg_xl
 from defusion.imaging.colour_tags import linear_profile
 from defusion.imaging.encode import PictureEncoder, SampleLayout
-from defusion.imaging.exif import PREFIX
+from defusion.imaging.exif import PREFIX, resolution
 from defusion.imaging.folders import check_writable, in_folder
 from defusion.imaging.picture import Picture
 from defusion.imaging.samples import DEPTHS, Depth, bands, converted, quantised, shares
@@ -168,8 +168,8 @@ def open_output(
         icc = None
         notes.append(f"{name}: ICC profile dropped, {form.name} holds none")
     if block and not form.profile_and_exif:
+        notes.append(f"{name}: EXIF{' and pixel size' * bool(resolution(block))} dropped, {form.name} holds none")
         block = None
-        notes.append(f"{name}: EXIF dropped, {form.name} holds none")
     if block and form is _JPEG and len(block) > _JPEG_EXIF_LIMIT:
         block = None
         notes.append(f"{name}: EXIF dropped, it is too long for JPEG")
