@@ -170,7 +170,7 @@ class PyramidNet(Generic[P]):
         ops = self.ops
         light = ops.mean(sources)
         detail = light - ops.double(ops.halve(light))
-        energy = self.local_energy(detail)
+        energy = self.energy(self.local_power(detail))
         away = light - ops.each_source(mean_of_sources(ops, light, confidence))
         of_pixels = ops.concat([(light - 0.5) * LIGHT_SCALE, detail * DETAIL_SCALE, away * LIGHT_SCALE])
         features = ops.concat([ops.fold(of_pixels), energy * ENERGY_SCALE])
@@ -221,9 +221,10 @@ class PyramidNet(Generic[P]):
         *of_detail, base = levels
         fine = min(FINE_LEVELS, len(of_detail))
         lights = [ops.mean(level.detail) for level in of_detail]
-        energies = [self.local_energy(light) for light in lights]  # each at half its level's size
+        powers = [self.local_power(light) for light in lights]  # each at half its level's size
+        energies = [self.energy(power) for power in powers]
         # Energy, correlation and clipping of the finest level, at the size of each coarser level and of the base.
-        alike = self.correlation(lights[0], levels[0].confidence)
+        alike = self.correlation(lights[0], powers[0], levels[0].confidence)
         finest, marks = [energies[0]], [ops.concat([self.marks(levels[1].plane), alike])]
         for _ in range(len(levels) - 2):
             finest.append(ops.halve(finest[-1]))
@@ -235,16 +236,16 @@ class PyramidNet(Generic[P]):
             nothing = ops.mean(base.plane) * 0.0
             features = self.features(base, nothing, energies[-1], finest[-1], nothing, marks[-1])
             state = self.learned.state(features, None, base.confidence)
-            weights.append(self.level_weights("base", state, energies[-1], finest[-1], base.confidence))
+            weights.append(self.level_weights("base", state, energies[-1], finest[-1], base.confidence, parts))
             by_mask = weights[0].by_mask
         for number in range(len(of_detail) - 1, fine - 1, -1):
             level, light = of_detail[number], lights[number]
             energy = ops.double(energies[number])
-            correlation = ops.double(self.correlation(light, level.confidence))
+            correlation = ops.double(self.correlation(light, powers[number], level.confidence))
             features = self.features(level, light, energy, finest[number - 1], correlation, marks[number - 1])
             state = self.learned.state(features, state, level.confidence)
             by_mask = ops.double(by_mask)
-            level_weights = self.level_weights("level", state, energy, finest[number - 1], level.confidence)
+            level_weights = self.level_weights("level", state, energy, finest[number - 1], level.confidence, parts)
             weights.append(level_weights._replace(by_mask=by_mask))
         one_light = by_mask
         for number in range(fine - 1, -1, -1):
@@ -254,6 +255,7 @@ class PyramidNet(Generic[P]):
                 energies[number],
                 finest[number],
                 levels[number + 1].confidence,
+                parts,
                 doublings=fine - 1 - number,
             )
             by_mask = ops.double(by_mask) if closely else None
@@ -276,7 +278,7 @@ class PyramidNet(Generic[P]):
         )
 
     def level_weights(
-        self, name: str, state: P, energy: P, finest: P, confidence: P | None, *, doublings: int = 0
+        self, name: str, state: P, energy: P, finest: P, confidence: P | None, parts: bool, *, doublings: int = 0
     ) -> LevelWeights:
         """Reads the decisions for a level from the state.
 
@@ -289,6 +291,7 @@ class PyramidNet(Generic[P]):
             energy: Local energy of the level's detail, on a log scale.
             finest: The same of the finest detail, at the same size.
             confidence: At the same size.
+            parts: The parts are asked for.
             doublings: How often the state's size is doubled to theirs.
 
         Returns:
@@ -302,7 +305,8 @@ class PyramidNet(Generic[P]):
         by_energy = ops.channels(said, 1, 2) + own
         by_finest = ops.channels(said, 2, 3) + of_finest
         logits = ops.channels(said, 0, 1) + by_energy * energy + by_finest * finest
-        weight, common = self.weights(logits, confidence), ops.sigmoid(ops.channels(said, 3, 4))
+        weight = self.weights(logits, confidence)
+        common = ops.sigmoid(ops.channels(said, 3, 4)) if parts else None
         if name == "base":
             return LevelWeights(weight, common, ops.sigmoid(scene), None)
         # exp(-z^2), since the slope of a sigmoid near one is too small to learn from.
@@ -354,17 +358,26 @@ class PyramidNet(Generic[P]):
         weights: P = numerators / (ops.each_source(ops.over_sources(numerators)) + TINY * TINY)
         return weights
 
-    def local_energy(self, light: P) -> P:
-        """Returns the energy of the detail around each place, on a log scale from zero up, at half the size."""
-        ops = self.ops
-        return ops.log(ops.blur(ops.halve(light * light)) * (1.0 / ENERGY_FLOOR) + 1.0)
+    def local_power(self, light: P) -> P:
+        """Returns the mean square of the detail around each place, at half the size."""
+        return self.ops.blur(self.ops.halve(light * light))
 
-    def correlation(self, light: P, confidence: P | None) -> P:
-        """Returns the local correlation of a source's detail with the mean of all, from -1 to 1, at half the size."""
+    def energy(self, power: P) -> P:
+        """Brings a mean square to a log scale from zero up."""
+        return self.ops.log(power * (1.0 / ENERGY_FLOOR) + 1.0)
+
+    def correlation(self, light: P, power: P, confidence: P | None) -> P:
+        """Returns the local correlation of a source's detail with the mean of all, from -1 to 1, at half the size.
+
+        Args:
+            light: The detail.
+            power: Its `local_power`.
+            confidence: At the size of the detail.
+        """
         ops = self.ops
         of_all = ops.each_source(mean_of_sources(ops, light, confidence))
-        both, own, all_ = (ops.blur(ops.halve(x)) for x in (light * of_all, light * light, of_all * of_all))
-        likeness: P = both / (ops.sqrt(own * all_) + ENERGY_FLOOR)
+        both = ops.blur(ops.halve(light * of_all))
+        likeness: P = both / (ops.sqrt(power * self.local_power(of_all)) + ENERGY_FLOOR)
         return likeness
 
     def marks(self, plane: P) -> P:
