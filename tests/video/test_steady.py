@@ -1,5 +1,6 @@
 """What stands still stands still."""
 
+import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -40,6 +41,17 @@ def test_beside_what_has_entered_nothing_moves_either(scene: tuple[Plane, Plane]
     drift[:, 80:] = 0.1  # near it, the network changes its mind by more
     after = steady.held((hot + visible) / 2 - drift, hot, visible)
     assert np.abs(after - before)[:, 84:92].mean() < 0.5 / 255
+
+
+def test_what_a_slow_thing_hid_is_shown_as_before(scene: tuple[Plane, Plane]) -> None:
+    thermal, visible = (cv2.GaussianBlur(each, (0, 0), 4) for each in scene)
+    steady = Steady()
+    before = steady.held((thermal + visible) / 2, thermal, visible)
+    for left in range(128, -64, -4):  # each place is hidden for longer than it takes to count as still
+        hot = thermal.copy()
+        hot[30:70, max(left, 0) : max(left + 40, 0)] = 1
+        after = steady.held(np.float32(0.7) * hot + np.float32(0.3) * visible, hot, visible)
+    assert np.abs(after - before).max() < 1 / 255
 
 
 def test_planes_stay_in_single_precision(scene: tuple[Plane, Plane]) -> None:

@@ -51,16 +51,17 @@ _CUT = 0.5
 
 
 class _Kept(NamedTuple):
-    """What is kept from frame to frame. All planes are coarse, [h, w]; sources are [2, h, w]."""
+    """What is kept from frame to frame. All planes are coarse, [h, w] unless told; sources are [2, h, w]."""
 
     held: Plane
     """The result."""
     sources: Plane
     """The sources at the time from which the result is kept."""
     hidden: Plane
-    """The result at places that something hides now."""
+    """The last two results, newest first, that something then hid, [2, h, w]. Two, since the edge of what leaves a
+    place may look as if something hid the thing itself."""
     hidden_sources: Plane
-    """The sources at the time of that result."""
+    """The sources at the times of these results, [2, 2, h, w]."""
     age: Plane
     """Frames since a place changed."""
     last: Plane
@@ -90,16 +91,19 @@ class Steady:
         kept = self._kept
         if kept is None or kept.held.shape != coarse.shape or _is_cut(kept.last, seen):
             none = np.zeros_like(coarse)
-            self._kept = _Kept(coarse, seen, coarse, seen, none + _SETTLED, seen, none)
+            hidden, hidden_sources = np.stack([coarse] * 2), np.stack([seen] * 2)
+            self._kept = _Kept(coarse, seen, hidden, hidden_sources, none + _SETTLED, seen, none)
             return fused
         alike = _likeness(seen, kept.sources)
         # a plain float, since a scalar of NumPy would turn all planes into float64
         stands = min(max((float(alike.mean()) - _PANS) / (_STANDS - _PANS), 0.0), 1.0)
-        as_before = stands * _likeness(seen, kept.hidden_sources)
-        passed = as_before > alike
         hides = (alike < 0.5) & (kept.age >= _SETTLED)
-        held, sources = np.where(passed, kept.hidden, kept.held), np.where(passed, kept.hidden_sources, kept.sources)
-        alike = np.maximum(alike, as_before)
+        held, sources, passed = kept.held, kept.sources, np.zeros(alike.shape, np.bool_)
+        for hidden, hidden_sources in zip(kept.hidden, kept.hidden_sources, strict=True):
+            as_before = stands * _likeness(seen, hidden_sources)
+            fits = as_before > alike
+            held, sources = np.where(fits, hidden, held), np.where(fits, hidden_sources, sources)
+            alike, passed = np.maximum(alike, as_before), passed | fits
         side = max(3, round(_STILL_PART * max(coarse.shape)) | 1)
         still = stands * alike + (1 - stands) * cv2.erode(alike, np.ones((side, side), np.uint8))
         off = held - coarse
@@ -110,8 +114,8 @@ class Steady:
         self._kept = _Kept(
             coarse + correction,
             sources + (1 - still) * (seen - sources),
-            np.where(hides, kept.held, kept.hidden),
-            np.where(hides, kept.sources, kept.hidden_sources),
+            np.where(hides, np.stack([kept.held, kept.hidden[0]]), kept.hidden),
+            np.where(hides, np.stack([kept.sources, kept.hidden_sources[0]]), kept.hidden_sources),
             np.where(passed, _SETTLED, np.where(alike < 0.5, 0, kept.age + 1)).astype(np.float32),
             seen,
             correction,
