@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from defusion.imaging import Picture, read, write
     from defusion.scene.maps import Maps
     from defusion.scene.rig import Rig
-    from defusion.video import FusedVideo, fuse_video
+    from defusion.video import FusedVideo, Live, fuse_video
 
 __version__ = version("defusion")
 
@@ -54,6 +54,7 @@ __all__ = [
     "Fuser",
     "FusionWarning",
     "ImageError",
+    "Live",
     "Maps",
     "OptionError",
     "OptionTypeError",
@@ -87,7 +88,7 @@ _FROM = {
     "Options": "defusion.api.options",
     "Reading": "defusion.api.sources",
     "Rig": "defusion.scene.rig",
-    **dict.fromkeys(("FusedVideo", "fuse_video"), "defusion.video"),
+    **dict.fromkeys(("FusedVideo", "Live", "fuse_video"), "defusion.video"),
 }
 
 

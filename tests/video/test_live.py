@@ -27,6 +27,19 @@ def test_frames_have_the_visible_ones_form_and_hold_still(fuser: Fuser) -> None:
     assert abs(float(second[:, :24].mean()) - float(first[:, :24].mean())) < 0.5
 
 
+def test_a_stream_gives_what_single_pairs_give(fuser: Fuser) -> None:
+    rng = np.random.default_rng(3)
+    pairs = [
+        (rng.integers(0, 255, (48, 64), np.uint8), rng.integers(0, 255, (48, 64, 3), np.uint8)) for _ in range(4)
+    ]
+    coming = iter(pairs)
+    stream, single = Live(fuser).frames(coming), Live(fuser)
+    assert np.array_equal(next(stream), single.fuse(*pairs[0]))
+    assert len(list(coming)) == 1  # no more are taken than are in work
+    for made, pair in zip(stream, pairs[1:3], strict=True):
+        assert np.array_equal(made, single.fuse(*pair))
+
+
 def test_blue_may_come_first(fuser: Fuser) -> None:
     rng = np.random.default_rng(1)
     hot, seen = rng.integers(0, 255, (48, 64), np.uint8), rng.integers(0, 255, (48, 64, 3), np.uint8)

@@ -47,7 +47,7 @@ class Codec(NamedTuple):
 #: The codecs by name. Their quality is visually lossless, or nearly so.
 CODECS = {
     "h264": Codec(
-        "libx264", {8: "yuv420p", 10: "yuv420p10le"}, {"crf": "17", "preset": "medium"}, (".mp4", ".mov", ".mkv")
+        "libx264", {8: "yuv420p", 10: "yuv420p10le"}, {"crf": "17", "preset": "fast"}, (".mp4", ".mov", ".mkv")
     ),
     "h265": Codec(
         "libx265",

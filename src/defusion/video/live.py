@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from functools import partial
+
 import numpy as np
 
 from defusion.api.fuser import Fuser
@@ -9,12 +12,15 @@ from defusion.api.sources import AS_USUAL, Array, Reading, Source, frames_of
 from defusion.imaging import Picture, to_array
 from defusion.imaging.tone import Levels
 from defusion.scene.rig import Rig
-from defusion.video.pair import PairFuser, meaning_of
+from defusion.system.machine import in_order
+from defusion.video.pair import PairFuser, Prepared, meaning_of
+from defusion.video.quick import Plane
 from defusion.video.steady import Steady
 
 
 class Live:
-    """Fuses frames of a thermal and a visible camera one by one, without flicker.
+    """Fuses frames of a thermal and a visible camera, without flicker: one pair by `fuse`, or a stream of pairs by
+    `frames`, which is faster.
 
     The first thermal frame decides what the values of all thermal frames mean.
 
@@ -64,10 +70,42 @@ class Live:
         Raises:
             ImageError: The frames cannot be fused, or do not have the sizes of the rig.
         """
-        hot, seen = (frame.open() for frame in frames_of([thermal, visible], reading))
+        moment = self._prepared(reading, (thermal, visible))
+        return self._finished(reading, (moment, self._decided(moment)))
+
+    def frames(self, pairs: Iterable[tuple[Source, Source]], reading: Reading = AS_USUAL) -> Iterator[Array]:
+        """Fuses pairs of frames as they come. Three pairs are in work at once, so several cores are used.
+
+        Args:
+            pairs: Pairs of a thermal and a visible frame, in the order of time. Two more are taken before the first
+                result comes.
+            reading: As for `fuse`.
+
+        Yields:
+            What `fuse` returns for each pair.
+
+        Raises:
+            ImageError: As for `fuse`.
+        """
+        prepared = in_order(partial(self._prepared, reading), pairs, 1)
+        decided = ((moment, self._decided(moment)) for moment in prepared)
+        yield from in_order(partial(self._finished, reading), decided, 1)
+
+    def _prepared(self, reading: Reading, pair: tuple[Source, Source]) -> Prepared:
+        hot, seen = (frame.open() for frame in frames_of(pair, reading))
         if self._pair is None:
             meant = meaning_of([hot], self._palette, self._levels, black_hot=self._black_hot)
             self._pair = PairFuser(self._fuser, self._rig, meant, Steady(), self._plane_m, quick=self._quick)
-        picture = Picture.of_pixels(self._pair.fused(hot, seen), seen.depth)
+        return self._pair.prepared(hot, seen)
+
+    def _decided(self, moment: Prepared) -> Plane:
+        assert self._pair is not None
+        return self._pair.decided(moment)
+
+    def _finished(self, reading: Reading, made: tuple[Prepared, Plane]) -> Array:
+        assert self._pair is not None
+        moment, plane = made
+        seen = moment.visible
+        picture = Picture.of_pixels(self._pair.finished(moment, plane), seen.depth)
         array = to_array(picture, np.empty((1, 1, seen.samples.shape[2]), seen.depth))
         return np.ascontiguousarray(array[..., ::-1]) if reading.bgr else array

@@ -22,7 +22,7 @@ from defusion.system.machine import check_free
 from defusion.tiles import paper, stages
 from defusion.tiles.grid import Size
 from defusion.tiles.views import SourceViews
-from defusion.video.quick import Plane, fused_by_half
+from defusion.video.quick import Plane, enlarged, halved
 from defusion.video.steady import Steady
 
 Pixels = NDArray[np.float32]
@@ -62,6 +62,8 @@ class Prepared(NamedTuple):
     """Luminance of the visible frame, [H, W]."""
     trusted: Plane | None
     """Where the thermal frame exists, [H, W] in [0, 1]; None for everywhere."""
+    halves: tuple[Plane, Plane] | None
+    """`heat` and `light` at half their size, to decide on; None to decide at full size."""
 
 
 class PairFuser:
@@ -75,7 +77,7 @@ class PairFuser:
         steady: Keeps still what should not change between frames.
         plane_m: As for `Rig.aligned`.
         isotherm: Range of measured values that is painted.
-        quick: Decide at half the size; see `fused_by_half`. None does so for large frames.
+        quick: Decide at half the size; see `quick.py`. None does so for large frames.
     """
 
     def __init__(
@@ -97,15 +99,6 @@ class PairFuser:
         """Forgets what the engine found in earlier frames; what is kept against flicker stays."""
         self._engine = self._engine.for_clip()
 
-    def fused(self, thermal: Picture, visible: Picture) -> Pixels:
-        """Fuses two pictures.
-
-        Returns:
-            [H, W, C] in [0, 1], with as many channels as the visible picture, or three with an isotherm.
-        """
-        prepared = self.prepared(thermal, visible)
-        return self.finished(prepared, self.decided(prepared))
-
     def prepared(self, thermal: Picture, visible: Picture) -> Prepared:
         """The first step: makes two pictures ready."""
         heat = grey_of(thermal, self._meant)
@@ -113,17 +106,23 @@ class PairFuser:
             heat = self._rig.aligned(heat, visible, self._plane_m)
         seen = visible.region(slice(None), slice(None))
         light = seen if visible.grey else luminance(seen)
-        plane = np.asarray(heat.samples)[..., 0]
-        return Prepared(thermal, visible, seen, plane, light[..., 0], heat.confidence(slice(None), slice(None)))
+        planes = np.asarray(heat.samples)[..., 0], light[..., 0]
+        quick = light.size >= _LARGE_PX if self._quick is None else self._quick
+        halves = (halved(planes[0]), halved(planes[1])) if quick else None
+        return Prepared(thermal, visible, seen, *planes, heat.confidence(slice(None), slice(None)), halves)
 
     def decided(self, moment: Prepared) -> Plane:
-        """The second step: fuses the luminances, in the order of time."""
-        decide = partial(self._decided, moment.trusted)
-        quick = moment.light.size >= _LARGE_PX if self._quick is None else self._quick
-        return fused_by_half(decide, moment.heat, moment.light) if quick else decide(moment.heat, moment.light)
+        """The second step: fuses the luminances, at half their size if quick, in the order of time."""
+        return self._decided(moment.trusted, *(moment.halves or (moment.heat, moment.light)))
 
     def finished(self, moment: Prepared, plane: Plane) -> Pixels:
-        """The third step: prevents flicker and adds the colours, in the order of time."""
+        """The third step: prevents flicker and adds the colours, in the order of time.
+
+        Returns:
+            [H, W, C] in [0, 1], with as many channels as the visible picture, or three with an isotherm.
+        """
+        if moment.halves is not None:
+            plane = enlarged(plane, moment.halves, moment.heat, moment.light)
         plane = self._steady.held(plane, moment.heat, moment.light)
         if moment.trusted is not None:  # pixels outside the thermal picture must not be changed by coarse levels
             plane = moment.light + np.minimum(_INSIDE * moment.trusted, 1) * (plane - moment.light)

@@ -7,7 +7,7 @@ own pixels.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,31 +21,37 @@ _AROUND = 5
 _TOLD = 1e-6
 
 
-def fused_by_half(fuse: Callable[[Plane, Plane], Plane], thermal: Plane, visible: Plane) -> Plane:
-    """Fuses two planes [H, W] in [0, 1], using what `fuse` makes of them at half size."""
+def enlarged(made: Plane, halves: Sequence[Plane], thermal: Plane, visible: Plane) -> Plane:
+    """Brings what was fused at half the size to the full size.
+
+    Args:
+        made: The fused plane, at half the size.
+        halves: What it was fused of: the two sources, `halved`.
+        thermal: The thermal source, [H, W] in [0, 1].
+        visible: The visible source.
+    """
     import cv2
 
-    halves = [_halved(each) for each in (thermal, visible)]
-    made = fuse(*halves)
-    hot, seen, fused = (each - _enlarged(_halved(each), each) for each in (*halves, made))
+    hot, seen, fused = (each - _doubled(halved(each), each) for each in (*halves, made))
     apart = hot - seen
     told, of = (cv2.blur(each, (_AROUND, _AROUND)) for each in ((fused - seen) * apart, apart * apart))
-    weight = _enlarged(np.clip((told + _TOLD / 2) / (of + _TOLD), 0, 1), thermal)
+    weight = _doubled(np.clip((told + _TOLD / 2) / (of + _TOLD), 0, 1), thermal)
     finest_hot, finest_seen = (
-        each - _enlarged(half, each) for each, half in zip((thermal, visible), halves, strict=True)
+        each - _doubled(half, each) for each, half in zip((thermal, visible), halves, strict=True)
     )
-    whole: Plane = _enlarged(made, thermal) + finest_seen + weight * (finest_hot - finest_seen)
+    whole: Plane = _doubled(made, thermal) + finest_seen + weight * (finest_hot - finest_seen)
     return whole
 
 
-def _halved(plane: Plane) -> Plane:
+def halved(plane: Plane) -> Plane:
+    """Returns a plane at half its size, rounded up."""
     import cv2
 
     height, width = plane.shape
     return np.asarray(cv2.resize(plane, (-(-width // 2), -(-height // 2)), interpolation=cv2.INTER_AREA))
 
 
-def _enlarged(plane: Plane, like: Plane) -> Plane:
+def _doubled(plane: Plane, like: Plane) -> Plane:
     import cv2
 
     height, width = like.shape
