@@ -5,15 +5,18 @@ camera that sees a part of the scene at .3 to .6 of the scale, turned by up to 3
 with that. The sets are not exact: at this size their corners are off by 3 to 25 pixels. So the blocks of each pair
 first say how its thermal picture lies in the visible one; pairs in which too few agree are left out.
 
-    python benchmarks/rigs.py BENCH [--trials 30] [--pairs 4] [--seed 1]
+    python benchmarks/rigs.py BENCH [--trials 30] [--pairs 4] [--seed 1] [-o RIGS.md]
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import platform
 import time
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -25,9 +28,12 @@ from defusion.errors import ImageError
 from defusion.imaging import Picture, from_array, luminance, read
 from defusion.scene.frame import Frame
 from defusion.scene.rig import calibrated
+from defusion.system.machine import cores, processor
 
 VISIBLE = (896, 1152)
 SETS = ("roadscene", "vifb", "tno")
+#: A rig is good if its corners are off by less, in visible pixels.
+GOOD_PX = 1.5
 
 
 def main() -> None:
@@ -37,8 +43,9 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=4)
     parser.add_argument("--scenes", type=int, default=20, help="Most of each set.")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("-o", "--output", type=Path)
     given = parser.parse_args()
-    right = told = wrong = 0
+    rows: list[dict[str, Any]] = []
     bases: dict[Path, np.ndarray | None] = {}
     for trial in range(given.trials):
         rng = np.random.default_rng((given.seed, trial))
@@ -55,23 +62,43 @@ def main() -> None:
             if bases[scene] is not None:
                 chosen.append(scene)
         matrix, size = camera(rng)
+        row = {"trial": trial + 1, "set": name, "scale": round(float(np.hypot(*matrix[0, :2])), 2)}
         began = time.process_time()
         try:
             rig = calibrated([pair(scene, matrix, size, bases[scene]) for scene in chosen])
         except ImageError as error:
-            told += 1
-            print(json.dumps({"trial": trial, "set": name, "told": str(error)}), flush=True)
-            continue
-        corners = np.array([[0, 0], [size[0] - 1, 0], [size[0] - 1, size[1] - 1], [0, size[1] - 1]], float)
-        away = mapped(np.linalg.inv(rig.matrix), corners) - mapped(np.linalg.inv(matrix), corners)
-        off = float(np.hypot(*away.T).mean())
-        right, wrong = right + (off < 1.5), wrong + (off >= 1.5)
-        facts = {"off_px": round(off, 2), "scale": round(float(matrix[0, 0]), 2), "model": rig.model}
-        facts |= {"residual_px": round(rig.residual_px, 2), "confidence": round(rig.confidence, 3)}
-        facts |= {"told_off_px": round(rig.off_px, 2)}
-        facts |= {"agreeing": rig.agreeing, "pairs": rig.pairs, "cpu_s": round(time.process_time() - began, 1)}
-        print(json.dumps({"trial": trial, "set": name, **facts}), flush=True)
-    print(f"{right} below 1.5 px, {told} told as not aligned, {wrong} off, of {given.trials}")
+            row |= {"told": str(error)}
+        else:
+            corners = np.array([[0, 0], [size[0] - 1, 0], [size[0] - 1, size[1] - 1], [0, size[1] - 1]], float)
+            away = mapped(np.linalg.inv(rig.matrix), corners) - mapped(np.linalg.inv(matrix), corners)
+            row |= {"off_px": round(float(np.hypot(*away.T).mean()), 2), "told_off_px": round(rig.off_px, 2)}
+            row |= {"model": rig.model, "agreeing": f"{rig.agreeing} of {rig.pairs}"}
+            row |= {"confidence": round(rig.confidence, 3)}
+        rows.append(row | {"cpu_s": round(time.process_time() - began, 1)})
+        print(json.dumps(rows[-1]), flush=True)
+    text = table(rows)
+    print(text)
+    if given.output:
+        given.output.write_text(f"# Rigs that are known\n\n{text}\n", encoding="utf-8")
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """The trials as a table, after a sentence about all of them."""
+    off = np.array([row["off_px"] for row in rows if "off_px" in row])
+    right = int((off < GOOD_PX).sum())
+    columns = ("trial", "set", "scale", "off_px", "told_off_px", "model", "agreeing", "confidence", "cpu_s", "told")
+    lines = [
+        f"{processor()}, {cores()} cores; defusion {version('defusion')}, OpenCV {cv2.__version__}, Python "
+        f"{platform.python_version()}.",
+        "",
+        f"Of {len(rows)} trials {right} were off by less than {GOOD_PX} visible pixels, {len(off) - right} by more, "
+        f"and {len(rows) - len(off)} were told as not lined up. `off_px` is the mean of the four corners, "
+        "`told_off_px` what the rig says about itself.",
+        "",
+        "| " + " | ".join(columns) + " |",
+        "|" + "---|" * len(columns),
+    ]
+    return "\n".join([*lines, *("| " + " | ".join(str(row.get(key, "")) for key in columns) + " |" for row in rows)])
 
 
 def base_of(scene: Path) -> np.ndarray | None:
