@@ -6,13 +6,20 @@ Each process is forked from one that has imported them and has done nothing else
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
+from contextlib import redirect_stderr, redirect_stdout
 from functools import cache
 from pathlib import Path
+from unittest.mock import patch
+
+#: Signals that the command answers.
+_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 #: What `fuse`, `decompose` and `align` import before they have read a picture.
 IMPORTED = (
@@ -36,6 +43,24 @@ def run(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProc
         server.stdin.flush()
         code = int(server.stdout.readline())
         return subprocess.CompletedProcess(words, code, out.read_text(), err.read_text())
+
+
+def run_here(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """Runs `defusion` in this process: `train` imports for seconds what other tests have imported."""
+    from defusion.cli import main
+
+    words, out, err = list(map(str, arguments)), io.StringIO(), io.StringIO()
+    handlers = {each: signal.getsignal(each) for each in _SIGNALS}
+    code: object = 0
+    try:
+        with patch.object(sys, "argv", ["defusion", *words]), redirect_stdout(out), redirect_stderr(err):
+            main()
+    except SystemExit as ended:
+        code = ended.code
+    finally:
+        for each, handler in handlers.items():
+            signal.signal(each, handler)
+    return subprocess.CompletedProcess(words, int(str(code or 0)), out.getvalue(), err.getvalue())
 
 
 @cache

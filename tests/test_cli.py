@@ -21,7 +21,7 @@ from defusion.cli import main
 from defusion.doctor import lines_of
 from defusion.imaging import Picture, from_array, open_output, read, write
 
-from .running import run
+from .running import run, run_here
 
 
 def refused(done: subprocess.CompletedProcess[str]) -> str:
@@ -403,7 +403,7 @@ def test_a_batch_and_a_run_keep_what_they_read(pair: tuple[Path, Path], tmp_path
     weights = tmp_path / "run" / "weights.safetensors"
     weights.parent.mkdir()
     weights.write_bytes(resolve(None).read_bytes())
-    line = refused(run("train", folder, "-o", weights.parent, "--weights", weights))
+    line = refused(run_here("train", folder, "-o", weights.parent, "--weights", weights))
     assert "weights.safetensors would be written over the source" in line
 
 
@@ -491,7 +491,7 @@ def test_names_that_cannot_be_are_refused(pair: tuple[Path, Path], tmp_path: Pat
         refused(run("explain", "pair", *pair, "-o", tmp_path / name))
         refused(run("weights", "convert", pair[0], "-o", tmp_path / name))
         refused(run("weights", "info", tmp_path / name))
-        refused(run("train", tmp_path / name, "-o", tmp_path / "run"))
+        refused(run_here("train", tmp_path / name, "-o", tmp_path / "run"))
         refused(run("evaluate", tmp_path / name, "-o", tmp_path / "report"))
     assert sorted(os.listdir(tmp_path)) == ["a.png", "b.png", "loop.png"]
 
@@ -547,7 +547,7 @@ def test_debug_keeps_the_traceback(pair: tuple[Path, Path], tmp_path: Path) -> N
 
 def test_training_on_an_empty_folder(tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
-    line = refused(run("train", tmp_path / "photos", "-o", tmp_path / "run"))
+    line = refused(run_here("train", tmp_path / "photos", "-o", tmp_path / "run"))
     assert "no photographs in" in line
 
 
@@ -561,8 +561,8 @@ def test_training_on_an_empty_folder(tmp_path: Path) -> None:
 )
 def test_training_on_devices_that_are_not_there(tmp_path: Path, options: list[str], said: str) -> None:
     write(tmp_path / "a.png", from_array(data.astronaut()))
-    assert said in refused(run("train", tmp_path, "-o", tmp_path / "run", *options))
-    assert "is a file; expected a folder" in refused(run("train", tmp_path, "-o", tmp_path / "a.png"))
+    assert said in refused(run_here("train", tmp_path, "-o", tmp_path / "run", *options))
+    assert "is a file; expected a folder" in refused(run_here("train", tmp_path, "-o", tmp_path / "a.png"))
 
 
 def test_a_library_that_cannot_be_loaded_is_named(pair: tuple[Path, Path], tmp_path: Path) -> None:
