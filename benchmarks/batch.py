@@ -37,7 +37,8 @@ from skimage.data import astronaut
 
 import defusion
 from defusion import Fuser
-from defusion.api.sources import frames_of
+from defusion.api.options import DEFAULTS
+from defusion.api.sources import AS_USUAL, frames_of
 from defusion.batch.finding import Finder
 from defusion.batch.run import BatchSettings, run
 from defusion.batch.work import JobOutcome, SceneJob
@@ -178,7 +179,7 @@ def of_command(root: Path, output: Path) -> float:
     finder = Finder(root, str(output), ".png")
     started = time.perf_counter()
     found = finder.find()
-    settings = BatchSettings(str(output), ".png", (), False, None)
+    settings = BatchSettings(str(output), ".png", DEFAULTS, AS_USUAL, retry_failed=False, journal=None)
     for _ in run(finder, found, settings, IdleExecutor(), watch=False, stop=Event()):
         pass
     seconds = (time.perf_counter() - started) / len(found.scenes)

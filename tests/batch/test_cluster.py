@@ -34,8 +34,9 @@ def cluster() -> Iterator[Any]:
         yield client
 
 
-def test_a_lost_worker_loses_no_scene(cluster: Any, tmp_path: Path) -> None:
-    made_scenes(tmp_path / "root", 12)
+@pytest.mark.parametrize("scenes", [12, pytest.param(200, marks=pytest.mark.full)])
+def test_a_lost_worker_loses_no_scene(cluster: Any, tmp_path: Path, scenes: int) -> None:
+    made_scenes(tmp_path / "root", scenes)
     out = tmp_path / "out"
     assert all(
         each.status == "done"
@@ -46,17 +47,19 @@ def test_a_lost_worker_loses_no_scene(cluster: Any, tmp_path: Path) -> None:
     done: Counter[str] = Counter()
     for result in defusion.batch(tmp_path / "root", out, align="off", executor="dask", scheduler=cluster):
         done[result.scene, result.status] += 1
-        if sum(done.values()) == 2:
+        if sum(done.values()) == scenes // 6:
             os.kill(next(iter(worker.values())), signal.SIGKILL)
+            there = {file: file.stat().st_mtime_ns for file in out.glob("*.png")}
     assert done.pop(("scene004", "failed")) == 1
-    assert done == {(f"scene{number:03}", "done"): 1 for number in range(12) if number != 4}
+    assert done == {(f"scene{number:03}", "done"): 1 for number in range(scenes) if number != 4}
+    assert {file: file.stat().st_mtime_ns for file in there} == there  # nothing was made twice
     plain = pictures(tmp_path / "plain")
     del plain["scene004.png"]
     assert pictures(out) == plain
     again = list(
         defusion.batch(tmp_path / "root", out, align="off", executor="dask", scheduler=cluster.scheduler.address)
     )
-    assert Counter(each.status for each in again) == {"skipped": 11, "failed": 1}
+    assert Counter(each.status for each in again) == {"skipped": scenes - 1, "failed": 1}
 
 
 def test_a_scheduler_that_is_not_there_is_one_sentence(root: Path, tmp_path: Path) -> None:

@@ -158,28 +158,29 @@ def test_the_command_prints_a_line_a_scene(root: Path, tmp_path: Path) -> None:
     assert "over.png, under.png" in shown.stdout and not (tmp_path / "other").exists()
 
 
-def test_killed_at_any_moment_a_batch_ends_as_if_undisturbed(tmp_path: Path) -> None:
-    made_scenes(tmp_path / "root", 40)
+@pytest.mark.parametrize(("scenes", "kills"), [(40, 3), pytest.param(200, 10, marks=pytest.mark.full)])
+def test_killed_at_any_moment_a_batch_ends_as_if_undisturbed(tmp_path: Path, scenes: int, kills: int) -> None:
+    made_scenes(tmp_path / "root", scenes)
     results(tmp_path / "root", tmp_path / "plain")
     rng, seen = random.Random(5), dict[str, int]()
     done: list[str] = []
-    for kill in (True, True, True, False):
+    for run in range(kills + 1):
         arguments = command(tmp_path / "root", "-o", tmp_path / "out", "--json", "--workers", 2)
         with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as process:
             assert process.stdout is not None
-            lines = []
-            while line := process.stdout.readline():  # until something is done: how long starting takes is chance
+            lines, left = [], rng.randrange(1, max(scenes // (2 * kills), 2))
+            while line := process.stdout.readline():  # until some are done: how long starting takes is chance
                 lines.append(line)
-                if kill and json.loads(line)["status"] == "done":
-                    time.sleep(rng.uniform(0, 0.3))
+                left -= json.loads(line)["status"] == "done"
+                if run < kills and left == 0:
+                    time.sleep(rng.uniform(0, 0.1))
                     process.kill()
-                    kill = False
+        assert process.returncode == (-signal.SIGKILL if run < kills else 0)
         done += [line["scene"] for line in map(json.loads, lines) if line["status"] == "done"]
         time.sleep(0.2)  # its processes end with it
         now = {file.name: file.stat().st_mtime_ns for file in (tmp_path / "out").glob("*.png")}
         assert now.items() >= seen.items()  # nothing was made twice
         seen = now
-    assert process.returncode == 0
     assert max(Counter(done).values()) == 1
     assert pictures(tmp_path / "out") == pictures(tmp_path / "plain")
     assert not (tmp_path / "out" / ".batch").exists()

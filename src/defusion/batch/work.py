@@ -27,9 +27,10 @@ from defusion.scene.rig import Rig
 from defusion.system.files import unfit
 from defusion.weights import WeightsFile, resolve
 
-#: Longest side of a thumbnail, and its quality.
+#: Longest side of a thumbnail, its quality, and WebP's effort: the usual 4 takes 1.8 times as long for 2 % less.
 REPORT_THUMBNAIL_PX = 160
 _QUALITY = 70
+_EFFORT = 2
 
 #: Number of networks that a process keeps loaded, for scenes with options of their own.
 _NETWORKS = 4
@@ -175,7 +176,7 @@ def _encoded(pixels: NDArray[np.uint8]) -> str:
     small = Image.fromarray(pixels.repeat(3, axis=2) if pixels.shape[2] == 1 else pixels)
     small.thumbnail((REPORT_THUMBNAIL_PX, REPORT_THUMBNAIL_PX))
     data = io.BytesIO()
-    small.save(data, "WEBP", quality=_QUALITY)
+    small.save(data, "WEBP", quality=_QUALITY, method=_EFFORT)
     return base64.b64encode(data.getvalue()).decode()
 
 
