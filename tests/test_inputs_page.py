@@ -162,6 +162,7 @@ ELSEWHERE = {
     "a thermal picture in which": "scene/test_scene.py",
     "palette, 1-bit": "imaging/test_read.py",
     "the size of a pixel": "api/test_sources.py",
+    "masked places": "api/test_sources.py",
     "XMP": "imaging/test_formats.py",
     "EXIF that turns": "api/test_sources.py",
     "a range, or heat": "api/test_sources.py",

@@ -361,3 +361,22 @@ def test_the_quality_of_a_jpeg(tmp_path, monkeypatch):
         )
         sizes.append((tmp_path / "c.jpg").stat().st_size)
     assert sizes[0] < 0.5 * sizes[1]
+
+
+@pytest.mark.filterwarnings("ignore::defusion.FusionWarning")
+def test_masked_places_count_for_nothing(fuser):
+    masked = np.ma.masked_array(SCENE // 2, mask=False)
+    masked[:, :20, 1] = np.ma.masked
+    masked.data[:, :20] = 0
+    for source, other in ((masked, SCENE), (masked[..., 1], SCENE[..., 1])):
+        fused = fuser.fuse([source, other], align="off")
+        assert "source 1: masked places count for nothing" in fused.notes
+        np.testing.assert_allclose(fused[:, :8], other[:, :8], atol=1)
+    with pytest.raises(ImageError, match="source 1 is masked everywhere"):
+        fuser.fuse([np.ma.masked_all((30, 40)), SCENE[:30, :40, 0]])
+
+
+def test_a_sparse_tensor_is_refused(fuser):
+    torch = pytest.importorskip("torch")
+    with pytest.raises(ImageError, match="source 2 is a sparse tensor; expected a dense one"):
+        fuser.fuse([torch.zeros(8, 9), torch.zeros(8, 9).to_sparse()])

@@ -54,8 +54,8 @@ def fuse(
     Args:
         sources: Two or more pictures of one scene, in any order. Sources that do not line up are aligned. A source is
             a path; an array HxW, HxWx1, HxWx3 (RGB) or HxWx4 of whole numbers or floats; a `Picture`; a PIL image; or
-            a torch tensor on the CPU. Instead of a list you can give one file with several pages, or one stack:
-            ZxHxW, NxHxWxC or NxCxHxW.
+            a torch tensor on the CPU. Masked places of a masked array count for nothing. Instead of a list you can
+            give one file with several pages, or one stack: ZxHxW, NxHxWxC or NxCxHxW.
         options: How to fuse.
         reading: Which pages to take, and how to read files and arrays that are unusual; see `Reading`.
         maps: Also compute which source each place comes from and, for a focus stack, its depth. The result then has

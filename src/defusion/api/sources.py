@@ -242,10 +242,26 @@ def _picture(source: Source, name: str, reading: Reading) -> Picture:
         )
     if _is_tensor(source) and source.device.type != "cpu":
         raise ImageError(f"{name} is a tensor on {source.device}; expected one on the CPU: call .cpu() first")
-    array = _as_array(source)
+    if _is_tensor(source) and str(source.layout) != "torch.strided":
+        raise ImageError(f"{name} is a sparse tensor; expected a dense one: call .to_dense() first")
+    masked = isinstance(source, np.ma.MaskedArray)
+    array = _as_array(source.filled(0) if masked else source)
     if reading.bgr and array.ndim == 3 and array.shape[2] in (3, 4):
         array = array[..., [2, 1, 0, 3][: array.shape[2]]]
-    return from_array(array, name)
+    picture = from_array(array, name)
+    return _masked(picture, _as_array(np.ma.getmaskarray(source)), name) if masked else picture
+
+
+def _masked(picture: Picture, mask: NDArray[np.bool_], name: str) -> Picture:
+    """Gives masked places of an array alpha 0. A place is masked if one of its channels is."""
+    hidden = mask.reshape(*mask.shape[:2], -1).any(2, keepdims=True)
+    if not hidden.any():
+        return picture
+    if hidden.all():
+        raise ImageError(f"{name} is masked everywhere; expected places that are not")
+    shown = np.uint8(255) if picture.alpha is None else np.asarray(picture.alpha)
+    alpha = np.where(hidden, shown * np.uint8(0), shown)
+    return replace(picture, alpha=alpha, notes=(*picture.notes, f"{name}: masked places count for nothing"))
 
 
 def _as_array(source: Source) -> Array:
