@@ -217,11 +217,11 @@ def test_examples_are_made(client: Client) -> None:
 
 
 def test_methods_and_pages_that_are_not_there_are_problems_too(client: Client) -> None:
-    refused(client.get("/nowhere"), 404)
+    assert "/openapi.json lists" in refused(client.get("/nowhere"), 404)
     refused(client.get("/page/nowhere.js"), 404)
     refused(client.get("/page/../app.py"), 404)
     assert client.get("/v1/fuse").headers["allow"] == "POST"
-    refused(client.get("/v1/fuse"), 405)
+    assert refused(client.get("/v1/fuse"), 405) == "GET came; expected POST"
 
 
 def test_figures_for_prometheus(client: Client, pair: list[Path]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import warnings
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,9 +16,11 @@ import pytest
 
 pytest.importorskip("uvicorn", reason="the service needs the extra serve")
 
+from defusion.api.options import Options
 from defusion.imaging import from_array, write
 from defusion.serve.problem import Problem
 from defusion.serve.settings import Limits
+from defusion.serve.work import _warm_up
 from defusion.serve.workers import Pool
 
 
@@ -129,3 +132,9 @@ def test_workers_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
         _share_cores(number, 2)
     _share_cores(0, 1)  # alone it has all
     assert kept == [[0, 2, 7], [1, 3]]
+
+
+def test_a_worker_says_nothing_while_it_gets_ready(recwarn: pytest.WarningsRecorder) -> None:
+    warnings.simplefilter("always")
+    _warm_up(Options())
+    assert [str(each.message) for each in recwarn] == []

@@ -12,7 +12,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from defusion.serve.jobs import Job
-from defusion.serve.problem import Problem, gone
+from defusion.serve.problem import Problem
 from defusion.serve.store import StoredPicture
 
 #: Seconds after which a silent stream of events sends a comment, because proxies close streams that stay silent.
@@ -100,6 +100,9 @@ async def told_by_starlette(request: Request, error: Exception) -> Response:
     """Answers with a problem if the route or the method does not exist."""
     assert isinstance(error, HTTPException)
     if error.status_code == 404:
-        return gone("page").response()
-    kind = {405: "method"}.get(error.status_code, "bad-request")
-    return Problem(error.status_code, kind, error.detail, headers=dict(error.headers or {})).response()
+        return Problem(404, "not-found", "there is no such page; /openapi.json lists those there are").response()
+    headers = dict(error.headers or {})
+    if error.status_code == 405:
+        detail = f"{request.method} came; expected {headers.get('Allow', 'another method')}"
+        return Problem(405, "method", detail, headers=headers).response()
+    return Problem(error.status_code, "bad-request", error.detail, headers=headers).response()
