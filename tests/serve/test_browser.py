@@ -244,7 +244,7 @@ def test_keys_are_enough(page: Any, exposures: list[Path]) -> None:
     page.keyboard.press("Tab")
     page.keyboard.press("Tab")
     with page.expect_file_chooser() as chooser:
-        page.keyboard.press("Enter", delay=200)  # Chromium opens no chooser for a key that is released at once
+        page.keyboard.press("Enter", delay=1000)  # Chromium opens no chooser for a key that is released at once
     chooser.value.set_files([str(file) for file in exposures])
     page.wait_for_selector("#fuse:enabled", timeout=60_000)
     page.focus("#fuse")
