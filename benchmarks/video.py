@@ -71,25 +71,30 @@ def main() -> None:
     parser.add_argument("--long", type=int, default=10_000, help="Frames of the clip for memory; 0 for none.")
     parser.add_argument("-o", "--output", type=Path)
     given = parser.parse_args()
-    fuser = Fuser()
-    lines = [
-        f"{processor()}, {cores()} cores; defusion {version('defusion')}, OpenVINO {version('openvino')}, "
-        f"{fuser.engine.precision}; OpenCV {cv2.__version__}, Python {platform.python_version()}; {given.frames} "
-        f"frames of {SIZE[0]}x{SIZE[1]} pixels, 8 bits.",
-        "",
-        "| what | CPU ms per frame | frames/s |",
-        "|---|---|---|",
-        *(f"| {row.what} | {row.cpu_ms:.0f} | {row.fps:.1f} |" for row in speeds(given.bench, given.frames, fuser)),
-        "",
-        "| levels by which still parts change, worst frame | " + " | ".join(STILL) + " |",
-        "|---|" + "---|" * len(STILL),
-        *flicker(given.bench, fuser),
-    ]
-    if given.long:
-        lines += ["", memory(given.long, fuser)]
-    print("\n".join(lines))
+    lines: list[str] = []
+    for line in report(given.bench, given.frames, given.long):
+        lines.append(line)
+        print(line, flush=True)
     if given.output:
         given.output.write_text("\n".join(["# Clips", "", *lines, ""]), encoding="utf-8")
+
+
+def report(bench: Path, count: int, long: int) -> Iterator[str]:
+    """Measures everything, and yields the lines of the tables."""
+    fuser = Fuser()
+    yield (
+        f"{processor()}, {cores()} cores; defusion {version('defusion')}, OpenVINO {version('openvino')}, "
+        f"{fuser.engine.precision}; OpenCV {cv2.__version__}, Python {platform.python_version()}; {count} frames of "
+        f"{SIZE[0]}x{SIZE[1]} pixels, 8 bits."
+    )
+    yield from ("", "| what | CPU ms per frame | frames/s |", "|---|---|---|")
+    for row in speeds(bench, count, fuser):
+        yield f"| {row.what} | {row.cpu_ms:.0f} | {row.fps:.1f} |"
+    yield from ("", "| levels by which still parts change, worst frame | " + " | ".join(STILL) + " |")
+    yield "|---|" + "---|" * len(STILL)
+    yield from flicker(bench, fuser)
+    if long:
+        yield from ("", memory(long, fuser))
 
 
 def speeds(bench: Path, count: int, fuser: Fuser) -> Iterator[Row]:
