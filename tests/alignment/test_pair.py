@@ -53,6 +53,21 @@ def test_frames_in_and_out_of_focus_are_lined_up(photo: Pixels, moved: Move) -> 
     assert found.verdict.good
 
 
+def test_frames_far_out_of_focus_are_lined_up_by_halves_of_them(
+    photo: Pixels, moved: Move, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    breathing = enlarged(1.03, 1.03)
+    here, there = photo.copy(), moved(photo, breathing)
+    here[:, :300] = cv2.GaussianBlur(here, (0, 0), 9)[:, :300]
+    there[:, 309:] = cv2.GaussianBlur(there, (0, 0), 9)[:, 309:]
+    frames = LuminancePyramid(grey(here)), LuminancePyramid(grey(there))
+    found = lined_up(*frames, sensors="one")
+    assert found.verdict.good
+    assert corner_distance(found.matrix, breathing, WHOLE) < 2.5
+    monkeypatch.setattr("defusion.alignment.pair._SURELY", 0.0)
+    assert not lined_up(*frames, sensors="one").verdict.good
+
+
 @pytest.mark.parametrize("sensors", ["several", "auto"])
 def test_another_sensor_of_half_the_size_and_a_part_of_the_field_is_found(
     photo: Pixels, sensors: str, moved: Move

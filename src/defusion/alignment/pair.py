@@ -14,7 +14,7 @@ import numpy as np
 
 from defusion.alignment.geometry import MODELS, Matrix, Model, corner_distance, enlarged, is_plausible, scale_of
 from defusion.alignment.refinement import refined
-from defusion.alignment.representation import Kind, LuminancePyramid
+from defusion.alignment.representation import Kind, LuminancePyramid, at_level
 from defusion.alignment.search import likely_places
 from defusion.alignment.verdict import Verdict, judged
 from defusion.alignment.voting import VOTING_PX, BlockVotes, agreed, votes
@@ -41,6 +41,10 @@ _SLACK = 0.03
 #: Across sensors a homography may lose more. Cameras side by side see every plane of a scene by a homography. The
 #: votes of the few, coarse blocks are less exact at the last fraction of a pixel than refinement is.
 _SLACK_ACROSS_SENSORS = 0.2
+
+#: Below this confidence, halves of frames of one sensor are tried, too. Frames far out of focus look more alike then:
+#: the surer of both was never the worse choice in 27 focus pairs and 12 that were blurred by 2 % of the width.
+_SURELY = 0.97
 
 #: Number of places from the search that are examined.
 _PLACES = 4
@@ -90,12 +94,32 @@ def lined_up(
     best: PairAlignment | None = None
     for kind in kinds[sensors]:
         found = _Ladder(reference, moving, kind, freest).climbed(guess)
-        if best is None or found.verdict.confidence > best.verdict.confidence:
-            best = found
+        if kind == "detail" and found.verdict.confidence < _SURELY:
+            found = max(found, _by_halves(reference, moving, freest, guess), key=_confidence)
+        best = found if best is None else max(best, found, key=_confidence)
         if best.verdict.good:
             break
     assert best is not None
     return best
+
+
+def _confidence(found: PairAlignment) -> float:
+    return found.verdict.confidence
+
+
+def _by_halves(
+    reference: LuminancePyramid, moving: LuminancePyramid, freest: Model, guess: Matrix | None
+) -> PairAlignment:
+    """Finds how a frame lies in a reference by halves of both; no more freely than as a similarity, because little
+    detail is left.
+    """
+    small = at_level(1)
+    of_small = None if guess is None else small @ guess @ np.linalg.inv(small)
+    freest = min(freest, "similarity", key=MODELS.index)
+    found = _Ladder(reference.halved(), moving.halved(), "detail", freest).climbed(of_small)
+    matrix = np.linalg.inv(small) @ found.matrix @ small
+    verdict = found.verdict._replace(residual_px=2 * found.verdict.residual_px)
+    return found._replace(matrix=matrix / matrix[2, 2], verdict=verdict)
 
 
 class _Ladder:

@@ -73,6 +73,10 @@ class LuminancePyramid:
         """Returns the finest level with no more than about this many pixels."""
         return next((level for level, each in enumerate(self.planes) if each.size <= px), len(self) - 1)
 
+    def halved(self) -> LuminancePyramid:
+        """Returns the pyramid of the frame at half the size."""
+        return LuminancePyramid(self.planes[1] if len(self) > 1 else _halved(self.planes[0]))
+
     @cached_property
     def textureless(self) -> bool:
         """Whether there is nothing to align by: too few pixels, or hardly any with contrast above noise."""
