@@ -24,9 +24,9 @@ BRIGHTER_SENSOR = 4.0
 SPREAD = 1.35
 
 #: The target shows a hot or cold thing by the sensor in which it stands out more: again a sigmoid of its lead times
-#: this. The thermal view has a head start of so much contrast.
+#: this. The thermal view has a head start of so much contrast, so that warm people stay warm before bright ground.
 STANDS_OUT = 12.0
-THERMAL_LEAD = 0.15
+THERMAL_LEAD = 0.4
 
 #: Share of scenes with a sky, which is cold and often bright. Without them, the network mixed a white sky with the
 #: black one of the thermal view.

@@ -38,7 +38,7 @@ ERROR_WEIGHTS: dict[str, dict[str, float]] = {
         **{"parts": 0.1, "confidence": 1, "one_light": 0.6},
     },
     "sensors": {
-        **{"levels": 1.0, "structure": 0.9, "light": 4, "beyond": 1},
+        **{"levels": 1.0, "structure": 2.5, "light": 4, "beyond": 1},
         **{"parts": 0.2, "confidence": 1, "one_light": 0.6},
     },
     "absent": {
