@@ -42,8 +42,8 @@ _SLACK = 0.03
 #: votes of the few, coarse blocks are less exact at the last fraction of a pixel than refinement is.
 _SLACK_ACROSS_SENSORS = 0.2
 
-#: Below this confidence, halves of frames of one sensor are tried, too. Frames far out of focus look more alike then:
-#: the surer of both was never the worse choice in 27 focus pairs and 12 that were blurred by 2 % of the width.
+#: Below this confidence, halves of frames of one sensor are tried, too, since frames far out of focus look more alike
+#: then. Of 12 made pairs, each blurred by 1.5 and 2.3 % of the width, the surer of both was nearer to the truth in all.
 _SURELY = 0.97
 
 #: Number of places from the search that are examined.
