@@ -43,7 +43,7 @@ _SLACK = 0.03
 _SLACK_ACROSS_SENSORS = 0.2
 
 #: Below this confidence, halves of frames of one sensor are tried, too, since frames far out of focus look more alike
-#: then. Of 12 made pairs, each blurred by 1.5 and 2.3 % of the width, the surer of both was nearer to the truth in all.
+#: then. Of 12 made pairs, blurred by 1.5 or 2.3 % of the width, the surer of both was nearer to the truth in all.
 _SURELY = 0.97
 
 #: Number of places from the search that are examined.
