@@ -425,3 +425,11 @@ def test_pairs_without_colour_to_fuse_are_one_plane() -> None:
     assert planes(grey, other) == {1}
     assert planes(grey, coloured) == {1}
     assert planes(coloured, too) == {3}
+
+
+def test_floats_beside_whole_numbers_have_their_scale() -> None:
+    numbers = np.kron(np.random.default_rng(0).integers(20, 230, (8, 8, 3)), np.ones((8, 8, 1))).astype(np.float32)
+    darker = 0.5 * numbers + np.float32(0.25)
+    of_both = scene(from_array(numbers), from_array(darker))
+    assert [(each.open().levels, each.open().icc) for each in of_both.frames] == [(Levels(0, 255), None)] * 2
+    assert "all sources are whole numbers from 0 to 255" in " ".join(of_both.notes)

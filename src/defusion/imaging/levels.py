@@ -47,6 +47,9 @@ _OVERSHOOT = 0.5
 #: several kinds.
 _APART = 2.0
 
+#: Floats are not taken for numbers, beside a picture of whole numbers, if none is above this. They are light.
+_BRIGHTEST_LIGHT = 2.0
+
 #: Largest values of whole numbers that were converted to floats.
 _WHOLE_NUMBERS = (255, 65535)
 
@@ -186,6 +189,24 @@ def choose(names: Sequence[str], pictures: Sequence[Used], alike: Callable[[int]
         elif own is not None and each.kind != "range":
             notes += (f"{name}: values from {own.low:g} to {own.high:g} stretched to the whole range",)
     return ChosenLevels(levels, None, kinds, notes)
+
+
+def beside_numbers(pictures: Sequence[Used]) -> list[Used]:
+    """Takes floats above white for numbers of the same scale, if another picture holds whole numbers in floats.
+
+    A picture that was computed from 8-bit samples, such as a darkened copy, need not be whole numbers any more.
+    """
+    scales = {each.scale for each in pictures if each.kind == "numbers"}
+    if len(scales) != 1:
+        return list(pictures)
+    (scale,) = scales
+    numbers = Levels(0, scale)
+    return [
+        each._replace(kind="numbers", levels=numbers, scale=scale, clipped=None)
+        if each.kind == "light" and _BRIGHTEST_LIGHT < each.high <= scale
+        else each
+        for each in pictures
+    ]
 
 
 def _own(number: int, pictures: Sequence[Used], alike: Callable[[int], bool]) -> Levels | None:

@@ -25,7 +25,7 @@ from defusion.imaging import (
     recognised_palette,
     with_luminance,
 )
-from defusion.imaging.levels import ChosenLevels, Used, choose, used
+from defusion.imaging.levels import ChosenLevels, Used, beside_numbers, choose, used
 from defusion.imaging.samples import DEPTHS, Depth, bands
 from defusion.runtime import Planes
 from defusion.scene.form import Form, Pixels
@@ -99,6 +99,7 @@ class Scene:
                 looks.append(Look.of(picture, len(frames)))
             seen.append(self._see(frame, picture, palette))
             del picture  # before the next is opened
+        uses = beside_numbers(uses)
         chosen = choose(
             [each.name for each in frames], uses, partial(same_light_as_another, [each.statistics for each in seen])
         )
