@@ -16,6 +16,8 @@ from skimage import data
 
 import defusion
 from defusion import Alignment, Fuser, ImageError, OptionError
+from defusion.alignment.pair import PairAlignment
+from defusion.alignment.verdict import Verdict
 from defusion.api.align import align_files
 from defusion.imaging import from_array, read, write
 
@@ -75,6 +77,20 @@ def test_what_cannot_be_lined_up_stays_as_it_was_in_a_pair_and_is_left_out_of_a_
     assert len(stack.frames) == 2
     still = defusion.align([SCENE, SCENE // 2, np.full_like(SCENE, 9)])
     assert len(still.frames) == 3  # the others hold still, so it may
+
+
+@pytest.mark.parametrize(
+    ("confidence", "says"), [(0.9, "seems to line up with"), (0.2, "could not be lined up with")]
+)
+def test_a_frame_that_was_found_in_place_without_being_sure_is_told_so(
+    monkeypatch: pytest.MonkeyPatch, confidence: float, says: str
+) -> None:
+    verdict = Verdict.none()._replace(residual_px=0.2, confidence=confidence)
+    unsure = PairAlignment(np.eye(3), "identity", "detail", verdict)
+    monkeypatch.setattr("defusion.alignment.frames.lined_up", lambda *_, **__: unsure)
+    made = defusion.align([SCENE, SCENE // 2])
+    assert says in made.alignment.notes[0]
+    assert not made.alignment.frames[1].aligned
 
 
 def test_frames_of_other_shapes_that_share_nothing_are_refused() -> None:

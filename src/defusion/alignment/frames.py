@@ -57,6 +57,9 @@ _WHOLE_PX = 0.15
 #: without resampling, and 1.9 to 12.9 % with it.
 FUSED_WHOLE_PX = 0.5
 
+#: A frame that was found in place seems to line up from this confidence on, even if that is not sure.
+_LIKELY = 0.5
+
 _LEVELS_KEPT = 6
 
 
@@ -275,6 +278,8 @@ def _settled(
             why = f"could not be lined up with {names[reference]} (confidence {verdict.confidence:.2f})"
             if index not in found:
                 why = f"has too little texture to be lined up with {names[reference]}"
+            elif found[index].model == "identity" and verdict.confidence >= _LIKELY:
+                why = f"seems to line up with {names[reference]} already (confidence {verdict.confidence:.2f})"
             left_out = len(looks) > 2 and moved > _HAND_HELD_PX
             alike = abs(np.log((look.shape.width * base.height) / (look.shape.height * base.width))) < _SAME_RATIO
             if not left_out and not alike:
