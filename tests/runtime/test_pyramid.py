@@ -149,19 +149,53 @@ def test_sources_are_left_as_they_are_and_results_stay(engine: str, pyramid_weig
     assert all(np.array_equal(each, copy) for each, copy in zip(planes_of(first), kept, strict=True))
 
 
+def test_colour_has_a_gain_of_its_own(pyramid_weights: WeightsFile, tmp_path_factory) -> None:
+    tensors = pyramid_weights.tensors()
+    for head in ("level", "fine"):
+        tensors[f"{head}.scene.weight"][1], tensors[f"{head}.scene.bias"][1] = 0, 9.0  # exp(-81)
+    path = tmp_path_factory.mktemp("weights") / "grey_detail.safetensors"
+    save(path, tensors, pyramid_weights.config, {})
+    as_shipped, grey_detail = (
+        load_engine(file, engine="openvino").decide(sources(2), None, 3).made[0]
+        for file in (pyramid_weights, WeightsFile.open(path))
+    )
+    of_light, of_grey_detail = as_shipped.mean(1), grey_detail.mean(1)
+    np.testing.assert_allclose(of_light, of_grey_detail, atol=1e-5)
+    steps = [np.abs(np.diff(each - each.mean(1, keepdims=True))).mean() for each in (as_shipped, grey_detail)]
+    assert steps[1] < 0.2 * steps[0]  # what is left is the base's colour, which is smooth
+
+
+def test_colour_of_the_base_has_weights_of_its_own(pyramid_weights: WeightsFile, tmp_path_factory) -> None:
+    tensors = pyramid_weights.tensors()
+    tensors["base.source.weight"][4], tensors["base.source.bias"][4] = 10.0, 0.0
+    path = tmp_path_factory.mktemp("weights") / "other_colour.safetensors"
+    save(path, tensors, pyramid_weights.config, {})
+    red_and_blue = sources(2) * np.array([[1, 0.5, 0.2], [0.2, 0.5, 1]], np.float32)[:, :, None, None]
+    as_shipped, other_colour = (
+        load_engine(file, engine="openvino").decide(red_and_blue, None, 3).made[0]
+        for file in (pyramid_weights, WeightsFile.open(path))
+    )
+    np.testing.assert_allclose(as_shipped.mean(1), other_colour.mean(1), atol=1e-5)
+    assert np.abs(as_shipped - other_colour).mean() > 0.01
+
+
 def test_bfloat16_is_close_to_float32(pyramid_weights: WeightsFile, torch_engine: Engine) -> None:
     low = load_engine(pyramid_weights, engine="torch", precision="bfloat16").decide(sources(2), None, 3).made[0]
     full = torch_engine.decide(sources(2), None, 3).made[0]
     assert 0 < np.abs(low - full).max() < 0.1
 
 
-def test_tensors_of_another_version_are_refused(pyramid_weights: WeightsFile, tmp_path_factory) -> None:
+@pytest.mark.parametrize("engine", ["openvino", "torch"])
+@pytest.mark.parametrize("changed", ["embed.weight", "fine.scene.bias"])
+def test_tensors_of_another_version_are_refused(
+    engine: str, changed: str, pyramid_weights: WeightsFile, tmp_path_factory
+) -> None:
     tensors = pyramid_weights.tensors()
-    tensors["embed.weight"] = tensors["embed.weight"][:, :-1]
+    tensors[changed] = tensors[changed][:-1]
     path = tmp_path_factory.mktemp("weights") / "other.safetensors"
     file = save(path, tensors, pyramid_weights.config, {})
     with pytest.raises((WeightsError, EngineError), match="not those of the pyramid network of this version"):
-        load_engine(file, engine="torch")
+        load_engine(file, engine=engine)
 
 
 @pytest.mark.parametrize(("size", "expected"), [((1, 1), 1), ((8, 900), 1), ((17, 400), 1), ((256, 300), 5)])

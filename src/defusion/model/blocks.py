@@ -5,9 +5,12 @@ Each block splits its embeddings into what the sources share and what each has a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Generic
 
+from numpy.typing import NDArray
+
+from defusion.errors import WeightsError
 from defusion.model.ops import LayerOps, P, mean_of_sources
 
 #: Channels of a source: of its state at each level; of the close look, whose planes hold 2x2 pixels as one; and of
@@ -22,8 +25,7 @@ CLOSE_FEATURES = 13
 
 #: How many numbers a head reads from the state for each source and for the scene; see `PyramidNet.level_weights`.
 #: The base, the levels with a state and the fine levels have a head each.
-SAID, OF_SCENE = 4, 1
-HEADS = ("base", "level", "fine")
+HEADS = {"base": (5, 1), "level": (4, 2), "fine": (4, 2)}
 
 
 class Blocks(Generic[P]):
@@ -82,11 +84,23 @@ def shapes() -> dict[str, tuple[int, ...]]:
         "unique": (WIDTH, WIDTH, 3),
         "common": (WIDTH, WIDTH, 3),
         "state": (WIDTH, WIDTH, 3),
-        **{f"{name}.source": (SAID, WIDTH, 1) for name in HEADS},
-        **{f"{name}.scene": (OF_SCENE, WIDTH, 1) for name in HEADS},
+        **{f"{name}.source": (of_source, WIDTH, 1) for name, (of_source, _) in HEADS.items()},
+        **{f"{name}.scene": (of_scene, WIDTH, 1) for name, (_, of_scene) in HEADS.items()},
     }
     found: dict[str, tuple[int, ...]] = {"close.energy": (1,)}
     found |= {f"{name}.energy": (2,) for name in HEADS}
     for name, (out, into, side) in convolutions.items():
         found |= {f"{name}.weight": (out, into, side, side), f"{name}.bias": (out,)}
     return found
+
+
+def check_shapes(tensors: Mapping[str, NDArray[Any]]) -> None:
+    """Raises if tensors, by name, are not those of the network.
+
+    Raises:
+        WeightsError: A tensor is missing, is not known, or has another shape.
+    """
+    if {name: tensor.shape for name, tensor in tensors.items()} != shapes():
+        raise WeightsError(
+            "these weights are not those of the pyramid network of this version; give weights that it has trained"
+        )

@@ -111,7 +111,9 @@ class Learned(Protocol[P]):
         """
 
     def said(self, name: str, state: P) -> tuple[P, P]:
-        """Returns what a head reads for each source, [S N, SAID, h, w], and for the scene, [N, OF_SCENE, h, w]."""
+        """Returns what a head reads for each source, [S N, 4 or 5, h, w], and for the scene, [N, 1 or 2, h, w]; see
+        `defusion.model.blocks.HEADS`.
+        """
 
     def by_energy(self, name: str) -> Sequence[Any]:
         """Returns the factors by which the energies of the level and of the finest level count by themselves."""

@@ -80,8 +80,13 @@ class LevelWeights(NamedTuple):
     by_mask: Any
     """How far the mask decides instead of the weights, [N, 1, h, w] in [0, 1]; None without a mask."""
     gain: Any
-    """The share of the detail that is the scene's rather than noise, as the gain of a Wiener filter, [N, 1, h, w] in
-    [0, 1]; None for the base, which is used whole."""
+    """The share of the detail that is the scene's rather than noise, as the gain of a Wiener filter: of brightness
+    and of colour, [N, 2, h, w] in [0, 1]; None for the base, which is used whole. Noise differs from channel to
+    channel and the detail of scenes hardly does, so most of the noise is colour."""
+    colour: Any = None
+    """The weight of each source's colour, that is of its difference from grey, [S N, 1, h, w]; None for levels of
+    detail, where `weight` is that of colour as well. A bracket's brightness lies between those of its frames, but a
+    frame that is clipped there has no colour to give."""
 
 
 class Coarser(NamedTuple):
@@ -295,7 +300,7 @@ class PyramidNet(Generic[P]):
             doublings: How often the state's size is doubled to theirs.
 
         Returns:
-            The decisions. Only those for the base say how far a mask decides.
+            The decisions. Only those for the base say how far a mask decides, and weigh colour by itself.
         """
         ops = self.ops
         said, scene = self.learned.said(name, state)
@@ -308,7 +313,8 @@ class PyramidNet(Generic[P]):
         weight = self.weights(logits, confidence)
         common = ops.sigmoid(ops.channels(said, 3, 4)) if parts else None
         if name == "base":
-            return LevelWeights(weight, common, ops.sigmoid(scene), None)
+            colour = self.weights(logits + ops.channels(said, 4, 5), confidence)
+            return LevelWeights(weight, common, ops.sigmoid(scene), None, colour)
         # exp(-z^2), since the slope of a sigmoid near one is too small to learn from.
         return LevelWeights(weight, common, None, ops.exp(scene * scene * -1.0))
 
@@ -326,14 +332,19 @@ class PyramidNet(Generic[P]):
     def band(self, weights: LevelWeights, level: Level, masked: P | None, parts: bool) -> tuple[P, ...]:
         """Makes a level of the fused picture, or of its parts, from the sources' own pixels."""
         ops = self.ops
-        made = weights.weight * (level.plane if level.detail is None else level.detail)
+        shown = level.plane if level.detail is None else level.detail
+        made = weights.weight * shown
+        if weights.colour is not None:
+            made = made + (weights.colour - weights.weight) * (shown - ops.mean(shown))
         if not parts:
             made = ops.over_sources(made)
         if masked is not None:
             by_mask = ops.each_source(weights.by_mask) if parts else weights.by_mask
             made = made + by_mask * (masked - made)
         if weights.gain is not None:
-            made = made * (ops.each_source(weights.gain) if parts else weights.gain)
+            gain = ops.each_source(weights.gain) if parts else weights.gain
+            of_light, of_colour = ops.channels(gain, 0, 1), ops.channels(gain, 1, 2)
+            made = made * of_colour + ops.mean(made) * (of_light - of_colour)
         if not parts:
             return (made,)
         common = weights.common * made

@@ -10,8 +10,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from defusion.errors import WeightsError
-from defusion.model.blocks import Blocks, shapes
+from defusion.model.blocks import Blocks, check_shapes, shapes
 from defusion.model.pyramid import Coarser, Made, PyramidNet
 
 
@@ -110,14 +109,10 @@ class TorchPyramid(nn.Module):
         Raises:
             WeightsError: The tensors are not those of this network.
         """
+        check_shapes(tensors)
         network = cls()
-        given = network.named_weights()
-        if {name: tuple(value.shape) for name, value in given.items()} != {k: v.shape for k, v in tensors.items()}:
-            raise WeightsError(
-                "these weights are not those of the pyramid network of this version; give weights that it has trained"
-            )
         with torch.no_grad():
-            for name, value in given.items():
+            for name, value in network.named_weights().items():
                 value.copy_(torch.from_numpy(tensors[name]))
         return network.eval()
 

@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from defusion.model.blocks import CLOSE_FEATURES, FEATURES, WIDTH, Blocks
+from defusion.model.blocks import CLOSE_FEATURES, FEATURES, WIDTH, Blocks, check_shapes
 from defusion.runtime.engine import Planes
 from defusion.runtime.graph import named
 from defusion.runtime.vino import Model, Node, PartialShape, op
@@ -120,11 +120,16 @@ Run = Callable[[Part, Mapping[str, Planes]], Planes]
 
 
 class GraphBlocks:
-    """`defusion.model.ops.Learned` by graphs. Layers that only read a state run by numpy, which is faster."""
+    """`defusion.model.ops.Learned` by graphs. Layers that only read a state run by numpy, which is faster.
+
+    Raises:
+        WeightsError: The tensors are not those of this network.
+    """
 
     def __init__(self, tensors: Tensors, run: Run) -> None:
         from defusion.runtime.array_ops import ArrayLayers  # this imports OpenCV
 
+        check_shapes(tensors)
         self._run = run
         self._blocks = Blocks(ArrayLayers(tensors))
 
