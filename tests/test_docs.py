@@ -33,9 +33,18 @@ def name(page: Path) -> str:
 @pytest.mark.parametrize("page", PAGES, ids=name)
 def test_links_lead_somewhere(page: Path) -> None:
     text = FENCE.sub("", page.read_text(encoding="utf-8"))
-    for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", text):
+    for target, heading in re.findall(r"\]\(([^)#\s]*)(?:#([^)]*))?\)", text):
         if "://" not in target:
-            assert (page.parent / target).exists(), f"{name(page)}: {target}"
+            linked = page.parent / target if target else page
+            assert linked.exists(), f"{name(page)}: {target}"
+            assert not heading or heading in headings(linked), f"{name(page)}: {target}#{heading}"
+
+
+def headings(page: Path) -> set[str]:
+    """The headings of a page as links name them."""
+    text = FENCE.sub("", page.read_text(encoding="utf-8"))
+    named = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", each.lower()).replace(" ", "-") for each in named}
 
 
 def command_lines() -> Iterator[tuple[str, list[str]]]:
