@@ -1,6 +1,7 @@
 """The command line as a whole: one name for one thing, what all commands have, and completion."""
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -86,17 +87,28 @@ def test_shared_options_are_those_of_the_api() -> None:
             assert values(field) == get_args(kind if get_origin(kind) is Literal else get_args(kind)[0])
 
 
-def complete(*words: str) -> list[str]:
-    """What bash offers after some words; the last one is begun."""
-    line = {"COMP_WORDS": " ".join(("defusion", *words)), "COMP_CWORD": str(len(words))}
+def completed(shell: str, *words: str) -> str:
+    """What a shell is answered after some words; the last one is begun."""
+    asked = {
+        "COMP_WORDS": " ".join(("defusion", *words)),
+        "COMP_CWORD": str(len(words)),
+        "_TYPER_COMPLETE_ARGS": " ".join(("defusion", *words)),
+        "_TYPER_COMPLETE_FISH_ACTION": "get-args",
+        "_DEFUSION_COMPLETE": f"complete_{shell}",
+    }
     done = subprocess.run(
         [sys.executable, "-c", "import sys; sys.argv = ['defusion']; from defusion.cli import main; main()"],
-        env={**os.environ, **line, "_DEFUSION_COMPLETE": "complete_bash"},
+        env={**os.environ, **asked},
         capture_output=True,
         text=True,
         check=False,
     )
-    return done.stdout.split()
+    return done.stdout
+
+
+def complete(*words: str) -> list[str]:
+    """What bash offers after some words."""
+    return completed("bash", *words).split()
 
 
 def test_bash_completes_commands_options_and_values() -> None:
@@ -104,6 +116,14 @@ def test_bash_completes_commands_options_and_values() -> None:
     assert complete("fuse", "--deg") == ["--deghost"]
     assert complete("fuse", "--deghost", "") == ["auto", "off", "low", "high"]
     assert "--metrics" in complete("metrics", "--me")
+
+
+@pytest.mark.parametrize("shell", ["zsh", "fish"])
+def test_zsh_and_fish_get_one_candidate_a_line_with_its_help(shell: str) -> None:
+    (line,) = completed(shell, "fuse", "--deg").splitlines()
+    assert "--deghost" in line and "high from three frames on." in line
+    values_of_task = re.sub(r"_arguments|\W+", " ", completed(shell, "fuse", "--task", "")).split()
+    assert values_of_task == ["auto", "exposure", "focus", "infrared", "generic"]
 
 
 @pytest.mark.parametrize("where", ["before", "after"])

@@ -206,6 +206,9 @@ def test_the_command_writes_frames_and_says_how_they_lie(files: tuple[Path, Path
     assert [Path(each).name for each in facts["outputs"]] == ["a.png", "b.png"]
     assert read(folder / "b.png").size_text == f"{facts['width']}x{facts['height']}" == "442x295"
     assert any("cropped to" in note for note in facts["notes"]) and "note: cropped to" in done.stderr
+    whole = run("align", *files, "-o", tmp_path / "whole", "--no-crop")
+    assert whole.stdout == f"2 frames in {tmp_path / 'whole'}, aligned to {files[0]}\n"
+    assert read(tmp_path / "whole" / "b.png").size_text == read(files[0]).size_text
     fused = run("fuse", *files, "-o", tmp_path / "out.png", "--alignment", saved, "--json")
     assert fused.returncode == 0, fused.stderr
     assert json.loads(fused.stdout)["alignment"]["frames"][1]["matrix"] == second["matrix"]

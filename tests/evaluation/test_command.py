@@ -55,6 +55,13 @@ def test_missing_pictures_are_told_after_the_report(bench: Path, tmp_path: Path)
     assert "defusion: 5 pictures are missing; the first is bad on exposure/s0: /no/tool cannot be" in done.stderr
 
 
+def test_one_picture_is_one_picture(bench: Path, tmp_path: Path) -> None:
+    one = (f"plain:{bench / 'exposure'}", "--scenes", 1, "-o", tmp_path / "out", "--workers", 1, "--metrics", "en")
+    assert "1 picture measured; look at" in run_here(*one, "--methods", "average").stdout
+    failed = run_here(*one, "--methods", "bad=/no/tool {a} {out}").stderr
+    assert "defusion: 1 picture is missing: bad on exposure/s0: /no/tool cannot be" in failed
+
+
 def test_what_cannot_be_used_ends_in_one_sentence(bench: Path, tmp_path: Path) -> None:
     done = run(bench, "--methods", "averge", "-o", tmp_path / "out")
     assert (done.returncode, done.stdout) == (2, "")

@@ -85,9 +85,9 @@ class Options:
         engine: "openvino" or "torch". None chooses openvino on the CPU and torch on other devices.
         device: "cpu", or a torch device such as "cuda"; None for the CPU.
         precision: "float32", "bfloat16" or "float16"; None for the fastest that is accurate enough on this machine.
-        task: The kind of scene: "exposure", "focus", "infrared" or "generic"; "auto" recognises it. The network is
-        not
-            told. The kind is reported, and it selects how moving things are found and whether brightness is levelled.
+        task: The kind of scene: "exposure", "focus", "infrared" or "generic"; "auto" recognises it. The network does
+            not need it. It decides how moving things are found and whether brightness is equalised, and it is
+            reported.
         infrared_palette: The false colour of one source, such as "iron", which is converted back to temperature
             first. "auto" recognises it, "none" takes all colours as they are.
         align: The most general motion by which sources are aligned: "translation", "similarity", "affine" or
@@ -112,21 +112,24 @@ class Options:
     weights: str | os.PathLike[str] | None = field(
         default=None,
         metadata=_help(
-            "Name of shipped weights, or a weights file. Default: pyramid. paper: as in the paper, two pictures.",
+            "Name of shipped weights, or a file. Default: pyramid. paper: the paper's network, for two pictures.",
             kind=(str, os.PathLike),
         ),
     )
     engine: str | None = field(
-        default=None, metadata=_help("Default: openvino on the CPU, torch on other devices.", ENGINES)
+        default=None,
+        metadata=_help("What runs the network. Default: openvino on the CPU, torch on other devices.", ENGINES),
     )
-    device: str | None = field(default=None, metadata=_help("cpu, or a torch device such as cuda. Default: cpu."))
+    device: str | None = field(
+        default=None, metadata=_help("Where the network runs: cpu, or a torch device such as cuda. Default: cpu.")
+    )
     precision: str | None = field(
         default=None,
         metadata=_help("Precision of the network. Default: the fastest that is accurate enough here.", PRECISIONS),
     )
     task: str = field(
         default="auto",
-        metadata=_help("Kind of scene: how moving things are found. The network is not told.", TASKS),
+        metadata=_help("Kind of scene. It decides how moving things are found; the network does not need it.", TASKS),
     )
     infrared_palette: str = field(
         default="auto",
@@ -134,11 +137,16 @@ class Options:
     )
     align: str = field(
         default="auto",
-        metadata=_help("How freely frames are moved to line up. auto finds out, off never moves them.", ALIGNS),
+        metadata=_help(
+            "How freely frames may be moved until they line up. auto finds out, off never moves them.", ALIGNS
+        ),
     )
     crop: bool = field(
         default=True,
-        metadata=_help("If frames were aligned, keep only the area that all of them cover.", kind=bool),
+        metadata=_help(
+            "Crop aligned frames to what all of them cover, or keep all of the frame that the others are aligned to.",
+            kind=bool,
+        ),
     )
     deghost: str = field(
         default="auto",

@@ -13,18 +13,17 @@ from defusion.cli.options import (
     AlignmentOption,
     AskedReading,
     JsonOption,
-    KeepOption,
     SaveAlignmentOption,
     known_alignment,
     reads,
     takes,
 )
-from defusion.cli.output import show_done, told
+from defusion.cli.output import counted, show_done, told
 from defusion.errors import DefusionError
 
 
 @app.command(rich_help_panel="Pictures")
-@takes("align")
+@takes("align", "crop")
 @reads("pages", "orientation")
 def align(
     frames: Annotated[list[Path], typer.Argument(metavar="FRAME...", help="Two or more pictures of one scene.")],
@@ -45,7 +44,6 @@ def align(
         Path | None,
         typer.Option("--like", metavar="FRAME", help="Only resize: make all frames as large as this one."),
     ] = None,
-    keep: KeepOption = False,
     alignment: AlignmentOption = None,
     save_alignment: SaveAlignmentOption = None,
     as_json: JsonOption = False,
@@ -62,7 +60,7 @@ def align(
         model=options.align,
         reference=_number(reference, frames),
         like=_number(like, frames),
-        crop=not keep,
+        crop=options.crop,
         alignment=known,
         reading=reading.of(frames),
     )
@@ -73,7 +71,9 @@ def align(
         "outputs": [str(path) for path in made.outputs],
         "notes": told(made.notes),
     }
-    show_done(facts, as_json, f"{len(made.outputs)} frames are in {output}, aligned to {made.alignment.reference}")
+    show_done(
+        facts, as_json, f"{counted(len(made.outputs), 'frame')} in {output}, aligned to {made.alignment.reference}"
+    )
 
 
 def _number(frame: Path | None, frames: list[Path]) -> int | None:

@@ -63,7 +63,9 @@ app = App(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-weights_app = App(help="Weights: list them, show what made them, convert the authors' files.", no_args_is_help=True)
+weights_app = App(
+    help="Weights: list them, show how they were made, convert the authors' files.", no_args_is_help=True
+)
 app.add_typer(weights_app, name="weights", rich_help_panel="Models")
 explain_app = App(help="Figures of what the network sees: toy examples and embeddings.", no_args_is_help=True)
 app.add_typer(explain_app, name="explain", rich_help_panel="Evaluation")
@@ -118,6 +120,9 @@ class _Interruption:
 def main() -> None:
     """Runs the command. An error that the user can fix ends it with exit code 2 and one sentence."""
     interruption = _Interruption()
+    if "_DEFUSION_COMPLETE" in os.environ:
+        # Otherwise typer breaks help texts into lines, and fish takes each line for a candidate.
+        os.environ["COLUMNS"] = "1000"
     try:
         app()
     except (_Interrupted, Exception) as error:

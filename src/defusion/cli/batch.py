@@ -16,7 +16,7 @@ import typer
 from defusion.api.options import THERMAL, Options
 from defusion.cli.app import app
 from defusion.cli.options import MODEL_PANEL, AskedReading, reads, takes
-from defusion.cli.output import Talk, bar_wanted, fail, print_line, printable, say
+from defusion.cli.output import Talk, bar_wanted, counted, fail, print_line, printable, say
 
 if TYPE_CHECKING:
     from defusion.batch.finding import FoundScenes
@@ -69,7 +69,7 @@ def batch(
         Literal["openvino", "torch", "local", "dask"] | None,
         typer.Option(
             "--engine",
-            help="Engine of the network; see `defusion fuse`. local and dask mean --executor.",
+            help="What runs the network, as for `defusion fuse`. local and dask mean --executor.",
             rich_help_panel=MODEL_PANEL,
         ),
     ] = None,
@@ -140,7 +140,7 @@ def batch(
     for scene, reason in list(failures.items())[:_TOLD]:
         say(f"failed: {scene}: {reason}")
     if failures:
-        fail(f"{len(failures)} of {sum(counts.values())} scenes failed; all reasons are in {REPORT}", 1)
+        fail(f"{len(failures)} of {counted(sum(counts.values()), 'scene')} failed; all reasons are in {REPORT}", 1)
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from defusion.cli.options import (
     files_read,
     takes,
 )
-from defusion.cli.output import Talk, fail, leaving_quietly, need, show_done, show_result, told
+from defusion.cli.output import Talk, counted, fail, leaving_quietly, need, show_done, show_result, told
 
 
 @app.command(rich_help_panel="Evaluation")
@@ -92,12 +92,14 @@ def evaluate(
         )
     files = write_report(results, output, quoted=[each.value for each in published or ()])
     told(results.notes)
-    done = f"{len(results.outcomes) - len(results.failures)} pictures measured; look at {files[0]}"
+    measured = len(results.outcomes) - len(results.failures)
+    done = f"{counted(measured, 'picture')} measured; look at {files[0]}"
     show_done({"outputs": [str(file) for file in files], **results.summary()}, as_json, done)
     if failed := results.failures:
         first = failed[0]
         where = f"{first.method} on {first.scene.data_set}/{first.scene.name}"
-        fail(f"{len(failed)} pictures are missing; the first is {where}: {first.failure}", 1)
+        are = "pictures are missing; the first is" if len(failed) > 1 else "picture is missing:"
+        fail(f"{len(failed)} {are} {where}: {first.failure}", 1)
 
 
 @app.command("metrics", rich_help_panel="Evaluation")
@@ -114,7 +116,9 @@ def measure(
     ] = None,
     protocol: Annotated[
         ProtocolName,
-        typer.Option("--protocol", help="toolkit: each metric decides about colour; paper: grey, CE QCV SSIM CC."),
+        typer.Option(
+            "--protocol", help="toolkit: each metric decides about colour; paper: CE, QCV, SSIM and CC in grey."
+        ),
     ] = ProtocolName.toolkit,
     as_json: JsonOption = False,
 ) -> None:

@@ -111,7 +111,11 @@ def export(
     options: Options,
     size: Annotated[
         str,
-        typer.Option("--size", metavar="WxH", help="Size of the pictures: multiples of 2 to the number of levels."),
+        typer.Option(
+            "--size",
+            metavar="WxH",
+            help="Size of the pictures. If the network cannot take it, the command names the nearest that it can.",
+        ),
     ] = "768x512",
     sources: Annotated[int, typer.Option("--sources", min=2, help="Number of pictures that it fuses.")] = 2,
     as_json: JsonOption = False,
@@ -162,7 +166,7 @@ def show_weights(
     weights: Annotated[str | None, typer.Argument(help="Name of shipped weights, or a weights file.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show what made some weights: their model card, or their metadata if they have no card."""
+    """Show how weights were made: their model card, or their metadata if they have no card."""
     from defusion.weights import WeightsFile, resolve
 
     file = WeightsFile.open(resolve(weights))

@@ -52,7 +52,7 @@ MODEL_PANEL = "Model"
 ALIGN_PANEL = "Alignment and motion"
 _PANELS = {
     **dict.fromkeys(NETWORK, MODEL_PANEL),
-    **dict.fromkeys(("align", "deghost"), ALIGN_PANEL),
+    **dict.fromkeys(("align", "crop", "deghost"), ALIGN_PANEL),
     **dict.fromkeys(THERMAL, "Thermal cameras"),
 }
 
@@ -60,8 +60,9 @@ _PANELS = {
 def shared(name: str) -> Any:
     """Returns the type of a parameter for one of `Options`, with its help, its values and its panel."""
     allowed = values(name) if name not in ("infrared_palette", "palette") else ()  # listing these would import numpy
-    kind: Any = Literal[allowed] if allowed else float if name == "plane" else str
-    option = typer.Option(f"--{name.replace('_', '-')}", help=says(name), rich_help_panel=_PANELS.get(name))
+    kind: Any = Literal[allowed] if allowed else {"crop": bool, "plane": float}.get(name, str)
+    words = "--crop/--no-crop" if name == "crop" else f"--{name.replace('_', '-')}"
+    option = typer.Option(words, help=says(name), rich_help_panel=_PANELS.get(name))
     return Annotated[kind | None if default(name) is None else kind, option]
 
 
@@ -122,14 +123,6 @@ ByMapOption = Annotated[
         "--by-map",
         metavar="FOLDER",
         help="Take each place from the frame that earlier maps name: for another channel, or after a retouch.",
-        rich_help_panel=ALIGN_PANEL,
-    ),
-]
-KeepOption = Annotated[
-    bool,
-    typer.Option(
-        "--keep",
-        help="Keep all of the frame that the others are aligned to, not only what all frames cover.",
         rich_help_panel=ALIGN_PANEL,
     ),
 ]
@@ -220,7 +213,7 @@ class AskedReading(NamedTuple):
 
         named = {}
         for text in self.ranges or ():
-            found = re.fullmatch(rf"(.+):({_NUMBER})-({_NUMBER})", text)
+            found = re.fullmatch(rf"(.+):({_NUMBER})(?:-|\.\.)({_NUMBER})", text)
             if not found:
                 raise ImageError(f"--range {text} is not understood; expected a range such as 1:6800-7300")
             named[_number_of(found[1], sources)] = (float(found[2]), float(found[3]))

@@ -45,7 +45,7 @@ def tell_config(options: Mapping[str, Any]) -> None:
 
 
 def show_done(facts: dict[str, Any], as_json: bool, line: str) -> None:
-    """Prints the facts as JSON on stdout, or else a line on stderr that says what was made."""
+    """Prints the facts as JSON, or else a line that says what was made, unless --quiet is given."""
     show_result(facts, as_json, *([] if Talk.quiet else [line]))
 
 
@@ -78,6 +78,11 @@ def leaving_quietly() -> Iterator[None]:
         if not isinstance(error, BrokenPipeError):
             reason = error.strerror or error
             raise DefusionError(f"the output could not be printed ({reason}); free some space") from error
+
+
+def counted(count: int, what: str) -> str:
+    """Returns a number with its noun: "1 picture", "2 pictures"."""
+    return f"{count} {what}{'s' * (count != 1)}"
 
 
 def told(notes: Iterable[str]) -> list[str]:

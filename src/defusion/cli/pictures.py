@@ -15,7 +15,6 @@ from defusion.cli.options import (
     ByMapOption,
     JpegQualityOption,
     JsonOption,
-    KeepOption,
     MapsOption,
     SaveAlignmentOption,
     StepOption,
@@ -29,7 +28,7 @@ from defusion.errors import DefusionError
 
 
 @app.command(rich_help_panel="Pictures")
-@takes("task", "infrared_palette", "align", "deghost", *THERMAL, "weights", "engine", "device", "precision")
+@takes("task", "infrared_palette", "align", "crop", "deghost", *THERMAL, "weights", "engine", "device", "precision")
 @reads()
 def fuse(
     sources: Annotated[
@@ -37,11 +36,13 @@ def fuse(
         typer.Argument(metavar="FRAME...", help="Two or more pictures of one scene, or a file with several pages."),
     ],
     output: Annotated[
-        Path, typer.Option("-o", "--output", help="Picture to write: .tif, .png, .webp, .jpg, .avif, .jxl or .exr.")
+        Path,
+        typer.Option(
+            "-o", "--output", metavar="FILE", help="Picture to write: .tif, .png, .webp, .jpg, .avif, .jxl or .exr."
+        ),
     ],
     options: Options,
     reading: AskedReading,
-    keep: KeepOption = False,
     alignment: AlignmentOption = None,
     save_alignment: SaveAlignmentOption = None,
     jpeg_quality: JpegQualityOption = 95,
@@ -62,7 +63,7 @@ def fuse(
         raise DefusionError("--rig and --alignment both say how the sources lie; remove one of them")
     asked = reading.of(sources)
     chosen = None if by_map is None else Maps.load(by_map)
-    fuser = Fuser(options, crop=not keep)
+    fuser = Fuser(options)
     with fusing_bar(wanted=bar_wanted(as_json)) as report:
         made = fuser.fuse_files(
             sources,

@@ -36,28 +36,32 @@ def serve(
     ] = None,
     workers: Annotated[int, typer.Option("--workers", min=1, help="Number of processes that fuse.")] = 1,
     max_upload_mb: Annotated[
-        int, typer.Option("--max-upload-mb", min=1, help="Size of one request.", rich_help_panel=_LIMITS)
+        int, typer.Option("--max-upload-mb", min=1, help="Largest request.", rich_help_panel=_LIMITS)
     ] = 1024,
     max_megapixels: Annotated[
-        int, typer.Option("--max-megapixels", min=1, help="Size of one picture.", rich_help_panel=_LIMITS)
+        int, typer.Option("--max-megapixels", min=1, help="Largest picture.", rich_help_panel=_LIMITS)
     ] = 120,
     max_frames: Annotated[
-        int, typer.Option("--max-frames", min=2, help="Pictures in one job.", rich_help_panel=_LIMITS)
+        int, typer.Option("--max-frames", min=2, help="Most pictures in one job.", rich_help_panel=_LIMITS)
     ] = 100,
     max_client_jobs: Annotated[
-        int, typer.Option("--max-client-jobs", min=1, help="Jobs of one client at once.", rich_help_panel=_LIMITS)
+        int,
+        typer.Option("--max-client-jobs", min=1, help="Most jobs of one client at once.", rich_help_panel=_LIMITS),
     ] = 8,
     max_queue: Annotated[
-        int, typer.Option("--max-queue", min=1, help="Jobs waiting, of all clients.", rich_help_panel=_LIMITS)
+        int, typer.Option("--max-queue", min=1, help="Most waiting jobs of all clients.", rich_help_panel=_LIMITS)
     ] = 16,
     max_seconds: Annotated[
-        float, typer.Option("--max-seconds", min=1, help="Time that a job may take.", rich_help_panel=_LIMITS)
+        float, typer.Option("--max-seconds", min=1, help="Longest time of a job.", rich_help_panel=_LIMITS)
     ] = 300,
     max_memory_mb: Annotated[
-        int, typer.Option("--max-memory-mb", min=256, help="Memory of each worker.", rich_help_panel=_LIMITS)
+        int, typer.Option("--max-memory-mb", min=256, help="Most memory of each worker.", rich_help_panel=_LIMITS)
     ] = 2048,
     max_stored_mb: Annotated[
-        int, typer.Option("--max-stored-mb", min=1, help="Uploads and results in all.", rich_help_panel=_LIMITS)
+        int,
+        typer.Option(
+            "--max-stored-mb", min=1, help="Most space for all uploads and results.", rich_help_panel=_LIMITS
+        ),
     ] = 4096,
     keep_seconds: Annotated[
         float,

@@ -16,7 +16,7 @@ from defusion.cli.options import (
     files_read,
     takes,
 )
-from defusion.cli.output import bar_wanted, show_done, told
+from defusion.cli.output import bar_wanted, counted, show_done, told
 from defusion.errors import DefusionError
 
 rig_app = App(help="Rigs: a thermal and a visible camera on one mount, calibrated once.", no_args_is_help=True)
@@ -61,7 +61,9 @@ def video(
     range_: Annotated[
         str | None,
         typer.Option(
-            "--range", metavar="LO-HI", help="Black and white level of IR, in its own values. Default: found."
+            "--range",
+            metavar="LO-HI",
+            help="Black and white level of IR, in its own values. Default: found from its frames.",
         ),
     ] = None,
     black_hot: Annotated[bool, typer.Option("--black-hot", help="IR shows warm things dark.")] = False,
@@ -111,7 +113,7 @@ def video(
     told(made.notes)
     if output != PIPE:
         facts = made.facts
-        line = f"{facts['frames']} frames fused into {output}, {facts['fps']:.1f} a second"
+        line = f"{counted(facts['frames'], 'frame')} fused into {output}, {facts['fps']:.1f} a second"
         show_done(facts, as_json, line)
 
 
@@ -166,8 +168,8 @@ def calibrate(
     made = calibrated(pairs, model=options.align, distance_m=distance, parallax_px_m=parallax)
     made.save(output)
     line = (
-        f"{output}: {made.pairs} pairs, {made.agreeing} agree with the others; off by about {made.off_px:.1f} px, "
-        f"confidence {made.confidence:.2f}"
+        f"{output}: {counted(made.pairs, 'pair')}, {made.agreeing} agree with the others; "
+        f"off by about {made.off_px:.1f} px, confidence {made.confidence:.2f}"
     )
     show_done({"output": str(output), **made.facts()}, as_json, line)
 
