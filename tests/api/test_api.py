@@ -185,7 +185,7 @@ def test_weights_that_are_written_anew_are_loaded_anew(scene: NDArray[np.uint8],
     assert not np.array_equal(*made)
     fuser = Fuser(weights=file)
     file.unlink()
-    with pytest.raises(WeightsError, match="is gone since it was opened"):
+    with pytest.raises(WeightsError, match="was removed after it was opened"):
         fuser.fuse([a, b])
 
 

@@ -15,6 +15,7 @@ import defusion
 from defusion import Fuser, FusionWarning, ImageError, Reading
 from defusion.api.sources import FusedArray, frames_of, listed
 from defusion.cli import main
+from defusion.cli.options import AskedReading, Orientation
 from defusion.imaging import from_array, read, write
 
 SCENE = np.ascontiguousarray(data.astronaut()[40:136, 100:244])
@@ -183,6 +184,18 @@ def test_a_file_of_pages_is_a_stack(fuser, tmp_path, monkeypatch, how):
     assert any(note.startswith("stack.tif: first of 3 p") for note in read(path).notes)
 
 
+@pytest.mark.parametrize("kind", [str, Path, lambda path: [path]])
+def test_a_file_of_pages_is_fused_into_a_file_and_not_over_itself(fuser, tmp_path, kind):
+    path = tmp_path / "stack.tif"
+    pages_by(path, "pages")
+    made = fuser.fuse_files(kind(path), tmp_path / "out.tif")
+    np.testing.assert_array_equal(read(made.output).samples[..., 0], fuser.fuse(path))
+    before = path.read_bytes()
+    with pytest.raises(ImageError, match="would be written over the source"):
+        fuser.fuse_files(kind(path), path)
+    assert path.read_bytes() == before
+
+
 def test_channels_are_kept_apart(fuser, tmp_path):
     path = tmp_path / "stack.tif"
     both = np.stack([PLANES, 255 - PLANES], axis=1)  # Z, C, Y, X
@@ -313,6 +326,12 @@ def test_a_black_hot_source_is_turned(fuser):
     thermal = SCENE[..., 1]
     fused = fuser.fuse([255 - thermal, SCENE], reading=Reading(black_hot={1}))
     np.testing.assert_array_equal(fused, fuser.fuse([thermal, SCENE]))
+
+
+@pytest.mark.parametrize("text", ["1:6800-7300", "1:6800..7300", "A:6800..7300", "a.tif:6800-7300"])
+def test_a_range_is_written_with_a_dash_or_dots(text):
+    asked = AskedReading(None, Orientation.apply, [text], None)
+    assert asked.of([Path("a.tif"), Path("b.tif")]).ranges == {1: (6800, 7300)}
 
 
 @pytest.mark.parametrize("text", ["1", "3:1-2", "1:a-b", "x.tif:1-2"])

@@ -1,1 +1,3 @@
-"""What users call: `fuse` and its kin, `Fuser`, options and results. `import defusion` hands these names on."""
+"""What users call: `fuse` and the other functions, `Fuser`, options and results. `import defusion` offers these
+names.
+"""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any, Unpack, overload
 
@@ -11,14 +11,14 @@ from defusion.alignment.record import Alignment
 from defusion.api.fuser import Fuser
 from defusion.api.options import DEFAULTS, Choices, Options
 from defusion.api.results import FusedFile, Parts
-from defusion.api.sources import AS_USUAL, FusedArray, Reading, Source, SourceType, warn
+from defusion.api.sources import AS_USUAL, FusedArray, Paths, Reading, Source, Sources, SourceType, warn
 from defusion.scene.maps import Maps
 from defusion.tiles.progress import Report
 from defusion.weights import resolve
 
 
 @overload
-def fuse(
+def fuse(  # type: ignore[overload-overlap]  # sources of several types give an array
     sources: Iterable[SourceType],
     options: Options = ...,
     *,
@@ -29,7 +29,7 @@ def fuse(
 ) -> SourceType: ...
 @overload
 def fuse(
-    sources: Iterable[Source],
+    sources: Sources,
     options: Options = ...,
     *,
     reading: Reading = ...,
@@ -38,7 +38,7 @@ def fuse(
     **choices: Unpack[Choices],
 ) -> FusedArray: ...
 def fuse(
-    sources: Iterable[Source],
+    sources: Sources,
     options: Options = DEFAULTS,
     *,
     reading: Reading = AS_USUAL,
@@ -84,7 +84,7 @@ def fuse(
 
 
 def fuse_files(
-    sources: Sequence[str | os.PathLike[str]],
+    sources: Paths,
     output: str | os.PathLike[str],
     options: Options = DEFAULTS,
     *,
@@ -141,6 +141,14 @@ def fuse_files(
     return made
 
 
+@overload
+def decompose(  # type: ignore[overload-overlap]  # the same
+    a: SourceType, b: SourceType, options: Options = ..., *, reading: Reading = ..., **choices: Unpack[Choices]
+) -> Parts[SourceType]: ...
+@overload
+def decompose(
+    a: Source, b: Source, options: Options = ..., *, reading: Reading = ..., **choices: Unpack[Choices]
+) -> Parts[FusedArray]: ...
 def decompose(
     a: Source,
     b: Source,
@@ -148,7 +156,7 @@ def decompose(
     *,
     reading: Reading = AS_USUAL,
     **choices: Unpack[Choices],
-) -> Parts:
+) -> Parts[Any]:
     """Decomposes two pictures of one scene into what they share and what each has alone (eq. 2 of the paper).
 
     Arguments, warnings and errors are those of `fuse`.

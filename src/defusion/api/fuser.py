@@ -17,8 +17,10 @@ from defusion.api.results import Decomposed, Fused, FusedFile, PartPictures, Par
 from defusion.api.sources import (
     AS_USUAL,
     FusedArray,
+    Paths,
     Reading,
     Source,
+    Sources,
     SourceType,
     frames_of,
     given_back,
@@ -91,7 +93,7 @@ class Fuser:
         }
 
     @overload
-    def fuse(
+    def fuse(  # type: ignore[overload-overlap]  # sources of several types give an array
         self,
         sources: Iterable[SourceType],
         *,
@@ -103,7 +105,7 @@ class Fuser:
     @overload
     def fuse(
         self,
-        sources: Iterable[Source],
+        sources: Sources,
         *,
         reading: Reading = ...,
         maps: bool = ...,
@@ -112,7 +114,7 @@ class Fuser:
     ) -> FusedArray: ...
     def fuse(
         self,
-        sources: Iterable[Source],
+        sources: Sources,
         *,
         reading: Reading = AS_USUAL,
         maps: bool = False,
@@ -136,7 +138,7 @@ class Fuser:
 
     def fuse_files(
         self,
-        sources: Sequence[str | os.PathLike[str]],
+        sources: Paths,
         output: str | os.PathLike[str],
         *,
         report: Report | None = None,
@@ -152,8 +154,9 @@ class Fuser:
         """Fuses files into a file; see the function `fuse_files`. Choices override the options of this object.
 
         If `thumbnail_px` is given, small copies of the first source and of the result come back, too, with sides of
-        at most so many pixels. They are taken from what is in memory; no file is read again for them.
+        at most this many pixels. They are taken from what is in memory; no file is read again for them.
         """
+        sources = listed(sources)
         check_output(output, [*sources, self.weights.path])
         if maps is not None:
             check_folder(maps, [FACTS, SOURCE, SOURCE_IN_COLOUR, DEPTH, MOVED, RESIDUAL], [*sources, output])
@@ -196,15 +199,23 @@ class Fuser:
             return made
         return made._replace(thumbnails=(thumbnail_of(frames[0].open(), thumbnail_px), small.samples))
 
+    @overload
+    def decompose(  # type: ignore[overload-overlap]  # the same
+        self, a: SourceType, b: SourceType, *, reading: Reading = ..., **choices: Unpack[SceneChoices]
+    ) -> Parts[SourceType]: ...
+    @overload
+    def decompose(
+        self, a: Source, b: Source, *, reading: Reading = ..., **choices: Unpack[SceneChoices]
+    ) -> Parts[FusedArray]: ...
     def decompose(
         self, a: Source, b: Source, *, reading: Reading = AS_USUAL, **choices: Unpack[SceneChoices]
-    ) -> Parts:
+    ) -> Parts[Any]:
         """Decomposes two sources; see the function `decompose`. Choices override the options of this object."""
         made = self.decompose_frames([frame.kept() for frame in frames_of([a, b], reading)], **choices)
         warn((*made.notes, *faults()))
         return Parts(*(given_back(part, [a, b], made.notes, reading) for part in made.parts))
 
-    def plan(self, sources: Iterable[Source], **choices: Unpack[SceneChoices]) -> Plan:
+    def plan(self, sources: Sources, **choices: Unpack[SceneChoices]) -> Plan:
         """Says how sources would be fused, and why, without fusing them."""
         options = self._options(choices)
         scene = Scene(frames_of(sources), options.infrared_palette, align=_wanted(options))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,17 +17,19 @@ from defusion.scene.form import Form, Pixels
 from defusion.scene.maps import Maps, Watch
 from defusion.scene.temperatures import Heat
 
+Part = TypeVar("Part")
 
-class Parts(NamedTuple):
-    """The parts of two sources and their fused picture, each of the type of the sources.
+
+class Parts(NamedTuple, Generic[Part]):
+    """The parts of two sources and their fused picture, each of the type that `fuse` returns.
 
     `common` shows what both sources have; a `unique` part shows what only its source has and is black elsewhere.
     """
 
-    common: Any
-    unique_a: Any
-    unique_b: Any
-    fused: Any
+    common: Part
+    unique_a: Part
+    unique_b: Part
+    fused: Part
 
 
 class PartPictures(NamedTuple):

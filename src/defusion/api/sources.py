@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,8 +29,19 @@ if TYPE_CHECKING:
 
 Array: TypeAlias = NDArray[Any]
 
-#: A path, an array, a `Picture`, a PIL image, a torch tensor on the CPU, or anything else with `__array__`.
-Source: TypeAlias = Any
+
+class HasArray(Protocol):
+    """What numpy can turn into an array: an array, a torch tensor on the CPU, and others."""
+
+    def __array__(self) -> Array: ...
+
+
+#: A picture of a scene, as `fuse` takes it.
+Source: TypeAlias = "str | os.PathLike[str] | Picture | Image | HasArray"
+#: Picture files of a scene, or one file with several pages.
+Paths: TypeAlias = "Sequence[str | os.PathLike[str]] | str | os.PathLike[str]"
+#: The pictures of a scene: a list, a stack in one array, or one file with several pages.
+Sources: TypeAlias = "Iterable[Source] | os.PathLike[str]"
 
 #: Types that the result has, too, if all sources have it. Otherwise the result is an array.
 SourceType = TypeVar("SourceType", Picture, "Image", "Tensor")
@@ -84,7 +95,7 @@ class FusedArray(np.ndarray[Any, np.dtype[Any]]):
     """The maps of the picture, if they were asked for."""
 
 
-def listed(sources: Any) -> list[Source]:
+def listed(sources: Any) -> list[Any]:
     """Returns sources as a list. A stack [Z, H, W], [N, H, W, C] or [N, C, H, W] gives its pictures.
 
     Raises:
@@ -110,7 +121,7 @@ def listed(sources: Any) -> list[Source]:
     return list(sources)
 
 
-def frames_of(sources: Iterable[Source], reading: Reading = AS_USUAL) -> list[Frame]:
+def frames_of(sources: Sources, reading: Reading = AS_USUAL) -> list[Frame]:
     """Returns sources as frames. Files are opened when they are needed.
 
     Raises:
@@ -128,7 +139,7 @@ def frames_of(sources: Iterable[Source], reading: Reading = AS_USUAL) -> list[Fr
     return frames
 
 
-def given_back(picture: Picture, sources: Sequence[Source], notes: Sequence[str], reading: Reading) -> Any:
+def given_back(picture: Picture, sources: Sequence[Any], notes: Sequence[str], reading: Reading) -> Any:
     """Converts a picture to the type that all sources have: `Picture`, PIL image or torch tensor; otherwise to an
     array.
 
@@ -231,7 +242,7 @@ def _pages(name: str, wanted: str | None) -> list[int]:
     return chosen
 
 
-def _picture(source: Source, name: str, reading: Reading) -> Picture:
+def _picture(source: Any, name: str, reading: Reading) -> Picture:
     if _is_image(source):
         return from_pillow(source, name)
     if isinstance(source, Picture):
@@ -264,7 +275,7 @@ def _masked(picture: Picture, mask: NDArray[np.bool_], name: str) -> Picture:
     return replace(picture, alpha=alpha, notes=(*picture.notes, f"{name}: masked places count for nothing"))
 
 
-def _as_array(source: Source) -> Array:
+def _as_array(source: Any) -> Array:
     """Returns an array [H, W] or [H, W, C] of a source that is not a file."""
     if _is_tensor(source):
         source = source.detach()
@@ -282,12 +293,12 @@ def _planes_first(tensor: Any) -> bool:
     return tensor.ndim == 3 and tensor.shape[0] in _CHANNELS
 
 
-def _is_tensor(source: Source) -> bool:
+def _is_tensor(source: object) -> bool:
     torch = sys.modules.get("torch")
     return torch is not None and isinstance(source, torch.Tensor)
 
 
-def _is_image(source: Source) -> bool:
+def _is_image(source: object) -> bool:
     pil = sys.modules.get("PIL.Image")
     return pil is not None and isinstance(source, pil.Image)
 
