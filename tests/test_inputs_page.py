@@ -105,6 +105,18 @@ def whole_numbers(folder: Path) -> bool:
     return "whole numbers from 0 to 255" in notes(*[from_array(PHOTO.astype(np.float32))] * 2)
 
 
+def beside_whole_numbers(folder: Path) -> bool:
+    darker = from_array(PHOTO * np.float32(0.55))
+    own = "1.tif: values from 0 to 255 stretched to the whole range"
+    same = "all sources are whole numbers from 0 to 255"
+    return own in notes(from_array(PHOTO), darker) and same in notes(from_array(PHOTO.astype(np.float32)), darker)
+
+
+def measured(folder: Path) -> bool:
+    degrees = 20 + np.broadcast_to(np.linspace(0, 9.5, 144, dtype=np.float32), (96, 144))
+    return "1.tif: values from 20 to 29.5 stretched" in notes(from_array(PHOTO), from_array(degrees))
+
+
 def few_bits(folder: Path) -> bool:
     return "use values from 0 to 4095" in notes(*[from_array(DEEP >> 4)] * 2)
 
@@ -137,6 +149,8 @@ SHOWN: dict[str, Callable[[Path], bool]] = {
     "floats a rounding outside": rounding,
     "floats above 1": bright,
     "floats that are whole numbers": whole_numbers,
+    "colour floats above 2, with fractions": beside_whole_numbers,
+    "grey floats above 1": measured,
     "light: a linear profile": light,
     "grey profiles": greys,
     "a thumbnail before": thumbnail,

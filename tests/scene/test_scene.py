@@ -433,3 +433,10 @@ def test_floats_beside_whole_numbers_have_their_scale() -> None:
     of_both = scene(from_array(numbers), from_array(darker))
     assert [(each.open().levels, each.open().icc) for each in of_both.frames] == [(Levels(0, 255), None)] * 2
     assert "all sources are whole numbers from 0 to 255" in " ".join(of_both.notes)
+    for whole, scale in ((numbers.astype(np.uint8), 1), (numbers.astype(np.uint16) * 257, 257)):
+        of_both = scene(from_array(whole), from_array(scale * darker))
+        assert [each.open().levels for each in of_both.frames] == [None, Levels(0, 255 * scale)]
+        assert not any("light" in note for note in of_both.notes)
+        of_light = scene(from_array(whole), replace(from_array(scale * darker), icc=linear_profile()))
+        assert of_light.frames[1].open().levels == Levels(0, float((scale * darker).max()), 1.0)
+

@@ -47,7 +47,7 @@ _OVERSHOOT = 0.5
 #: several kinds.
 _APART = 2.0
 
-#: Floats are not taken for numbers, beside a picture of whole numbers, if none is above this. They are light.
+#: Floats beside a picture of whole numbers count as light if none is above this.
 _BRIGHTEST_LIGHT = 2.0
 
 #: Largest values of whole numbers that were converted to floats.
@@ -74,6 +74,8 @@ class Used(NamedTuple):
     """Red, green and blue are equal everywhere."""
     clipped: str | None = None
     """Which floats are clipped, if any."""
+    linear: bool = False
+    """Its profile says that its values are proportional to light."""
 
 
 class ChosenLevels(NamedTuple):
@@ -158,7 +160,7 @@ def _of_floats(picture: Picture, found: Used, all_of: _Extremes, of_most: float)
     of_light = linear and not (found.grey and found.low > 1)  # else all of it is brighter than white
     if of_light or not (found.grey or picture.icc):
         clipped = f"values below 0, down to {least:g}, taken as black" if least < -ROUNDING else None
-        return found._replace(kind="light", levels=Levels(0, max(most, 1), 1.0), high=most, clipped=clipped)
+        return found._replace(kind="light", levels=Levels(0, max(most, 1), 1.0), high=most, clipped=clipped, linear=linear)
     return found._replace(kind="units", levels=Levels(found.low, found.high) if found.high > found.low else None)
 
 
@@ -192,18 +194,19 @@ def choose(names: Sequence[str], pictures: Sequence[Used], alike: Callable[[int]
 
 
 def beside_numbers(pictures: Sequence[Used]) -> list[Used]:
-    """Takes floats above white for numbers of the same scale, if another picture holds whole numbers in floats.
+    """Takes floats above white for numbers on the scale of another picture, if that holds whole numbers.
 
-    A picture that was computed from 8-bit samples, such as a darkened copy, need not be whole numbers any more.
+    A picture that was computed from 8-bit samples, such as a darkened copy, need not be whole numbers any more. A
+    profile of light decides otherwise.
     """
-    scales = {each.scale for each in pictures if each.kind == "numbers"}
+    scales = {each.scale for each in pictures if each.kind == "numbers" or (each.kind == "range" and each.scale > 1)}
     if len(scales) != 1:
         return list(pictures)
     (scale,) = scales
     numbers = Levels(0, scale)
     return [
         each._replace(kind="numbers", levels=numbers, scale=scale, clipped=None)
-        if each.kind == "light" and _BRIGHTEST_LIGHT < each.high <= scale
+        if each.kind == "light" and not each.linear and _BRIGHTEST_LIGHT < each.high <= scale
         else each
         for each in pictures
     ]
