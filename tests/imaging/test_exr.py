@@ -109,7 +109,7 @@ def test_what_exr_cannot_hold_is_told(tmp_path):
     icc = bytes(16) + b"RGB " + bytes(200)
     deep = from_array(np.full((4, 5, 3), 513, np.uint16))
     assert write(tmp_path / "a.exr", replace(deep, icc=icc, exif=b"II*\0\x08\0\0\0")) == (
-        "a.exr: values written as they are, where EXR has linear light",
+        "a.exr: values written unchanged, although EXR holds linear light",
         "a.exr: ICC profile dropped, EXR holds none",
         "a.exr: EXIF dropped, EXR holds none",
     )

@@ -140,7 +140,7 @@ def test_values_lie_between_the_levels(tmp_path):
         ) as out:
             out.append(rows)
         assert read(tmp_path / f"b{suffix}").samples[0, :, 0].tolist() == expected
-    assert "b.webp: values from 6800 to 7300 laid over the range of WebP" in out.notes
+    assert "b.webp: values from 6800 to 7300 mapped to the range of WebP" in out.notes
 
 
 def test_light_above_white_is_clipped_where_the_format_has_none(tmp_path):
@@ -449,7 +449,7 @@ def test_rows_have_to_fit_and_be_complete(tmp_path):
         ):
             out.append(wrong)
     with (
-        pytest.raises(ImageError, match="came to 9 rows, expected 10"),
+        pytest.raises(ImageError, match="got 9 rows, expected 10"),
         open_output(tmp_path / "a.tif", **size) as out,
     ):
         append_all(out, COLOUR[:9], COLOUR[:0])

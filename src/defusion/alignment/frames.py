@@ -57,7 +57,7 @@ _WHOLE_PX = 0.15
 #: without resampling, and 1.9 to 12.9 % with it.
 FUSED_WHOLE_PX = 0.5
 
-#: A frame that was found in place seems to line up from this confidence on, even if that is not sure.
+#: From this confidence on, a frame that was found in place is said to seem in line, although that is not sure.
 _LIKELY = 0.5
 
 _LEVELS_KEPT = 6

@@ -22,8 +22,8 @@ Spots = NDArray[np.int64]
 #: With fewer frames, a hot pixel cannot be told from a bright point of the scene.
 FEWEST_FOR_SPOTS = 5
 
-#: A spot is brighter than its surroundings by this fraction of the range, has fewer pixels than the second, and spots
-#: make up at most the third as a fraction of all pixels.
+#: Three conditions of a spot: it is brighter than its surroundings by this fraction of the range; it has fewer pixels
+#: than this; and all spots together are at most this fraction of the picture.
 _BRIGHTER = 0.06
 _SMALLER_PX = 5
 _DENSEST = 4e-3

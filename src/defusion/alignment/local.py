@@ -25,7 +25,8 @@ _STIFF = 0.01
 #: Blocks that were held out must cost less than this part of what they cost without the surface.
 _BETTER = 0.85
 
-#: Blocks that are off by no more, the root of the mean square in parts of the tolerance, ask for no warp.
+#: No warp is fitted if the blocks are off by no more than this: the root of their mean square, as a part of the
+#: tolerance.
 _STILL = 0.15
 
 _ROUNDS = 8
@@ -108,8 +109,8 @@ def local_warp(
         shape: Size of the reference.
 
     Returns:
-        The warp, that of `near` if blocks that were held out are not served by another; and the median of how far
-        blocks that agree with it are off, in pixels of the reference; infinite if none does.
+        The warp; it is that of `near` unless another one fits held-out blocks better. Also the median of how far the
+        blocks that agree with it are off, in pixels of the reference; infinite if none agrees.
     """
     back = np.linalg.inv(placed.matrix)
     said = votes(near, moving, matrix @ back, kind)

@@ -3,8 +3,9 @@
 A monotone tone curve predicts what a frame shows from what its neighbour shows. It accounts for exposure. Apart from
 noise and clipped places, frame and prediction have to agree. Where they do not, something moved, and the frame gets
 the reference's content there, through the curve. Frames are repaired from the reference outwards, each by the one
-before it. So where the reference is clipped, the next frame that is not decides. If something stands before a place
-that is clipped in the reference, such as somebody before a window, the frame beyond shows what is behind.
+before it. So where the reference is clipped, the next frame that is not clipped decides. If something stands in front
+of a place that is clipped in the reference, such as a person in front of a window, that next frame shows what is
+behind.
 
 Curves and masks are computed on small pictures. Pixels are repaired at full size, when they are read.
 """
@@ -89,7 +90,7 @@ class Repair(NamedTuple):
 
 
 def reference_of(frames: Sequence[Pixels]) -> int:
-    """Returns the frame that has neither many black places nor many white ones: what moves there cannot be told."""
+    """Returns the frame with neither many black places nor many white ones, where motion cannot be seen."""
     brightest = [frame.max(2) for frame in frames]
     return int(np.argmin([max((each < _BLACK).mean(), (each > _WHITE).mean()) for each in brightest]))
 

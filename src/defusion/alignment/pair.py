@@ -42,8 +42,9 @@ _SLACK = 0.03
 #: votes of the few, coarse blocks are less exact at the last fraction of a pixel than refinement is.
 _SLACK_ACROSS_SENSORS = 0.2
 
-#: Below this confidence, halves of frames of one sensor are tried, too, since frames far out of focus look more alike
-#: then. Of 12 made pairs, blurred by 1.5 or 2.3 % of the width, the surer of both was nearer to the truth in all.
+#: Below this confidence, frames of one sensor are also aligned at half their size, because frames far out of focus
+#: look more alike there. Of 12 synthetic pairs, blurred by 1.5 or 2.3 % of the width, the more confident of the two
+#: results was nearer to the truth in all.
 _SURELY = 0.97
 
 #: Number of places from the search that are examined.
@@ -110,8 +111,8 @@ def _confidence(found: PairAlignment) -> float:
 def _by_halves(
     reference: LuminancePyramid, moving: LuminancePyramid, freest: Model, guess: Matrix | None
 ) -> PairAlignment:
-    """Finds how a frame lies in a reference by halves of both; no more freely than as a similarity, because little
-    detail is left.
+    """Finds how a frame lies in a reference, with both at half their size. The model is a similarity at most, because
+    little detail is left.
     """
     small = at_level(1)
     of_small = None if guess is None else small @ guess @ np.linalg.inv(small)

@@ -44,7 +44,7 @@ class FrameAlignment:
     left_out: bool = False
     """It is not part of the result."""
     local: LocalWarp | None = None
-    """Moves places of the result before the matrix does; None if the matrix tells all."""
+    """Moves places of the result before the matrix is applied; None if the frame is not bent."""
 
     def facts(self) -> dict[str, Any]:
         """Returns what `--json` says about the frame."""

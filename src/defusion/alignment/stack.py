@@ -1,7 +1,7 @@
 """Many frames: aligns neighbours, chains them, and adjusts all together, so that errors do not add up.
 
 Links between neighbours, and between frames a few apart, each say where one frame's corners lie in another. The
-places of all frames in the middle one are chosen so that they contradict the links least.
+places of all frames in the middle one are chosen so that they fit all links best.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ def _judged(
 def _bundled(
     place: Sequence[Matrix | None], links: Sequence[_Link], middle: int, shape: Shape
 ) -> list[Matrix | None]:
-    """Returns the places that contradict all links least. Frames without links stay unknown."""
+    """Returns the places that fit all links best. Frames without links stay unknown."""
     known = [index for index, each in enumerate(place) if each is not None]
     if len(links) < len(known):  # a tree: there is nothing to adjust
         return list(place)

@@ -26,23 +26,25 @@ _SEARCHED = 6
 _PLACES = 6
 _BEST = 2
 
-#: If more than this share of all coarse blocks agrees on a place, no other is looked at. By chance a hundredth does.
+#: If more than this share of all coarse blocks agrees on a place, no other place is tried. By chance, 1 % of them
+#: agree.
 _PLAIN = 0.5
 
-#: The most general model that a matrix starts from: a freer one follows what is off at its place.
+#: The most general model of the first fit. A freer one would follow errors of a place that is not exact yet.
 _FIRST: Model = "similarity"
 
-#: How often a matrix is fitted to the votes at most; by how much a round may lower the score, since a fit counts
-#: votes in another way; and the motion of the corners, in pixels of the voting level, that ends it.
+#: Most rounds of fitting a matrix to the votes; how much a round may lower the score, because a fit weights votes
+#: differently from the score; and the motion of the corners, in pixels of the voting level, below which the rounds
+#: end.
 _ROUNDS = 5
 _SLACK = 0.02
 _STILL_PX = 0.05
 
-#: A pair agrees if so many more of its blocks do than by chance, in standard deviations. At wrong places at most 2
-#: was seen, at right ones 8 and more.
+#: A pair agrees if the number of its blocks that agree is this many standard deviations above chance. Wrong places
+#: had at most 2, right ones 8 and more.
 _ABOVE_CHANCE = 4.0
 
-#: How far off corners may be, in pixels of the voting level, and how likely they have to be nearer than that.
+#: How far off the corners may be, in pixels of the voting level, and the least probability of that.
 _EXACT_PX = 0.75
 _GOOD = 0.5
 
@@ -161,7 +163,7 @@ def _fitted(pairs: Sequence[Pair], matrix: Matrix, model: Model, freest: Model) 
 
 
 class _HeldOut(NamedTuple):
-    """What is found if parts of the evidence are left out."""
+    """What is found when parts of the evidence are left out."""
 
     agreeing: int
     """Number of pairs whose blocks agree with what the other pairs say."""
@@ -174,7 +176,7 @@ class _HeldOut(NamedTuple):
 def _held_out(each: Sequence[BlockVotes], shape: Shape, model: Model) -> _HeldOut:
     """Fits a motion to all pairs but one, for each pair, and to halves of the blocks."""
     by_halves = agreed(_halves(each), model, stiffest=model)
-    # Halves lie twice as far apart as the whole is off, on average.
+    # On average, two halves lie twice as far apart as the whole is off.
     off_px = np.inf if by_halves is None else by_halves.spread / 2
     if len(each) == 1:
         return _HeldOut(int(each[0].surprise > _ABOVE_CHANCE), by_halves, off_px)
@@ -216,8 +218,8 @@ def _agreed(found: Sequence[BlockVotes], freest: Model) -> Fit | None:
 def _halves(found: Sequence[BlockVotes]) -> BlockVotes:
     """Joins one half of the blocks of one half of the pairs, and the other half of the others.
 
-    So what is off in all of a pair, such as by parallax, neither decides for a freer model nor makes the result look
-    sure; nor does what is off at one place in all pairs, which may show one scene.
+    An error that all blocks of a pair share, such as parallax, must neither favour a freer model nor make the result
+    look sure. The same holds for an error at one place of all pairs, which may show one scene.
     """
     if len(found) == 1:
         return found[0]

@@ -40,7 +40,7 @@ class Verdict(NamedTuple):
 
     @property
     def weight(self) -> float:
-        """Weight of a link in a stack: larger if it is surer and more exact."""
+        """Weight of a link in a stack: larger if it is more certain and more exact."""
         return self.confidence / max(self.residual_px, 0.1)
 
     @classmethod

@@ -133,7 +133,7 @@ class _Run:
                 self._settle(timeout_s=None)
         except BrokenProcessPool as error:
             raise EvaluationError(
-                "a process died, perhaps because memory ran out; run again with fewer --workers: what is done is kept"
+                "a process died, perhaps because memory ran out; run again with fewer --workers; what is done is kept"
             ) from error
 
     def results(self) -> Results:

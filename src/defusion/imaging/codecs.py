@@ -81,7 +81,7 @@ def read_jpeg_2000(file: BinaryIO, name: str) -> Picture:
     check_bytes(name, width - left, height - top, pixel_bytes, copies=5)
     check_jpeg_2000(name, width - left, height - top, pixel_bytes, len(data))
     icc, known = _colours_of_jpeg_2000(data[:at])
-    # With its boxes the decoder would bring the samples to sRGB.
+    # With its boxes the decoder would convert the samples to sRGB.
     samples = np.asarray(imagecodecs.jpeg2k_decode(data[at:] if icc else data))
     samples = samples if samples.ndim == 3 else samples[..., np.newaxis]
     samples, alpha, told = split_alpha(samples, 1 if samples.shape[2] < 3 else 3, name, bits)

@@ -7,7 +7,7 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, files
 from typing import Any
 
-#: The decoder's word for having read the colours, and for the colours of the samples that it returns.
+#: Constants of libjxl: the event that the colours have been read, and the colours of the decoded samples.
 _COLOURS, _OF_SAMPLES = 0x100, 1
 
 

@@ -148,13 +148,13 @@ def open_output(
         bits = form.bits if held == "uint16" else _BITS[held].removesuffix("-bit")
         notes.append(f"{name}: {form.name} holds {bits} bits, {_BITS[depth]} result rounded to {bits}")
     elif held != depth and not is_linear(icc):
-        notes.append(f"{name}: values written as they are, where {form.name} has linear light")
+        notes.append(f"{name}: values written unchanged, although {form.name} holds linear light")
     held_levels, brightest = (levels, 1.0) if exact else (None, 1.0)
     if levels is not None and not exact and levels.white is not None:
         brightest = (levels.high - levels.low) / (levels.white - levels.low)
         notes.append(f"{name}: what is brighter than white is clipped, {form.name} does not hold it")
     elif levels is not None and not exact:
-        notes.append(f"{name}: values from {levels.low:g} to {levels.high:g} laid over the range of {form.name}")
+        notes.append(f"{name}: values from {levels.low:g} to {levels.high:g} mapped to the range of {form.name}")
     stored_channels = channels if form.grey else 3
     block = exif and exif.removeprefix(PREFIX)
     if icc and icc[16:20] != (b"GRAY" if stored_channels == 1 else b"RGB "):
@@ -175,7 +175,7 @@ def open_output(
         notes.append(f"{name}: EXIF dropped, it is too long for JPEG")
     if xmp and not form.profile_and_exif:
         xmp = None
-        notes.append(f"{name}: XMP dropped, {form.name} gets none")
+        notes.append(f"{name}: XMP dropped, it is not written to {form.name}")
     if xmp and form is _JPEG and len(xmp) > _JPEG_XMP_LIMIT:
         xmp = None
         notes.append(f"{name}: XMP dropped, it is too long for JPEG")
@@ -232,7 +232,7 @@ class PictureWriter:
         left = layout.height - self._rows
         if rows.ndim != 3 or rows.shape[1:] != (layout.width, self._channels) or len(rows) > left:
             raise ImageError(
-                f"{self._path} came to rows of shape {rows.shape}, expected ({left} or fewer, {layout.width}, "
+                f"{self._path} got rows of shape {rows.shape}, expected ({left} or fewer, {layout.width}, "
                 f"{self._channels}); append each row once."
             )
         if not len(rows):
@@ -277,9 +277,7 @@ class PictureWriter:
         if self._finished:
             return
         if self._rows < self._layout.height:
-            raise ImageError(
-                f"{self._path} came to {self._rows} rows, expected {self._layout.height}; append them all."
-            )
+            raise ImageError(f"{self._path} got {self._rows} rows, expected {self._layout.height}; append them all.")
         with _telling_failure(self._path):
             self._encoder.finish()
             self._file.flush()

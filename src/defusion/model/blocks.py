@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from defusion.errors import WeightsError
 from defusion.model.ops import LayerOps, P, mean_of_sources
 
-#: Channels of a source: of its state at each level; of the close look, whose planes hold 2x2 pixels as one; and of
-#: the layer of the close look that tells the four apart.
+#: Channels for each source: of its state at a level; of the close look, which treats 2x2 pixels as one; and of its
+#: layer that computes the four pixels separately.
 WIDTH = 24
 CLOSE_WIDTH = 16
 PIXELS_WIDTH = 32
@@ -57,7 +57,7 @@ class Blocks(Generic[P]):
         return deeper
 
     def by_energy(self, name: str) -> Sequence[Any]:
-        """Returns the factors by which energy counts by itself."""
+        """Returns the factors of energy that do not depend on the state."""
         return self.ops.numbers(f"{name}.energy")
 
     def said(self, name: str, state: P) -> tuple[P, P]:

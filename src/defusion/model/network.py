@@ -72,7 +72,7 @@ class SplitAttention(nn.Module):
 
 
 Weigh = Callable[[SplitAttention, Tensor, Tensor], Tensor]
-#: Where split attention has its weights from, in the running thread.
+#: Where the running thread takes the weights of split attention from.
 _weigh: ContextVar[Weigh] = ContextVar("weigh", default=SplitAttention.weigh)
 
 

@@ -116,7 +116,7 @@ class Learned(Protocol[P]):
         """
 
     def by_energy(self, name: str) -> Sequence[Any]:
-        """Returns the factors by which the energies of the level and of the finest level count by themselves."""
+        """Returns the factors of the level's and of the finest level's energy that do not depend on the state."""
 
 
 def mean_of_sources(ops: Ops[P], x: P, confidence: P | None) -> P:

@@ -23,14 +23,14 @@ from typing import Any, Generic, NamedTuple
 
 from defusion.model.ops import TINY, Learned, P, PixelOps, mean_of_sources
 
-#: Levels end where the shorter side of a picture is about so many pixels.
+#: The pyramid ends with a base whose shorter side is about this many pixels.
 COARSEST_PX = 8
 
 #: Energy of detail below this, the square of half a level of 255, is rounding.
 ENERGY_FLOOR = 4e-6
 
-#: A place whose confidence is below the first gets no weight if another source has any: its logits are lowered by up
-#: to the second.
+#: A place with less confidence than the first gets no weight if another source has confidence there: its logits are
+#: lowered by up to the second.
 NO_CONFIDENCE = 1e-4
 ABSENT_LOGITS = 1000.0
 
@@ -43,7 +43,7 @@ LIGHT_SCALE = 4.0
 WHITE = (0.92, 1.0)
 BLACK = (0.06, 0.0)
 
-#: So many of the finest levels have no state of their own, since they hold nearly all pixels. They use the last
+#: This many of the finest levels have no state of their own, since they hold nearly all pixels. They use the last
 #: state, and the energy of their own detail.
 FINE_LEVELS = 2
 
@@ -287,8 +287,8 @@ class PyramidNet(Generic[P]):
     ) -> LevelWeights:
         """Reads the decisions for a level from the state.
 
-        Local energy counts by itself, as in blends without a network. The state says by how much, and what else
-        counts.
+        Weights follow local energy, as in pyramid blending without a network. The state says how strongly, and what
+        counts besides.
 
         Args:
             name: Which head reads the state: "base", "level" or "fine".
@@ -319,7 +319,7 @@ class PyramidNet(Generic[P]):
         return LevelWeights(weight, common, None, ops.exp(scene * scene * -1.0))
 
     def doubled(self, weights: LevelWeights, by_mask: P | None, confidence: P | None, parts: bool) -> LevelWeights:
-        """Brings decisions at half a level's size to the size of the level and of its confidence."""
+        """Enlarges decisions made at half a level's size to the size of the level and of its confidence."""
         ops = self.ops
         weight = ops.double(weights.weight)
         return LevelWeights(
@@ -374,7 +374,7 @@ class PyramidNet(Generic[P]):
         return self.ops.blur(self.ops.halve(light * light))
 
     def energy(self, power: P) -> P:
-        """Brings a mean square to a log scale from zero up."""
+        """Converts a mean square to a log scale that starts at zero."""
         return self.ops.log(power * (1.0 / ENERGY_FLOOR) + 1.0)
 
     def correlation(self, light: P, power: P, confidence: P | None) -> P:

@@ -66,20 +66,20 @@ class Pretext:
     distortions: Mapping[str, float] = field(default_factory=lambda: {"noise": 1.0})
     """Chance of each distortion, by its name in `DISTORTIONS`; need not sum to one."""
     even: bool = False
-    """Grids have cells of two sizes that never change, in place of sizes drawn for each scene."""
+    """Grids have cells of two fixed sizes; otherwise sizes are drawn for each scene."""
     jitter: tuple[float, float] | None = None
     """Bounds of the factors by which brightness, contrast and saturation of a scene are lowered before all else, in
     its sources and parts alike; None leaves scenes as they are."""
     freeform: float = 0.0
     """Share of scenes whose masks are smooth regions; the rest have the paper's grids."""
     bracketed: float = 0.0
-    """Share of scenes that are seen whole by every source, at different exposures, in place of all that."""
+    """Share of scenes that every source shows whole, each at another exposure, without masks."""
     crossed: float = 0.0
-    """Share of scenes that sensors of different kinds see: without colour, and in disagreement about tones."""
+    """Share of scenes seen by sensors of different kinds: without colour, each with other tones."""
     grainy: float = 0.0
     """Share of scenes that every source shows whole, under grain: of its own, or the same for all."""
     layered: float = 0.0
-    """Share of scenes that have depth: layers, of which each source has another in focus."""
+    """Share of scenes made of layers at different depths. Each source has another layer in focus."""
     grey: float = 0.0
     """Share of further scenes without colour, as microscope pictures are."""
 
@@ -140,7 +140,7 @@ class Pretext:
         return torch.rand(scenes, 1, 1, 1, generator=generator, device=generator.device) < share
 
     def _distort(self, scene: Tensor, generator: Generator) -> Tensor:
-        """Distorts each scene of a batch in the way that it draws."""
+        """Distorts each scene of a batch by a distortion drawn at random."""
         names = list(self.distortions)
         chances = torch.tensor([float(self.distortions[name]) for name in names], device=generator.device)
         drawn = torch.multinomial(chances, len(scene), replacement=True, generator=generator)

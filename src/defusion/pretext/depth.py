@@ -9,7 +9,8 @@ from torch import Generator, Tensor
 from defusion.pretext.distortions import DEFOCUS_PX, blur
 from defusion.pretext.masks import freeform_masks
 
-#: A source still shows a place that it has out of focus, if it is no farther off the scene, on average over a window.
+#: A place out of focus still counts as shown if it differs from the scene by no more than this, on average over a
+#: window.
 STILL_SHOWN = 0.015
 WINDOW_PX = 7
 
@@ -17,9 +18,9 @@ WINDOW_PX = 7
 def layers(scenes: Tensor, sources: int, generator: Generator) -> tuple[Tensor, Tensor, Tensor]:
     """Puts each scene of a batch behind pieces of others, and focuses each source on another distance.
 
-    Masks alone cut a scene where nothing is. Here focus changes where the scene does, and what is near and out of
-    focus spreads over what is behind it, as in real focus stacks: each layer and its matte are blurred before it
-    covers those behind.
+    Masks cut a scene where nothing in it ends. Here focus changes at the borders of things, and a near thing that is
+    out of focus spreads over what is behind it, as in real focus stacks. So each layer and its matte are blurred
+    before they cover the layers behind.
 
     Args:
         scenes: [N, 3, H, W]; the batch is also what the nearer layers are made of.
@@ -27,9 +28,9 @@ def layers(scenes: Tensor, sources: int, generator: Generator) -> tuple[Tensor, 
         generator: Source of all randomness.
 
     Returns:
-        The sources [S, N, 3, H, W], in random order of distance; masks [S, N, 1, H, W] that are one where a source
-        shows the scene as well as any, or nearly as it is: what is flat is the same in and out of focus; and the
-        scenes that they show, [N, 3, H, W], all in focus.
+        The sources [S, N, 3, H, W], in random order of distance; masks [S, N, 1, H, W] that are one where no source
+        shows the scene better, or where the source nearly equals it, since flat places look the same in and out of
+        focus; and the scenes, [N, 3, H, W], all in focus.
     """
     n, _, height, width = scenes.shape
     mattes = freeform_masks((n, height, width), sources, generator=generator)
@@ -40,7 +41,9 @@ def layers(scenes: Tensor, sources: int, generator: Generator) -> tuple[Tensor, 
     order = torch.stack([torch.randperm(sources, generator=generator, device=scenes.device) for _ in range(n)], 1)
 
     def seen(focus: Tensor | None) -> Tensor:
-        """From the farthest layer to the nearest; `focus` is the layer in focus of each scene, all where None."""
+        """Paints from the farthest layer to the nearest. `focus` is the layer in focus of each scene; None has all in
+        focus.
+        """
         picture = torch.zeros_like(scenes)
         for layer, matte in enumerate(mattes):
             covering = torch.cat([scenes.roll(layer, 0) * matte, matte], 1)

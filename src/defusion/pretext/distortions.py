@@ -1,4 +1,4 @@
-"""T of section 3.1: what stands in a source where its mask does not keep the scene.
+"""The distortions T of section 3.1: what a source shows where its mask does not keep the scene.
 
 Noise is the paper's choice (eq. 1). The others are ways in which real sources fall short of their
 scene: out of focus, badly exposed, empty. Each takes scenes [N, 3, H, W] in [0, 1] and gives as many
@@ -17,13 +17,13 @@ from torch import Generator, Tensor
 #: Strongest defocus, as a disk's radius in pixels; also how far a blur sees.
 DEFOCUS_PX = 9
 
-#: Most of the light, linear, that a camera's tone curve shows as black.
+#: Largest linear light that a camera's tone curve shows as black.
 CRUSHED = 0.02
 
-#: Strongest grain of a scene that every source shows whole, of full range.
+#: Strongest grain, as a share of the full range.
 GRAIN = 0.08
 
-#: Largest difference of the light of a bracketed scene from that of its photograph.
+#: Largest difference between the light of a bracketed scene and that of its photograph, in stops.
 LIGHT_STOPS = 3.0
 
 Distortion = Callable[[Tensor, Generator], Tensor]
@@ -51,7 +51,9 @@ def defocus(scenes: Tensor, generator: Generator) -> Tensor:
 
 
 def blur(planes: Tensor, radius_px: Tensor, soft: Tensor) -> Tensor:
-    """Blurs planes [N, C, H, W] in [0, 1] by radii [N] up to `DEFOCUS_PX`: of Gaussians where soft, else of disks."""
+    """Blurs planes [N, C, H, W] in [0, 1] by radii [N] up to `DEFOCUS_PX`: with Gaussians where `soft`, else with
+    disks.
+    """
     n, channels, _, _ = planes.shape
     radius_px, soft = radius_px.view(n, 1, 1), soft.view(n, 1, 1)
     reach_px = min(DEFOCUS_PX, math.ceil(2 * float(radius_px.max())))
@@ -62,7 +64,7 @@ def blur(planes: Tensor, radius_px: Tensor, soft: Tensor) -> Tensor:
     kernels = torch.where(soft, gauss, disk)
     kernels = kernels / kernels.sum((1, 2), keepdim=True)
     padded = F.pad(planes, (reach_px,) * 4, mode="reflect")
-    # One kernel a scene: its planes are the channels of as many groups.
+    # One kernel for each scene: a grouped convolution, with a group for each plane.
     padded = padded.reshape(1, channels * n, *padded.shape[2:])
     weights = kernels.repeat_interleave(channels, 0)[:, None]
     # Kernels sum to one only to rounding, so a white scene would come out a little whiter.
@@ -130,7 +132,7 @@ def bracket(scenes: Tensor, sources: int, generator: Generator) -> tuple[Tensor,
 
 
 def jitter(scenes: Tensor, bounds: tuple[float, float], generator: Generator) -> Tensor:
-    """Dims scenes, takes contrast from them and then colour, each by a factor of its own for each scene.
+    """Lowers brightness, contrast and then saturation of scenes, each by a random factor for each scene.
 
     Args:
         scenes: [N, 3, H, W] in [0, 1].
@@ -198,7 +200,7 @@ def _expose(scenes: Tensor, gain: Tensor, generator: Generator) -> Tensor:
     """Multiplies linear light (gamma 2.2) by a gain, as a camera does that writes 8 bits.
 
     Its tone curve drops the deepest shadows, up to `CRUSHED` of full light, and its sensor has noise of up to 1 % of
-    the range: so that a gain does not bring back what a dark source has lost.
+    the range. So raising the brightness does not bring back what a dark source has lost.
     """
     crushed = CRUSHED * _rand((len(scenes), 1, 1, 1), generator) ** 2
     light = (scenes.clamp(min=1e-6) ** 2.2 * gain - crushed) / (1 - crushed)

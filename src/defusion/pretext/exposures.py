@@ -19,8 +19,8 @@ from defusion.pretext.views import Views, as_camera, chance, normal, one_of, uni
 KEPT_RANGE = 0.5
 
 #: Over squares of some 60 pixels, the target's light is a mixture of the views' light. A view counts e^x there, x
-#: being this times its brightness. When the light of fused pictures was replaced by such a mixture, QCV on the
-#: steering scenes (MEFB) was 189 in place of 243, Qabf .763 of .752, and MEF-SSIM stayed at .982.
+#: being this times its brightness. When the light of fused pictures was replaced by such a mixture, QCV on the tuning
+#: scenes of MEFB was 189 in place of 243, Qabf .763 in place of .752, and MEF-SSIM stayed at .982.
 BRIGHTER_VIEW = 1.0
 LIGHT_RADIUS_PX = 20
 

@@ -56,7 +56,7 @@ def grid_masks(shape: tuple[int, int, int], sources: int = 2, *, generator: Gene
 
 
 def even_grid_masks(shape: tuple[int, int, int], sources: int = 2, *, generator: Generator) -> Tensor:
-    """Makes masks of two grids whose cells are always as large: 13 and 26 of them along 256 pixels.
+    """Makes masks of two grids whose cells always have the same size: 13 and 26 of them along 256 pixels.
 
     Each grid of each source draws its own chance that a cell keeps the scene, between .1 and .99.
 
@@ -91,7 +91,7 @@ def give_orphans(masks: Tensor, owner: Tensor) -> Tensor:
 
     Args:
         masks: [S, N, 1, H, W], zeros and ones.
-        owner: [N, 1, H, W] in [0, 1); source floor(S * owner) gets the orphans of a place.
+        owner: [N, 1, H, W] in [0, 1); source floor(S * owner) gets a place that no mask keeps.
     """
     sources = len(masks)
     orphan = masks.sum(0) == 0

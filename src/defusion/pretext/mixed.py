@@ -39,8 +39,8 @@ ROUGHNESS = (0.03, 0.3)
 DOTTED = 0.4
 DOTS = (0.001, 0.02)
 
-#: Share of photographs without colour. Else the network takes all grey sources for those of two sensors: a grey focus
-#: pair was not known to have the same light in both.
+#: Share of photographs without colour. Without them, the network took all grey sources for those of two sensors, and
+#: did not see that both sources of a grey focus pair have the same light.
 GREY = 0.25
 
 #: Chance of each number of sources.

@@ -19,13 +19,13 @@ from defusion.pretext.views import Views, as_camera, at_rest, chance, one_of, un
 BRIGHTER_SENSOR = 4.0
 
 #: A mixture of two lights is paler than either. So it is spread about its mean by this factor, within the range of
-#: the two. When the light of fused pictures was replaced by such a mixture, QCV on the steering scenes was 384 in
-#: place of 440 (RoadScene), 540 of 647 (VIFB) and 276 of 317 (TNO).
+#: the two. When the light of fused pictures was replaced by such a mixture, QCV on the tuning scenes was 384 in place
+#: of 440 (RoadScene), 540 in place of 647 (VIFB) and 276 in place of 317 (TNO).
 SPREAD = 1.35
 
 #: The target shows a hot or cold thing by the sensor in which it stands out more: again a sigmoid of its lead times
 #: this. The thermal view has a head start of so much contrast. Networks trained with .15 and with .4 showed warm
-#: things of the steering scenes with the same contrast.
+#: things of the tuning scenes with the same contrast.
 STANDS_OUT = 12.0
 THERMAL_LEAD = 0.4
 

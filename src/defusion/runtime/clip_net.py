@@ -26,8 +26,8 @@ _PLACE_PX = 16
 #: the second.
 _LIGHT, _SPREAD = 4 / 255, 2 / 255
 
-#: Side of the parts that are looked at anew, in pixels, and how much is seen around one: as far as the look reaches.
-#: If more than this share of a frame is due, all of it is looked at.
+#: Side of the parts that are looked at anew, in pixels; how much is read around one, as far as the look sees; and the
+#: share of a frame above which all of it is looked at.
 _PART_PX = 64
 _AROUND_PX = 24
 _MOST_PARTS = 0.25

@@ -13,7 +13,7 @@ from defusion.model.pyramid import Coarser
 
 Planes = NDArray[np.float32]
 
-#: A close look changes nothing where the mask decides less than the first and trust is above the second.
+#: A close look changes nothing where the mask counts less than the first and confidence is above the second.
 MASK_COUNTS = 0.05
 TRUSTED = 0.6
 

@@ -98,7 +98,7 @@ class TorchEngine:
             self._device = torch.device(device)
             torch.empty(1, device=self._device)
         except (RuntimeError, AssertionError) as error:
-            reason = str(error).partition(". ")[0]  # torch goes on about all of its operators
+            reason = str(error).partition(". ")[0]  # torch's message lists all operators
             raise EngineError(f"torch {torch.__version__} has no device {device!r} here: {reason}") from error
         self.device, self.precision, self.config = device, precision, weights.config
         if isinstance(weights.config, PyramidConfig):

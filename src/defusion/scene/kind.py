@@ -163,7 +163,7 @@ def recognise(sources: Sequence[SourceStatistics]) -> SceneKind:
     if missing <= MISSING_PART and alike < COLOURED_SENSORS_CORRELATION:
         return SceneKind("infrared", f"the tones of the sources correlate {alike:.2f}, and neither lacks places")
     if missing <= MISSING_PART:
-        return SceneKind("focus", f"the tones of the sources correlate {alike:.2f} alone, but neither lacks places")
+        return SceneKind("focus", f"the tones of the sources correlate only {alike:.2f}, but neither lacks places")
     return SceneKind("generic", f"a source is noise or black at {missing:.0%} of all places")
 
 

@@ -63,7 +63,7 @@ class Maps:
 
     @property
     def residual(self) -> Plane | None:
-        """By how many pixels the frame that gave a place its detail is off there, [H, W].
+        """Alignment error, in pixels, of the frame that gave each place its detail, [H, W].
 
         It is infinite where the frame could not be aligned, and None if no frame was.
         """

@@ -48,8 +48,8 @@ class Rig:
     residual_px: float
     """Error of the alignment in visible pixels: median over the blocks of all pairs."""
     off_px: float
-    """How far off the corners of thermal pictures may be, in visible pixels, as pairs and blocks that were held out
-    tell."""
+    """Likely error of the corners of thermal pictures, in visible pixels, estimated from held-out pairs and blocks.
+    """
     confidence: float
     """How likely the matrix is right and exact, in [0, 1]."""
     pairs: int

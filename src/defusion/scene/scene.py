@@ -281,7 +281,7 @@ class Scene:
     def _look_again(
         self, seen: list[_Seen], uses: list[Used], meanings: list[Meaning], chosen: ChosenLevels, palette: str
     ) -> None:
-        """Looks again at the frames whose samples mean something else in this company than they do alone."""
+        """Looks again at frames whose black and white levels change because of the other frames."""
         light = chosen.result is not None and chosen.result.white is not None
         of_all = [
             meaning(*each, is_light=light or each[2].kind == "light")

@@ -81,7 +81,7 @@ class _File:
         return _OnFile(self, start, samples)
 
     def read(self, start: int, into: NDArray[Any]) -> None:
-        """Fills an array with what begins at a byte."""
+        """Fills an array from the file, starting at a byte."""
         left = into.data.cast("B")
         with self._lock:
             self._file.seek(start)

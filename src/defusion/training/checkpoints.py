@@ -40,7 +40,7 @@ def recipe_of(run: str | Path) -> Recipe:
     """
     newest = newest_checkpoint(Path(run))
     if newest is None:
-        raise TrainingError(f"{run}: holds no checkpoint to resume from; leave --resume out to begin")
+        raise TrainingError(f"{run}: holds no checkpoint to resume from; leave --resume out to start a new run")
     return Recipe.from_dict(json.loads((newest / ABOUT).read_text())["recipe"])
 
 
@@ -58,14 +58,12 @@ def check_same_run(checkpoint: Path, photos: Photos, fabric: Fabric) -> None:
     """Raises if the photographs or the number of processes differ, since both change the batches."""
     about = json.loads((checkpoint / ABOUT).read_text())
     if about["data"]["sha256"] != photos.index.digest:
-        raise TrainingError(
-            f"{checkpoint}: was trained on other photographs; resume with those that the run began with"
-        )
+        raise TrainingError(f"{checkpoint}: was trained on other photographs; resume with those of that run")
     processes = about.get("processes", fabric.world_size)
     if processes != fabric.world_size:
         raise TrainingError(
-            f"{checkpoint}: was trained by {processes} processes, here are {fabric.world_size}; resume with as many "
-            "devices and nodes, or begin another run by --weights"
+            f"{checkpoint}: was trained by {processes} processes, here are {fabric.world_size}; resume with the "
+            "same number of devices and nodes, or start another run with --weights"
         )
 
 
@@ -83,7 +81,7 @@ def restore(
     except RuntimeError as error:
         raise TrainingError(
             f"{checkpoint}: holds another network than {recipe.network!r}, the one of recipe {recipe.name!r}; "
-            "resume with the recipe that the run began with"
+            "resume with the recipe of that run"
         ) from error
     average.load_state_dict(state["average"])
     optimizer.load_state_dict(state["optimizer"])

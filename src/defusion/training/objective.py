@@ -12,7 +12,7 @@ from defusion.pretext import CudBatch
 from defusion.training.recipe import Recipe
 from defusion.weights import WeightsFile
 
-#: What a head paints at the start where training asked for small residual branches: mid grey keeps its ReLU alive.
+#: What a head paints before training, if the recipe has `residual_scale`. With mid grey, its ReLU passes gradients.
 HEAD_START = 0.4
 
 
@@ -27,7 +27,7 @@ class CudObjective(nn.Module):
         """Returns the mean absolute error of each projection, by name.
 
         Args:
-            batch: Two sources a scene.
+            batch: Two sources for each scene.
             absent_weight: How much a place counts in the error of a part of the scene that is absent there.
         """
         made = self.network(*batch.sources, embeddings=True)

@@ -33,13 +33,13 @@ PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", "
 #: Photographs held back from training, to measure the pretext error on.
 HELD_BACK = 64
 
-#: An interrupted run decodes no more than what it has begun: so many photographs at most.
+#: Number of photographs that are decoded together. An interrupted run finishes those that it has begun.
 DECODED_AT_ONCE = 64
 
 
 @dataclass(frozen=True)
 class PhotoIndex:
-    """Where each decoded photograph stands in the cache file, and what was left out."""
+    """Where each decoded photograph is in the cache file, and what was left out."""
 
     shapes: list[tuple[int, int]]
     """Height and width of each."""
@@ -76,7 +76,7 @@ def find_photos(places: Iterable[str | Path]) -> list[Path]:
 
 
 def _files_below(folder: Path, seen: set[tuple[int, int]]) -> Iterator[Path]:
-    """Gives the files at any depth, in folders that have not been seen: links may lead round in a circle."""
+    """Yields the files at any depth. Each folder is searched once, because links may form a circle."""
     for above, folders, files in os.walk(folder, followlinks=True):
         stat = Path(above).stat()
         if (stat.st_dev, stat.st_ino) in seen:
@@ -109,7 +109,8 @@ class Photos:
             found = _sound_index(folder)
         if found is None:
             raise TrainingError(
-                f"decoded photographs in {folder} are damaged at once; move the cache by DEFUSION_CACHE"
+                f"decoded photographs in {folder} were damaged as soon as they were written; set DEFUSION_CACHE to "
+                "a folder on another disk"
             )
         self.index = found
         if len(self.index.shapes) < 2:
@@ -192,7 +193,7 @@ def split(photos: Photos) -> tuple[list[int], list[int]]:
 
 
 def _state_of(file: Path) -> str:
-    """Size and time of a file, which tell whether it is as it was; nothing of a link that leads nowhere."""
+    """Returns size and time of a file, which show whether it has changed; nothing for a broken link."""
     try:
         stat = file.stat()
     except OSError:
@@ -244,8 +245,8 @@ def _decode_all(files: Sequence[Path], crop_px: int, folder: Path) -> None:
             return
         reason = error.strerror or error
         raise TrainingError(
-            f"decoded photographs cannot be kept in {folder.parent} ({reason}); free some space, or move the "
-            "cache by DEFUSION_CACHE"
+            f"decoded photographs cannot be kept in {folder.parent} ({reason}); free some space, or set "
+            "DEFUSION_CACHE to another folder"
         ) from error
     finally:
         shutil.rmtree(partial_folder, ignore_errors=True)

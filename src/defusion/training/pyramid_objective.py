@@ -22,7 +22,7 @@ STRUCTURE_SHARES = (0.15, 0.3, 0.35, 0.2)
 
 
 #: How much each error counts, by the kind of scene. The right tones of brackets and of sensors are a matter of taste,
-#: so there structure counts most. These figures were chosen on the steering half of the bench.
+#: so there structure counts most. These figures were chosen on the tuning half of the benchmark scenes.
 ERROR_WEIGHTS: dict[str, dict[str, float]] = {
     "focus": {
         "levels": 1.5,

@@ -20,7 +20,7 @@ LEAST_PYRAMID_PX = 72
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to train. The defaults are the paper's (section 3.3), but for `fade_steps` and `residual_scale`.
+    """How to train. The defaults are the paper's (section 3.3), except `fade_steps` and `residual_scale`.
 
     The paper says nothing of how its network starts. With torch's own start and the ReLU that ends each head, 3 to 6
     of the 9 colours of the heads were zero everywhere after 200 steps, and a zero behind a ReLU learns nothing more.
@@ -44,18 +44,20 @@ class Recipe:
     cooldown: float = 0.3
     """Share of the steps over which `cooldown` brings the rate to zero."""
     fade_steps: int = 1500
-    """Steps over which what places count changes where a part of the scene is absent, so that the unique heads do not
-    collapse to zero; 0 has them count as they do later from the start."""
+    """Number of steps over which the weight of places where a part is absent goes from the first number of `absent`
+    to the second, so that the unique heads do not collapse to zero. With 0, it is the second from the start.
+    """
     absent: tuple[float, float] = (0.05, 1.0)
-    """How much such a place counts in that part's error, at first and later."""
+    """Weight of such a place in that part's error, at first and later."""
     fused_from: float = 0.0
     """Share of the steps before the error of the fused picture counts; it fades in over a tenth of the steps."""
     clip_norm: float | None = None
     """Largest norm of the gradient; None does not clip."""
     ema_decay: float = 0.999
     residual_scale: float | None = 0.2
-    """Scale of each residual branch at the start, of layers as He et al. 2015 start them and heads at mid grey; None
-    leaves all as torch makes it."""
+    """Scale of each residual branch before training. Layers then start as in He et al. 2015, and heads at mid grey.
+    None keeps torch's own start.
+    """
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -137,10 +139,11 @@ class Recipe:
             raise TrainingError(f"a recipe's value is of the wrong kind: {error}") from error
 
 
-#: `pyramid` trains the network that makes every picture, on `defusion.pretext.mixed`; its `pretext` says nothing.
-#: `paper` is the paper's, with the start that `Recipe` tells of. `authors` has what the authors' training does beyond
-#: the text: dimmed scenes, cells of two sizes, absent places that hardly count, a fused picture that is learned late.
-#: `quick` trains the paper's network, made small, with a wider pretext: damage that real sources have beside noise.
+#: `pyramid` trains the network that makes every picture, on `defusion.pretext.mixed`; its `pretext` is not used.
+#: `paper` is the paper's, with the start that `Recipe` describes. `authors` has what the authors' training does
+#: beyond the text: dimmed scenes, cells of two sizes, absent places that hardly count, a fused picture that is
+#: learned late. `quick` trains a small version of the paper's network, with other faults of real sources besides
+#: noise.
 RECIPES: dict[str, Recipe] = {
     "pyramid": Recipe(
         name="pyramid",
@@ -197,8 +200,8 @@ RECIPES: dict[str, Recipe] = {
 def load_recipe(name: str) -> Recipe:
     """Returns a recipe by its name in `RECIPES`, or from a TOML file of a `Recipe`'s fields.
 
-    A file may name the recipe that it starts from in `base`; it starts from `paper` otherwise. What it leaves
-    out, in its `pretext` table too, stays as it is there.
+    A file may name the recipe that it starts from in `base`; it starts from `paper` otherwise. What the file leaves
+    out, also in its `pretext` table, stays as in that recipe.
 
     Raises:
         TrainingError: No such recipe or file, or the file does not hold one.

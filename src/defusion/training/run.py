@@ -94,7 +94,7 @@ def train(
     if newest is not None and not resume:
         raise TrainingError(f"{run}: holds a run already; add --resume to continue it, or choose another folder")
     if newest is None and resume:
-        raise TrainingError(f"{run}: holds no checkpoint to resume from; leave --resume out to begin")
+        raise TrainingError(f"{run}: holds no checkpoint to resume from; leave --resume out to start a new run")
     if start is not None and resume:
         raise TrainingError(f"{run}: a run that is resumed has its own weights; give either --weights or --resume")
     began_from = None if start is None else WeightsFile.open(weights.resolve(start))

@@ -97,7 +97,7 @@ class CudTask:
         return {name: of_fused * error if name.startswith("fused") else error for name, error in found.items()}
 
     def measured(self, network: nn.Module, scenes: Tensor, generator: Generator) -> dict[str, float]:
-        """See `Task`; by the paper's own noise."""
+        """See `Task`. Held-back scenes are distorted by the paper's noise."""
         assert isinstance(network, DeFusion)
         objective, totals = CudObjective(network).eval(), dict[str, float]()
         batch = self._held_back(scenes, generator)
@@ -128,8 +128,8 @@ class CudTask:
 class PyramidTask:
     """The pyramid network, on views of all kinds.
 
-    Its weights are not laid out with channels last: on CPUs torch 2.13 gives NaN for the gradients of convolutions
-    with dilation then, in bfloat16.
+    Its weights do not use torch's channels-last layout. With it, torch 2.13 on CPUs gives NaN for the gradients of
+    dilated convolutions in bfloat16.
     """
 
     def __init__(self, recipe: Recipe, weights: WeightsFile | None, *, bfloat16: bool) -> None:

@@ -65,7 +65,7 @@ def matched(lead: Clip, other: Clip, offset: Fraction = Fraction(0)) -> Iterator
             return
         time = shot.time - offset
         while after is not None and after.time <= time:
-            slack = max(lead.step, other.step, after.time - before.time)  # the rate may vary, or be told wrongly
+            slack = max(lead.step, other.step, after.time - before.time)  # the rate may vary, or be stated wrongly
             before, after = after, next(others, None)
         nearest = before
         if after is not None and abs(after.time - time) < abs(before.time - time):

@@ -3,9 +3,8 @@
 The network decides on every frame from scratch. A hot thing that enters at one side changes its decision everywhere.
 So the coarse levels of the result are kept where neither source has changed. Where a source has changed, the
 network's drift, measured in the surroundings, is subtracted, too. If nothing stands still, as in a pan, this fades
-out. Fine
-levels come from the frame itself. If something hides a place for a while, the place is remembered and shown as before
-once that has passed. After a cut nothing is kept.
+out. Fine levels come from the frame itself. If something hides a place for a while, the place is remembered, and
+shown as before once that thing has passed. After a cut nothing is kept.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Weights files: one safetensors file a model, with its config, recipe and origin in the metadata.
+"""Weights files: one safetensors file for each model, with its config, recipe and origin in the metadata.
 
 Reading one needs numpy alone, so that both engines can build their network from the same file.
 """

@@ -57,7 +57,7 @@ _TWINS = {
     "decoder_lower": "decoder_upper",
 }
 
-#: At most so many keys are named in an error.
+#: Most keys that an error names.
 _KEYS_SHOWN = 40
 
 

@@ -77,11 +77,11 @@ class WeightsFile:
         try:
             stored = load_file(self.path)
         except OSError as error:
-            raise WeightsError(f"{self.path}: is gone since it was opened ({error.strerror or error})") from error
+            raise WeightsError(f"{self.path}: was removed after it was opened ({error.strerror or error})") from error
         if _digest(stored) != self.sha256:
             raise WeightsError(
-                f"{self.path}: the tensors do not match their SHA-256: the file is damaged, or another than when it "
-                "was opened; get it anew, or load it again"
+                f"{self.path}: the tensors do not match their SHA-256: the file is damaged, or was replaced after it "
+                "was opened; copy it again, or load it again"
             )
         return {key: np.asarray(value, np.float32) for key, value in stored.items()}
 
@@ -115,9 +115,7 @@ def save(
         with beside(path) as part:
             part.write_bytes(content)  # safetensors' own writing would hide the file from everyone else
     except OSError as error:
-        raise WeightsError(
-            f"{path}: cannot be written ({error.strerror or error}); choose a folder that can"
-        ) from error
+        raise WeightsError(f"{path}: cannot be written ({error.strerror or error}); choose another folder") from error
     return WeightsFile.open(path)
 
 
