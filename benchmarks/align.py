@@ -146,6 +146,58 @@ def error(found: Matrix, true: Matrix, moving: Shape) -> float:
     return float(np.nan_to_num(np.hypot(*off.T), nan=1e6).mean())
 
 
+def by_keypoints(reference: NDArray[np.float32], moving: NDArray[np.float32], _: str) -> Matrix:
+    """Aligns by OpenCV's SIFT and MAGSAC++."""
+    sift = cv2.SIFT.create()
+    (of_a, said_a), (of_b, said_b) = (
+        sift.detectAndCompute(np.round(255 * each).astype(np.uint8), None) for each in (reference, moving)
+    )
+    if said_a is None or said_b is None:
+        return np.eye(3)
+    near = [each for each in cv2.BFMatcher().knnMatch(said_a, said_b, 2) if len(each) == 2]
+    sure = [first for first, second in near if first.distance < 0.8 * second.distance]
+    if len(sure) < 4:
+        return np.eye(3)
+    places = (np.array([of_a[each.queryIdx].pt for each in sure]), np.array([of_b[each.trainIdx].pt for each in sure]))
+    found, _inliers = cv2.findHomography(*places, cv2.USAC_MAGSAC, 3.0)
+    return np.eye(3) if found is None else np.asarray(found, np.float64)
+
+
+def by_ecc(reference: NDArray[np.float32], moving: NDArray[np.float32], _: str) -> Matrix:
+    """Aligns by OpenCV's ECC, which starts at no motion."""
+    planes = (cv2.GaussianBlur(each, (0, 0), 2) for each in (reference, moving))
+    stop = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 200, 1e-6)
+    try:
+        _, found = cv2.findTransformECC(*planes, np.eye(3, dtype=np.float32), cv2.MOTION_HOMOGRAPHY, stop, None, 5)
+    except cv2.error:  # it does not converge
+        return np.eye(3)
+    return np.asarray(found, np.float64)
+
+
+OTHER_WAYS = {"keypoints": by_keypoints, "ecc": by_ecc}
+
+
+def row_by(way: str, pair: Pair, warp: str) -> dict[str, Any]:
+    """Measures another way of aligning on what `row_of` measures."""
+    rng = np.random.default_rng(zlib.crc32(f"{pair.name} {warp}".encode()))
+    a = loaded(pair.reference)
+    b = loaded(pair.moving, Shape(*a.shape))
+    left, top = round(a.shape[1] * MARGIN), round(a.shape[0] * MARGIN)
+    window = Shape(a.shape[0] - 2 * top, a.shape[1] - 2 * left)
+    reference = np.ascontiguousarray(a[top : top + window.height, left : left + window.width])
+    plain = warped(b, shifted(left, top), window, rng)
+    true, shape = warp_of(warp, window, rng)
+    moving = warped(b, shifted(left, top) @ true, shape, rng)
+    align = OTHER_WAYS[way]
+    own = align(reference, plain, pair.kind)
+    start = time.process_time()
+    found = align(reference, moving, pair.kind)
+    seconds = time.process_time() - start
+    of_own = np.linalg.inv(np.linalg.inv(true) @ own)
+    off, agreement = error(found, true, shape), error(found, of_own, shape)
+    return {"kind": pair.kind, "name": pair.name, "warp": warp, "error": off, "agreement": agreement, "seconds": seconds}
+
+
 def row_of(pair: Pair, warp: str) -> dict[str, Any]:
     rng = np.random.default_rng(zlib.crc32(f"{pair.name} {warp}".encode()))
     a = loaded(pair.reference)
