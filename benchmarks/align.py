@@ -158,7 +158,10 @@ def by_keypoints(reference: NDArray[np.float32], moving: NDArray[np.float32], _:
     sure = [first for first, second in near if first.distance < 0.8 * second.distance]
     if len(sure) < 4:
         return np.eye(3)
-    places = (np.array([of_a[each.queryIdx].pt for each in sure]), np.array([of_b[each.trainIdx].pt for each in sure]))
+    places = (
+        np.array([of_a[each.queryIdx].pt for each in sure]),
+        np.array([of_b[each.trainIdx].pt for each in sure]),
+    )
     found, _inliers = cv2.findHomography(*places, cv2.USAC_MAGSAC, 3.0)
     return np.eye(3) if found is None else np.asarray(found, np.float64)
 
@@ -195,7 +198,14 @@ def row_by(way: str, pair: Pair, warp: str) -> dict[str, Any]:
     seconds = time.process_time() - start
     of_own = np.linalg.inv(np.linalg.inv(true) @ own)
     off, agreement = error(found, true, shape), error(found, of_own, shape)
-    return {"kind": pair.kind, "name": pair.name, "warp": warp, "error": off, "agreement": agreement, "seconds": seconds}
+    return {
+        "kind": pair.kind,
+        "name": pair.name,
+        "warp": warp,
+        "error": off,
+        "agreement": agreement,
+        "seconds": seconds,
+    }
 
 
 def row_of(pair: Pair, warp: str) -> dict[str, Any]:

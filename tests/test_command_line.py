@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args, get_origin
 
 import pytest
 import typer
-from typer.models import OptionInfo
+from typer.models import ArgumentInfo, OptionInfo
 from typer.testing import CliRunner
 
 from defusion.api.options import says, values
@@ -75,6 +75,19 @@ def test_an_option_is_the_same_wherever_it_stands() -> None:
         if option not in OWN and (name, option) != ENGINES_OF_WORK:
             before = seen.setdefault(option, (name, kind, said))
             assert before[1:] == (kind, said), f"{option} of {name} and of {before[0]} differ"
+
+
+def test_arguments_have_names_in_capitals_and_help() -> None:
+    seen = 0
+    for name, command in commands():
+        for parameter in signature(command).parameters.values():
+            info = getattr(parameter.annotation, "__metadata__", (None,))[0]
+            if isinstance(info, ArgumentInfo):
+                word = str(info.metavar)
+                assert word.upper().startswith(word[:3]) and not word.endswith("."), (name, parameter.name)
+                assert (info.help or "").endswith("."), (name, parameter.name)
+                seen += 1
+    assert seen > 15
 
 
 def test_shared_options_are_those_of_the_api() -> None:

@@ -188,7 +188,7 @@ def test_the_profile_of_a_jpeg_2000_is_kept(tmp_path):
     a, b, c = (read(tmp_path / name) for name in ("a.jp2", "b.jp2", "c.j2k"))
     np.testing.assert_array_equal(a.samples, COLOUR)
     assert (a.icc, a.notes, b.icc, b.notes, c.icc) == (icc, (), None, (), None)
-    assert c.notes == ("c.j2k: its colours are not told by a profile and count as sRGB",)
+    assert c.notes == ("c.j2k: no profile states its colours, so they count as sRGB",)
 
 
 @pytest.mark.parametrize("most", [1, 100, 255, 4095, 65535])

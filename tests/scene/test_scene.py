@@ -439,4 +439,3 @@ def test_floats_beside_whole_numbers_have_their_scale() -> None:
         assert not any("light" in note for note in of_both.notes)
         of_light = scene(from_array(whole), replace(from_array(scale * darker), icc=linear_profile()))
         assert of_light.frames[1].open().levels == Levels(0, float((scale * darker).max()), 1.0)
-

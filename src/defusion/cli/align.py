@@ -26,7 +26,7 @@ from defusion.errors import DefusionError
 @takes("align", "crop")
 @reads("pages", "orientation")
 def align(
-    frames: Annotated[list[Path], typer.Argument(metavar="FRAME...", help="Two or more pictures of one scene.")],
+    frames: Annotated[list[Path], typer.Argument(metavar="FRAME", help="Two or more pictures of one scene.")],
     output: Annotated[
         Path, typer.Option("-o", "--output", metavar="FOLDER", help="Folder to write to; created if needed.")
     ],

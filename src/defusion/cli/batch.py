@@ -42,7 +42,7 @@ def batch(
     sources: Annotated[
         list[str],
         typer.Argument(
-            metavar="SOURCE...",
+            metavar="SOURCE",
             help="A folder of scene folders, patterns such as '{scene}_ir.png' '{scene}_vis.png', or a manifest "
             "(.csv or .jsonl: scene, sources, options); paths or URLs.",
         ),

@@ -26,9 +26,7 @@ from defusion.cli.output import Talk, counted, fail, leaving_quietly, need, show
 def evaluate(
     data_sets: Annotated[
         list[str],
-        typer.Argument(
-            metavar="DATASET...", help="Folders of scenes or of data sets; NAME:FOLDER names the data set."
-        ),
+        typer.Argument(metavar="DATASET", help="Folders of scenes or of data sets; NAME:FOLDER names the data set."),
     ],
     output: Annotated[Path, typer.Option("-o", "--output", metavar="FOLDER", help="Folder for report and pictures.")],
     methods: Annotated[
@@ -104,9 +102,9 @@ def evaluate(
 
 @app.command("metrics", rich_help_panel="Evaluation")
 def measure(
-    a: Annotated[Path, typer.Argument(help="First source.")],
-    b: Annotated[Path, typer.Argument(help="Second source.")],
-    fused: Annotated[Path, typer.Argument(help="The fused picture.")],
+    a: Annotated[Path, typer.Argument(metavar="A", help="First source.")],
+    b: Annotated[Path, typer.Argument(metavar="B", help="Second source.")],
+    fused: Annotated[Path, typer.Argument(metavar="FUSED", help="The fused picture.")],
     truth: Annotated[
         Path | None, typer.Option("--truth", help="Ground truth for the fused picture, if there is one.")
     ] = None,
@@ -137,7 +135,7 @@ def measure(
 @explain_app.command("toy")
 @takes("engine", "device")
 def explain_toy(
-    picture: Annotated[Path, typer.Argument(help="Picture from which the sources are made.")],
+    picture: Annotated[Path, typer.Argument(metavar="PICTURE", help="Picture from which the sources are made.")],
     output: Annotated[
         Path, typer.Option("-o", "--output", metavar="FOLDER", help="Folder to write to; created if needed.")
     ],
@@ -175,8 +173,8 @@ def explain_toy(
 @explain_app.command("pair")
 @takes("engine", "device")
 def explain_pair(
-    a: Annotated[Path, typer.Argument(help="A picture of a scene.")],
-    b: Annotated[Path, typer.Argument(help="Another picture of the same scene and size.")],
+    a: Annotated[Path, typer.Argument(metavar="A", help="A picture of a scene.")],
+    b: Annotated[Path, typer.Argument(metavar="B", help="Another picture of the same scene and size.")],
     output: Annotated[
         Path, typer.Option("-o", "--output", metavar="FOLDER", help="Folder to write to; created if needed.")
     ],

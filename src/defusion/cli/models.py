@@ -35,7 +35,9 @@ def doctor(options: Options, as_json: JsonOption = False) -> None:
 
 @app.command(rich_help_panel="Models")
 def train(
-    photos: Annotated[list[Path], typer.Argument(help="Photographs, or folders that are searched for them.")],
+    photos: Annotated[
+        list[Path], typer.Argument(metavar="PHOTOS", help="Photographs, or folders that are searched for them.")
+    ],
     output: Annotated[
         Path, typer.Option("-o", "--output", metavar="RUN", help="Folder for checkpoints, curves and weights.")
     ],
@@ -163,7 +165,9 @@ def list_weights(as_json: JsonOption = False) -> None:
 
 @weights_app.command("info")
 def show_weights(
-    weights: Annotated[str | None, typer.Argument(help="Name of shipped weights, or a weights file.")] = None,
+    weights: Annotated[
+        str | None, typer.Argument(metavar="WEIGHTS", help="Name of shipped weights, or a weights file.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show how weights were made: their model card, or their metadata if they have no card."""

@@ -33,7 +33,7 @@ from defusion.errors import DefusionError
 def fuse(
     sources: Annotated[
         list[Path],
-        typer.Argument(metavar="FRAME...", help="Two or more pictures of one scene, or a file with several pages."),
+        typer.Argument(metavar="FRAME", help="Two or more pictures of one scene, or a file with several pages."),
     ],
     output: Annotated[
         Path,
@@ -86,8 +86,8 @@ def fuse(
 @takes("task", "infrared_palette", "align", "weights", "engine", "device", "precision")
 @reads()
 def decompose(
-    a: Annotated[Path, typer.Argument(help="A picture of a scene.")],
-    b: Annotated[Path, typer.Argument(help="Another picture of the same scene.")],
+    a: Annotated[Path, typer.Argument(metavar="A", help="A picture of a scene.")],
+    b: Annotated[Path, typer.Argument(metavar="B", help="Another picture of the same scene.")],
     output: Annotated[
         Path, typer.Option("-o", "--output", metavar="FOLDER", help="Folder to write to; created if needed.")
     ],

@@ -123,7 +123,7 @@ def calibrate(
     sources: Annotated[
         list[str],
         typer.Argument(
-            metavar="IR VIS...",
+            metavar="IR VIS",
             help="Thermal and visible pictures in turn; or two clips or folders with equally many pictures.",
         ),
     ],

@@ -86,7 +86,7 @@ def read_jpeg_2000(file: BinaryIO, name: str) -> Picture:
     samples = samples if samples.ndim == 3 else samples[..., np.newaxis]
     samples, alpha, told = split_alpha(samples, 1 if samples.shape[2] < 3 else 3, name, bits)
     levels = None if bits in (8, 16) else Levels(0, 2**bits - 1)
-    notes = told if known else (f"{name}: its colours are not told by a profile and count as sRGB", *told)
+    notes = told if known else (f"{name}: no profile states its colours, so they count as sRGB", *told)
     boxes = dict(_uuid_boxes(data))
     block = boxes.get(_EXIF_UUID, b"").removeprefix(exif.PREFIX)
     # EXIF of JPEG 2000 says how the pixels are turned, as that of TIFF does.

@@ -160,7 +160,9 @@ def _of_floats(picture: Picture, found: Used, all_of: _Extremes, of_most: float)
     of_light = linear and not (found.grey and found.low > 1)  # else all of it is brighter than white
     if of_light or not (found.grey or picture.icc):
         clipped = f"values below 0, down to {least:g}, taken as black" if least < -ROUNDING else None
-        return found._replace(kind="light", levels=Levels(0, max(most, 1), 1.0), high=most, clipped=clipped, linear=linear)
+        return found._replace(
+            kind="light", levels=Levels(0, max(most, 1), 1.0), high=most, clipped=clipped, linear=linear
+        )
     return found._replace(kind="units", levels=Levels(found.low, found.high) if found.high > found.low else None)
 
 

@@ -1,7 +1,7 @@
 """Recognises the kind of scene that sources show.
 
-The network is not told. The kind is reported, and it selects how moving things are found before fusing and whether
-the brightness of frames is equalised.
+The network does not need it. The kind decides how moving things are found before fusing and whether the brightness of
+frames is equalised, and it is reported.
 """
 
 from __future__ import annotations
