@@ -5,7 +5,8 @@ themselves are not exact; so beside the error against the known warp, which take
 source aligned as it is, and aligned after a known warp, must give matrices that differ by that warp.
 
 Rows that are in the file already are not made again, so a run can be broken off, or done in slices (--part 2/5).
-`--show` prints the table of a file, `--calibrate` the weights of the confidence for `alignment/verdict.py`.
+`--by keypoints` and `--by ecc` measure OpenCV's own ways. `--show` prints the table of a file, `--calibrate` the
+weights of the confidence for `alignment/verdict.py`.
 """
 
 from __future__ import annotations
@@ -146,7 +147,7 @@ def error(found: Matrix, true: Matrix, moving: Shape) -> float:
     return float(np.nan_to_num(np.hypot(*off.T), nan=1e6).mean())
 
 
-def by_keypoints(reference: NDArray[np.float32], moving: NDArray[np.float32], _: str) -> Matrix:
+def by_keypoints(reference: NDArray[np.float32], moving: NDArray[np.float32]) -> Matrix:
     """Aligns by OpenCV's SIFT and MAGSAC++."""
     sift = cv2.SIFT.create()
     (of_a, said_a), (of_b, said_b) = (
@@ -166,7 +167,7 @@ def by_keypoints(reference: NDArray[np.float32], moving: NDArray[np.float32], _:
     return np.eye(3) if found is None else np.asarray(found, np.float64)
 
 
-def by_ecc(reference: NDArray[np.float32], moving: NDArray[np.float32], _: str) -> Matrix:
+def by_ecc(reference: NDArray[np.float32], moving: NDArray[np.float32]) -> Matrix:
     """Aligns by OpenCV's ECC, which starts at no motion."""
     planes = (cv2.GaussianBlur(each, (0, 0), 2) for each in (reference, moving))
     stop = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 200, 1e-6)
@@ -192,19 +193,20 @@ def row_by(way: str, pair: Pair, warp: str) -> dict[str, Any]:
     true, shape = warp_of(warp, window, rng)
     moving = warped(b, shifted(left, top) @ true, shape, rng)
     align = OTHER_WAYS[way]
-    own = align(reference, plain, pair.kind)
+    own = align(reference, plain)
     start = time.process_time()
-    found = align(reference, moving, pair.kind)
+    found = align(reference, moving)
     seconds = time.process_time() - start
     of_own = np.linalg.inv(np.linalg.inv(true) @ own)
-    off, agreement = error(found, true, shape), error(found, of_own, shape)
     return {
         "kind": pair.kind,
         "name": pair.name,
         "warp": warp,
-        "error": off,
-        "agreement": agreement,
+        "error": error(found, true, shape),
+        "agreement": error(found, of_own, shape),
+        "unaligned": None,
         "seconds": seconds,
+        **{"aligned": True, "confidence": 1.0},  # these ways do not say how sure they are
     }
 
 
@@ -314,6 +316,7 @@ def main() -> None:
     parser.add_argument("--kinds", default=",".join(WARPS))
     parser.add_argument("--warps")
     parser.add_argument("--part", default="1/1", help="2/5: the second of five slices")
+    parser.add_argument("--by", choices=OTHER_WAYS)
     parser.add_argument("--show", action="store_true")
     parser.add_argument("--calibrate", action="store_true")
     options = parser.parse_args()
@@ -331,7 +334,7 @@ def main() -> None:
                         and warp in WARPS[pair.kind]
                         and (pair.name, warp) not in done
                     ):
-                        rows.append(row_of(pair, warp))
+                        rows.append(row_by(options.by, pair, warp) if options.by else row_of(pair, warp))
                         out.write(json.dumps(rows[-1]) + "\n")
                         out.flush()
     if options.calibrate:
