@@ -7,11 +7,11 @@ import { Sources } from "./sources.js";
 
 // Options that the page shows: a name, and what it says about them.
 const LABELS = {
-  task: ["Kind of scene", "How moving things are found."],
+  task: ["Kind of scene", "Decides how moving things are found."],
   "infrared-palette": ["Infrared palette", "Colours of a thermal picture, for temperature."],
-  align: ["Alignment", "How freely frames may be moved to line up."],
-  deghost: ["Movement", "Where each moving thing is shown as one frame has it."],
-  weights: ["Network", "paper: that of the paper, for two pictures."],
+  align: ["Alignment", "How freely frames may be moved until they line up."],
+  deghost: ["Movement", "Shows each moving thing as one frame has it."],
+  weights: ["Network", "paper: the paper's network, for two pictures."],
   precision: ["Precision", "Automatic: the fastest that is accurate enough."],
 };
 const EXAMPLES = { exposure: "Exposures", focus: "Focus", infrared: "Infrared" };

@@ -171,7 +171,7 @@ export class Result {
       $("panel").replaceChildren(frame);
       return;
     }
-    const legend = make("p", { class: "legend" }, "Brighter is where the frame that a place is taken from is farther out of line.");
+    const legend = make("p", { class: "legend" }, "The brighter a place, the farther its frame is out of line.");
     this.#look(this.#viewerOf("Alignment residual", residual), legend);
     $("panel").prepend(frame);
   }
