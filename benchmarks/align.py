@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from defusion.alignment.geometry import Matrix, Shape, mapped, shifted
-from defusion.alignment.pair import lined_up
+from defusion.alignment.pair import PairAlignment, lined_up
 from defusion.alignment.representation import LuminancePyramid
 from defusion.imaging import luminance, read
 
@@ -182,14 +182,14 @@ OTHER_WAYS = {"keypoints": by_keypoints, "ecc": by_ecc}
 
 
 def row_by(way: str, pair: Pair, warp: str) -> dict[str, Any]:
-    """Measures another way of aligning on what `row_of` measures."""
-    rng = np.random.default_rng(zlib.crc32(f"{pair.name} {warp}".encode()))
+    """Measures another way of aligning on what `rows_of` measures."""
     a = loaded(pair.reference)
     b = loaded(pair.moving, Shape(*a.shape))
     left, top = round(a.shape[1] * MARGIN), round(a.shape[0] * MARGIN)
     window = Shape(a.shape[0] - 2 * top, a.shape[1] - 2 * left)
     reference = np.ascontiguousarray(a[top : top + window.height, left : left + window.width])
-    plain = warped(b, shifted(left, top), window, rng)
+    plain = warped(b, shifted(left, top), window, np.random.default_rng(zlib.crc32(pair.name.encode())))
+    rng = np.random.default_rng(zlib.crc32(f"{pair.name} {warp}".encode()))
     true, shape = warp_of(warp, window, rng)
     moving = warped(b, shifted(left, top) @ true, shape, rng)
     align = OTHER_WAYS[way]
@@ -210,21 +210,33 @@ def row_by(way: str, pair: Pair, warp: str) -> dict[str, Any]:
     }
 
 
-def row_of(pair: Pair, warp: str) -> dict[str, Any]:
-    rng = np.random.default_rng(zlib.crc32(f"{pair.name} {warp}".encode()))
+def rows_of(pair: Pair, warps: list[str]) -> Iterator[dict[str, Any]]:
     a = loaded(pair.reference)
     b = loaded(pair.moving, Shape(*a.shape))
     left, top = round(a.shape[1] * MARGIN), round(a.shape[0] * MARGIN)
     window = Shape(a.shape[0] - 2 * top, a.shape[1] - 2 * left)
     reference = LuminancePyramid(a[top : top + window.height, left : left + window.width])
-    sensors = "one" if pair.kind in ("exposure", "focus") else "several"
-    plain = LuminancePyramid(warped(b, shifted(left, top), window, rng))
-    own = lined_up(reference, plain, sensors=sensors)
-    true, shape = warp_of(warp, window, rng)
-    moving = LuminancePyramid(warped(b, shifted(left, top) @ true, shape, rng))
-    start = time.process_time()
-    found = lined_up(reference, moving, sensors=sensors)
-    seconds = time.process_time() - start
+    rng = np.random.default_rng(zlib.crc32(pair.name.encode()))
+    own = lined_up(reference, LuminancePyramid(warped(b, shifted(left, top), window, rng)))
+    for warp in warps:
+        rng = np.random.default_rng(zlib.crc32(f"{pair.name} {warp}".encode()))
+        true, shape = warp_of(warp, window, rng)
+        moving = LuminancePyramid(warped(b, shifted(left, top) @ true, shape, rng))
+        start = time.process_time()
+        found = lined_up(reference, moving)
+        yield row_of(pair, warp, own, found, true, window, shape, time.process_time() - start)
+
+
+def row_of(
+    pair: Pair,
+    warp: str,
+    own: PairAlignment,
+    found: PairAlignment,
+    true: Matrix,
+    window: Shape,
+    shape: Shape,
+    seconds: float,
+) -> dict[str, Any]:
     of_own = np.linalg.inv(np.linalg.inv(true) @ own.matrix)  # the truth as the set's own alignment has it
     return {
         "kind": pair.kind,
@@ -328,14 +340,13 @@ def main() -> None:
         chosen = list(pairs(options.bench))[int(options.half == "report") :: 2][part - 1 :: parts]
         with options.output.open("a") as out:
             for pair in chosen:
-                for warp in options.warps.split(",") if options.warps else WARPS[pair.kind]:
-                    if (
-                        pair.kind in options.kinds.split(",")
-                        and warp in WARPS[pair.kind]
-                        and (pair.name, warp) not in done
-                    ):
-                        rows.append(row_by(options.by, pair, warp) if options.by else row_of(pair, warp))
-                        out.write(json.dumps(rows[-1]) + "\n")
+                asked = options.warps.split(",") if options.warps else WARPS[pair.kind]
+                warps = [each for each in asked if each in WARPS[pair.kind] and (pair.name, each) not in done]
+                if pair.kind in options.kinds.split(",") and warps:
+                    by = options.by
+                    for row in (row_by(by, pair, each) for each in warps) if by else rows_of(pair, warps):
+                        rows.append(row)
+                        out.write(json.dumps(row) + "\n")
                         out.flush()
     if options.calibrate:
         calibrate(rows)

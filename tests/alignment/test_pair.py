@@ -10,8 +10,8 @@ import pytest
 from numpy.typing import NDArray
 from skimage import data
 
-from defusion.alignment.geometry import Shape, corner_distance, enlarged
-from defusion.alignment.pair import lined_up
+from defusion.alignment.geometry import Shape, corner_distance, enlarged, shifted
+from defusion.alignment.pair import _Ladder, lined_up
 from defusion.alignment.representation import LuminancePyramid
 from defusion.demo import focus_pair
 
@@ -80,6 +80,31 @@ def test_another_sensor_of_half_the_size_and_a_part_of_the_field_is_found(
     assert found.verdict.good
     inside = Shape(150, 230)
     assert corner_distance(np.linalg.inv(found.matrix), np.linalg.inv(matrix), inside) < 2
+
+
+def test_frames_of_two_sensors_are_lined_up_without_a_climb_by_detail(
+    photo: Pixels, handheld: NDArray[np.float64], moved: Move, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    climbed: list[str] = []
+    climb = _Ladder.climbed
+    monkeypatch.setattr(_Ladder, "climbed", lambda ladder: climbed.append(ladder.kind) or climb(ladder))
+    found = lined_up(LuminancePyramid(grey(photo)), LuminancePyramid(thermal(moved(photo, handheld))))
+    assert found.verdict.good
+    assert corner_distance(found.matrix, handheld, WHOLE) < 1
+    assert climbed == ["edges"]
+
+
+def test_frames_of_one_sensor_are_lined_up_by_detail_alone(
+    photo: Pixels, handheld: NDArray[np.float64], moved: Move, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    climbed: list[str] = []
+    climb = _Ladder.climbed
+    monkeypatch.setattr(_Ladder, "climbed", lambda ladder: climbed.append(ladder.kind) or climb(ladder))
+    far = handheld @ shifted(60, -45)
+    found = lined_up(LuminancePyramid(grey(photo)), LuminancePyramid(grey(moved(photo, far))))
+    assert found.verdict.good
+    assert corner_distance(found.matrix, far, WHOLE) < 0.2
+    assert climbed == ["detail"]
 
 
 @pytest.mark.parametrize("model", ["translation", "similarity", "affine"])

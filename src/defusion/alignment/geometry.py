@@ -115,14 +115,28 @@ def motion(parameters: NDArray[np.float64]) -> Matrix:
     return np.append(parameters, 0.0).reshape(3, 3) + np.eye(3)
 
 
-def design(points: Points, model: Model) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Returns how x and y of points [N, 2] move with a model's parameters near the identity: two arrays [N, k]."""
+def terms(points: Points) -> NDArray[np.float64]:
+    """Returns the products of coordinates that motions are made of, [N, 6]: x, y, 1, x², xy, y²."""
     x, y = points.T
-    one, zero = np.ones_like(x), np.zeros_like(x)
+    return np.stack([x, y, np.ones_like(x), x * x, x * y, y * y], 1)
+
+
+#: How x and y move with the eight parameters of a homography near the identity, by the terms, [6, 8].
+_ACROSS, _DOWN = np.zeros((2, 6, 8))
+_ACROSS[[0, 1, 2], [0, 1, 2]], _ACROSS[[3, 4], [6, 7]] = 1, -1
+_DOWN[[0, 1, 2], [3, 4, 5]], _DOWN[[4, 5], [6, 7]] = 1, -1
+
+
+def design_of_terms(model: Model) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Returns how x and y move with a model's parameters near the identity, by `terms`: two arrays [6, k]."""
     basis = parameters_of(model).T
-    across = np.stack([x, y, one, zero, zero, zero, -x * x, -x * y], 1) @ basis
-    down = np.stack([zero, zero, zero, x, y, one, -x * y, -y * y], 1) @ basis
-    return across, down
+    return _ACROSS @ basis, _DOWN @ basis
+
+
+def design(points: Points, model: Model) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Returns the same for points: two arrays [N, k]."""
+    of_terms, across, down = terms(points), *design_of_terms(model)
+    return of_terms @ across, of_terms @ down
 
 
 def fitted(
@@ -148,7 +162,7 @@ def fitted(
     for _ in range(rounds):
         both = np.tile(robust, 2)[:, None] * jacobian
         normal = both.T @ jacobian
-        normal[np.diag_indices_from(normal)] += 1e-6 * (1 + np.trace(normal))
+        normal.flat[:: len(normal) + 1] += 1e-6 * (1 + np.trace(normal))
         before, parameters = parameters, np.linalg.solve(normal, both.T @ target)
         if np.abs(parameters - before).max() < _SETTLED * tolerance:
             break

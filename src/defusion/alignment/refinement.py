@@ -8,18 +8,21 @@ minimisation, Benhimane and Malis 2004), and with weights that fall where the fr
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from defusion.alignment.geometry import Matrix, Model, design, mapped, motion, parameters_of, to_unit
-from defusion.alignment.representation import Kind, LuminancePyramid, Plane, at_level, gradients
+from defusion.alignment.geometry import Matrix, Model, design_of_terms, mapped, motion, parameters_of, terms, to_unit
+from defusion.alignment.representation import Kind, LuminancePyramid, Plane, Seen, at_level, gradients
 
 _ROUNDS = 10
 _ENOUGH_PX = 0.005
 _LONGEST_STEP_PX = 6.0
 _FEWEST = 60
+
+#: Pixels are sampled in rows of so many, because OpenCV accepts no row or column of 2^15 or more.
+_ROW = 64
 
 
 def refined(
@@ -52,10 +55,21 @@ def refined(
 
 
 class _Pixels(NamedTuple):
-    """The most informative pixels of the reference."""
+    """The most informative pixels of a level of the reference."""
 
     x: NDArray[np.intp]
     y: NDArray[np.intp]
+    values: Plane
+    """[C, N]."""
+    right: Plane
+    """How they change to the right, [C, N]."""
+    down: Plane
+    """How they change downward, [C, N]."""
+
+    def where(self, chosen: NDArray[np.bool_]) -> _Pixels:
+        """Returns a part of the pixels."""
+        planes = (each[:, chosen] for each in (self.values, self.right, self.down))
+        return _Pixels(self.x[chosen], self.y[chosen], *planes)
 
 
 def _at(
@@ -71,52 +85,60 @@ def _at(
     import cv2
 
     shape = reference.shape_of(level)
-    fixed = reference.seen(level, kind)
     other = moving.warped(matrix, shape, kind)
-    right, down = gradients(fixed.values)
-    chosen = _telling((right * right + down * down).sum(2) * fixed.told * (other.told > 0.5), pixels)
-    if len(chosen.x) < _FEWEST:
+    key = "telling pixels", level, kind, pixels
+    of_level: _Pixels = reference.kept(key, lambda: _telling(reference.seen(level, kind), pixels))
+    here = of_level.where(other.told[of_level.y, of_level.x] > 0.5)
+    count = len(here.x)
+    if count < _FEWEST:
         return None
     unit = to_unit(shape)
     back = np.linalg.inv(unit)
-    per_unit = 1 / unit[0, 0]
-    points = mapped(unit, np.stack([chosen.x, chosen.y], 1).astype(float))
-    across, along = (each.astype(np.float32) for each in design(points, model))
-    here = fixed.values[chosen.y, chosen.x]
-    right_here, down_here = right[chosen.y, chosen.x] * per_unit, down[chosen.y, chosen.x] * per_unit
-    right_there, down_there = gradients(other.values)
+    per_unit = np.float32(1 / unit[0, 0])
+    points = mapped(unit, np.stack([here.x, here.y], 1).astype(float))
+    products = np.ascontiguousarray(terms(points).T, np.float32)
+    across, along = design_of_terms(model)
     basis = parameters_of(model).T
+    told_there, planes_there = [other.told], cv2.split(other.values)
+    tables = np.zeros((2, -(-count // _ROW), _ROW), np.float32)
     small = np.eye(3)
     for _ in range(_ROUNDS):
-        at = mapped(back @ small, points).astype(np.float32)
+        x, y, w = (back @ small).astype(np.float32) @ products[:3]
+        for table, at in zip(tables, (x / w, y / w), strict=True):
+            table.reshape(-1)[:count] = at
 
-        def sample(plane: Plane, at: NDArray[np.float32] = at) -> Plane:
-            table = np.resize(at, (-(-len(at) // 64), 64, 2))  # OpenCV accepts no column of 2^15 or more
-            taken = cv2.remap(plane, table[..., 0], table[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
-            return np.asarray(taken, np.float32).reshape(table.size // 2, -1)[: len(at)]
+        def sample(planes: Sequence[Any], right: int = 0, down: int = 0) -> Plane:
+            x, y = tables[0] + np.float32(right), tables[1] + np.float32(down)
+            taken = [cv2.remap(each, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT) for each in planes]
+            return np.asarray(taken, np.float32).reshape(len(planes), -1)[:, :count]
 
-        told = sample(other.told)[:, 0]
-        if (told > 0.5).sum() < _FEWEST:
+        told = sample(told_there)[0]
+        known = told > 0.5
+        if known.sum() < _FEWEST:
             return None
-        there = sample(other.values)
-        x_slope = 0.5 * (right_here + sample(right_there) * per_unit)
-        y_slope = 0.5 * (down_here + sample(down_there) * per_unit)
-        gain = 1.0
+        there = sample(planes_there)
+        right = 0.5 * (sample(planes_there, right=1) - sample(planes_there, right=-1))
+        down = 0.5 * (sample(planes_there, down=1) - sample(planes_there, down=-1))
+        x_slope, y_slope = (0.5 * per_unit) * (here.right + right), (0.5 * per_unit) * (here.down + down)
+        gain = np.float32(1)
         if kind == "detail":  # contrast of the whole block, which defocus lowers
-            gain = float(
-                np.clip((told[:, None] * there * here).sum() / max((told[:, None] * there**2).sum(), 1e-9), 0.3, 3)
-            )
-        off = gain * there - here
-        square = (off * off).sum(1)
-        usual = max(2 * float(np.median(square[told > 0.5])), 1e-4)
+            both, alone = (told * there * here.values).sum(), (told * there * there).sum()
+            gain = np.float32(np.clip(both / max(alone, 1e-9), 0.3, 3))
+        off = gain * there - here.values
+        square = _over_channels(off, off)
+        usual = np.float32(max(2 * float(np.median(square[known])), 1e-4))
         weight = told / (1 + square / usual) ** 2
-        slopes = x_slope[:, :, None] * across[:, None] + y_slope[:, :, None] * along[:, None]
-        flat = slopes.reshape(-1, slopes.shape[2])
-        weighted = (slopes * weight[:, None, None]).reshape(flat.shape)
-        normal = (weighted.T @ flat).astype(float)
-        normal[np.diag_indices_from(normal)] *= 1.0001
+        # sums over pixels of products of terms: no array has a row for each pixel and a column for each parameter
+        of_xx, of_xy, of_yy = (
+            ((products * (weight * _over_channels(a, b))) @ products.T).astype(float)
+            for a, b in ((x_slope, x_slope), (x_slope, y_slope), (y_slope, y_slope))
+        )
+        of_x, of_y = ((products @ (weight * _over_channels(each, off))).astype(float) for each in (x_slope, y_slope))
+        mixed = across.T @ of_xy @ along
+        normal = across.T @ of_xx @ across + mixed + mixed.T + along.T @ of_yy @ along
+        normal.flat[:: len(normal) + 1] *= 1.0001
         try:
-            step = -np.linalg.solve(normal, (weighted.T @ off.reshape(-1)).astype(float))
+            step = -np.linalg.solve(normal, across.T @ of_x + along.T @ of_y)
         except np.linalg.LinAlgError:
             return None
         parameters = basis @ step
@@ -129,28 +151,36 @@ def _at(
     return back @ small @ unit
 
 
+def _over_channels(a: Plane, b: Plane) -> Plane:
+    """Returns the sums over channels of products of two arrays [C, N]."""
+    return np.asarray(np.einsum("cn,cn->n", a, b))
+
+
 _BOX = np.array([[-1, -0.7], [1, -0.7], [1, 0.7], [-1, 0.7]])
 
 
-def _telling(energy: Plane, count: int) -> _Pixels:
+def _telling(seen: Seen, count: int) -> _Pixels:
     """Returns the pixels with the strongest gradients, four in each cell, so that they are spread over
     the picture.
     """
-    energy = energy.copy()
+    right, down = gradients(seen.values)
+    energy = np.einsum("hwc,hwc->hw", right, right) + np.einsum("hwc,hwc->hw", down, down)
+    energy *= seen.told
     energy[:3] = energy[-3:] = 0
     energy[:, :3] = energy[:, -3:] = 0
     height, width = energy.shape
     cell = max(2, int(np.ceil(np.sqrt(4 * energy.size / count))))
-    down, across = height // cell, width // cell
-    if min(down, across) < 2:
+    rows, columns = height // cell, width // cell
+    if min(rows, columns) < 2:
         y, x = np.nonzero(energy > 0)
-        return _Pixels(x, y)
-    squares = energy[: down * cell, : across * cell].reshape(down, cell, across, cell)
-    cells = squares.transpose(0, 2, 1, 3).reshape(down * across, -1)
-    best = np.argpartition(cells, -4, axis=1)[:, -4:]
-    of_row, of_column = np.divmod(np.arange(len(cells))[:, None], across)
-    y, x = of_row * cell + best // cell, of_column * cell + best % cell
-    values = energy[y, x]
-    shown = values > 0
-    enough = values > (0.15 * np.median(values[shown]) if shown.any() else 0)
-    return _Pixels(x[enough], y[enough])
+    else:
+        squares = energy[: rows * cell, : columns * cell].reshape(rows, cell, columns, cell)
+        cells = squares.transpose(0, 2, 1, 3).reshape(rows * columns, -1)
+        best = np.argpartition(cells, -4, axis=1)[:, -4:]
+        of_row, of_column = np.divmod(np.arange(len(cells))[:, None], columns)
+        y, x = of_row * cell + best // cell, of_column * cell + best % cell
+        values = energy[y, x]
+        shown = values > 0
+        enough = values > (0.15 * np.median(values[shown]) if shown.any() else 0)
+        y, x = y[enough], x[enough]
+    return _Pixels(x, y, *(np.ascontiguousarray(each[y, x].T) for each in (seen.values, right, down)))

@@ -4,8 +4,9 @@ edges.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Hashable
 from functools import cached_property
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from defusion.alignment.geometry import Matrix, Shape, enlarged, scale_of
 
 Plane: TypeAlias = NDArray[np.float32]
+T = TypeVar("T")
 Kind = Literal["detail", "edges"]
 """detail: for one sensor; exposure and focus may differ. edges: for any sensors; it ignores which side is
 brighter.
@@ -55,7 +57,7 @@ class LuminancePyramid:
         while min(self.planes[-1].shape) // 2 >= _SMALLEST_SIDE:
             self.planes.append(_halved(self.planes[-1]))
             self.told.append(_halved(self.told[-1]))
-        self._seen: dict[tuple[int, Kind], Seen] = {}
+        self._kept: dict[Hashable, Any] = {}
 
     def __len__(self) -> int:
         return len(self.planes)
@@ -87,10 +89,13 @@ class LuminancePyramid:
 
     def seen(self, level: int, kind: Kind) -> Seen:
         """Returns a representation of a level."""
-        key = level, kind
-        if key not in self._seen:
-            self._seen[key] = represented(self.planes[level], self.told[level], kind)
-        return self._seen[key]
+        return self.kept((level, kind), lambda: represented(self.planes[level], self.told[level], kind))
+
+    def kept(self, key: Hashable, made: Callable[[], T]) -> T:
+        """Returns what was made for a key; it is made only once."""
+        if key not in self._kept:
+            self._kept[key] = made()
+        return cast(T, self._kept[key])
 
     def warped(self, matrix: Matrix, shape: Shape, kind: Kind) -> Seen:
         """Returns a representation of the frame in the coordinates of a reference.
@@ -121,19 +126,28 @@ def represented(plane: Plane, told: Plane, kind: Kind) -> Seen:
     """Computes a representation of luminance [H, W]; `told` says in [0, 1] where it is valid."""
     import cv2
 
+    planes = [_detail(plane)] if kind == "detail" else _edges(plane)
+    if told.min() >= 1:
+        return Seen(_floats(cv2.merge(planes)).reshape(*plane.shape, -1), _floats(told))
     inner = np.clip(2 * cv2.erode(_blurred(told, 1.5), np.ones((3, 3), np.uint8)) - 1, 0, 1)
-    values = _detail(plane) if kind == "detail" else _edges(plane)
-    return Seen(values * inner[..., None], _floats(inner))
+    for each in planes:
+        each *= inner
+    return Seen(_floats(cv2.merge(planes)).reshape(*plane.shape, -1), _floats(inner))
+
+
+# Planes are changed in place where that is possible: fresh memory costs several times what the arithmetic does.
 
 
 def _detail(plane: Plane, spread_px: float = 3.0) -> Plane:
-    smooth = _blurred(plane, 0.7)
-    detail = smooth - _blurred(smooth, spread_px)
-    contrast = np.sqrt(_blurred(detail * detail, spread_px) + _NOISE**2)
-    return _floats((detail / contrast)[..., None])
+    detail = _blurred(plane, 0.7)
+    detail -= _blurred(detail, spread_px)
+    contrast = _blurred(detail * detail, spread_px)
+    contrast += _NOISE**2
+    detail /= np.sqrt(contrast, out=contrast)
+    return detail
 
 
-def _edges(plane: Plane) -> Plane:
+def _edges(plane: Plane) -> list[Plane]:
     """Returns the direction of edges, doubled so that both sides are equal, relative to local contrast; and where
     edges are.
     """
@@ -141,13 +155,23 @@ def _edges(plane: Plane) -> Plane:
 
     smooth = _blurred(plane, 0.7)
     x, y = (_floats(cv2.Sobel(smooth, cv2.CV_32F, dx, 1 - dx, ksize=3, scale=1 / 8)) for dx in (1, 0))
-    size = np.sqrt(x * x + y * y)
-    safe = size + 1e-6
-    along = _blurred(np.stack([(x * x - y * y) / safe, 2 * x * y / safe, size], 2), 1.0)
-    around = _blurred(_floats(along[..., 2]), 3.0) + _NOISE / 3
-    edges = along / around[..., None]
-    edges[..., 2] -= _blurred(_floats(edges[..., 2]), 6.0)
-    return _floats(edges)
+    size = _floats(cv2.magnitude(x, y))
+    safe = np.add(size, 1e-6, out=smooth)
+    twice = x * y
+    twice *= 2
+    x *= x
+    x -= np.multiply(y, y, out=y)
+    x /= safe
+    twice /= safe
+    planes = [x, twice, size]
+    for each in planes:
+        cv2.GaussianBlur(each, (0, 0), 1.0, dst=each, borderType=cv2.BORDER_REPLICATE)
+    around = _blurred(size, 3.0)
+    around += _NOISE / 3
+    for each in planes:
+        each /= around
+    size -= _blurred(size, 6.0)
+    return planes
 
 
 def gradients(values: Plane) -> tuple[Plane, Plane]:

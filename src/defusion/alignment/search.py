@@ -36,12 +36,13 @@ class Place(NamedTuple):
 Pair = tuple[LuminancePyramid, LuminancePyramid]
 
 
-def likely_places(pairs: Sequence[Pair], kind: Kind, *, resized: bool = True) -> list[Place]:
-    """Searches at all usual scales and turns, and returns places that differ, the best first.
+def likely_places(pairs: Sequence[Pair], kind: Kind, most: int, *, resized: bool = True) -> list[Place]:
+    """Searches at all usual scales and turns, and returns the best places that differ, the best first.
 
     Args:
         pairs: As for `places`.
         kind: What is compared.
+        most: Number of places at most.
         resized: Frames may be resized and turned, not only shifted.
     """
     reference, moving = (each.shape for each in pairs[0])
@@ -64,6 +65,8 @@ def likely_places(pairs: Sequence[Pair], kind: Kind, *, resized: bool = True) ->
     for found in places(pairs, kind, list(parts * ratio), list(turns)):
         if not any(are_near(found, each) for each in different):
             different.append(found)
+        if len(different) == most:
+            break
     return different
 
 

@@ -131,7 +131,7 @@ def _hits(stepped: _Stepped) -> float:
 def _starts(pairs: Sequence[Pair], model: Model) -> Iterator[Matrix]:
     reference, moving = (each.shape for each in pairs[0])
     yield enlarged(moving.width / reference.width, moving.height / reference.height)
-    for place in likely_places(pairs, "edges", resized=model != "translation")[:_PLACES]:
+    for place in likely_places(pairs, "edges", _PLACES, resized=model != "translation"):
         yield place.matrix
 
 

@@ -178,9 +178,8 @@ def best_match(block: Plane, around: Plane) -> tuple[float, float, float]:
     """
     import cv2
 
-    correlated = cv2.matchTemplate(np.ascontiguousarray(around), np.ascontiguousarray(block), cv2.TM_CCORR_NORMED)
-    scores = np.asarray(correlated, np.float32)
-    if not np.isfinite(scores).all():  # where there is nothing around the block
+    scores = np.asarray(cv2.matchTemplate(around, block, cv2.TM_CCORR_NORMED), np.float32)
+    if not np.isfinite(scores.max()):  # where there is nothing around the block
         scores = np.nan_to_num(scores)
     row, column = divmod(int(scores.argmax()), scores.shape[1])
     best = float(scores[row, column])
@@ -216,26 +215,25 @@ def agreed(found: BlockVotes, freest: Model = "homography", stiffest: Model = "i
         return None
     halves = [found.held, ~found.held]
 
-    def held_out(model: Model) -> float:
-        """Returns the cost of blocks under the fit of the other half, in squares of the tolerance."""
-        cost = 0.0
+    def held_out(model: Model) -> tuple[float, list[Matrix]]:
+        """Returns the cost of blocks under the fit of the other half, in squares of the tolerance; and the fits."""
+        cost, fits = 0.0, []
         for half in halves:
-            of_half = fitted(points, moved, weights * half, model, tolerance)
-            off = np.hypot(*(mapped(of_half, points) - points - moved).T)[~half]
+            fits.append(fitted(points, moved, weights * half, model, tolerance))
+            off = np.hypot(*(mapped(fits[-1], points) - points - moved).T)[~half]
             cost += float((np.clip(found.peak[~half], 0.05, 1) * np.minimum(off / tolerance, 2) ** 2).sum())
-        return cost
+        return cost, fits
 
     tried = MODELS[MODELS.index(stiffest) : MODELS.index(freest) + 1]
-    best, least = tried[0], held_out(tried[0])
+    best, (least, apart) = tried[0], held_out(tried[0])
     for model in tried[1:]:
         if 2 * _parameters(model) + 2 > start.sum():
             break
-        cost = held_out(model)
+        cost, fits = held_out(model)
         if cost < least * 0.985 - 1e-9:
-            best, least = model, cost
+            best, least, apart = model, cost, fits
     whole = fitted(points, moved, weights, best, tolerance)
     off = np.hypot(*(mapped(whole, points) - points - moved).T)
-    apart = [fitted(points, moved, weights * half, best, tolerance) for half in halves]
     back = np.linalg.inv(unit)
     to_px = at_level(0) if found.scale == 1 else np.linalg.inv(at_level(round(np.log2(found.scale))))
     of_reference = to_px @ back @ whole @ unit @ np.linalg.inv(to_px)
