@@ -130,6 +130,16 @@ def test_no_bar_where_none_is_wanted_or_there_is_no_terminal() -> None:
             assert report is None
 
 
+def test_the_library_of_the_bar_is_only_loaded_for_a_terminal() -> None:
+    code = (
+        "import sys\nfrom defusion.cli.progress import fusing_bar\n"
+        "with fusing_bar(wanted=True) as report: print(report, 'rich' in sys.modules)"
+    )
+    env = {name: value for name, value in os.environ.items() if name != "FORCE_COLOR"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=env)
+    assert done.stdout.split() == ["None", "False"]
+
+
 def on_a_terminal(command: list[str], folder: Path) -> str:
     """Runs a command whose stderr is a terminal, and returns what that shows."""
     ours, theirs = os.openpty()

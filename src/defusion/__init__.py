@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import warnings
 from importlib import import_module
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from defusion.errors import (
@@ -41,7 +40,7 @@ if TYPE_CHECKING:
     from defusion.scene.rig import Rig
     from defusion.video import FusedVideo, Live, fuse_video
 
-__version__ = version("defusion")
+__version__: str
 
 __all__ = [
     "Aligned",
@@ -94,6 +93,10 @@ _FROM = {
 
 def __getattr__(name: str) -> Any:
     """Imports a public name when it is first used, because numpy and the engines take time to load."""
+    if name == "__version__":
+        from importlib.metadata import version  # it loads what reads e-mail and archives
+
+        return version("defusion")
     if name in _FROM:
         with warnings.catch_warnings():  # numpy adds warning filters; a library must not change those of its caller
             return getattr(import_module(_FROM[name]), name)

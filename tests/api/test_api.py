@@ -5,6 +5,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -323,6 +324,12 @@ def test_imports_stay_light(statement: str) -> None:
     code = f"import sys; {statement}; print(sorted({heavy!r} & set(sys.modules)))"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert shown.strip() == "[]"
+
+
+def test_the_version_is_looked_up_when_it_is_asked_for() -> None:
+    code = "import sys, defusion; print('importlib.metadata' in sys.modules, defusion.__version__)"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert shown.split() == ["False", version("defusion")]
 
 
 def test_fusing_needs_no_torch() -> None:

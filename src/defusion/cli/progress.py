@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from time import monotonic
-
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from typing import TYPE_CHECKING
 
 from defusion.tiles.progress import FusingProgress, Report
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 @contextmanager
@@ -19,10 +22,12 @@ def fusing_bar(wanted: bool) -> Iterator[Report | None]:
 
     Work that is complete at its first report shows no bar. The bar is removed at the end, even after an error.
     """
-    console = Console(stderr=True)
-    if not (wanted and console.is_terminal):
+    console = _terminal() if wanted else None
+    if console is None:
         yield None
         return
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
     columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn(), TextColumn("left"))
     bar = Progress(*columns, console=console, transient=True)
     task = bar.add_task("", total=None)
@@ -39,6 +44,18 @@ def fusing_bar(wanted: bool) -> Iterator[Report | None]:
         bar.stop()
 
 
+def _terminal() -> Console | None:
+    """Returns stderr if it is a terminal, or is to be taken for one. rich, which takes time to load, is not loaded
+    otherwise.
+    """
+    if not ((sys.stderr is not None and sys.stderr.isatty()) or "FORCE_COLOR" in os.environ):
+        return None
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    return console if console.is_terminal else None
+
+
 def _described(progress: FusingProgress) -> str:
     if not progress.of_rows:
         return f"looking at frame {progress.frame} of {progress.frames}"
@@ -49,10 +66,12 @@ def _described(progress: FusingProgress) -> str:
 @contextmanager
 def clip_bar(wanted: bool) -> Iterator[Callable[[int, int | None], None] | None]:
     """Yields a callable to pass as `report` to `fuse_video`; None if no bar is wanted or stderr is not a terminal."""
-    console = Console(stderr=True)
-    if not (wanted and console.is_terminal):
+    console = _terminal() if wanted else None
+    if console is None:
         yield None
         return
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
     columns = (BarColumn(), TextColumn("{task.description}"), TimeRemainingColumn(), TextColumn("left"))
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("looking at the clips", total=None)

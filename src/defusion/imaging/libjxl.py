@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from ctypes import CDLL, POINTER, byref, c_char_p, c_int, c_size_t, c_void_p, create_string_buffer
 from functools import cache
-from importlib.metadata import PackageNotFoundError, files
 from typing import Any
 
 #: Constants of libjxl: the event that the colours have been read, and the colours of the decoded samples.
@@ -38,6 +37,8 @@ def profile(data: bytes) -> bytes | None:
 @cache
 def _library() -> Any:
     """Loads libjxl, with the types of its functions that are used; None if it is not a library of its own."""
+    from importlib.metadata import PackageNotFoundError, files
+
     import imagecodecs
 
     imagecodecs.jpegxl_version()  # loads the libraries that libjxl needs

@@ -120,6 +120,6 @@ def _source(port: Any) -> Any:
 
 @cache
 def _machine() -> tuple[str, ...]:
-    from importlib.metadata import version
+    from defusion.runtime.vino import get_version
 
-    return version("openvino"), processor()
+    return get_version(), processor()

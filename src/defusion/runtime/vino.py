@@ -27,7 +27,7 @@ def _without(module: str) -> Iterator[None]:
 
 with _without("openvino.tools.ovc"):
     import openvino
-    from openvino import Core, Model, Node, Output, PartialShape, save_model
+    from openvino import Core, Model, Node, Output, PartialShape, get_version, save_model
     from openvino import opset13 as op
     from openvino.opset1 import max_pool  # later versions also return the positions of the maxima
 
@@ -42,4 +42,4 @@ def _missing(name: str) -> Any:
 if not hasattr(openvino, "convert_model"):
     openvino.__getattr__ = _missing
 
-__all__ = ["Core", "Model", "Node", "Output", "PartialShape", "max_pool", "op", "save_model"]
+__all__ = ["Core", "Model", "Node", "Output", "PartialShape", "get_version", "max_pool", "op", "save_model"]
