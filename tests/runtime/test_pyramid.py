@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from defusion.errors import EngineError, WeightsError
+from defusion.model import pyramid
 from defusion.model.blocks import WIDTH
 from defusion.model.pyramid import Coarser, levels_of
 from defusion.runtime import Engine, Planes, load_engine
@@ -84,6 +85,34 @@ def test_engines_agree(
         assert found.shape == other.shape
         assert found.dtype == other.dtype == np.float32
         np.testing.assert_allclose(found, other, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("parts", [False, True])
+@pytest.mark.parametrize("closely", [False, True])
+def test_a_part_is_decided_as_in_the_whole(
+    vino: Engine, torch_engine: Engine, closely: bool, parts: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given, confidence = sources(2, 96, 160), np.clip(2 * sources(2, 96, 160, 1, seed=5), 0, 1)
+    before = [sources(each, 12, 20, seed=7) for each in ((1, 2) if parts else (1,))]
+    known = Coarser(sources(2, 12, 20, WIDTH, seed=6), tuple(before), sources(1, 12, 20, 1, seed=8))
+    core = (slice(32, 64), slice(64, 160))
+
+    def apart(engine: Engine) -> float:
+        whole, part = (
+            engine.decide(given, confidence, 3, coarser=known, closely=closely, parts=parts, core=each)
+            for each in (None, core)
+        )
+        off = 0.0
+        for found, expected in zip(planes_of(part), planes_of(whole), strict=True):
+            step = 96 // expected.shape[2]
+            rows, columns = (slice(each.start // step, each.stop // step) for each in core)
+            off = max(off, float(np.abs(found - expected[..., rows, columns]).max()))
+        return off
+
+    assert apart(vino) < 1e-5
+    assert apart(torch_engine) < 1e-5
+    monkeypatch.setattr(pyramid, "NEAR_PX", 8)
+    assert apart(vino) > 1e-3
 
 
 @pytest.mark.parametrize("parts", [False, True])

@@ -47,6 +47,13 @@ BLACK = (0.06, 0.0)
 #: state, and the energy of their own detail.
 FINE_LEVELS = 2
 
+#: If only a part of the result is needed, the levels that hold most pixels are decided on it and so many pixels
+#: around it: as far as the state at the finest level that has one, and all that is read from it, can see.
+NEAR_PX = 24
+
+#: Rows and columns of a part of the sources.
+Region = tuple[slice, slice]
+
 
 class Level(NamedTuple):
     """A level of the pyramids of all sources."""
@@ -109,12 +116,39 @@ class Made(NamedTuple):
     """The same without the fine levels."""
     closely: Closely
     weights: list[LevelWeights]
-    """For each level, the finest first, as in `PyramidNet.pyramid`."""
+    """For each level, the finest first, as in `PyramidNet.pyramid`. If a part of the result was asked for, only those
+    of the finest level are of that part.
+    """
 
 
 def levels_of(height: int, width: int) -> int:
     """Returns how many levels of detail a picture has."""
     return max(1, round(math.log2(min(height, width) / COARSEST_PX)))
+
+
+def around(core: Region, sides: Sequence[int]) -> Region:
+    """Returns a part and `NEAR_PX` around it, within planes whose sides are given."""
+    rows, columns = (
+        slice(max(each.start - NEAR_PX, 0), min(each.stop + NEAR_PX, side))
+        for each, side in zip(core, sides, strict=True)
+    )
+    return rows, columns
+
+
+def moved(inner: Region, outer: Region) -> Region:
+    """Returns where a part lies within another that holds it."""
+    rows, columns = (
+        slice(each.start - of.start, each.stop - of.start) for each, of in zip(inner, outer, strict=True)
+    )
+    return rows, columns
+
+
+def part_of(plane: Any, where: Region | None, number: int) -> Any:
+    """Returns a part of a plane of level `number`; all of it if `where` is None. `where` is in pixels of level 0."""
+    if plane is None or where is None:
+        return plane
+    rows, columns = (slice(each.start >> number, each.stop >> number) for each in where)
+    return plane[..., rows, columns]
 
 
 class PyramidNet(Generic[P]):
@@ -132,6 +166,7 @@ class PyramidNet(Generic[P]):
         coarser: Coarser | None = None,
         closely: bool = True,
         parts: bool = False,
+        core: Region | None = None,
     ) -> Made:
         """Decomposes and fuses sources.
 
@@ -142,33 +177,51 @@ class PyramidNet(Generic[P]):
             coarser: What the coarser levels decided; None to begin with a base made of the sources.
             closely: Look for noise and focus at full size. Not needed if coarser levels have shown neither.
             parts: Make the common and the unique parts, whose sum is the fused picture.
+            core: The part for which a result is needed, from multiples of 2^count to such; None for all. The result
+                has its size. The sources around it are only looked at. `count` has to be more than `FINE_LEVELS`.
         """
         ops = self.ops
         if confidence is not None:  # the others fill what a source lacks, so that nothing leaks from there
             others = ops.each_source(mean_of_sources(ops, sources, confidence))
             sources = others + confidence * (sources - others)
-        near = self.look_closely(sources, confidence) if closely else Closely(confidence, None)
-        levels = self.pyramid(sources, near.confidence, count)
+        looked = self.look_closely(sources, confidence) if closely else Closely(confidence, None)
+        levels = self.pyramid(sources, looked.confidence, count)
         masked: list[Any] = [None] * len(levels)
-        if near.mask is not None:
-            by_mask = sources * near.mask
+        if looked.mask is not None:
+            by_mask = sources * looked.mask
             masked = [
                 level.plane if level.detail is None else level.detail
                 for level in self.pyramid(by_mask if parts else ops.over_sources(by_mask), None, count)
             ]
-        weights, state, one_light = self.decide(levels, coarser, closely, parts)
+        near = None if core is None else around(core, sources.shape[-2:])
+        weights, state, one_light = self.decide(levels, coarser, closely, parts, near)
+        fine = min(FINE_LEVELS, count)
         if coarser is not None:  # it has the base
             levels, masked = levels[:-1], masked[:-1]
         made = None if coarser is None else coarser.made
         before = made
         for number in range(len(levels) - 1, -1, -1):
-            band = self.band(weights[number], levels[number], masked[number], parts)
-            made = band if made is None else tuple(ops.double(m) + b for m, b in zip(made, band, strict=True))
-            if number == min(FINE_LEVELS, count):
+            of_near = near if number <= fine else None
+            level = Level(*(part_of(plane, of_near, number) for plane in levels[number]))
+            band = self.band(weights[number], level, part_of(masked[number], of_near, number), parts)
+            if made is not None:
+                doubled = [ops.double(each) for each in made]
+                if number == fine:
+                    doubled = [part_of(each, near, number) for each in doubled]
+                band = tuple(each + detail for each, detail in zip(doubled, band, strict=True))
+            made = band
+            if number == fine:
                 before = made
         assert made is not None
         assert before is not None
-        return Made(made, Coarser(state, before, one_light), near, weights)
+        if core is not None and near is not None:
+            looked = Closely(*(part_of(plane, core, 0) for plane in looked))
+            core = moved(core, near)
+            made = tuple(part_of(plane, core, 0) for plane in made)
+            before = tuple(part_of(plane, core, fine) for plane in before)
+            state, one_light = part_of(state, core, fine), part_of(one_light, core, fine)
+            weights[0] = LevelWeights(*(part_of(plane, core, 0) for plane in weights[0]))
+        return Made(made, Coarser(state, before, one_light), looked, weights)
 
     def look_closely(self, sources: P, confidence: P | None) -> Closely:
         """Estimates where each source is in focus, and where it holds noise or nothing."""
@@ -207,7 +260,12 @@ class PyramidNet(Generic[P]):
         return levels
 
     def decide(
-        self, levels: Sequence[Level], coarser: Coarser | None, closely: bool, parts: bool
+        self,
+        levels: Sequence[Level],
+        coarser: Coarser | None,
+        closely: bool,
+        parts: bool,
+        near: Region | None = None,
     ) -> tuple[list[LevelWeights], P, P]:
         """Decides for each level, from the coarsest to the finest.
 
@@ -216,6 +274,7 @@ class PyramidNet(Generic[P]):
             coarser: What coarser levels decided, at the base's size; None to decide for the base as well.
             closely: There is a mask.
             parts: The parts are asked for.
+            near: Where to decide on the fine levels and on the finest that has a state; None for everywhere.
 
         Returns:
             The decisions, of the finest level first; the last state; and how far a mask decides, at the size of that
@@ -248,23 +307,28 @@ class PyramidNet(Generic[P]):
             energy = ops.double(energies[number])
             correlation = ops.double(self.correlation(light, powers[number], level.confidence))
             features = self.features(level, light, energy, finest[number - 1], correlation, marks[number - 1])
-            state = self.learned.state(features, state, level.confidence)
             by_mask = ops.double(by_mask)
-            level_weights = self.level_weights("level", state, energy, finest[number - 1], level.confidence, parts)
+            of_finest, confidence = finest[number - 1], level.confidence
+            if number == fine:
+                state = part_of(state, near, number + 1)
+                features, by_mask, energy, of_finest, confidence = (
+                    part_of(plane, near, number) for plane in (features, by_mask, energy, of_finest, confidence)
+                )
+            state = self.learned.state(features, state, confidence)
+            level_weights = self.level_weights("level", state, energy, of_finest, confidence, parts)
             weights.append(level_weights._replace(by_mask=by_mask))
         one_light = by_mask
         for number in range(fine - 1, -1, -1):
+            energy, of_finest, confidence = (
+                part_of(plane, near, number + 1)
+                for plane in (energies[number], finest[number], levels[number + 1].confidence)
+            )
             level_weights = self.level_weights(
-                "fine",
-                state,
-                energies[number],
-                finest[number],
-                levels[number + 1].confidence,
-                parts,
-                doublings=fine - 1 - number,
+                "fine", state, energy, of_finest, confidence, parts, doublings=fine - 1 - number
             )
             by_mask = ops.double(by_mask) if closely else None
-            weights.append(self.doubled(level_weights, by_mask, levels[number].confidence, parts))
+            confidence = part_of(levels[number].confidence, near, number)
+            weights.append(self.doubled(level_weights, by_mask, confidence, parts))
         return weights[::-1], state, one_light
 
     def features(self, level: Level, light: P, energy: P, finest: P, correlation: P, marks: P) -> P:

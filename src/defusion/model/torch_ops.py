@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from defusion.model.blocks import Blocks, check_shapes, shapes
-from defusion.model.pyramid import Coarser, Made, PyramidNet
+from defusion.model.pyramid import Coarser, Made, PyramidNet, Region
 
 
 class TorchOps:
@@ -146,10 +146,11 @@ class TorchPyramid(nn.Module):
         coarser: Coarser | None = None,
         closely: bool = True,
         parts: bool = False,
+        core: Region | None = None,
     ) -> Made:
         """Runs the network on sources [S, N, 3, H, W], confidence [S, N, 1, H, W]."""
         ops = TorchOps(self.named_weights(), len(sources), self.low)
         flat = None if confidence is None else confidence.flatten(0, 1)
         return PyramidNet(ops, Blocks(ops)).forward(
-            sources.flatten(0, 1), flat, count, coarser=coarser, closely=closely, parts=parts
+            sources.flatten(0, 1), flat, count, coarser=coarser, closely=closely, parts=parts, core=core
         )

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from defusion.model.config import NetworkConfig, PyramidConfig
-from defusion.model.pyramid import Coarser
+from defusion.model.pyramid import Coarser, Region
 
 Planes = NDArray[np.float32]
 
@@ -110,6 +110,7 @@ class Engine(Protocol):
         coarser: Coarser | None = None,
         closely: bool = True,
         parts: bool = False,
+        core: Region | None = None,
     ) -> Decided:
         """Runs the pyramid network; see `defusion.model.pyramid.PyramidNet.forward`.
 
@@ -120,6 +121,8 @@ class Engine(Protocol):
             coarser: What coarser levels decided, at the size of the base, H/2^count x W/2^count.
             closely: Look at full size for noise and focus.
             parts: Return the common and the unique parts instead of the fused picture.
+            core: The part to decide on, from multiples of 2^count to such, and the size of what is returned; None for
+                all.
         """
 
     def fuse(self, a: Planes, b: Planes, attention: Attention | None = None) -> Planes:

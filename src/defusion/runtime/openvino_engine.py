@@ -12,7 +12,7 @@ import numpy as np
 
 from defusion.errors import EngineError
 from defusion.model.config import SIZE_MULTIPLE, NetworkConfig, PyramidConfig
-from defusion.model.pyramid import Coarser, PyramidNet
+from defusion.model.pyramid import Coarser, PyramidNet, Region
 from defusion.runtime.engine import Attention, Decided, Embeddings, EngineName, PaperParts, Planes, Precision
 from defusion.runtime.precision import CAPABILITIES, capabilities
 from defusion.weights import WeightsFile
@@ -95,9 +95,12 @@ class OpenVinoEngine:
         coarser: Coarser | None = None,
         closely: bool = True,
         parts: bool = False,
+        core: Region | None = None,
     ) -> Decided:
         """Runs the pyramid network."""
-        made = self._pyramid.forward(sources, confidence, count, coarser=coarser, closely=closely, parts=parts)
+        made = self._pyramid.forward(
+            sources, confidence, count, coarser=coarser, closely=closely, parts=parts, core=core
+        )
         finest = made.weights[0]
         decided = Decided(
             made.made,

@@ -137,9 +137,11 @@ class GraphBlocks:
         return self._run("look", {"features": features})
 
     def state(self, features: Planes, coarser: Planes | None, confidence: Planes | None) -> Planes:
-        before = None if coarser is None else np.ascontiguousarray(coarser.transpose(0, 2, 3, 1))
+        before = None if coarser is None else coarser.transpose(0, 2, 3, 1)
         given = {"features": features, "coarser": before, "confidence": confidence}
-        made = self._run("state", {key: planes for key, planes in given.items() if planes is not None})
+        # Parts of larger arrays are copied, since OpenVINO does not take them.
+        whole = {key: np.ascontiguousarray(planes) for key, planes in given.items() if planes is not None}
+        made = self._run("state", whole)
         return made.transpose(0, 3, 1, 2)
 
     def said(self, name: str, state: Planes) -> tuple[Planes, Planes]:

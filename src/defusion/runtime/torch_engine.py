@@ -25,7 +25,7 @@ except (ImportError, OSError) as error:
     raise EngineError(f"torch is installed, but cannot be loaded ({error}); reinstall it") from error
 
 from defusion.model.network import Decomposition, DeFusion, give_attention, keep_attention
-from defusion.model.pyramid import Coarser
+from defusion.model.pyramid import Coarser, Region
 from defusion.model.torch_ops import TorchPyramid
 
 Given = ParamSpec("Given")
@@ -122,6 +122,7 @@ class TorchEngine:
         coarser: Coarser | None = None,
         closely: bool = True,
         parts: bool = False,
+        core: Region | None = None,
     ) -> Decided:
         """Runs the pyramid network."""
         known = None
@@ -135,6 +136,7 @@ class TorchEngine:
             coarser=known,
             closely=closely,
             parts=parts,
+            core=core,
         )
         finest = made.weights[0]
         return Decided(

@@ -63,11 +63,17 @@ class Tile(NamedTuple):
 
     @property
     def inner(self) -> tuple[slice, slice]:
-        """Position of what it computes within what it reads."""
-        return (
-            slice(self.rows.start - self.seen_rows.start, self.rows.stop - self.seen_rows.start),
-            slice(self.columns.start - self.seen_columns.start, self.columns.stop - self.seen_columns.start),
+        """Position of what it computes within what it reads, both padded to a multiple."""
+        rows, columns = (
+            slice(core.start - seen.start, core.stop - seen.start + (seen.start - core.stop) % MULTIPLE)
+            for core, seen in ((self.rows, self.seen_rows), (self.columns, self.seen_columns))
         )
+        return rows, columns
+
+    @property
+    def size(self) -> Size:
+        """Size of what it computes."""
+        return Size(self.rows.stop - self.rows.start, self.columns.stop - self.columns.start)
 
 
 def scales_of(size: Size, sources: int) -> list[int]:

@@ -106,14 +106,15 @@ def fuse(
         cut = list(grid.tiles(Size(rows.stop, size.width), rows.start, count, Size(size.height, size.width)))
         made = []
         for tile, decided in _refined(engine, held, cut, size, known, detail, parts, first=seen.start):
-            inner = tile.inner
+            height, width = tile.size
             if saw is not None:
-                saw(tile.rows, tile.columns, decided.share[(..., *inner)], decided.made[0][(..., *inner)])
+                share, picture = (plane[..., :height, :width] for plane in (decided.share, decided.made[0]))
+                saw(tile.rows, tile.columns, share, picture)
             for number, plane in enumerate(decided.made):
                 if len(made) == number:
                     made.append(np.empty((*plane.shape[:2], rows.stop - rows.start, size.width), np.float32))
                 down = slice(tile.rows.start - rows.start, tile.rows.stop - rows.start)
-                made[number][:, :, down, tile.columns] = plane[..., inner[0], inner[1]]
+                made[number][:, :, down, tile.columns] = plane[..., :height, :width]
             if tile.columns.stop == size.width:
                 tell.rows(tile.rows.stop)
         yield Band(rows, made)
@@ -165,15 +166,13 @@ def _known(engine: Engine, pixels: Planes, confidence: Planes | None, detail: De
                 np.zeros((count, 1, *size), np.float16),
                 np.zeros((1, 1, *size), np.bool_),
             )
-        part = _kept(decided, Size(*decided.weight.shape[2:]))
-        inner = tile.inner
-        of_state = [grid.scaled(each, grid.STATE_STEP) for each in inner]
+        part = _kept(decided, tile.size)
         place = [grid.scaled(each, grid.STATE_STEP) for each in (tile.rows, tile.columns)]
-        made.state[..., place[0], place[1]] = part.state[..., of_state[0], of_state[1]]
+        made.state[..., place[0], place[1]] = part.state
         for into, each in zip((*made.before, made.one_light), (*part.before, part.one_light), strict=True):
-            into[..., place[0], place[1]] = each[..., of_state[0], of_state[1]]
-        made.share[..., tile.rows, tile.columns] = part.share[..., inner[0], inner[1]]
-        made.closely[..., tile.rows, tile.columns] = part.closely[..., inner[0], inner[1]]
+            into[..., place[0], place[1]] = each
+        made.share[..., tile.rows, tile.columns] = part.share
+        made.closely[..., tile.rows, tile.columns] = part.closely
     assert made is not None
     return made
 
@@ -189,7 +188,8 @@ def _refined(
     *,
     first: int = 0,
 ) -> Iterator[tuple[Tile, Decided]]:
-    """Decides on tiles of a stage, starting from what the coarser stage decided; see `fuse`.
+    """Decides on tiles of a stage, starting from what the coarser stage decided; see `fuse`. What is decided has the
+    size of a tile's core, padded to a multiple.
 
     Args:
         engine: Runs the network.
@@ -218,7 +218,9 @@ def _refined(
         state = fitted(known.state[chosen][..., rows, columns].astype(np.float32), sides)
         *before, one_light = (fitted(plane[..., rows, columns], sides) for plane in (*known.before, known.one_light))
         coarser = Coarser(state, tuple(before), one_light)
-        decided = engine.decide(pixels, confidence, grid.LEVELS, coarser=coarser, closely=closely, parts=parts)
+        decided = engine.decide(
+            pixels, confidence, grid.LEVELS, coarser=coarser, closely=closely, parts=parts, core=tile.inner
+        )
         if len(chosen) < len(sources):
             decided = decided._replace(
                 state=_among(decided.state, chosen, len(sources)),
