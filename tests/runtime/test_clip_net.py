@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from defusion.model.pyramid import Closely, PyramidNet
+from defusion.model.decisions import Closely
+from defusion.model.pyramid import PyramidNet
 from defusion.runtime import Engine, load_engine
 from defusion.runtime.clip_net import EVERY
 from defusion.weights import WeightsFile, resolve

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from defusion.errors import EngineError, WeightsError
-from defusion.model import pyramid
+from defusion.model import regions
 from defusion.model.blocks import WIDTH
-from defusion.model.pyramid import Coarser, levels_of
+from defusion.model.decisions import Coarser
+from defusion.model.pyramid import levels_of
 from defusion.runtime import Engine, Planes, load_engine
 from defusion.runtime.engine import Decided
 from defusion.weights import WeightsFile, save
@@ -111,7 +112,7 @@ def test_a_part_is_decided_as_in_the_whole(
 
     assert apart(vino) < 1e-5
     assert apart(torch_engine) < 1e-5
-    monkeypatch.setattr(pyramid, "NEAR_PX", 8)
+    monkeypatch.setattr(regions, "NEAR_PX", 8)
     assert apart(vino) > 1e-3
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from defusion.alignment.geometry import Matrix, Shape, enlarged, scale_of
 
 Plane: TypeAlias = NDArray[np.float32]
-T = TypeVar("T")
+Item = TypeVar("Item")
 Kind = Literal["detail", "edges"]
 """detail: for one sensor; exposure and focus may differ. edges: for any sensors; it ignores which side is
 brighter.
@@ -91,11 +91,11 @@ class LuminancePyramid:
         """Returns a representation of a level."""
         return self.kept((level, kind), lambda: represented(self.planes[level], self.told[level], kind))
 
-    def kept(self, key: Hashable, made: Callable[[], T]) -> T:
+    def kept(self, key: Hashable, made: Callable[[], Item]) -> Item:
         """Returns what was made for a key; it is made only once."""
         if key not in self._kept:
             self._kept[key] = made()
-        return cast(T, self._kept[key])
+        return cast(Item, self._kept[key])
 
     def warped(self, matrix: Matrix, shape: Shape, kind: Kind) -> Seen:
         """Returns a representation of the frame in the coordinates of a reference.

@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from defusion.model.blocks import Blocks, check_shapes, shapes
-from defusion.model.pyramid import Coarser, Made, PyramidNet, Region
+from defusion.model.decisions import Coarser, Made
+from defusion.model.pyramid import PyramidNet
+from defusion.model.regions import Region
 
 
 class TorchOps:

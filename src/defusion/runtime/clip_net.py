@@ -11,8 +11,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from defusion.model.decisions import Closely
 from defusion.model.ops import Learned
-from defusion.model.pyramid import Closely, PyramidNet
+from defusion.model.pyramid import PyramidNet
 from defusion.runtime.array_ops import ArrayOps
 from defusion.runtime.engine import MASK_COUNTS, Decided, Planes
 

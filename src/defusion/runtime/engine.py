@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from defusion.model.config import NetworkConfig, PyramidConfig
-from defusion.model.pyramid import Coarser, Region
+from defusion.model.decisions import Coarser
+from defusion.model.regions import Region
 
 Planes = NDArray[np.float32]
 

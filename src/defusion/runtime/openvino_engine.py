@@ -12,7 +12,9 @@ import numpy as np
 
 from defusion.errors import EngineError
 from defusion.model.config import SIZE_MULTIPLE, NetworkConfig, PyramidConfig
-from defusion.model.pyramid import Coarser, PyramidNet, Region
+from defusion.model.decisions import Coarser
+from defusion.model.pyramid import PyramidNet
+from defusion.model.regions import Region
 from defusion.runtime.engine import Attention, Decided, Embeddings, EngineName, PaperParts, Planes, Precision
 from defusion.runtime.precision import CAPABILITIES, capabilities
 from defusion.weights import WeightsFile

@@ -24,8 +24,9 @@ except ModuleNotFoundError as error:
 except (ImportError, OSError) as error:
     raise EngineError(f"torch is installed, but cannot be loaded ({error}); reinstall it") from error
 
+from defusion.model.decisions import Coarser
 from defusion.model.network import Decomposition, DeFusion, give_attention, keep_attention
-from defusion.model.pyramid import Coarser, Region
+from defusion.model.regions import Region
 from defusion.model.torch_ops import TorchPyramid
 
 Given = ParamSpec("Given")

@@ -19,7 +19,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from defusion.model.pyramid import Coarser, levels_of
+from defusion.model.decisions import Coarser
+from defusion.model.pyramid import levels_of
 from defusion.runtime import Engine, Planes
 from defusion.runtime.engine import Decided
 from defusion.system.machine import cores, in_order
