@@ -183,6 +183,16 @@ def test_a_bracket_is_asked_for_in_light_between_its_views_and_nearer_to_the_bri
     assert target.mean() > (dark + bright).mean() / 2 - 0.01
 
 
+def test_a_bracket_is_asked_for_in_the_colours_of_the_scene_not_of_clipped_views(photos: Tensor) -> None:
+    coloured = (photos * torch.tensor([1.0, 0.7, 0.4]).view(3, 1, 1)).clamp(0, 1)
+    strengths = []
+    for seed in range(6):
+        views = exposures(coloured, 2, drawn(seed))
+        strengths.append([(each.amax(-3) - each.amin(-3)).mean() for each in (views.target, views.sources.mean(0))])
+    of_target, of_mean = torch.tensor(strengths).mean(0)
+    assert of_target > 1.05 * of_mean
+
+
 def test_a_sky_is_above_and_cold(photos: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
     def coldest(skies: float) -> Tensor:
         monkeypatch.setattr("defusion.pretext.sensors.SKIES", skies)

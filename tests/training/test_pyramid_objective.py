@@ -13,6 +13,7 @@ from defusion.training.pyramid_objective import (
     ERROR_WEIGHTS,
     PyramidObjective,
     level_error,
+    light_error,
     one_light_error,
     parts_error,
     structure_error,
@@ -51,6 +52,14 @@ def test_structure_is_kept_by_the_source_and_lost_by_what_is_level(scenes: Tenso
     assert torch.allclose(brighter, kept, atol=1e-3)  # light is not structure
     assert (level > 0.6).all()
     assert (structure_error(torch.full_like(scenes, 0.5), sources, still + 1) < 1e-6).all()  # all of it moves
+
+
+def test_light_is_that_of_squares_so_detail_within_them_does_not_count(scenes: Tensor) -> None:
+    y, x = torch.meshgrid(torch.arange(96), torch.arange(96), indexing="ij")
+    checks = 0.1 * (-1.0) ** (x // 4 + y // 4)
+    assert light_error(scenes + checks, scenes, 3).max() < 1e-6
+    assert torch.allclose(light_error(scenes + checks, scenes, 2), torch.tensor(0.1), atol=1e-5)
+    assert torch.allclose(light_error(scenes - 0.3, scenes, 5), torch.tensor(0.3), atol=1e-5)
 
 
 def test_parts_of_eq_1_have_no_error(scenes: Tensor) -> None:

@@ -2,7 +2,8 @@
 
 The photograph is taken for a tone-mapped picture of such a scene. Its light is expanded to what the scene may have
 had. Each view then shows a part of that range: dark views show what is bright, bright views show what is dark. The
-target's range of light is compressed, never removed. Over large squares its light is a mixture of the views' light.
+target's range of light is compressed, never removed. Over large squares, its light and its colour are mixtures of the
+views' own.
 """
 
 from __future__ import annotations
@@ -23,6 +24,12 @@ KEPT_RANGE = 0.5
 #: scenes of MEFB was 189 in place of 243, Qabf .763 in place of .752, and MEF-SSIM stayed at .982.
 BRIGHTER_VIEW = 1.0
 LIGHT_RADIUS_PX = 20
+
+#: Over such squares, the target's colour is a mixture of the views' colours. A view counts e^x there, x being this
+#: times its colourfulness, the largest of its channels less the smallest. A clipped view is pale. When the colour of
+#: the base of fused pictures was replaced by such a mixture, the colourfulness of the tuning scenes (MEFB) was 35 of
+#: 255 in place of 29, that of Mertens' fusion being 37. MEF-SSIM stayed at .983.
+MORE_COLOUR = 8.0
 
 #: The brightest view is exposed by so many stops more than the darkest places need, and the darkest view by so many
 #: fewer than the brightest places need. Both vary from scene to scene, by this standard deviation.
@@ -79,9 +86,11 @@ def exposures(photos: Tensor, sources: int, generator: Generator) -> Views:
     wanted = _mixed_light(views)
     scene, otherwise = ((seen * 2 ** (KEPT_RANGE * added)) ** (1 / gamma) for seen in (light, with_thing))
     gain = wanted.mean((1, 2, 3), keepdim=True) / scene.mean((1, 2, 3), keepdim=True)
-    scene, otherwise = (_compressed(gain * each) for each in (scene, otherwise))
-    correction = box(box(wanted - scene, LIGHT_RADIUS_PX), LIGHT_RADIUS_PX)
-    scene, otherwise = ((each + correction).clamp(0, 1) for each in (scene, otherwise))
+    compressed = _compressed(gain * scene)
+    correction = (
+        _wide((wanted - compressed).mean(1, keepdim=True)) + _mixed_colour(views) - _colour(_wide(compressed))
+    )
+    scene, otherwise = (_compressed(gain * each + correction).clamp(min=0) for each in (scene, otherwise))
     well = _well_exposed(views)
     order = torch.rand(sources, n, generator=generator, device=photos.device).argsort(0)
     scenes = torch.arange(n, device=photos.device)
@@ -96,6 +105,23 @@ def _mixed_light(views: Tensor) -> Tensor:
     """Mixes views [S, N, 3, H, W]. A view counts more where it is brighter."""
     weights = (BRIGHTER_VIEW * views.mean(2, keepdim=True)).softmax(0)
     return (weights * views).sum(0)
+
+
+def _mixed_colour(views: Tensor) -> Tensor:
+    """Mixes the colours of views [S, N, 3, H, W] over large squares. A view counts more where it has more colour."""
+    means = torch.stack([_wide(view) for view in views])
+    strength = means.amax(2, keepdim=True) - means.amin(2, keepdim=True)
+    return ((MORE_COLOUR * strength).softmax(0) * _colour(means)).sum(0)
+
+
+def _colour(values: Tensor) -> Tensor:
+    """Returns the difference from grey, of [..., 3, H, W]."""
+    return values - values.mean(-3, keepdim=True)
+
+
+def _wide(values: Tensor) -> Tensor:
+    """Averages over large squares, with soft borders, [N, C, H, W]."""
+    return box(box(values, LIGHT_RADIUS_PX), LIGHT_RADIUS_PX)
 
 
 def _compressed(values: Tensor) -> Tensor:

@@ -27,7 +27,7 @@ KINDS: dict[str, ViewMaker] = {
 }
 
 #: How often each kind is drawn, relative to the others.
-SHARES = {"focus": 3.0, "exposures": 3.0, "sensors": 3.5, "absent": 0.7, "grainy": 0.7}
+SHARES = {"focus": 3.0, "exposures": 3.0, "sensors": 3.5, "absent": 0.9, "grainy": 0.7}
 
 #: Share of photographs that get a rough part, whose texture is as fine as noise, and its strength: least and most, as
 #: a share of the full range.
