@@ -16,7 +16,7 @@ def test_an_export_gives_the_same_picture(format: Format, tmp_path: Path) -> Non
     if format != "torch-export":
         pytest.importorskip("onnxscript")
     made = export(tmp_path / f"network{EXPORT_SUFFIXES[format]}", format, height=32, width=48)
-    assert made.difference < 1e-4
+    assert made.difference < 0.002
     assert all(file.stat().st_size > 0 for file in made.files)
     assert len(made.files) == (2 if format == "openvino" else 1)
 

