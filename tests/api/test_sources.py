@@ -390,8 +390,8 @@ def test_masked_places_count_for_nothing(fuser):
     for source, other in ((masked, SCENE), (masked[..., 1], SCENE[..., 1])):
         fused = fuser.fuse([source, other], align="off")
         assert "source 1: masked places count for nothing" in fused.notes
-        # the zeros behind the mask would be some 170 levels off
-        assert np.abs(fused[:, :8].astype(float) - other[:, :8]).mean() < 0.1
+        # the zeros behind the mask would be some 170 levels off; what looks like noise of colour is weakened
+        assert np.abs(fused[:, :8].astype(float) - other[:, :8]).mean() < 1
     with pytest.raises(ImageError, match="source 1 is masked everywhere"):
         fuser.fuse([np.ma.masked_all((30, 40)), SCENE[:30, :40, 0]])
 

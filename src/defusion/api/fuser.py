@@ -346,6 +346,7 @@ class Fuser:
             for rows, pixels in scene.painted(band, common + uniques.sum(0, keepdims=True), keep_chroma=True):
                 inside = slice(rows.start - band.rows.start, rows.stop - band.rows.start)
                 upto = np.cumsum(shares[:, :, inside], 0).clip(max=1).transpose(0, 2, 3, 1)  # never above the whole
+                upto = upto.astype(pixels.dtype)  # so that a part rounds as the whole does
                 if pixels.shape[2] == 1:
                     upto = upto.mean(3, keepdims=True)
                 # Each part is the rest of the running sum, so that the rounded parts add up to the rounded picture.
