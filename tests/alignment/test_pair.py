@@ -82,12 +82,18 @@ def test_another_sensor_of_half_the_size_and_a_part_of_the_field_is_found(
     assert corner_distance(np.linalg.inv(found.matrix), np.linalg.inv(matrix), inside) < 2
 
 
-def test_frames_of_two_sensors_are_lined_up_without_a_climb_by_detail(
-    photo: Pixels, handheld: NDArray[np.float64], moved: Move, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    climbed: list[str] = []
+@pytest.fixture
+def climbed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The representations of which a ladder was climbed, in order."""
+    kinds: list[str] = []
     climb = _Ladder.climbed
-    monkeypatch.setattr(_Ladder, "climbed", lambda ladder: climbed.append(ladder.kind) or climb(ladder))
+    monkeypatch.setattr(_Ladder, "climbed", lambda ladder: kinds.append(ladder.kind) or climb(ladder))
+    return kinds
+
+
+def test_frames_of_two_sensors_are_lined_up_without_a_climb_by_detail(
+    photo: Pixels, handheld: NDArray[np.float64], moved: Move, climbed: list[str]
+) -> None:
     found = lined_up(LuminancePyramid(grey(photo)), LuminancePyramid(thermal(moved(photo, handheld))))
     assert found.verdict.good
     assert corner_distance(found.matrix, handheld, WHOLE) < 1
@@ -95,11 +101,8 @@ def test_frames_of_two_sensors_are_lined_up_without_a_climb_by_detail(
 
 
 def test_frames_of_one_sensor_are_lined_up_by_detail_alone(
-    photo: Pixels, handheld: NDArray[np.float64], moved: Move, monkeypatch: pytest.MonkeyPatch
+    photo: Pixels, handheld: NDArray[np.float64], moved: Move, climbed: list[str]
 ) -> None:
-    climbed: list[str] = []
-    climb = _Ladder.climbed
-    monkeypatch.setattr(_Ladder, "climbed", lambda ladder: climbed.append(ladder.kind) or climb(ladder))
     far = handheld @ shifted(60, -45)
     found = lined_up(LuminancePyramid(grey(photo)), LuminancePyramid(grey(moved(photo, far))))
     assert found.verdict.good

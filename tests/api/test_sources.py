@@ -386,7 +386,11 @@ def test_the_quality_of_a_jpeg(tmp_path, monkeypatch):
 def test_masked_places_count_for_nothing(fuser):
     masked = np.ma.masked_array(SCENE // 2, mask=False)
     masked[:, :20, 1] = np.ma.masked
-    masked.data[:, :20] = 0
+    others = []
+    for behind in (255, 0):
+        masked.data[:, :20] = behind
+        others.append(fuser.fuse([masked, SCENE], align="off"))
+    np.testing.assert_array_equal(*others)
     for source, other in ((masked, SCENE), (masked[..., 1], SCENE[..., 1])):
         fused = fuser.fuse([source, other], align="off")
         assert "source 1: masked places count for nothing" in fused.notes
