@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 from defusion import Fuser
@@ -38,9 +39,50 @@ def test_an_insect_is_given_to_one_frame(photo: Pixels) -> None:
     assert 0.005 < (taken > 0).mean() < 0.1
 
 
+@pytest.mark.parametrize("first", [0, 2])
+def test_two_frames_are_enough(photo: Pixels, first: int) -> None:
+    near, far = owned(stack(photo, insect=True)[first : first + 2], [None] * 2)
+    shown = {place for place in PLACES if (near is None or not near[place[::-1]])}
+    others = {place for place in PLACES if (far is None or not far[place[::-1]])}
+    walked = {PLACES[number] for number in (first - 1, first) if 0 <= number < 3}
+    assert not shown & others & walked
+
+
 def test_a_stack_that_holds_still_is_left_alone(photo: Pixels) -> None:
-    assert owned(stack(photo, insect=False), [None] * 6) == [None] * 6
-    assert owned(stack(photo, insect=True)[:3], [None] * 3) == [None] * 3
+    still = stack(photo, insect=False)
+    assert owned(still, [None] * 6) == [None] * 6
+    assert owned([still[0], still[5]], [None] * 2) == [None] * 2
+    assert owned([still[1], 0.9 * still[3]], [None] * 2) == [None] * 2
+
+
+def test_a_near_thing_that_moved_against_the_far_ones_is_shown_by_the_frame_in_which_it_is_sharp(
+    photo: Pixels,
+) -> None:
+    far = np.ascontiguousarray(photo[:200, 60:360])
+    textured = np.ascontiguousarray(1 - photo[200:400, 60:360])
+
+    def frame(left: int, near_blur: float, far_blur: float) -> Pixels:
+        card = np.zeros((200, 300, 1), np.float32)
+        card[60:140, left : left + 70] = 1
+        shown = np.where(np.roll(card, 0) > 0, np.roll(textured, left - 100, 1), 0)
+        shown, card = (cv2.GaussianBlur(each, (0, 0), near_blur).reshape(*each.shape) for each in (shown, card))
+        return np.asarray(cv2.GaussianBlur(far, (0, 0), far_blur) * (1 - card) + shown, np.float32)
+
+    sharp, soft = frame(100, 0.5, 3), frame(112, 3, 0.5)
+    of_sharp, of_soft = owned([sharp, soft], [None, None])
+    assert of_soft is not None
+    # both borders of the card, which lie elsewhere in the other frame
+    assert of_soft[70:130, 102:108].mean() > 0.8 * 255
+    assert of_sharp is None or of_sharp[70:130, 100:170].mean() < 0.2 * 255
+
+
+def test_places_that_a_frame_lacks_say_nothing(photo: Pixels) -> None:
+    pair = stack(photo, insect=False)[:2]
+    pair[1][:, :40] = 0
+    there = np.ones((200, 300), np.bool_)
+    there[:, :40] = False
+    assert owned(pair, [None, there]) == [None, None]
+    assert any(mask is not None for mask in owned(pair, [None, None]))
 
 
 def test_the_result_shows_what_one_frame_shows(photo: Pixels) -> None:

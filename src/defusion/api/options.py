@@ -97,7 +97,7 @@ class Options:
             of the reference, the source that the others are aligned to.
         deghost: Show each moving thing as one frame shows it. For exposures that is the best exposed frame: "low"
             does so where frames differ strongly, "high" where they differ at all, "auto" is "high" for three frames
-            or more. For focus stacks of four frames or more it is the frame with most detail. "off" never does it.
+            or more. For focus stacks it is the frame with most detail. "off" never does it.
         rig: A file written by `defusion rig calibrate`. It aligns the first source, the thermal one, with the second.
         plane: Distance in metres at which the two cameras of a rig are to line up. The rig has to know its parallax.
         isotherm: Paint the places where a thermal source measures a value in this range: "30..40", in degrees or

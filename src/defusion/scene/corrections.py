@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from defusion.alignment.levelling import Tones, levelled, odd_ones, tones_between
 from defusion.alignment.look import places_shown, shrink_to, shrunk
 from defusion.alignment.motion import Strength, repaired, repairs
-from defusion.alignment.owners import FEWEST_FRAMES, owned, without
+from defusion.alignment.owners import owned, without
 from defusion.imaging import Picture
 from defusion.scene.form import Pixels
 from defusion.scene.frame import Frame
@@ -50,17 +50,9 @@ def level(scene: Scene) -> None:
 
 def give_movers_away(scene: Scene) -> None:
     """Shows each moving thing in a focus stack by one frame alone. A note says so."""
-    if len(scene.frames) < FEWEST_FRAMES or len({frame.open().grey for frame in scene.frames}) > 1:
+    if len({frame.open().grey for frame in scene.frames}) > 1:
         return
-    small, there = [], []
-    for frame in scene.frames:  # single pixels are enough, since means of many are compared later
-        picture = scene.opened(frame)
-        places = slice(None, None, shrink_to(picture, _THINGS_PX))
-        small.append(picture.region(places, places))
-        confidence = picture.confidence(places, places)
-        there.append(None if confidence is None else confidence > 0.5)
-        del picture  # before the next is opened
-    masks = owned(small, there)
+    masks = owned(*_small(scene, _THINGS_PX))
     for index, mask in enumerate(masks):
         if mask is not None:
             frame = scene.frames[index]
@@ -68,7 +60,9 @@ def give_movers_away(scene: Scene) -> None:
             scene.ghosts[frame.name] = mask
     if any(mask is not None for mask in masks):
         part = np.maximum.reduce([mask for mask in masks if mask is not None]).mean() / 255
-        scene.notes += (f"something moved in {part:.1%} of the picture, which is taken from one frame alone",)
+        scene.notes += (
+            f"something moved in {part:.1%} of the picture; each thing there is taken from one frame alone",
+        )
 
 
 def hold_still(scene: Scene, strength: Strength) -> None:
@@ -80,12 +74,7 @@ def hold_still(scene: Scene, strength: Strength) -> None:
     """
     if len({frame.open().grey for frame in scene.frames}) > 1:
         return
-    small, there = [], []
-    for frame in scene.frames:
-        picture = scene.opened(frame)
-        shrink = shrink_to(picture, _MOVERS_PX)
-        small.append(shrunk(picture, shrink))
-        there.append(places_shown(picture, shrink))
+    small, there = _small(scene, _MOVERS_PX)
     found = repairs(small, strength, there)
     aligned = list(scene.frames)
 
@@ -101,6 +90,18 @@ def hold_still(scene: Scene, strength: Strength) -> None:
             scene.notes += (
                 f"{name}: something moved in {part:.1%} of it, which is taken from the best exposed frame",
             )
+
+
+def _small(scene: Scene, most_px: float) -> tuple[list[Pixels], list[NDArray[np.bool_] | None]]:
+    """Returns small pictures of the frames, and which of their places each frame has."""
+    small, there = [], []
+    for frame in scene.frames:
+        picture = scene.opened(frame)
+        shrink = shrink_to(picture, most_px)
+        small.append(shrunk(picture, shrink))
+        there.append(places_shown(picture, shrink))
+        del picture  # before the next is opened
+    return small, there
 
 
 def _without(open_frame: Callable[[Frame], Picture], frame: Frame, mask: NDArray[np.uint8]) -> Picture:
