@@ -71,6 +71,11 @@ _WORTH_IT = 2.0
 #: 1.2 times as large; for those of different ones mostly 3 times and more.
 _LESS_EXACT = 1.25
 
+#: What was found by detail is refined by edges if the agreement of their blocks is farther above chance by this
+#: factor. It was up to 1.1 times as far above chance for exposures, and up to 1.2 times for focus pairs; for four
+#: of 11 pairs of two sensors that were lined up by detail it was more.
+_MORE_ALIKE = 1.2
+
 #: Number of places from the search that are examined by coarse blocks, and of starts that are examined by fine ones.
 _PLACES = 4
 _BEST = 2
@@ -128,9 +133,26 @@ def lined_up(
         if best.verdict.good:
             break
     assert best is not None
+    if sensors == "auto" and best.kind == "detail" and best.verdict.good and best.model != "identity":
+        best = _by_edges(reference, moving, freest, best)
     if best.kind == "detail" and best.verdict.confidence < _SURELY:
         best = max(best, _by_halves(reference, moving, freest, guess), key=_confidence)
     return best
+
+
+def _by_edges(
+    reference: LuminancePyramid, moving: LuminancePyramid, freest: Model, by_detail: PairAlignment
+) -> PairAlignment:
+    """Refines by edges what was found by detail, if edges agree more: frames of two sensors share some detail, too,
+    but it is less exact.
+    """
+    detail, edges = (votes(reference, moving, by_detail.matrix, kind).surprise for kind in get_args(Kind))
+    if edges < _MORE_ALIKE * detail:
+        return by_detail
+    ladder = _Ladder(reference, moving, "edges", freest)
+    ladder.begin_at(by_detail)
+    found = ladder.climbed()
+    return found if found.verdict.good else by_detail
 
 
 def _confidence(found: PairAlignment) -> float:
@@ -172,12 +194,11 @@ def _by_halves(
     small = at_level(1)
     of_small = None if guess is None else small @ guess @ np.linalg.inv(small)
     freest = min(freest, "similarity", key=MODELS.index)
-    ladder = _Ladder(reference.halved(), moving.halved(), "detail", freest)
+    ladder = _Ladder(reference.halved(), moving.halved(), "detail", freest, shrink=2)
     ladder.look_around(of_small)
     found = ladder.climbed()
     matrix = np.linalg.inv(small) @ found.matrix @ small
-    verdict = found.verdict._replace(residual_px=2 * found.verdict.residual_px)
-    return found._replace(matrix=matrix / matrix[2, 2], verdict=verdict)
+    return found._replace(matrix=matrix / matrix[2, 2])
 
 
 class _Start(NamedTuple):
@@ -200,8 +221,10 @@ class _Ladder:
         moving: LuminancePyramid,
         kind: Kind,
         freest: Model,
+        shrink: float = 1.0,
     ) -> None:
         self._reference, self._moving, self.kind, self._freest = reference, moving, kind, freest
+        self._shrink = shrink
         self._same_size = reference.shape == moving.shape
         self._resized = enlarged(
             moving.shape.width / reference.shape.width, moving.shape.height / reference.shape.height
@@ -233,6 +256,10 @@ class _Ladder:
         for start in other._starts[:1]:
             self._looked_at(start.matrix, start.model)
 
+    def begin_at(self, found: PairAlignment) -> None:
+        """Begins where another representation has led."""
+        self._starts = [_Start(np.inf, np.inf, found.matrix, found.model)]
+
     @property
     def lead(self) -> float:
         """By how many standard deviations more coarse blocks agree on the best start than would by chance."""
@@ -254,14 +281,12 @@ class _Ladder:
             top = self._unmoved
         found = self._judged(top)
         motion = corner_distance(top.matrix, self._resized, self._reference.shape)
-        if self._same_size and motion < SURE * found.verdict.residual_px:
+        if self._same_size and self._shrink * motion < SURE * found.verdict.residual_px:
             return self._judged(self._unmoved)
         return found
 
     def _judged(self, top: _Rung) -> PairAlignment:
-        judge = self._capped(_freer(top.model, "similarity"))
-        fit = agreed(top.votes, judge, stiffest=judge)
-        return PairAlignment(top.matrix, top.model, self.kind, judged(top.votes, fit))
+        return PairAlignment(top.matrix, top.model, self.kind, judged(top.votes, self._shrink))
 
     def _capped(self, model: Model) -> Model:
         return min(model, self._freest, key=MODELS.index)
@@ -345,7 +370,7 @@ class _Ladder:
         finest = int(np.clip(np.ceil(-np.log2(max(step, 1e-3)) - 0.3), 0, level))
         # the finest level once more, with the frame warped again
         fine = (*range(max(level - 1, finest), finest - 1, -1), finest)
-        matrix = refined(reference, moving, top.matrix, self.kind, top.model, fine, pixels=40000)
+        matrix = refined(reference, moving, top.matrix, self.kind, top.model, fine, 40000, to_the_end=True)
         return self._better(top, matrix, top.model, _SLACK)
 
 

@@ -3,6 +3,11 @@ directly.
 
 It uses Gauss-Newton on the most informative pixels, with the mean of both frames' gradients (efficient second-order
 minimisation, Benhimane and Malis 2004), and with weights that fall where the frames contradict each other.
+
+The less two frames have in common, the more are its steps too short: gradients that only one frame has count as if
+the other could slide along them. After 30 steps, three pairs of two sensors were still .2 to .5 pixels from where 150
+led. So in the end, the last few steps are extrapolated (Anderson 1965). Before that it is better not to arrive: what
+agrees best at coarse levels can be many pixels off.
 """
 
 from __future__ import annotations
@@ -19,6 +24,23 @@ from defusion.alignment.representation import Kind, LuminancePyramid, Plane, See
 _ROUNDS = 10
 _ENOUGH_PX = 0.005
 _LONGEST_STEP_PX = 6.0
+
+#: The same for a refinement to the end.
+_ROUNDS_TO_THE_END = 20
+_ENOUGH_IN_THE_END_PX = 0.002
+
+#: Number of earlier steps by which a step is extrapolated, and how many times longer that can make it.
+_MEMORY = 3
+_LONGER = 15.0
+
+#: If a step is longer than the one before by this factor, earlier ones are forgotten.
+_ASTRAY = 1.5
+
+#: A pixel that is off by this many times the median counts one quarter: in squares. In the end, more of them count:
+#: agreement of 13 pairs of exposures was .07 by 2 and .05 by 4, and of 26 pairs of two sensors .16 and .17, with nine
+#: of ten within 4.1 and .6.
+_USUAL = 2.0
+_USUAL_IN_THE_END = 4.0
 _FEWEST = 60
 
 #: Pixels are sampled in rows of so many, because OpenCV accepts no row or column of 2^15 or more.
@@ -33,6 +55,7 @@ def refined(
     model: Model,
     levels: Sequence[int],
     pixels: int = 20000,
+    to_the_end: bool = False,
 ) -> Matrix:
     """Refines a matrix level by level.
 
@@ -44,10 +67,11 @@ def refined(
         model: The model of motion.
         levels: Levels of the reference, from coarse to fine.
         pixels: About how many pixels are used at each level.
+        to_the_end: Goes on until hardly anything moves, for matrices that are right to about a pixel.
     """
     for level in levels if model != "identity" else ():
         scale = at_level(level)
-        small = _at(reference, moving, matrix @ np.linalg.inv(scale), kind, model, level, pixels)
+        small = _at(reference, moving, matrix @ np.linalg.inv(scale), kind, model, level, pixels, to_the_end)
         if small is not None:
             matrix = matrix @ np.linalg.inv(scale) @ small @ scale
             matrix = matrix / matrix[2, 2]
@@ -80,6 +104,7 @@ def _at(
     model: Model,
     level: int,
     pixels: int,
+    to_the_end: bool,
 ) -> Matrix | None:
     """Returns the motion of the reference's pixels at a level that has to be applied before the matrix."""
     import cv2
@@ -102,7 +127,11 @@ def _at(
     told_there, planes_there = [other.told], cv2.split(other.values)
     tables = np.zeros((2, -(-count // _ROW), _ROW), np.float32)
     small = np.eye(3)
-    for _ in range(_ROUNDS):
+    steps = _Steps()
+    rounds, enough_px, usual_off = _ROUNDS, _ENOUGH_PX, _USUAL
+    if to_the_end:
+        rounds, enough_px, usual_off = _ROUNDS_TO_THE_END, _ENOUGH_IN_THE_END_PX, _USUAL_IN_THE_END
+    for _ in range(rounds):
         x, y, w = (back @ small).astype(np.float32) @ products[:3]
         for table, at in zip(tables, (x / w, y / w), strict=True):
             table.reshape(-1)[:count] = at
@@ -126,7 +155,7 @@ def _at(
             gain = np.float32(np.clip(both / max(alone, 1e-9), 0.3, 3))
         off = gain * there - here.values
         square = _over_channels(off, off)
-        usual = np.float32(max(2 * float(np.median(square[known])), 1e-4))
+        usual = np.float32(max(usual_off * float(np.median(square[known])), 1e-4))
         weight = told / (1 + square / usual) ** 2
         # sums over pixels of products of terms: no array has a row for each pixel and a column for each parameter
         of_xx, of_xy, of_yy = (
@@ -145,10 +174,33 @@ def _at(
         far = np.abs(mapped(motion(parameters), _BOX) - _BOX).max() * per_unit
         if far > _LONGEST_STEP_PX:
             parameters *= _LONGEST_STEP_PX / far
-        small = small @ motion(parameters)
-        if far < _ENOUGH_PX:
-            break
+        moved = small @ motion(parameters)
+        if far < enough_px:
+            return back @ moved @ unit
+        small = steps.extrapolated(small, moved) if to_the_end else moved
     return back @ small @ unit
+
+
+class _Steps:
+    """The last steps of an iteration, by which the place that it goes to is extrapolated (Anderson acceleration)."""
+
+    def __init__(self) -> None:
+        self._ends: list[NDArray[np.float64]] = []
+        self._moves: list[NDArray[np.float64]] = []
+
+    def extrapolated(self, before: Matrix, after: Matrix) -> Matrix:
+        """Adds a step from one small motion to another, and returns where to go instead."""
+        start, end = ((each / each[2, 2] - np.eye(3)).ravel()[:8] for each in (before, after))
+        move = end - start
+        if self._moves and np.abs(move).max() > _ASTRAY * np.abs(self._moves[-1]).max():
+            self._ends, self._moves = [], []
+        self._ends, self._moves = [*self._ends[-_MEMORY:], end], [*self._moves[-_MEMORY:], move]
+        if len(self._moves) == 1:
+            return motion(end)
+        parts = np.linalg.lstsq(np.diff(self._moves, axis=0).T, move, rcond=1e-3)[0]
+        farther = end - np.diff(self._ends, axis=0).T @ parts - start
+        most = _LONGER * np.abs(move).max()
+        return motion(start + farther * min(1.0, most / max(np.abs(farther).max(), 1e-12)))
 
 
 def _over_channels(a: Plane, b: Plane) -> Plane:

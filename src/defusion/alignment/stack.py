@@ -15,7 +15,7 @@ from defusion.alignment.geometry import MODELS, Matrix, Model, Shape, in_whole_p
 from defusion.alignment.pair import STAYS, PairAlignment, lined_up
 from defusion.alignment.representation import Kind, LuminancePyramid
 from defusion.alignment.verdict import Verdict, judged
-from defusion.alignment.voting import agreed, votes
+from defusion.alignment.voting import votes
 
 #: Frames this far apart are linked, too.
 _FARTHER = 4
@@ -103,7 +103,6 @@ def _judged(
 ) -> list[PairAlignment]:
     """Judges each frame in its place, by the neighbour that has most in common with it."""
     known = [index for index, each in enumerate(places) if each is not None]
-    of_model: Model = max(model, "similarity", key=MODELS.index)
     result = []
     for index, matrix in enumerate(places):
         near = [each for each in known if each != index]
@@ -114,7 +113,7 @@ def _judged(
         of_nearest = places[nearest]
         assert of_nearest is not None
         said = votes(levels[nearest], levels[index], matrix @ np.linalg.inv(of_nearest), kind)
-        verdict = judged(said, agreed(said, of_model, stiffest=of_model))
+        verdict = judged(said)
         still = np.array_equal(matrix, np.eye(3))
         result.append(PairAlignment(matrix, "identity" if still else model, kind, verdict))
     return result

@@ -167,8 +167,6 @@ class _HeldOut(NamedTuple):
 
     agreeing: int
     """Number of pairs whose blocks agree with what the other pairs say."""
-    fit: Fit | None
-    """The motion that blocks would prefer to the matrix."""
     off_px: float
     """Standard error of the corners, in pixels of the reference."""
 
@@ -179,17 +177,17 @@ def _held_out(each: Sequence[BlockVotes], shape: Shape, model: Model) -> _HeldOu
     # On average, two halves lie twice as far apart as the whole is off.
     off_px = np.inf if by_halves is None else by_halves.spread / 2
     if len(each) == 1:
-        return _HeldOut(int(each[0].surprise > _ABOVE_CHANCE), by_halves, off_px)
+        return _HeldOut(int(each[0].surprise > _ABOVE_CHANCE), off_px)
     whole = agreed(_pooled(each), model, stiffest=model)
     agreeing, apart = 0, []
     for number, pair in enumerate(each):
         others = agreed(_pooled([*each[:number], *each[number + 1 :]]), model, stiffest=model)
         if others is None or whole is None:
-            return _HeldOut(0, by_halves, np.inf)
+            return _HeldOut(0, np.inf)
         apart.append(corner_distance(others.motion, whole.motion, shape))
         agreeing += _after(pair, others.motion).surprise > _ABOVE_CHANCE
     jackknife = np.sqrt((len(each) - 1) / len(each) * np.square(apart).sum())
-    return _HeldOut(int(agreeing), by_halves, float(max(off_px, jackknife)))
+    return _HeldOut(int(agreeing), float(max(off_px, jackknife)))
 
 
 def _verdict(each: Sequence[BlockVotes], held_out: _HeldOut) -> Verdict:
@@ -199,7 +197,7 @@ def _verdict(each: Sequence[BlockVotes], held_out: _HeldOut) -> Verdict:
     pooled = _pooled(each)
     count = max(1, len(pooled.at) // len(each))
     few = np.linspace(0, max(len(pooled.at) - 1, 0), min(len(pooled.at), 2 * count)).astype(int)
-    found = judged(_some(pooled, few), held_out.fit)
+    found = judged(_some(pooled, few))
     exact = 1 - np.exp(-((_EXACT_PX * pooled.scale / max(held_out.off_px, 1e-6)) ** 2))
     confidence = found.confidence * float(exact) if held_out.agreeing >= min(2, len(each)) else 0.0
     return found._replace(confidence=confidence, residual_px=pooled.residual, score=pooled.score)

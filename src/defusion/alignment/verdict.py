@@ -8,15 +8,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from defusion.alignment.voting import BlockVotes, Fit
+from defusion.alignment.voting import BlockVotes
 
 #: An alignment is trusted from this confidence on.
 _GOOD = 0.95
 
-#: Logistic regression on the tuning half of the benchmark (`benchmarks/align.py --calibrate`): number of blocks that
-#: vote, how far their agreement is from chance, and how far apart the fits of the two halves are.
-_WEIGHTS = {"count": 2.4, "surprise": 2.8, "spread": -0.25}
-_CONSTANT = -15.93
+#: Logistic regression on the tuning half of the benchmark (`benchmarks/align.py --calibrate`): how far the agreement
+#: of blocks is from chance, and how far off the corners may be, as far as blocks tell.
+_WEIGHTS = {"surprise": 2.46, "uncertainty": -1.39}
+_CONSTANT = -4.25
 
 
 class Verdict(NamedTuple):
@@ -49,18 +49,17 @@ class Verdict(NamedTuple):
         return cls(np.inf, 0.0, 0.0, 0.0, {})
 
 
-def judged(found: BlockVotes, fit: Fit | None) -> Verdict:
+def judged(found: BlockVotes, shrink: float = 1.0) -> Verdict:
     """Judges a matrix.
 
     Args:
         found: The votes of blocks for it.
-        fit: The motion that blocks would prefer, with the same model.
+        shrink: How many times smaller the frames are than those that are to be aligned.
     """
-    spread = fit.spread / found.scale if fit is not None else 50.0
     features = {
-        "count": float(np.log1p(len(found.at))),
         "surprise": float(np.log1p(max(found.surprise, 0))),
-        "spread": float(np.log(np.clip(spread, 0.02, 50))),
+        "uncertainty": float(np.log(np.clip(shrink * found.uncertainty, 0.02, 50))),
     }
     odds = _CONSTANT + sum(weight * features[name] for name, weight in _WEIGHTS.items())
-    return Verdict(found.residual, float(1 / (1 + np.exp(-odds))), found.covered, found.score, features)
+    confidence = float(1 / (1 + np.exp(-odds)))
+    return Verdict(shrink * found.residual, confidence, found.covered, found.score, features)

@@ -19,6 +19,7 @@ from defusion.alignment.geometry import (
     Points,
     Shape,
     corner_distance,
+    design,
     fitted,
     mapped,
     to_unit,
@@ -80,6 +81,22 @@ class BlockVotes(NamedTuple):
         """Score of a matrix: correlations of blocks, reduced by their error, including fractions of a pixel."""
         off = np.hypot(*self.moved.T)
         return float((self.peak / (1 + (off / 0.75) ** 2)).sum())
+
+    @property
+    def uncertainty(self) -> float:
+        """Standard error of the corners under a homography through the blocks that agree, as these scatter around the
+        matrix. It is large if few of them agree, or only those in one part of the picture.
+        """
+        near = self.hits
+        if near.sum() < _FEWEST:
+            return np.inf
+        unit = to_unit(self.shape)
+        of_blocks = np.concatenate(design(mapped(unit, self.at[near]), "homography"))
+        of_corners = np.concatenate(design(mapped(unit, self.shape.corners), "homography"))
+        normal = of_blocks.T @ of_blocks
+        normal.flat[:: len(normal) + 1] += 1e-9 * np.trace(normal)
+        lever = (of_corners * np.linalg.solve(normal, of_corners.T).T).sum() / len(self.shape.corners)
+        return float(np.sqrt(lever * (self.moved[near] ** 2).mean()))
 
     @property
     def residual(self) -> float:
