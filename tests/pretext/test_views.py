@@ -13,7 +13,7 @@ from defusion.pretext.exposures import exposures
 from defusion.pretext.focus import focus
 from defusion.pretext.mixed import KINDS, SHARES, SOURCES, ViewMaker, dotted, mixed, rough
 from defusion.pretext.sensors import HOT_COUNTS, sensors
-from defusion.pretext.views import Views, as_camera, at_rest, joined, one_of, uniform
+from defusion.pretext.views import Views, as_camera, at_rest, joined, one_of, strengths, uniform
 
 each_pretext = pytest.mark.parametrize("pretext", KINDS.values(), ids=KINDS)
 SEEDS = range(8)
@@ -43,6 +43,7 @@ def test_views_have_their_shapes_and_ranges(pretext: ViewMaker, sources: int, ph
         views = pretext(photos, sources, drawn(seed))
         assert views.sources.shape == (sources, *photos.shape)
         assert views.target.shape == views.other_target.shape == photos.shape
+        assert views.clean.shape == views.sources.shape
         assert views.masks.shape == (sources, 3, 1, 64, 96)
         assert views.moved.shape == (3, 1, 64, 96)
         assert views.one_light.shape == views.absent.shape == (3,)
@@ -228,6 +229,39 @@ def test_noise_of_a_sensor_is_not_asked_for(photos: Tensor, monkeypatch: pytest.
         assert energy(views.target).mean() < noisiest.mean()
 
 
+@pytest.mark.parametrize("pretext", [sensors, exposures])
+def test_clean_views_are_the_sources_without_their_noise(pretext: ViewMaker, photos: Tensor) -> None:
+    off, fine, of_noisy = [], [], []
+    for seed in SEEDS:
+        views = pretext(photos, 2, drawn(seed))
+        off.append((views.clean - views.sources).abs().mean())
+        fine.append(energy(views.clean.flatten(0, 1)).mean())
+        of_noisy.append(energy(views.sources.flatten(0, 1)).mean())
+    assert 0 < torch.stack(off).mean() < 0.04
+    assert torch.stack(fine).mean() < torch.stack(of_noisy).mean()
+
+
+def test_warm_things_are_sometimes_dark_in_the_other_view(photos: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    def darkest(share: float) -> float:
+        monkeypatch.setattr("defusion.pretext.sensors.DARK_THINGS", share)
+        found = []
+        for seed in range(16):
+            views = sensors(photos, 2, drawn(seed))
+            hot = (views.importance > 1 + 0.9 * HOT_COUNTS)[None].expand_as(views.sources)
+            found.append(views.clean.amin(0, keepdim=True).expand_as(views.clean)[hot])
+        return float(torch.cat(found).mean())
+
+    assert darkest(1.0) < darkest(0.0)
+
+
+def test_some_scenes_have_white_ground(photos: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    def brightest(share: float) -> float:
+        monkeypatch.setattr("defusion.pretext.sensors.SNOW", share)
+        return float(torch.stack([sensors(photos, 2, drawn(seed)).clean.amax(0).mean() for seed in SEEDS]).mean())
+
+    assert brightest(1.0) > brightest(0.0) + 0.03
+
+
 def test_hot_things_count_more_and_are_there_as_the_thermal_view_has_them(photos: Tensor) -> None:
     for seed in SEEDS:
         views = sensors(photos, 2, drawn(seed))
@@ -264,6 +298,18 @@ def test_grain_is_of_each_source_alone(photos: Tensor) -> None:
     assert abs(float(torch.corrcoef(torch.stack([a.flatten(), b.flatten()]))[0, 1])) < 0.03
 
 
+def test_one_source_may_be_noisier_than_the_other(photos: Tensor) -> None:
+    flat = torch.full((40, 3, 32, 32), 0.5)
+    a, b = grainy(flat, 2, drawn(0)).sources.std((2, 3, 4))
+    unequal = (a - b).abs() > 0.2 * torch.maximum(a, b)
+    assert 0.2 < unequal.float().mean() < 0.8
+
+
+def test_strengths_are_equal_in_a_share_of_scenes() -> None:
+    equal = strengths(3, 400, 0.25, drawn(0)).flatten(1).std(0) == 0
+    assert 0.15 < equal.float().mean() < 0.35
+
+
 def test_masks_along_edges_give_each_place_to_one(photos: Tensor) -> None:
     masks = edge_masks(photos, 4, drawn(0))
     assert masks.shape == (4, 3, 1, 64, 96)
@@ -298,6 +344,8 @@ def test_guided_smoothing_keeps_a_step_of_its_guide() -> None:
 def test_a_box_is_a_mean_and_leaves_what_is_level() -> None:
     x = torch.rand(1, 1, 20, 20, generator=drawn(0))
     assert box(x, 3)[0, 0, 10, 10] == pytest.approx(float(x[0, 0, 7:14, 7:14].mean()), abs=1e-6)
+    of_corner = [float(x[0, 0, max(row, 0), max(column, 0)]) for row in range(-2, 3) for column in range(-2, 3)]
+    assert box(x, 2)[0, 0, 0, 0] == pytest.approx(sum(of_corner) / 25, abs=1e-6)
     assert torch.allclose(box(torch.full_like(x, 0.3), 5), torch.full_like(x, 0.3))
 
 

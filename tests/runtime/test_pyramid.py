@@ -206,7 +206,7 @@ def test_colour_of_the_base_has_weights_of_its_own(pyramid_weights: WeightsFile,
         for file in (pyramid_weights, WeightsFile.open(path))
     )
     np.testing.assert_allclose(as_shipped.mean(1), other_colour.mean(1), atol=1e-5)
-    assert np.abs(as_shipped - other_colour).mean() > 0.01
+    assert np.abs(as_shipped - other_colour).mean() > 0.002
 
 
 def test_bfloat16_is_close_to_float32(pyramid_weights: WeightsFile, torch_engine: Engine) -> None:
@@ -228,6 +228,6 @@ def test_tensors_of_another_version_are_refused(
         load_engine(file, engine=engine)
 
 
-@pytest.mark.parametrize(("size", "expected"), [((1, 1), 1), ((8, 900), 1), ((17, 400), 1), ((256, 300), 5)])
+@pytest.mark.parametrize(("size", "expected"), [((1, 1), 2), ((17, 400), 2), ((46, 400), 3), ((256, 300), 5)])
 def test_levels_end_where_the_shorter_side_is_about_eight_pixels(size: tuple[int, int], expected: int) -> None:
     assert levels_of(*size) == expected

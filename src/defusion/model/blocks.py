@@ -35,14 +35,15 @@ class Blocks(Generic[P]):
         self.ops = ops
 
     def look(self, features: P) -> P:
-        """Returns the outputs of the close look."""
+        """Returns the outputs of the close look. It compares the sources at half the size of its features."""
         ops = self.ops
-        common, unique = common_and_unique(ops, ops.relu(ops.conv(features, "close.embed")), None)
+        embedding = ops.relu(ops.conv(features, "close.embed"))
+        common, unique = common_and_unique(ops, ops.halve(embedding), None)
         state = ops.relu(ops.conv(unique, "close.unique") + ops.each_source(ops.conv(common, "close.common")))
         state = state + ops.relu(ops.conv(state, "close.far", dilation=2))
-        state = state + ops.relu(ops.conv(state, "close.farther", dilation=4))
-        state = state + ops.relu(ops.conv(state, "close.near"))
-        pixels = ops.relu(ops.conv(ops.concat([state, features]), "close.pixels"))
+        state = state + ops.relu(ops.conv(state, "close.farther", dilation=2))
+        near = ops.relu(ops.conv(embedding + ops.double(state), "close.near"))
+        pixels = ops.relu(ops.conv(ops.concat([near, features]), "close.pixels"))
         return ops.conv(pixels, "close.head")
 
     def state(self, features: P, coarser: P | None, confidence: P | None) -> P:
@@ -77,7 +78,7 @@ def shapes() -> dict[str, tuple[int, ...]]:
     convolutions = {
         "close.embed": (CLOSE_WIDTH, CLOSE_FEATURES, 3),
         **{f"close.{name}": (CLOSE_WIDTH, CLOSE_WIDTH, 3) for name in ("unique", "common", "far", "farther", "near")},
-        "close.pixels": (PIXELS_WIDTH, CLOSE_WIDTH + CLOSE_FEATURES, 3),
+        "close.pixels": (PIXELS_WIDTH, CLOSE_WIDTH + CLOSE_FEATURES, 1),
         "close.head": (8, PIXELS_WIDTH, 1),
         "embed": (WIDTH, FEATURES, 3),
         "carry": (WIDTH, WIDTH, 1),

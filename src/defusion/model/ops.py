@@ -32,6 +32,9 @@ class Ops(Protocol[P]):
     def mean_over_sources(self, x: P) -> P:
         """Returns the mean over the sources: [S N, C, H, W] to [N, C, H, W]."""
 
+    def halve(self, x: P) -> P:
+        """Returns the mean of each 2x2 pixels, half the size."""
+
     def double(self, x: P) -> P:
         """Returns twice the size, bilinear; the edge is repeated beyond it."""
 
@@ -78,9 +81,6 @@ class PixelOps(Ops[P], Protocol[P]):
 
     def least(self, x: P) -> P:
         """Returns the smallest of the channels, [B, 1, H, W]."""
-
-    def halve(self, x: P) -> P:
-        """Returns the mean of each 2x2 pixels, half the size."""
 
     def blur(self, x: P) -> P:
         """Smooths each channel by the 3x3 binomial kernel; the edge is repeated beyond it."""

@@ -51,8 +51,8 @@ FINE_LEVELS = 2
 
 
 def levels_of(height: int, width: int) -> int:
-    """Returns how many levels of detail a picture has."""
-    return max(1, round(math.log2(min(height, width) / COARSEST_PX)))
+    """Returns how many levels of detail a picture has: two or more, since the close look halves a picture twice."""
+    return max(2, round(math.log2(min(height, width) / COARSEST_PX)))
 
 
 class PyramidNet(Generic[P]):
@@ -77,7 +77,7 @@ class PyramidNet(Generic[P]):
         Args:
             sources: [S N, 3, H, W] in [0, 1]; H and W are multiples of 2^count.
             confidence: Where a source shows anything, [S N, 1, H, W] in [0, 1]; None for everywhere.
-            count: Number of levels of detail, one or more.
+            count: Number of levels of detail, two or more.
             coarser: What the coarser levels decided; None to begin with a base made of the sources.
             closely: Look for noise and focus at full size. Not needed if coarser levels have shown neither.
             parts: Make the common and the unique parts, whose sum is the fused picture.

@@ -7,10 +7,13 @@ from torch import Generator, Tensor
 
 from defusion.pretext.distortions import faint_noise, noise, zeros
 from defusion.pretext.masks import freeform_masks, grid_masks
-from defusion.pretext.views import Views, at_rest, chance, normal, uniform
+from defusion.pretext.views import Views, at_rest, chance, normal, strengths, uniform
 
 #: Largest standard deviation of the noise in `grainy`, as a share of the full range.
 MOST_NOISE = 0.06
+#: Share of scenes whose sources are equally noisy. In the others, noise must not be taken for detail that one source
+#: alone shows.
+EQUALLY_NOISY = 0.5
 #: Share of scenes in `grainy` whose contrast is lowered, so that noise is most of what a source shows.
 FLAT = 0.4
 
@@ -30,7 +33,7 @@ def absent(photos: Tensor, sources: int, generator: Generator) -> Views:
 def grainy(photos: Tensor, sources: int, generator: Generator) -> Views:
     """Makes views that show scenes [N, 3, H, W] whole, each with its own noise (paper, section 4.2)."""
     n, _, height, width = photos.shape
-    spread = MOST_NOISE * uniform(n, 0, 1, generator)
+    spread = MOST_NOISE * strengths(sources, n, EQUALLY_NOISY, generator)
     contrast = torch.where(chance(n, FLAT, generator), uniform(n, 0, 0.5, generator), 1.0)
     photos = torch.lerp(photos.mean((2, 3), keepdim=True), photos, contrast)
     views = (photos + spread * normal((sources, *photos.shape), generator)).clamp(0, 1)

@@ -79,9 +79,10 @@ def exposures(photos: Tensor, sources: int, generator: Generator) -> Views:
     # A camera's white balance drifts, its shadows are noisy, and it cuts off the deepest shadows.
     white_balance = 1 + 0.03 * normal((sources, n, 3, 1, 1), generator)
     noise = uniform(n, 0.001, 0.009, generator)
-    views = views * white_balance + noise * normal(tuple(views.shape), generator) * views.clamp(min=0).sqrt()
+    clean = views * white_balance
+    noisy = clean + noise * normal(tuple(clean.shape), generator) * clean.clamp(min=0).sqrt()
     crushed = 0.01 * uniform(n, 0, 1, generator) ** 2
-    views = ((views - crushed) / (1 - crushed)).clamp(1e-6, 1) ** (1 / gamma)
+    clean, views = (((each - crushed) / (1 - crushed)).clamp(1e-6, 1) ** (1 / gamma) for each in (clean, noisy))
     views = as_camera(views, 0.002 * uniform(n, 0, 1, generator), generator)
     wanted = _mixed_light(views)
     scene, otherwise = ((seen * 2 ** (KEPT_RANGE * added)) ** (1 / gamma) for seen in (light, with_thing))
@@ -96,9 +97,8 @@ def exposures(photos: Tensor, sources: int, generator: Generator) -> Views:
     scenes = torch.arange(n, device=photos.device)
     zeros = torch.zeros(n, device=photos.device)
     moved = box(thing, 4).clamp(max=0.02) / 0.02
-    return Views(
-        views[order, scenes], scene, well[order, scenes], zeros, zeros, moved, otherwise, torch.ones_like(moved)
-    )
+    views, clean, well = views[order, scenes], clean[order, scenes], well[order, scenes]
+    return Views(views, clean, scene, well, zeros, zeros, moved, otherwise, torch.ones_like(moved))
 
 
 def _mixed_light(views: Tensor) -> Tensor:

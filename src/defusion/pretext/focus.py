@@ -6,10 +6,11 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
+from defusion.pretext.absent import EQUALLY_NOISY
 from defusion.pretext.depth import STILL_SHOWN, WINDOW_PX, layers
 from defusion.pretext.distortions import blur
 from defusion.pretext.edges import edge_masks, field
-from defusion.pretext.views import Views, as_camera, at_rest, chance, one_of, uniform
+from defusion.pretext.views import Views, as_camera, at_rest, chance, one_of, strengths, uniform
 
 #: Radius of the blur of a place that is out of focus, in pixels: least and most.
 RADIUS_PX = (0.7, 5.0)
@@ -47,7 +48,7 @@ def focus(photos: Tensor, sources: int, generator: Generator) -> Views:
     scenes = scene.expand(sources, *scene.shape)
     if float(torch.rand(1, generator=generator, device=generator.device)) < OFF:
         views, scenes, masks = _hardly_lined_up(views, scenes, masks, generator)
-    noise = one_of((0.0, 0.0, 0.004, 0.01, 0.02), generator) * uniform(n, 0, 1, generator)
+    noise = one_of((0.0, 0.0, 0.004, 0.01, 0.02), generator) * strengths(sources, n, EQUALLY_NOISY, generator)
     ones = torch.ones(n, device=photos.device)
     made = at_rest(as_camera(views, noise, generator), _first_in_focus(scenes, masks), masks, ones, 0 * ones)
     return made._replace(other_target=_first_in_focus(scenes.flip(0), masks.flip(0)))

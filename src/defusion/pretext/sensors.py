@@ -33,6 +33,12 @@ THERMAL_LEAD = 0.4
 #: black one of the thermal view.
 SKIES = 0.3
 
+#: Share of scenes in which such things are dark in visible light, as clothes are, and share with white ground, such
+#: as snow. A warm person may then be dark before white in one view and bright before grey in the other. A mixture of
+#: both would show hardly any person.
+DARK_THINGS = 0.35
+SNOW = 0.25
+
 #: Such things are small, so their places count so much more.
 HOT_COUNTS = 4.0
 
@@ -40,6 +46,10 @@ HOT_COUNTS = 4.0
 #: range.
 NIGHT = 0.25
 NIGHT_NOISE = (0.02, 0.08)
+
+#: Share of scenes whose thermal view is noisy, and its noise then, at most.
+NOISY_THERMAL = 0.3
+THERMAL_NOISE = 0.05
 
 
 def sensors(photos: Tensor, sources: int, generator: Generator) -> Views:
@@ -62,11 +72,16 @@ def sensors(photos: Tensor, sources: int, generator: Generator) -> Views:
     seen = seen + uniform(n, 0, 1.2, generator) * sky * (1 - seen)
     cold = uniform(n, -0.1, 0.15, generator)
     thermal = thermal + uniform(n, 0.7, 1.0, generator) * sky * (cold - thermal)
+    snow = _soft((edge_field(photos, generator) > uniform(n, -1, 0.5, generator)).float(), 0.8)
+    snow = snow * chance(n, SNOW, generator)
+    seen = seen + uniform(n, 0.6, 0.95, generator) * snow * (1 - seen)
+    dark = torch.where(chance(n, DARK_THINGS, generator), uniform(n, 0.5, 0.95, generator), 0.0)
+    seen = seen * (1 - dark * hot)
     own = seen - box(seen, 6)
     warm = torch.where(chance(n, 0.85, generator), uniform(n, 0.7, 1.0, generator), uniform(n, 0.0, 0.2, generator))
     thermal = (1 - hot) * thermal + hot * (warm + uniform(n, 0.1, 0.4, generator) * own)
     # In some scenes they vanish in visible light: they are as bright as what is behind them.
-    hidden = torch.where(chance(n, 0.5, generator), uniform(n, 0.3, 1.0, generator), 0.0)
+    hidden = torch.where(chance(n, 0.5, generator), uniform(n, 0.3, 1.0, generator), 0.0) * (dark == 0)
     seen = seen * (1 - hidden * hot) + hidden * hot * box(seen, 6)
     visible, lost = _lost_places(seen, photos, generator)
     # Light follows the sensor that receives more: a dark place is often one that a sensor misses.
@@ -86,21 +101,19 @@ def sensors(photos: Tensor, sources: int, generator: Generator) -> Views:
     scene = (1 - hot) * scene + hot * thermal
     night = NIGHT_NOISE[0] + (NIGHT_NOISE[1] - NIGHT_NOISE[0]) * uniform(n, 0, 1, generator)
     noise = torch.where(chance(n, NIGHT, generator), night, uniform(n, 0.0, 0.02, generator))
-    views = torch.stack(
-        [
-            as_camera(thermal, uniform(n, 0.0, 0.012, generator), generator),
-            *[as_camera(visible, noise, generator) for _ in range(sources - 1)],
-        ]
-    )
+    clean = torch.stack([thermal, *[visible] * (sources - 1)]).clamp(0, 1)
+    of_thermal = torch.where(chance(n, NOISY_THERMAL, generator), THERMAL_NOISE, 0.012) * uniform(n, 0, 1, generator)
+    noises = torch.stack([of_thermal, *[noise] * (sources - 1)])
+    views = as_camera(clean, noises, generator)
     shows = torch.maximum(hot, lost)
     masks = torch.stack([shows, *[1 - shows] * (sources - 1)])
     order = torch.rand(sources, n, generator=generator, device=photos.device).argsort(0)
     scenes = torch.arange(n, device=photos.device)
-    views, masks = views[order, scenes], masks[order, scenes]
+    views, clean, masks = views[order, scenes], clean[order, scenes], masks[order, scenes]
     zeros = torch.zeros(n, device=photos.device)
     grey = (sources, n, 3, height, width)
     made = at_rest(views.expand(grey), scene.clamp(0, 1).expand(grey[1:]), masks, zeros, zeros)
-    return made._replace(importance=1 + HOT_COUNTS * hot)
+    return made._replace(clean=clean.expand(grey), importance=1 + HOT_COUNTS * hot)
 
 
 def _sky(photos: Tensor, generator: Generator) -> Tensor:

@@ -13,6 +13,8 @@ class Views(NamedTuple):
 
     sources: Tensor
     """[S, N, 3, H, W]"""
+    clean: Tensor
+    """The same before noise was added, whose structure the picture should keep, [S, N, 3, H, W]."""
     target: Tensor
     """The picture to make, [N, 3, H, W]."""
     masks: Tensor
@@ -31,9 +33,9 @@ class Views(NamedTuple):
 
 
 def at_rest(sources: Tensor, target: Tensor, masks: Tensor, one_light: Tensor, absent: Tensor) -> Views:
-    """Makes views of scenes in which nothing moves."""
+    """Makes views of scenes in which nothing moves. Structure is taken from the sources as they are."""
     still = torch.zeros_like(target[:, :1])
-    return Views(sources, target, masks, one_light, absent, still, target, still + 1)
+    return Views(sources, sources, target, masks, one_light, absent, still, target, still + 1)
 
 
 def joined(views: list[Views]) -> Views:
@@ -59,6 +61,12 @@ def chance(n: int, share: float, generator: Generator) -> Tensor:
 def one_of(values: tuple[float, ...], generator: Generator) -> float:
     """Draws one of some values."""
     return values[int(torch.randint(len(values), (1,), generator=generator, device=generator.device))]
+
+
+def strengths(sources: int, n: int, equal: float, generator: Generator) -> Tensor:
+    """Draws a strength in [0, 1] for each source, [S, N, 1, 1, 1]; the same for all sources in a share of scenes."""
+    own = torch.rand(sources, n, 1, 1, 1, generator=generator, device=generator.device)
+    return torch.where(chance(n, equal, generator), own[:1], own)
 
 
 def as_camera(pixels: Tensor, noise: Tensor, generator: Generator) -> Tensor:

@@ -71,6 +71,9 @@ class VinoOps:
     def concat(self, planes: Sequence[Plane]) -> Plane:
         return Plane(op.concat([each.node for each in planes], 1))
 
+    def halve(self, x: Plane) -> Plane:
+        return Plane(op.avg_pool(x.node, [2, 2], [0, 0], [0, 0], [2, 2], True))
+
     def double(self, x: Plane) -> Plane:
         twice = op.constant(np.array([2, 2], np.float32))
         made = op.interpolate(x.node, twice, "linear_onnx", "scales", [0] * 4, [0] * 4, axes=op.constant([2, 3]))

@@ -42,7 +42,7 @@ ERROR_WEIGHTS: dict[str, dict[str, float]] = {
         "one_light": 0.6,
     },
     "exposures": {
-        **{"levels": 0.3, "structure": 4.5, "light": 0.5, "wide_light": 8, "colour": 15, "beyond": 1},
+        **{"levels": 0.3, "structure": 4.5, "light": 0.5, "wide_light": 12, "colour": 15, "beyond": 1},
         **{"parts": 0.1, "confidence": 1, "one_light": 0.6},
     },
     "sensors": {
@@ -51,9 +51,9 @@ ERROR_WEIGHTS: dict[str, dict[str, float]] = {
     },
     "absent": {
         **{"levels": 0.7, "light": 0.5, "beyond": 0.2, "parts": 1},
-        **{"mask": 0.7, "confidence": 0.7, "one_light": 0.6},
+        **{"mask": 1, "confidence": 1, "one_light": 0.6},
     },
-    "grainy": {"levels": 1, "light": 0.5, "beyond": 0.2, "parts": 0.1, "confidence": 0.1},
+    "grainy": {"levels": 1, "light": 0.5, "beyond": 0.2, "parts": 0.1, "mask": 0.5, "confidence": 0.1},
 }
 
 #: Parts are made in every third step only, and count three times there: they take a third of a step's time.
@@ -87,7 +87,7 @@ class PyramidObjective(nn.Module):
             "levels": level_error(fused, views.target, apart, views.importance, count).minimum(
                 level_error(fused, views.other_target, apart, views.importance, count)
             ),
-            "structure": structure_error(fused, views.sources, views.moved),
+            "structure": structure_error(fused, views.clean, views.moved),
             "light": light_error(fused, views.target, count),
             "wide_light": light_error(fused, views.target, count + WIDER),
             "colour": colour_error(fused, views.target, count),
