@@ -131,6 +131,20 @@ def test_frames_that_line_up_stay_where_they_are(photo: Pixels) -> None:
     assert found.verdict.good
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_frames_of_which_half_is_clipped_stay_where_they_are(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    shares = {16: 0.3, 4: 0.15, 2: 0.1}
+    light = 0.05 + sum(
+        share * cv2.resize(rng.random((96 // side + 2, 144 // side + 2)), (144, 96)) for side, share in shares.items()
+    )
+    light[:, 72:] *= 30
+    dark, bright = (np.clip(light * 2.0**stops, 0, 1) ** (1 / 2.2) for stops in (-5, -3))
+    frames = [LuminancePyramid(np.round(255 * each).astype(np.float32) / 255) for each in (bright, dark)]
+    found = lined_up(*frames)
+    assert corner_distance(found.matrix, np.eye(3), Shape(96, 144)) < 0.3
+
+
 def test_equal_frames_are_in_place_even_if_all_of_them_is_clipped() -> None:
     page = np.zeros((240, 320), np.float32)
     page[60:180:24, 40:280] = page[60:180, 40:280:40] = 1

@@ -280,10 +280,13 @@ class _Ladder:
         if self._same_size and self._unmoved.score >= STAYS * top.score:
             top = self._unmoved
         found = self._judged(top)
-        motion = corner_distance(top.matrix, self._resized, self._reference.shape)
-        if self._same_size and self._shrink * motion < SURE * found.verdict.residual_px:
-            return self._judged(self._unmoved)
-        return found
+        if not self._same_size:
+            return found
+        unmoved = self._judged(self._unmoved)
+        motion = self._shrink * corner_distance(top.matrix, self._resized, self._reference.shape)
+        # Where half of a frame is clipped, a homography of the other half may move the corners by pixels.
+        as_good = unmoved.verdict.good and unmoved.verdict.residual_px <= found.verdict.residual_px
+        return unmoved if as_good or motion < SURE * found.verdict.residual_px else found
 
     def _judged(self, top: _Rung) -> PairAlignment:
         return PairAlignment(top.matrix, top.model, self.kind, judged(top.votes, self._shrink))
