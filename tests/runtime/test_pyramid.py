@@ -206,7 +206,7 @@ def test_colour_of_the_base_has_weights_of_its_own(pyramid_weights: WeightsFile,
         for file in (pyramid_weights, WeightsFile.open(path))
     )
     np.testing.assert_allclose(as_shipped.mean(1), other_colour.mean(1), atol=1e-5)
-    assert np.abs(as_shipped - other_colour).mean() > 0.002
+    assert np.abs(as_shipped - other_colour).mean() > 0.005
 
 
 def test_bfloat16_is_close_to_float32(pyramid_weights: WeightsFile, torch_engine: Engine) -> None:
