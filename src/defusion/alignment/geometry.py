@@ -20,6 +20,16 @@ Model = Literal["identity", "translation", "scale", "similarity", "affine", "hom
 MODELS: tuple[Model, ...] = ("identity", "translation", "scale", "similarity", "affine", "homography")
 
 
+def freer(a: Model, b: Model) -> Model:
+    """Returns the more general of two models."""
+    return max(a, b, key=MODELS.index)
+
+
+def stiffer(a: Model, b: Model) -> Model:
+    """Returns the less general of two models."""
+    return min(a, b, key=MODELS.index)
+
+
 #: A fit is settled if its parameters change by less than this part of the tolerance.
 _SETTLED = 1e-3
 

@@ -47,13 +47,18 @@ class LuminancePyramid:
 
     Args:
         luminance: [H, W] in [0, 1].
+        told: [H, W]: where it says something; by default where it is neither black nor white.
     """
 
-    def __init__(self, luminance: Plane) -> None:
+    def __init__(self, luminance: Plane, told: NDArray[np.bool_] | None = None) -> None:
         top = float(np.percentile(luminance[::4, ::4], 99.5))
-        told = ((luminance > _BLACK * min(1, 2 * top)) & (luminance < _WHITE)).astype(np.float32)
+        self.brightness = float(luminance.mean())
+        """The mean, in [0, 1]."""
+        self.shown: NDArray[np.bool_] = luminance > _BLACK * min(1, 2 * top)
+        """[H, W]: where the frame is not black."""
+        told = self.shown & (luminance < _WHITE) if told is None else told
         self.planes = [np.ascontiguousarray(luminance / max(top, 1e-4), np.float32)]
-        self.told = [told]
+        self.told = [told.astype(np.float32)]
         while min(self.planes[-1].shape) // 2 >= _SMALLEST_SIDE:
             self.planes.append(_halved(self.planes[-1]))
             self.told.append(_halved(self.told[-1]))

@@ -14,6 +14,7 @@ import numpy as np
 from defusion.alignment.geometry import MODELS, Matrix, Model, Shape, in_whole_pixels, mapped
 from defusion.alignment.pair import STAYS, PairAlignment, lined_up
 from defusion.alignment.representation import Kind, LuminancePyramid
+from defusion.alignment.tones import in_one_tone
 from defusion.alignment.verdict import Verdict, judged
 from defusion.alignment.voting import votes
 
@@ -112,8 +113,11 @@ def _judged(
         nearest = min(near, key=lambda each: (abs(each - index), abs(each - middle)))
         of_nearest = places[nearest]
         assert of_nearest is not None
-        said = votes(levels[nearest], levels[index], matrix @ np.linalg.inv(of_nearest), kind)
-        verdict = judged(said)
+        relative = matrix @ np.linalg.inv(of_nearest)
+        verdict = judged(votes(levels[nearest], levels[index], relative, kind))
+        toned = None if verdict.good else in_one_tone(levels[nearest], levels[index])
+        if toned is not None:
+            verdict = max(verdict, judged(votes(*toned, relative, "detail")), key=lambda each: each.confidence)
         still = np.array_equal(matrix, np.eye(3))
         result.append(PairAlignment(matrix, "identity" if still else model, kind, verdict))
     return result

@@ -14,7 +14,17 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from defusion.alignment.geometry import MODELS, Matrix, Model, Shape, corner_distance, enlarged, is_plausible, mapped
+from defusion.alignment.geometry import (
+    Matrix,
+    Model,
+    Shape,
+    corner_distance,
+    enlarged,
+    freer,
+    is_plausible,
+    mapped,
+    stiffer,
+)
 from defusion.alignment.pair import STAYS, lined_up
 from defusion.alignment.representation import at_level
 from defusion.alignment.search import Pair, likely_places
@@ -80,7 +90,7 @@ def lined_up_together(
         freest: The most general model allowed.
         done: Called with the number of pairs that have been searched.
     """
-    stiff = min(_FIRST, freest, key=MODELS.index)
+    stiff = stiffer(_FIRST, freest)
     searched = [pairs[index] for index in _spread(len(pairs))[:_SEARCHED]]
     if len(pairs) == 1:
         alone = lined_up(*pairs[0], sensors="several", freest=stiff)
@@ -98,7 +108,7 @@ def lined_up_together(
         still = _votes(pairs, np.eye(3), _NEAR)
         if _pooled(still).score >= STAYS * _pooled(each).score:
             matrix, model, each = np.eye(3), "identity", still
-    held_out = _held_out(each, reference.shape, min(_freer(model, "similarity"), freest, key=MODELS.index))
+    held_out = _held_out(each, reference.shape, stiffer(freer(model, "similarity"), freest))
     return Together(matrix, model, _verdict(each, held_out), held_out.agreeing, held_out.off_px)
 
 
@@ -158,7 +168,7 @@ def _fitted(pairs: Sequence[Pair], matrix: Matrix, model: Model, freest: Model) 
         again = _votes(pairs, moved / moved[2, 2], _NEAR)
         if _pooled(again).score <= (1 - _SLACK) * _pooled(found).score:
             break
-        matrix, model, found = moved / moved[2, 2], _freer(model, fit.model), again
+        matrix, model, found = moved / moved[2, 2], freer(model, fit.model), again
     return matrix, model
 
 
@@ -266,7 +276,3 @@ def _spread(count: int) -> list[int]:
                 order.append(index)
         step *= 2
     return order
-
-
-def _freer(a: Model, b: Model) -> Model:
-    return max(a, b, key=MODELS.index)
