@@ -11,7 +11,7 @@ from defusion.pretext.absent import absent, grainy
 from defusion.pretext.edges import box, edge_field, edge_masks, field, guided
 from defusion.pretext.exposures import exposures
 from defusion.pretext.focus import focus
-from defusion.pretext.mixed import KINDS, SHARES, SOURCES, ViewMaker, dotted, mixed, rough
+from defusion.pretext.mixed import CLOSE_SHARES, KINDS, SHARES, SOURCES, ViewMaker, dotted, mixed, rough
 from defusion.pretext.sensors import HOT_COUNTS, sensors
 from defusion.pretext.views import Views, as_camera, at_rest, joined, one_of, strengths, uniform
 
@@ -372,7 +372,7 @@ def test_batches_of_views_are_joined(photos: Tensor) -> None:
 
 
 def test_a_batch_mixes_kinds_of_as_many_sources(photos: Tensor) -> None:
-    assert set(SHARES) == set(KINDS)
+    assert set(SHARES) == set(CLOSE_SHARES) == set(KINDS)
     assert sum(SOURCES.values()) == pytest.approx(1)
     counts, kinds = set(), set()
     for seed in range(12):
@@ -385,3 +385,4 @@ def test_a_batch_mixes_kinds_of_as_many_sources(photos: Tensor) -> None:
         kinds |= set(names)
     assert counts <= set(SOURCES) and len(counts) > 1
     assert kinds == set(KINDS)
+    assert set(mixed(photos, drawn(0), {**dict.fromkeys(KINDS, 0.0), "grainy": 1.0})[1]) == {"grainy"}

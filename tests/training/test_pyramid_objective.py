@@ -90,3 +90,13 @@ def test_all_weights_of_the_network_learn_from_a_mixed_batch() -> None:
     silent = [name for name, value in network.named_weights().items() if value.grad is None or not value.grad.any()]
     assert silent in ([], ["level.scene.bias"])
     assert set(ERROR_WEIGHTS) == set(KINDS)
+
+
+def test_the_close_look_alone_has_the_errors_that_it_has_in_the_whole_network(scenes: Tensor) -> None:
+    views = absent(scenes, 2, Generator().manual_seed(3))
+    objective = PyramidObjective(TorchPyramid())
+    alone, whole = objective(views, only_close=True), objective(views)
+    assert set(alone) == {"mask", "confidence"}
+    for name, errors in alone.items():
+        assert (errors != 0).all()
+        assert torch.allclose(errors, whole[name], atol=1e-5)

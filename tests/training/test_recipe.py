@@ -129,7 +129,7 @@ def test_a_files_distortions_take_the_place_of_the_bases(tmp_path: Path) -> None
     ("text", "message"),
     [
         ("epochs = ", "not a TOML file"),
-        ('base = "slow"', "base is 'slow'; expected pyramid, paper, authors, quick"),
+        ('base = "slow"', "base is 'slow'; expected pyramid, close, paper, authors, quick"),
         ('base = ["quick"]', r"base is \['quick'\]; expected pyramid"),
         ("epoch = 3", "has no epoch; it has name, network"),
         ('epochs = "many"', "of the wrong kind"),
@@ -146,6 +146,8 @@ def test_a_files_distortions_take_the_place_of_the_bases(tmp_path: Path) -> None
         ("crop_area = 0.5", "of the wrong kind"),
         ('network = "huge"', "no network 'huge'; expected pyramid, released, deep, small"),
         ('schedule = "cosine"', "schedule 'cosine'"),
+        ('base = "pyramid"\npart = "base"', "part 'base'; expected 'all' or 'close'"),
+        ('part = "close"', "only the pyramid network has one"),
         ("pretext = 3", "of the wrong kind"),
         ("[pretext]\nfree = 1.0", "of the wrong kind"),
         ("[pretext]\ngrey = 2.0", r"a share in \[0, 1\]"),
@@ -165,7 +167,7 @@ def test_a_file_of_bytes_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["fast", "recipes/none.toml", "."])
 def test_an_unknown_name_is_refused_beside_those_that_exist(name: str) -> None:
-    with pytest.raises(TrainingError, match="expected pyramid, paper, authors, quick or a TOML file"):
+    with pytest.raises(TrainingError, match="expected pyramid, close, paper, authors, quick or a TOML file"):
         load_recipe(name)
 
 

@@ -27,7 +27,7 @@ from defusion.model import DeFusion
 from defusion.training import RECIPES, Recipe, TrainingProgress, recipe_of, train
 from defusion.training.objective import start_network
 from defusion.training.run import to_scene
-from defusion.weights import WeightsFile
+from defusion.weights import WeightsFile, resolve
 
 STEPS = 8
 
@@ -329,6 +329,15 @@ def test_a_run_begins_from_given_weights_and_says_so(
     resumed = WeightsFile.open(run_on(photographs, tmp_path / "run", longer, resume=True))
     assert resumed.about["steps"] == 2
     assert resumed.about["began_from"] == begun.about["began_from"]
+
+
+def test_the_recipe_of_the_close_look_leaves_the_rest_as_it_was(photographs: Path, tmp_path: Path) -> None:
+    recipe = replace(RECIPES["close"], crop_px=80, crop_area=(0.5, 1.0), batch=4, epochs=0.3)
+    made = WeightsFile.open(run_on(photographs, tmp_path / "run", recipe, start="pyramid")).tensors()
+    before = WeightsFile.open(resolve("pyramid")).tensors()
+    changed = {name for name, value in made.items() if not np.array_equal(value, before[name])}
+    assert "close.near.weight" in changed
+    assert all(name.startswith("close.") for name in changed)
 
 
 def test_weights_to_begin_from_have_to_fit(straight: Path, photographs: Path, tiny: Recipe, tmp_path: Path) -> None:

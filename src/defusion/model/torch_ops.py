@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from defusion.model.blocks import Blocks, check_shapes, shapes
-from defusion.model.decisions import Coarser, Made
+from defusion.model.decisions import Closely, Coarser, Made
 from defusion.model.pyramid import PyramidNet
 from defusion.model.regions import Region
 
@@ -151,8 +151,15 @@ class TorchPyramid(nn.Module):
         core: Region | None = None,
     ) -> Made:
         """Runs the network on sources [S, N, 3, H, W], confidence [S, N, 1, H, W]."""
-        ops = TorchOps(self.named_weights(), len(sources), self.low)
         flat = None if confidence is None else confidence.flatten(0, 1)
-        return PyramidNet(ops, Blocks(ops)).forward(
+        return self._of(len(sources)).forward(
             sources.flatten(0, 1), flat, count, coarser=coarser, closely=closely, parts=parts, core=core
         )
+
+    def look_closely(self, sources: Tensor) -> Closely:
+        """Runs the close look alone on sources [S, N, 3, H, W]; see `PyramidNet.look_closely`."""
+        return self._of(len(sources)).look_closely(sources.flatten(0, 1), None)
+
+    def _of(self, sources: int) -> PyramidNet[Tensor]:
+        ops = TorchOps(self.named_weights(), sources, self.low)
+        return PyramidNet(ops, Blocks(ops))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Generator, Tensor
@@ -29,6 +29,9 @@ KINDS: dict[str, ViewMaker] = {
 #: How often each kind is drawn, relative to the others.
 SHARES = {"focus": 3.0, "exposures": 3.0, "sensors": 3.5, "absent": 0.9, "grainy": 0.7}
 
+#: The same where the close look is trained alone. It has to know the other kinds, too, to find no fault in them.
+CLOSE_SHARES = {"focus": 3.5, "exposures": 0.35, "sensors": 0.35, "absent": 3.0, "grainy": 0.8}
+
 #: Share of photographs that get a rough part, whose texture is as fine as noise, and its strength: least and most, as
 #: a share of the full range.
 ROUGH = 0.3
@@ -47,8 +50,13 @@ GREY = 0.25
 SOURCES = {2: 0.8, 3: 0.13, 4: 0.07}
 
 
-def mixed(photos: Tensor, generator: Generator) -> tuple[Views, list[str]]:
+def mixed(photos: Tensor, generator: Generator, shares: Mapping[str, float] = SHARES) -> tuple[Views, list[str]]:
     """Makes views of photographs [N, 3, H, W]. Each photograph draws a kind; all have the same number of sources.
+
+    Args:
+        photos: In [0, 1].
+        generator: Source of all randomness.
+        shares: How often each kind is drawn, relative to the others.
 
     Returns:
         The views, in the order of their kinds, and the kind of each scene.
@@ -56,7 +64,7 @@ def mixed(photos: Tensor, generator: Generator) -> tuple[Views, list[str]]:
     device = generator.device
     drawn = torch.multinomial(torch.tensor(list(SOURCES.values()), device=device), 1, generator=generator)
     sources = list(SOURCES)[int(drawn)]
-    chances = torch.tensor([SHARES[name] for name in KINDS], device=device)
+    chances = torch.tensor([shares[name] for name in KINDS], device=device)
     kinds = torch.multinomial(chances, len(photos), replacement=True, generator=generator)
     grey = chance(len(photos), GREY, generator)
     photos = rough(dotted(photos, generator), generator)

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from defusion.model.decisions import Made
+from defusion.model.decisions import Closely
 from defusion.model.pyramid import levels_of
 from defusion.model.torch_ops import TorchPyramid
 from defusion.pretext.views import Views
@@ -67,13 +67,16 @@ class PyramidObjective(nn.Module):
         super().__init__()
         self.network = network
 
-    def forward(self, views: Views, *, parts: bool = True) -> dict[str, Tensor]:
+    def forward(self, views: Views, *, parts: bool = True, only_close: bool = False) -> dict[str, Tensor]:
         """Returns the errors of each scene, [N], by name.
 
         Args:
             views: Of scenes.
             parts: Also measure the common and the unique parts.
+            only_close: Measure nothing but the mask and the confidence of the close look.
         """
+        if only_close:
+            return self._close_errors(self.network.look_closely(views.sources), views)
         count = levels_of(*views.target.shape[2:])
         made = self.network(views.sources, count=count, parts=parts)
         if parts:
@@ -92,26 +95,27 @@ class PyramidObjective(nn.Module):
             "wide_light": light_error(fused, views.target, count + WIDER),
             "colour": colour_error(fused, views.target, count),
             "beyond": (F.relu(fused - 1) + F.relu(-fused)).mean((1, 2, 3)),
+            "one_light": one_light_error(made.weights[-1].by_mask, views.one_light),
         }
         if parts:
             errors["parts"] = parts_error(common, uniques, views)
-        return errors | self._close_errors(made, views, apart)
+        return errors | self._close_errors(made.closely, views)
 
-    def _close_errors(self, made: Made, views: Views, apart: Tensor) -> dict[str, Tensor]:
+    def _close_errors(self, closely: Closely, views: Views) -> dict[str, Tensor]:
         """Returns the errors of the close look: of the picture that its mask alone makes, and of its confidence."""
         sources, n = views.sources.shape[:2]
-        mask = made.closely.mask.unflatten(0, (sources, n))
+        apart = (views.sources - views.sources.mean(0)).abs().mean((0, 2, 3, 4))
+        mask = closely.mask.unflatten(0, (sources, n))
         by_mask = (mask * views.sources).sum(0)
         either = [(by_mask - target).abs().mean((1, 2, 3)) for target in (views.target, views.other_target)]
         off = torch.minimum(*either)
-        relative = off / (apart.mean((1, 2, 3)) + LEAST_DIFFERENCE)
-        confidence = made.closely.confidence.unflatten(0, (sources, n)).clamp(1e-4, 1 - 1e-4)
+        relative = off / (apart + LEAST_DIFFERENCE)
+        confidence = closely.confidence.unflatten(0, (sources, n)).clamp(1e-4, 1 - 1e-4)
         wanted = torch.where(views.absent.view(n, 1, 1, 1) > 0, views.masks, torch.ones_like(views.masks))
         crossed = -(wanted * confidence.log() + (1 - wanted) * (1 - confidence).log())
         return {
             "mask": views.one_light * (relative + 0.02 * (off + 1e-3).log()),
             "confidence": crossed.mean((0, 2, 3, 4)),
-            "one_light": one_light_error(made.weights[-1].by_mask, views.one_light),
         }
 
 

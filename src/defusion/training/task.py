@@ -18,7 +18,7 @@ from defusion.model import DeFusion
 from defusion.model.config import NetworkConfig, PyramidConfig
 from defusion.model.torch_ops import TorchPyramid
 from defusion.pretext import CudBatch
-from defusion.pretext.mixed import mixed
+from defusion.pretext.mixed import CLOSE_SHARES, SHARES, mixed
 from defusion.training.objective import CudObjective, start_network
 from defusion.training.pyramid_objective import ERROR_WEIGHTS, PARTS_EVERY, PyramidObjective
 from defusion.training.recipe import Recipe
@@ -145,16 +145,21 @@ class PyramidTask:
                 "pyramid network; begin from weights of that one"
             )
         self.network.low = torch.bfloat16 if bfloat16 else None
+        self._part = recipe.part
+        if recipe.part == "close":
+            for name, value in self.network.named_weights().items():
+                value.requires_grad_(name.startswith("close."))
         self.objective = PyramidObjective(self.network)
 
     def errors(
         self, objective: nn.Module, scenes: Tensor, step: int, steps: int, generator: Generator
     ) -> dict[str, Tensor]:
         """See `Task`."""
+        only_close = self._part == "close"
         with torch.no_grad():
-            views, kinds = mixed(scenes, generator)
+            views, kinds = mixed(scenes, generator, CLOSE_SHARES if only_close else SHARES)
         parts = step % PARTS_EVERY == 0
-        return weighed(objective(views, parts=parts), kinds)
+        return weighed(objective(views, parts=parts, only_close=only_close), kinds)
 
     def measured(self, network: nn.Module, scenes: Tensor, generator: Generator) -> dict[str, float]:
         """See `Task`."""
