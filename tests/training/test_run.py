@@ -331,13 +331,14 @@ def test_a_run_begins_from_given_weights_and_says_so(
     assert resumed.about["began_from"] == begun.about["began_from"]
 
 
-def test_the_recipe_of_the_close_look_leaves_the_rest_as_it_was(photographs: Path, tmp_path: Path) -> None:
-    recipe = replace(RECIPES["close"], crop_px=80, crop_area=(0.5, 1.0), batch=4, epochs=0.3)
+@pytest.mark.parametrize("part", ["close", "rest"])
+def test_a_part_of_the_pyramid_network_is_trained_alone(part: str, photographs: Path, tmp_path: Path) -> None:
+    recipe = replace(RECIPES["pyramid"], part=part, crop_px=80, crop_area=(0.5, 1.0), batch=4, epochs=0.3)
     made = WeightsFile.open(run_on(photographs, tmp_path / "run", recipe, start="pyramid")).tensors()
     before = WeightsFile.open(resolve("pyramid")).tensors()
     changed = {name for name, value in made.items() if not np.array_equal(value, before[name])}
-    assert "close.near.weight" in changed
-    assert all(name.startswith("close.") for name in changed)
+    assert ("close.near.weight" if part == "close" else "state.weight") in changed
+    assert {name.startswith("close.") for name in changed} == {part == "close"}
 
 
 def test_weights_to_begin_from_have_to_fit(straight: Path, photographs: Path, tiny: Recipe, tmp_path: Path) -> None:

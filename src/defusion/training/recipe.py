@@ -29,8 +29,8 @@ class Recipe:
     name: str = "paper"
     network: str = "released"
     """`pyramid`, or a layout of the paper's network by its name in `defusion.model.CONFIGS`."""
-    part: Literal["all", "close"] = "all"
-    """What is trained. `close` is the close look of the pyramid network alone; the rest stays as it is."""
+    part: Literal["all", "close", "rest"] = "all"
+    """What is trained. `close` is the close look of the pyramid network alone, `rest` all but that."""
     pretext: Pretext = field(default_factory=Pretext)
     epochs: float = 50
     """Passes over the photographs."""
@@ -81,11 +81,12 @@ class Recipe:
                 f"recipe {self.name!r}: crop_px is {self.crop_px}; the pyramid network expects {LEAST_PYRAMID_PX} or "
                 "more that can be halved for each of its levels, such as 128, 192 or 256"
             )
-        if self.part not in ("all", "close"):
-            raise TrainingError(f"recipe {self.name!r}: part {self.part!r}; expected 'all' or 'close'")
-        if self.part == "close" and self.network != PyramidConfig().name:
+        if self.part not in ("all", "close", "rest"):
+            raise TrainingError(f"recipe {self.name!r}: part {self.part!r}; expected 'all', 'close' or 'rest'")
+        if self.part != "all" and self.network != PyramidConfig().name:
             raise TrainingError(
-                f"recipe {self.name!r}: part 'close' of network {self.network!r}; only the pyramid network has one"
+                f"recipe {self.name!r}: part {self.part!r} of network {self.network!r}; only the pyramid network has "
+                "such parts"
             )
         if self.schedule not in ("halving", "cooldown"):
             raise TrainingError(f"recipe {self.name!r}: schedule {self.schedule!r}; expected 'halving' or 'cooldown'")

@@ -146,9 +146,9 @@ class PyramidTask:
             )
         self.network.low = torch.bfloat16 if bfloat16 else None
         self._part = recipe.part
-        if recipe.part == "close":
+        if recipe.part != "all":
             for name, value in self.network.named_weights().items():
-                value.requires_grad_(name.startswith("close."))
+                value.requires_grad_(name.startswith("close.") == (recipe.part == "close"))
         self.objective = PyramidObjective(self.network)
 
     def errors(
