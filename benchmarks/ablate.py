@@ -13,18 +13,30 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from unittest.mock import patch
 
-from defusion.pretext import mixed
+from defusion.pretext import absent, focus, mixed, sensors
 from defusion.training import RECIPES, Recipe, train
 from defusion.training.photos import Photos, find_photos, split
 
 #: A recipe, and what has to hold while it trains.
 Variant = tuple[Recipe, Callable[[], AbstractContextManager[object]]]
+
+#: Values of a pretext's constants, by module and name.
+Constants = Mapping[tuple[ModuleType, str], float]
+
+PLAIN: Constants = {(mixed, "ROUGH"): 0.0, (mixed, "DOTTED"): 0.0}
+EQUAL_NOISE: Constants = {
+    (absent, "EQUALLY_NOISY"): 1.0,
+    (focus, "EQUALLY_NOISY"): 1.0,
+    (sensors, "NOISY_THERMAL"): 0.0,
+}
+NO_SNOW_OR_DARK: Constants = {(sensors, "SNOW"): 0.0, (sensors, "DARK_THINGS"): 0.0}
 
 
 def parts_of_pyramid() -> dict[str, Variant]:
@@ -38,17 +50,23 @@ def parts_of_pyramid() -> dict[str, Variant]:
     }
     variants: dict[str, Variant] = {"whole": (recipe, nullcontext)}
     variants |= {name: (recipe, _without(kinds)) for name, kinds in lacking.items()}
-    return variants | {"no_rough_or_dotted": (recipe, _plain_photographs)}
+    changed = {"no_rough_or_dotted": PLAIN, "equal_noise": EQUAL_NOISE, "no_snow_or_dark": NO_SNOW_OR_DARK}
+    return variants | {name: (recipe, _with(constants)) for name, constants in changed.items()}
 
 
 def _without(kinds: tuple[str, ...]) -> Callable[[], AbstractContextManager[object]]:
     return lambda: patch.dict(mixed.SHARES, dict.fromkeys(kinds, 0.0))
 
 
-@contextmanager
-def _plain_photographs() -> Iterator[None]:
-    with patch.object(mixed, "ROUGH", 0.0), patch.object(mixed, "DOTTED", 0.0):
-        yield
+def _with(constants: Constants) -> Callable[[], AbstractContextManager[object]]:
+    @contextmanager
+    def changed() -> Iterator[None]:
+        with ExitStack() as stack:
+            for (module, name), value in constants.items():
+                stack.enter_context(patch.object(module, name, value))
+            yield
+
+    return changed
 
 
 def parts_of_authors() -> dict[str, Variant]:
