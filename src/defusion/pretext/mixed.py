@@ -30,7 +30,7 @@ KINDS: dict[str, ViewMaker] = {
 SHARES = {"focus": 3.0, "exposures": 3.0, "sensors": 3.5, "absent": 0.9, "grainy": 0.7}
 
 #: The same where the close look is trained alone. It has to know the other kinds, too, to find no fault in them.
-CLOSE_SHARES = {"focus": 3.5, "exposures": 0.35, "sensors": 0.35, "absent": 3.0, "grainy": 0.8}
+CLOSE_SHARES = {"focus": 3.5, "exposures": 0.35, "sensors": 0.35, "absent": 3.0, "grainy": 1.5}
 
 #: Share of photographs that get a rough part, whose texture is as fine as noise, and its strength: least and most, as
 #: a share of the full range.

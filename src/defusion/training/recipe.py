@@ -164,7 +164,7 @@ _PYRAMID = Recipe(
 )
 
 #: `pyramid` trains the network that makes every picture, on `defusion.pretext.mixed`; its `pretext` is not used.
-#: `close` goes on with its close look alone, which takes about half as long a step.
+#: `close` trains its close look alone; a step takes half as long.
 #: `paper` is the paper's, with the start that `Recipe` describes. `authors` has what the authors' training does
 #: beyond the text: dimmed scenes, cells of two sizes, absent places that hardly count, a fused picture that is
 #: learned late. `quick` trains a small version of the paper's network, with other faults of real sources besides
