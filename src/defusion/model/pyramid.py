@@ -140,7 +140,9 @@ class PyramidNet(Generic[P]):
         trusted = ops.sigmoid(ops.channels(said, 0, 1))
         if confidence is not None:
             trusted = trusted * confidence
-        logits = ops.channels(said, 1, 2) + ops.double(energy) * self.learned.by_energy("close")[0]
+        # Blurred, since the four pixels that the look treats as one have outputs of their own, which may differ where
+        # it is in doubt. The fused picture would then change from pixel to pixel.
+        logits = ops.blur(ops.channels(said, 1, 2)) + ops.double(energy) * self.learned.by_energy("close")[0]
         return Closely(trusted, self.weights(logits, trusted))
 
     def pyramid(self, plane: P, confidence: P | None, count: int) -> list[Level]:
