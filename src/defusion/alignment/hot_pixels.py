@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -52,7 +53,7 @@ def spots_in(samples: NDArray[Any], first_row: int, full: float) -> Spots:
     square = np.ones((_SMALLER_PX, _SMALLER_PX), np.uint8)
     samples = np.ascontiguousarray(samples)
     smooth = np.asarray(cv2.morphologyEx(samples, cv2.MORPH_OPEN, square)).reshape(samples.shape)
-    above = (samples - smooth).max(2)  # never below zero
+    above = reduce(np.maximum, cv2.split(samples - smooth))  # never below zero
     found = np.flatnonzero(above > _BRIGHTER * full)
     most = int(_DENSEST * above.size)
     if len(found) > most:

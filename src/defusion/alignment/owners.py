@@ -8,10 +8,10 @@ surroundings, something moved: an insect, a walker, or a near thing against a fa
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,9 +44,7 @@ _MEAN_OF_BLUR = 0.5
 #: have to contradict to belong to it. In stacks of 5 to 15 frames that hold still, .09 was the maximum.
 _STRONG, _WEAK = 0.1, 0.04
 
-#: Things smaller than this part of the picture are ignored. Places that a thing encloses belong to it if they are
-#: smaller than this part.
-_LEAST_PART = 3e-4
+#: Places that a thing encloses belong to it if they are smaller than this part of the picture.
 _HOLE_PART = 0.1
 
 #: By how much things are grown, and over which distance frames pass into each other, as fractions of the longest
@@ -59,6 +57,10 @@ _FEATHER_PART = 0.004
 _OWNER_PART = 0.03
 _MAJORITY = 0.5
 _WHOLE_PART = 0.03
+
+#: A blur reaches so many of its standard deviations, and larger ones are done at half the size.
+_REACH = 3
+_BY_HALVES_PX = 4.0
 
 
 def owned(frames: Sequence[Pixels], there: Sequence[Places | None]) -> list[Mask | None]:
@@ -77,13 +79,15 @@ def owned(frames: Sequence[Pixels], there: Sequence[Places | None]) -> list[Mask
     has = np.logical_and.reduce([everywhere if each is None else each for each in there])
     if not has.any():
         return [None] * len(frames)
-    usual = float(np.mean([frame[has].mean() for frame in frames]))
-    alike = [frame * np.float32(usual / max(float(frame[has].mean()), 1e-3)) for frame in frames]
-    things = _things(np.maximum.reduce([_unexplained(a, b, has) for a, b in pairwise(alike)])) * has
-    around = _OWNER_PART * max(has.shape)
-    most_detail = np.stack([_blurred(_detail(frame), around) for frame in frames]).argmax(0)
-    masks = np.zeros((len(frames), *has.shape), np.uint8)
+    off = np.zeros(has.shape, np.float32)
+    for a, b in pairwise(_looks(frames, has)):
+        off = np.maximum(off, _unexplained(a, b))
+    things = _things(off * has) * has
     count, labels = cv2.connectedComponents(things, connectivity=8)
+    if count == 1:
+        return [None] * len(frames)
+    most_detail = _most_detail(frames)
+    masks = np.zeros((len(frames), *has.shape), np.uint8)
     for label in range(1, count):
         place = np.asarray(labels) == label
         wins = np.bincount(most_detail[place], minlength=len(frames))
@@ -93,61 +97,102 @@ def owned(frames: Sequence[Pixels], there: Sequence[Places | None]) -> list[Mask
     return [mask if mask.any() else None for mask in masks]
 
 
-def _unexplained(a: Pixels, b: Pixels, has: Places) -> Pixels:
-    """Returns how far two frames [h, w, C] contradict each other if each place is blurred as its surroundings are."""
+class _Look(NamedTuple):
+    """What is compared of a frame."""
+
+    pixels: Pixels
+    """[h, w, C], as bright as other frames."""
+    lowest: Pixels
+    """[h, w, C], the least of a pixel and its neighbours, and a little less."""
+    highest: Pixels
+    greys: list[Pixels]
+    """[h/2, w/2], blurred by each of `_BLURS`."""
+
+
+def _looks(frames: Sequence[Pixels], has: Places) -> Iterator[_Look]:
+    """Looks at one frame after the other. Places that not all frames have look the same in all."""
     import cv2
 
-    longest = max(has.shape)
-    size = has.shape[::-1]
-    a, b = (np.where(has[..., None], each, (a + b) / 2) for each in (a, b))
-    frames, greys = ((a, b), (b, a)), [each.mean(2) for each in (a, b)]
-    ways = [(0, blur * longest) for blur in _BLURS] + [(1, blur * longest) for blur in _BLURS[1:]]
-    reduced = (max(1, size[0] // _REDUCED), max(1, size[1] // _REDUCED))
+    height, width = has.shape
+    inside = has.astype(np.uint8)
+    means = [float(np.mean(cv2.mean(frame, inside)[: frame.shape[2]])) for frame in frames]
+    of_all = None if has.all() else np.mean(frames, 0)
+    for frame, mean in zip(frames, means, strict=True):
+        pixels = frame * np.float32(np.mean(means) / max(mean, 1e-3))
+        if of_all is not None:
+            pixels = np.where(has[..., None], pixels, of_all)
+        half = _resized(_grey(pixels), (height + 1) // 2, (width + 1) // 2)
+        yield _Look(pixels, *_ranges(pixels), [_blurred(half, blur * max(has.shape) / 2) for blur in _BLURS])
+
+
+def _unexplained(a: _Look, b: _Look) -> Pixels:
+    """Returns how far two frames contradict each other if each place is blurred as its surroundings are, [h, w].
+
+    Where that is less than `_WEAK`, it may be even less.
+    """
+    import cv2
+
+    height, width = a.pixels.shape[:2]
+    longest = max(height, width)
+    ways = [(a, b, number) for number in range(len(_BLURS))] + [(b, a, number) for number in range(1, len(_BLURS))]
     around = _AROUND_PART * longest / _REDUCED
     costs = []
-    for sharper, blur in ways:
-        off = np.minimum(np.abs(_blurred(greys[sharper], blur) - greys[1 - sharper]), _LIMIT)
-        costs.append(_blurred(np.asarray(cv2.resize(off, reduced, interpolation=cv2.INTER_AREA)), around))
+    for sharp, soft, number in ways:
+        off = np.minimum(np.abs(sharp.greys[number] - soft.greys[0]), _LIMIT)
+        costs.append(_blurred(_resized(off, max(1, height // _REDUCED), max(1, width // _REDUCED)), around))
     best = np.argmin(costs, 0)
     square = np.ones((2 * int(np.ceil(around)) + 1,) * 2, np.uint8)
-    least = np.full(has.shape, np.inf, np.float32)
-    for number in np.unique(best):  # at the border of a near thing, what serves either side will do
-        sharper, blur = ways[number]
-        sharp, soft = frames[sharper]
-        serves = cv2.resize(
-            cv2.dilate((best == number).astype(np.uint8), square), size, interpolation=cv2.INTER_NEAREST
-        )
-        off = _off(_blurred(sharp, blur), soft)
-        off = np.abs(_blurred(off, max(_MEAN_PART * longest, _MEAN_OF_BLUR * blur)))
-        most = np.maximum.reduce([off[..., channel] for channel in range(off.shape[2])])
-        least = np.where(np.asarray(serves) > 0, np.minimum(least, most), least)
-    return np.asarray(least * has, np.float32)
+    least = np.full((height, width), np.inf, np.float32)
+    for way in np.argsort(-np.bincount(best.ravel()), kind="stable"):
+        around_it = cv2.dilate((best == way).astype(np.uint8), square)  # at a border, what serves either side will do
+        serves = np.asarray(cv2.resize(around_it, (width, height), interpolation=cv2.INTER_NEAREST))
+        serves[least < _WEAK] = 0
+        left, top, across, down = cv2.boundingRect(serves)
+        if not across:
+            continue
+        part = slice(top, top + down), slice(left, left + across)
+        sharp, soft, number = ways[way]
+        off = _off(sharp, soft, _BLURS[number] * longest, part)
+        np.minimum(least[part], off, out=least[part], where=serves[part] > 0)
+    return least
 
 
-def _off(told: Pixels, shown: Pixels) -> Pixels:
-    """Returns by how much pixels differ, beyond what a shift by one pixel does to either."""
-    one, other = _outside(shown, told), _outside(told, shown)
-    return np.where(np.abs(one) < np.abs(other), one, -other)
+def _off(sharp: _Look, soft: _Look, blur: float, part: tuple[slice, slice]) -> Pixels:
+    """Returns how far the soft frame is from the sharp one, blurred, in a part: the maximum over channels [h, w].
+
+    Only what is beyond a shift by one pixel of either counts.
+    """
+    import cv2
+
+    mean = max(_MEAN_PART * max(sharp.pixels.shape), _MEAN_OF_BLUR * blur)
+    halo = int(np.ceil(_REACH * (blur + mean))) + 1
+    seen = tuple(slice(max(0, each.start - halo), each.stop + halo) for each in part)
+    inner = tuple(slice(each.start - of.start, each.stop - of.start) for each, of in zip(part, seen, strict=True))
+    told, shown = _blurred(sharp.pixels[seen], blur), soft.pixels[seen]
+    lowest, highest = _ranges(told)
+    more = np.minimum(shown - highest, soft.lowest[seen] - told)
+    less = np.minimum(lowest - shown, told - soft.highest[seen])
+    off = _blurred(np.maximum(more, 0) - np.maximum(less, 0), mean)
+    return np.asarray(np.maximum.reduce(cv2.split(np.abs(off[inner]))), np.float32)
 
 
-def _outside(pixels: Pixels, of: Pixels) -> Pixels:
-    """Returns how far pixels are outside the range of others' surroundings."""
+def _ranges(pixels: Pixels) -> tuple[Pixels, Pixels]:
+    """Returns the least and the greatest of each pixel and its neighbours, with a margin for tones."""
     import cv2
 
     square = np.ones((3, 3), np.uint8)
-    lowest, highest = (np.asarray(each(of, square)).reshape(of.shape) for each in (cv2.erode, cv2.dilate))
-    return np.asarray(pixels - pixels.clip(lowest * (1 - _TONE), highest * (1 + _TONE)), np.float32)
+    lowest, highest = (np.asarray(each(pixels, square)).reshape(pixels.shape) for each in (cv2.erode, cv2.dilate))
+    return lowest * np.float32(1 - _TONE), highest * np.float32(1 + _TONE)
 
 
 def _things(off: Pixels) -> Mask:
     """Returns whole things [h, w], 1 there: strong contradictions, weak ones around them, and what they enclose."""
     import cv2
 
-    _, labels, sizes, _ = cv2.connectedComponentsWithStats((off > _WEAK).astype(np.uint8), connectivity=8)
-    areas, labels = np.asarray(sizes)[:, cv2.CC_STAT_AREA], np.asarray(labels)
-    moved = np.zeros(len(areas), np.bool_)
+    count, labels = cv2.connectedComponents((off > _WEAK).astype(np.uint8), connectivity=8)
+    labels = np.asarray(labels)
+    moved = np.zeros(count, np.bool_)
     moved[np.unique(labels[off > _STRONG])] = True
-    moved &= areas >= _LEAST_PART * off.size
     moved[0] = False
     side = 2 * int(np.ceil(_GROWN_PART * max(off.shape))) + 1
     grown = cv2.dilate(moved[labels].astype(np.uint8), cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side)))
@@ -192,9 +237,31 @@ class _Rest(LazySamples):
         return np.asarray(alpha)
 
 
-def _detail(frame: Pixels) -> Pixels:
-    light = frame.mean(2)
-    return np.asarray(np.square(light - _blurred(light, 1.5)), np.float32)
+def _most_detail(frames: Sequence[Pixels]) -> NDArray[np.intp]:
+    """Returns the number of the frame that has most detail around each place, [h, w]."""
+    height, width = frames[0].shape[:2]
+    details = []
+    for frame in frames:
+        light = _grey(frame)
+        detail = np.square(light - _blurred(light, 1.5))
+        around = _OWNER_PART * max(height, width) / _REDUCED
+        details.append(_blurred(_resized(detail, max(1, height // _REDUCED), max(1, width // _REDUCED)), around))
+    return np.asarray(np.stack([_resized(each, height, width) for each in details]).argmax(0))
+
+
+def _grey(pixels: Pixels) -> Pixels:
+    import cv2
+
+    height, width, channels = pixels.shape
+    equally = np.full((1, channels), 1 / channels, np.float32)
+    return np.asarray(cv2.transform(pixels, equally), np.float32).reshape(height, width)
+
+
+def _resized(plane: Pixels, height: int, width: int) -> Pixels:
+    import cv2
+
+    way = cv2.INTER_AREA if height < len(plane) else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(plane, (width, height), interpolation=way), np.float32)
 
 
 def _blurred(plane: Pixels, sigma: float) -> Pixels:
@@ -202,4 +269,9 @@ def _blurred(plane: Pixels, sigma: float) -> Pixels:
 
     if sigma == 0:
         return plane
-    return np.asarray(cv2.GaussianBlur(plane, (0, 0), sigma), np.float32).reshape(plane.shape)
+    if sigma > _BY_HALVES_PX and min(plane.shape[:2]) > 1:
+        height, width = plane.shape[:2]
+        half = _blurred(_resized(plane, (height + 1) // 2, (width + 1) // 2), sigma / 2)
+        return _resized(half, height, width).reshape(plane.shape)
+    side = 2 * int(np.ceil(_REACH * sigma)) + 1
+    return np.asarray(cv2.GaussianBlur(plane, (side, side), sigma), np.float32).reshape(plane.shape)
