@@ -45,7 +45,7 @@ def train(
         str | None,
         typer.Option(
             "--recipe",
-            help="pyramid, close, paper, authors, quick or a TOML file. Default: pyramid; with --resume, that of the run.",
+            help="pyramid, close, paper, authors, quick or a TOML file. Default: pyramid, or that of a resumed run.",
         ),
     ] = None,
     weights: Annotated[
