@@ -75,8 +75,9 @@ class PyramidObjective(nn.Module):
             parts: Also measure the common and the unique parts.
             only_close: Measure nothing but the mask and the confidence of the close look.
         """
+        apart = (views.sources - views.sources.mean(0)).abs().mean(0)
         if only_close:
-            return self._close_errors(self.network.look_closely(views.sources), views)
+            return self._close_errors(self.network.look_closely(views.sources), views, apart)
         count = levels_of(*views.target.shape[2:])
         made = self.network(views.sources, count=count, parts=parts)
         if parts:
@@ -85,7 +86,6 @@ class PyramidObjective(nn.Module):
             fused = common + uniques.sum(0)
         else:
             (fused,) = made.made
-        apart = (views.sources - views.sources.mean(0)).abs().mean(0)
         errors = {
             "levels": level_error(fused, views.target, apart, views.importance, count).minimum(
                 level_error(fused, views.other_target, apart, views.importance, count)
@@ -99,17 +99,16 @@ class PyramidObjective(nn.Module):
         }
         if parts:
             errors["parts"] = parts_error(common, uniques, views)
-        return errors | self._close_errors(made.closely, views)
+        return errors | self._close_errors(made.closely, views, apart)
 
-    def _close_errors(self, closely: Closely, views: Views) -> dict[str, Tensor]:
+    def _close_errors(self, closely: Closely, views: Views, apart: Tensor) -> dict[str, Tensor]:
         """Returns the errors of the close look: of the picture that its mask alone makes, and of its confidence."""
         sources, n = views.sources.shape[:2]
-        apart = (views.sources - views.sources.mean(0)).abs().mean((0, 2, 3, 4))
         mask = closely.mask.unflatten(0, (sources, n))
         by_mask = (mask * views.sources).sum(0)
         either = [(by_mask - target).abs().mean((1, 2, 3)) for target in (views.target, views.other_target)]
         off = torch.minimum(*either)
-        relative = off / (apart + LEAST_DIFFERENCE)
+        relative = off / (apart.mean((1, 2, 3)) + LEAST_DIFFERENCE)
         confidence = closely.confidence.unflatten(0, (sources, n)).clamp(1e-4, 1 - 1e-4)
         wanted = torch.where(views.absent.view(n, 1, 1, 1) > 0, views.masks, torch.ones_like(views.masks))
         crossed = -(wanted * confidence.log() + (1 - wanted) * (1 - confidence).log())
