@@ -17,17 +17,33 @@ from defusion.imaging import Picture, luminance
 
 _CROP_PX = 96
 _REACH_PX = 8
+_ROOM_PX = _CROP_PX + 2 * _REACH_PX
 _ACROSS, _DOWN = 8, 6
 
 #: Least correlation at which a crop votes.
 _LEAST_CORRELATION = 0.3
 
 
-def polished(reference: Picture, frame: Picture, found: PairAlignment, freest: Model) -> Matrix:
+class Crops:
+    """Crops of a reference. All frames of a stack are compared with the same ones, so they are made once."""
+
+    def __init__(self, picture: Picture) -> None:
+        self.shape = Shape(picture.height, picture.width)
+        self._picture = picture
+        self._made: dict[tuple[int, int, Kind], Plane] = {}
+
+    def at(self, left: int, top: int, kind: Kind) -> Plane:
+        """Returns a representation of the square with this corner."""
+        if (left, top, kind) not in self._made:
+            self._made[left, top, kind] = _crop(self._picture, np.eye(3), left, top, kind)
+        return self._made[left, top, kind]
+
+
+def polished(reference: Crops, frame: Picture, found: PairAlignment, freest: Model) -> Matrix:
     """Refines a matrix that was found on smaller pictures.
 
     Args:
-        reference: The reference at full size.
+        reference: Crops of the reference at full size.
         frame: The frame at full size.
         found: Its matrix maps full-size pixels of the reference to pixels of the frame.
         freest: The most general model allowed.
@@ -35,8 +51,7 @@ def polished(reference: Picture, frame: Picture, found: PairAlignment, freest: M
     Returns:
         The matrix, if it is better by held-out crops; otherwise the given one.
     """
-    shape = Shape(reference.height, reference.width)
-    room = _CROP_PX + 2 * _REACH_PX
+    shape, room = reference.shape, _ROOM_PX
     if min(shape) < 2 * room:
         return found.matrix
     at, moved, peak, held = [], [], [], []
@@ -46,8 +61,8 @@ def polished(reference: Picture, frame: Picture, found: PairAlignment, freest: M
             inside = mapped(found.matrix, corners)
             if inside.min() < 0 or inside[:, 0].max() >= frame.width or inside[:, 1].max() >= frame.height:
                 continue
-            here = _crop(reference, np.eye(3), left, top, room, found.kind)
-            there = _crop(frame, found.matrix, left, top, room, found.kind)
+            here = reference.at(left, top, found.kind)
+            there = _crop(frame, found.matrix, left, top, found.kind)
             inner = slice(_REACH_PX, -_REACH_PX)
             block = here[inner, inner]
             if float((block * block).sum(2).mean()) < 0.02:
@@ -76,9 +91,9 @@ def polished(reference: Picture, frame: Picture, found: PairAlignment, freest: M
     return np.asarray(matrix / matrix[2, 2])
 
 
-def _crop(picture: Picture, matrix: Matrix, left: int, top: int, side: int, kind: Kind) -> Plane:
+def _crop(picture: Picture, matrix: Matrix, left: int, top: int, kind: Kind) -> Plane:
     """Returns a representation of a square of a picture, in the coordinates of the reference."""
-    samples = Warped(picture.samples, matrix @ shifted(left, top), Shape(side, side))
+    samples = Warped(picture.samples, matrix @ shifted(left, top), Shape(_ROOM_PX, _ROOM_PX))
     pixels = replace(picture, samples=samples, alpha=None).region(slice(None), slice(None))
     plane = pixels[..., 0] if picture.grey else luminance(pixels)[..., 0]
     return represented(np.ascontiguousarray(plane), np.ones_like(plane), kind).values

@@ -164,8 +164,8 @@ def _by_edges(
     """Refines by edges what was found by detail, if edges agree more: frames of two sensors share some detail, too,
     but it is less exact.
     """
-    detail, edges = (votes(reference, moving, by_detail.matrix, kind).surprise for kind in get_args(Kind))
-    if edges < _MORE_ALIKE * detail:
+    edges = votes(reference, moving, by_detail.matrix, "edges").surprise
+    if edges < _MORE_ALIKE * np.expm1(by_detail.verdict.features["surprise"]):
         return by_detail
     ladder = _Ladder(reference, moving, "edges", freest)
     ladder.begin_at(by_detail)

@@ -80,12 +80,13 @@ def chained(
                 if found.verdict.good:
                     place[index] = found.matrix @ known
                     break
+            # now, while the pyramids of both are at hand
+            a, b = sorted((index, index - _FARTHER * step))
+            here, there = (place[each] if 0 <= each < count else None for each in (a, b))
+            if a % _FARTHER == 0 and here is not None and there is not None and model != "identity":
+                link(a, b, there @ np.linalg.inv(here))
             if done is not None:
                 done(index)
-    for a in range(0, count - _FARTHER, _FARTHER):
-        here, there = place[a], place[a + _FARTHER]
-        if here is not None and there is not None and model != "identity":
-            link(a, a + _FARTHER, there @ np.linalg.inv(here))
     kind = max(set(kinds), key=kinds.count) if kinds else "detail"
     places = _bundled(place, links, middle, levels[middle].shape)
     moved = _judged(levels, places, middle, kind, model)
@@ -93,6 +94,8 @@ def chained(
         return moved
     shape = levels[middle].shape
     whole = [None if each is None else in_whole_pixels(each, shape, _STILL_PX) for each in places]
+    if all(exact is None for index, exact in enumerate(whole) if index != middle):
+        return moved
     still = [there if exact is None else exact for exact, there in zip(whole, places, strict=True)]
     stayed = _judged(levels, still, middle, kind, model)
     stays = sum(each.verdict.score for each in stayed) >= STAYS * sum(each.verdict.score for each in moved)

@@ -27,17 +27,17 @@ class Frame(NamedTuple):
     """It shows warm things dark."""
     true_colours: bool = False
     """Its colours do not stand for temperature, even if they look like it. This holds for PET and SPECT."""
-    in_memory: bool = False
-    """Its picture is in memory, so opening takes no time."""
+    at_hand: bool = False
+    """Its picture is kept, in memory or in a temporary file, so opening takes hardly any time."""
 
     def kept(self) -> Frame:
         """Opens the frame now and keeps its picture in memory."""
         picture = self.open()
-        return self._replace(open=lambda: picture, in_memory=True)
+        return self._replace(open=lambda: picture, at_hand=True)
 
     def as_temperature(self, palette: str) -> Frame:
         """Returns the frame with false colour converted back to temperature."""
-        return self._replace(open=lambda: as_temperature(self.open(), palette, self.name), in_memory=False)
+        return self._replace(open=lambda: as_temperature(self.open(), palette, self.name), at_hand=False)
 
     def meant(self, meaning: Meaning) -> Frame:
         """Returns the frame with the given meaning of its samples."""
@@ -46,7 +46,7 @@ class Frame(NamedTuple):
     @classmethod
     def of(cls, name: str, picture: Picture) -> Frame:
         """Makes a frame from a picture in memory."""
-        return cls(name, lambda: picture, in_memory=True)
+        return cls(name, lambda: picture, at_hand=True)
 
 
 def kept(frames: Sequence[Frame]) -> list[Frame]:
@@ -67,7 +67,7 @@ def kept(frames: Sequence[Frame]) -> list[Frame]:
 
         return opened
 
-    return [frame if frame.in_memory else frame._replace(open=once(frame)) for frame in frames]
+    return [frame if frame.at_hand else frame._replace(open=once(frame), at_hand=True) for frame in frames]
 
 
 class Meaning(NamedTuple):
