@@ -93,6 +93,9 @@ class ArrayOps:
         return made
 
     def over_sources(self, x: Planes) -> Planes:
+        if len(x) == 2:  # numpy's own sum takes half as long again
+            both: Planes = x[:1] + x[1:]
+            return both
         total: Planes = np.add.reduce(x, 0, keepdims=True)
         return total
 
@@ -121,9 +124,12 @@ class ArrayLayers(ArrayOps):
 
     def conv(self, x: Planes, name: str, *, dilation: int = 1) -> Planes:
         weight, bias = self._tensors[f"{name}.weight"], self._tensors[f"{name}.bias"]
-        made = x.transpose(0, 2, 3, 1) @ weight[:, :, 0, 0].T
-        made += bias
-        return np.ascontiguousarray(made.transpose(0, 3, 1, 2))
+        count, channels, height, width = x.shape
+        # States have their channels last. Multiplied from this side, the result has its planes one after the other.
+        pixels = x.transpose(0, 2, 3, 1).reshape(count, height * width, channels)
+        made = weight[:, :, 0, 0] @ pixels.transpose(0, 2, 1)
+        made += bias[:, None]
+        return made.reshape(count, len(weight), height, width)
 
     def numbers(self, name: str) -> Sequence[float]:
         return [float(number) for number in self._tensors[name]]
