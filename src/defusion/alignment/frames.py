@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from defusion.alignment.fullsize import Crops, polished
+from defusion.alignment.fullsize import ReferenceCrops, polished
 from defusion.alignment.geometry import (
     MODELS,
     Matrix,
@@ -201,7 +201,7 @@ def _at_full_size(
     moving = [index for index, each in places.items() if each.model != "identity" and looks[index].shrink > 1]
     if not moving:
         return places
-    base = Crops(open_frame(reference))
+    base = ReferenceCrops(open_frame(reference))
     return {
         index: each._replace(matrix=polished(base, open_frame(index), each, freest)) if index in moving else each
         for index, each in places.items()

@@ -24,7 +24,7 @@ _ACROSS, _DOWN = 8, 6
 _LEAST_CORRELATION = 0.3
 
 
-class Crops:
+class ReferenceCrops:
     """Crops of a reference. All frames of a stack are compared with the same ones, so they are made once."""
 
     def __init__(self, picture: Picture) -> None:
@@ -39,7 +39,7 @@ class Crops:
         return self._made[left, top, kind]
 
 
-def polished(reference: Crops, frame: Picture, found: PairAlignment, freest: Model) -> Matrix:
+def polished(reference: ReferenceCrops, frame: Picture, found: PairAlignment, freest: Model) -> Matrix:
     """Refines a matrix that was found on smaller pictures.
 
     Args:

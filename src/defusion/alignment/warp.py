@@ -22,7 +22,7 @@ from defusion.imaging.samples import LazySamples, Samples, converted
 #: Side of the blocks of the result that are warped at a time, and the most columns for which a frame is read at once.
 #: Blocks of 512 no longer fit into a processor's caches: a pixel took 1.7 times as long.
 #: Bands that cut blocks take longer, too.
-BLOCK_PX = 256
+WARP_PX = 256
 _READ_PX = 4096
 
 #: Samples on either side that the filter for halfway samples uses (sinc, windowed by its own first lobe), and the
@@ -110,7 +110,7 @@ class Warped(LazySamples):
     def made(self, rows: range, columns: range) -> NDArray[Any]:
         """Computes the samples at some rows and columns."""
         out = np.empty((len(rows), len(columns), self.shape[2]), self.dtype)
-        for down in _cut(rows, BLOCK_PX):
+        for down in _cut(rows, WARP_PX):
             for across in _cut(columns, _READ_PX):
                 self._fill(out[down, across], rows[down], columns[across])
         return out
@@ -127,7 +127,7 @@ class Warped(LazySamples):
             return
         step = self._coarser
         height, width = self._samples.shape[:2]
-        parts = _cut(columns, BLOCK_PX)
+        parts = _cut(columns, WARP_PX)
         places = [self._places(rows, columns[part]) for part in parts]
         reads = [(each.rows(step, height), each.columns(step, width)) for each in places]
         top, bottom = min(each[0].start for each in reads), max(each[0].stop for each in reads)
@@ -159,7 +159,7 @@ class Warped(LazySamples):
         So float32 is exact enough. The corner is that of the whole block, whatever part of it is asked for, so that a
         place always has the same samples.
         """
-        corner = np.array([columns[0] // BLOCK_PX * BLOCK_PX, rows[0] // BLOCK_PX * BLOCK_PX, 1.0])
+        corner = np.array([columns[0] // WARP_PX * WARP_PX, rows[0] // WARP_PX * WARP_PX, 1.0])
         dx = (np.asarray(columns) - corner[0]).astype(np.float32)[None]
         dy = (np.asarray(rows) - corner[1]).astype(np.float32)[:, None]
         if self._local is not None:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from defusion.alignment.warp import BLOCK_PX
+from defusion.alignment.warp import WARP_PX
 from defusion.imaging.picture import Picture
 from defusion.imaging.samples import LazySamples, Samples, bands
 
@@ -72,7 +72,7 @@ class _File:
     def holding(self, samples: Samples) -> Samples:
         """Writes samples and returns them as they are read from here."""
         start, height, width = self._end, *samples.shape[:2]
-        for rows in bands(height, width, BLOCK_PX):
+        for rows in bands(height, width, WARP_PX):
             part = np.ascontiguousarray(samples[rows, :]).data.cast("B")
             with self._lock:
                 self._file.seek(self._end)
