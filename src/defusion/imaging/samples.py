@@ -59,8 +59,8 @@ Samples: TypeAlias = NDArray[Any] | LazySamples
 
 
 def bands(height: int, width: int, multiple: int = 1) -> Iterator[slice]:
-    """Cuts a picture into bands of whole rows, from top to bottom, so that work on it needs little memory. All but
-    the last have a multiple of some number of rows.
+    """Cuts a picture into bands of whole rows, from top to bottom, so that work on it needs little memory. The
+    rows of all but the last are a multiple of `multiple`.
     """
     step = max(1, _BAND_PX // width // multiple) * multiple
     for start in range(0, height, step):

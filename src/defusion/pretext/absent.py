@@ -13,7 +13,7 @@ from defusion.pretext.views import Views, at_rest, chance, normal, strengths, un
 #: if they are not. With .06 for both, of noise of .1 in one source alone seven tenths were left in the fused picture,
 #: more than the average of the sources has. With .15 for both, detail was taken for noise when all but the close look
 #: was trained: Qabf on the tuning scenes was .743 in place of .764 (MFIFB), and .535 in place of .595 (TNO). As here,
-#: it was .754 and .545 after 40,110 crops. So in the shipped weights the close look alone has seen noise above .06.
+#: it was .754 and .545 after 40,110 crops. So the rest of the shipped weights was trained with .06 for both.
 MOST_EQUAL_NOISE = 0.06
 MOST_NOISE = 0.15
 #: Share of scenes whose sources are equally noisy. In the others, noise must not be taken for detail that one source
